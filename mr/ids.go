@@ -1,0 +1,68 @@
+package mr
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// JobID names one run of a job. It is random, so that two jobs started in the same instant
+// never share a folder.
+type JobID string
+
+// PhaseID names a phase within its job, for instance "extract".
+type PhaseID string
+
+// TaskID names one task of a phase.
+type TaskID struct {
+	Phase PhaseID
+	Index int
+}
+
+// String is PHASE/INDEX with five digits, for instance "extract/00007".
+func (t TaskID) String() string { return fmt.Sprintf("%s/%05d", t.Phase, t.Index) }
+
+// AttemptID names one try at a task; numbers start at 1 and are never used twice.
+type AttemptID struct {
+	Task   TaskID
+	Number int
+}
+
+// String is PHASE/INDEX/NUMBER, for instance "extract/00007/2".
+func (a AttemptID) String() string { return fmt.Sprintf("%s/%d", a.Task, a.Number) }
+
+// MarshalText makes a TaskID usable as a JSON string and map key.
+func (t TaskID) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (t *TaskID) UnmarshalText(b []byte) error {
+	phase, index, ok := cutLast(string(b))
+	n, err := strconv.Atoi(index)
+	if !ok || phase == "" || err != nil || n < 0 {
+		return fmt.Errorf("task id %q is not PHASE/INDEX", b)
+	}
+	*t = TaskID{Phase: PhaseID(phase), Index: n}
+	return nil
+}
+
+// MarshalText makes an AttemptID usable as a JSON string and map key.
+func (a AttemptID) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (a *AttemptID) UnmarshalText(b []byte) error {
+	task, number, ok := cutLast(string(b))
+	n, err := strconv.Atoi(number)
+	if !ok || err != nil || n < 1 {
+		return fmt.Errorf("attempt id %q is not PHASE/INDEX/NUMBER", b)
+	}
+	a.Number = n
+	return a.Task.UnmarshalText([]byte(task))
+}
+
+func cutLast(s string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return "", "", false
+	}
+	return s[:i], s[i+1:], true
+}

@@ -1,0 +1,203 @@
+package sched
+
+import (
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+// Tick is a moment in milliseconds since a start that the caller chose. It never goes back.
+type Tick int64
+
+// WorkerID names a process that runs attempts.
+type WorkerID string
+
+// Event is something that happened outside. Events that arrive late, twice or from workers
+// already given up are legal and must do no harm.
+type Event interface{ event() }
+
+// The events.
+type (
+	// WorkerUp announces a worker that runs Slots attempts at once in Memory bytes
+	// (0: not limited). Announcing a known worker again changes its figures.
+	WorkerUp struct {
+		Worker WorkerID
+		Slots  int
+		Memory int64
+	}
+	// WorkerDown says that a worker is gone; what ran there is lost.
+	WorkerDown struct{ Worker WorkerID }
+	// Beat is a sign of life with the progress of the attempts that run there.
+	Beat struct {
+		Worker   WorkerID
+		Progress []Progress
+	}
+	// Submit starts a job. Done lists phases that are known to be published already (a job
+	// that is resumed): they are not run again.
+	Submit struct {
+		Job  mr.JobSpec
+		Done []mr.PhaseManifest
+	}
+	// Succeeded delivers a manifest. The first one of a task wins; later ones are discarded.
+	Succeeded struct {
+		Worker   WorkerID
+		Job      mr.JobID
+		Manifest mr.Manifest
+	}
+	// Failed delivers the error of an attempt. Its kind decides what happens next.
+	Failed struct {
+		Worker  WorkerID
+		Job     mr.JobID
+		Attempt mr.AttemptID
+		Err     *errs.Error
+	}
+	// Published confirms that a phase's marker stands.
+	Published struct {
+		Job   mr.JobID
+		Phase mr.PhaseID
+	}
+	// PublishFailed says that it could not be set.
+	PublishFailed struct {
+		Job   mr.JobID
+		Phase mr.PhaseID
+		Err   *errs.Error
+	}
+	// Opened says that a rounds task has pinned its partition.
+	Opened struct {
+		Worker  WorkerID
+		Job     mr.JobID
+		Attempt mr.AttemptID
+	}
+	// Message says that the loop has made the message of a round; Final means it goes to
+	// Finish and the phase's tasks will end.
+	Message struct {
+		Job   mr.JobID
+		Phase mr.PhaseID
+		Round int
+		Final bool
+	}
+	// RoundDone says that a worker has summed the named partitions for a round.
+	RoundDone struct {
+		Worker WorkerID
+		Job    mr.JobID
+		Phase  mr.PhaseID
+		Round  int
+		Tasks  []int
+	}
+	// LoopFailed says that the loop gave up.
+	LoopFailed struct {
+		Job   mr.JobID
+		Phase mr.PhaseID
+		Err   *errs.Error
+	}
+	// Kill ends a job on request.
+	Kill struct {
+		Job    mr.JobID
+		Reason string
+	}
+	// Time only lets time pass.
+	Time struct{}
+)
+
+// Progress is how far an attempt is.
+type Progress struct {
+	Job         mr.JobID
+	Attempt     mr.AttemptID
+	Done, Total int64
+}
+
+// Action is something that the caller must do. Actions of one step are to be carried out in
+// their order; all of them may be carried out again after a restart.
+type Action interface{ action() }
+
+// The actions.
+type (
+	// Launch runs an attempt on a worker.
+	Launch struct {
+		Worker WorkerID
+		Spec   mr.TaskSpec
+	}
+	// Cancel stops an attempt whose result is not wanted any more. No answer is expected.
+	Cancel struct {
+		Worker  WorkerID
+		Job     mr.JobID
+		Attempt mr.AttemptID
+	}
+	// Publish makes a phase visible: write the manifest, claim the marker, then report
+	// Published or PublishFailed.
+	Publish struct {
+		Manifest mr.PhaseManifest
+	}
+	// NextMessage asks the loop of a phase for the message of a round, given the accepted
+	// sums of the round before (none for round 0); the answer is Message or LoopFailed.
+	NextMessage struct {
+		Job   mr.JobID
+		Phase mr.PhaseID
+		Round int
+	}
+	// RunRound sends a round's message to a worker for the partitions it has pinned, all in
+	// one go; the answer is RoundDone, or Failed for the attempt that failed.
+	RunRound struct {
+		Worker WorkerID
+		Job    mr.JobID
+		Phase  mr.PhaseID
+		Round  int
+		Final  bool
+		Tasks  []int
+	}
+	// AcceptSum says that the worker's sum for the round counts. A sum that is not accepted
+	// must be thrown away: some partition in it was already counted.
+	AcceptSum struct {
+		Worker WorkerID
+		Job    mr.JobID
+		Phase  mr.PhaseID
+		Round  int
+		Tasks  []int
+	}
+	// DropPhase says that a phase's files are not needed any more.
+	DropPhase struct {
+		Job      mr.JobID
+		Manifest mr.PhaseManifest
+	}
+	// ClosePhase tells every worker that a phase has ended: shared resources that are not
+	// kept open, and pinned partitions, are let go.
+	ClosePhase struct {
+		Job   mr.JobID
+		Phase mr.PhaseID
+	}
+	// Discard says that an attempt's files belong to nobody and may be removed.
+	Discard struct {
+		Job     mr.JobID
+		Attempt mr.AttemptID
+	}
+	// Done ends a job: Err is nil when every phase is published.
+	Done struct {
+		Job mr.JobID
+		Err *errs.Error
+	}
+)
+
+func (WorkerUp) event()      {}
+func (WorkerDown) event()    {}
+func (Beat) event()          {}
+func (Submit) event()        {}
+func (Succeeded) event()     {}
+func (Failed) event()        {}
+func (Published) event()     {}
+func (PublishFailed) event() {}
+func (Opened) event()        {}
+func (Message) event()       {}
+func (RoundDone) event()     {}
+func (LoopFailed) event()    {}
+func (Kill) event()          {}
+func (Time) event()          {}
+
+func (Launch) action()      {}
+func (Cancel) action()      {}
+func (Publish) action()     {}
+func (NextMessage) action() {}
+func (RunRound) action()    {}
+func (AcceptSum) action()   {}
+func (DropPhase) action()   {}
+func (ClosePhase) action()  {}
+func (Discard) action()     {}
+func (Done) action()        {}

@@ -1,0 +1,265 @@
+package mr
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/vista-mr/vista-mr/mr/dfs"
+)
+
+// PhaseType says how a phase's tasks are made and fed.
+type PhaseType string
+
+// The three types of phase.
+const (
+	MapPhase    PhaseType = "map"
+	ReducePhase PhaseType = "reduce"
+	RoundsPhase PhaseType = "rounds"
+)
+
+// JobSpec is a whole job as data: phases in an order in which each comes after those that
+// it reads.
+type JobSpec struct {
+	ID          JobID       `json:"id"`
+	Name        string      `json:"name"`
+	Phases      []PhaseSpec `json:"phases"`
+	Budgets     []Budget    `json:"budgets,omitempty"`
+	MaxAttempts int         `json:"maxAttempts,omitempty"` // failures of a task's own making before the job fails; 0 means 4
+}
+
+// Budget bounds a counter by a share of another one: the job fails with errs.Budget once the
+// committed sum of Counter exceeds Fraction times the sum of Of. It is not judged before
+// phase Of.Phase is published, because until then the base is not known.
+type Budget struct {
+	Counter  string  `json:"counter"`
+	Of       string  `json:"of"`
+	Phase    PhaseID `json:"phase"`
+	Fraction float64 `json:"fraction"`
+}
+
+// PhaseSpec is one phase. The number of tasks is len(Splits) for a phase over outside input
+// and Tasks otherwise.
+type PhaseSpec struct {
+	ID         PhaseID         `json:"id"`
+	Type       PhaseType       `json:"type"`
+	Kind       string          `json:"kind"`                 // what runs: a name in the Registry
+	Params     json.RawMessage `json:"params,omitempty"`     // its parameters
+	Splits     []Split         `json:"splits,omitempty"`     // outside input, one task each
+	Inputs     []Input         `json:"inputs,omitempty"`     // outputs of earlier phases
+	After      []PhaseID       `json:"after,omitempty"`      // phases that must be published first although nothing of theirs is read
+	Tasks      int             `json:"tasks,omitempty"`      // number of tasks when there are no Splits
+	Partitions int             `json:"partitions,omitempty"` // map phases that feed a reduce: number of shuffle partitions
+	Memory     int64           `json:"memory,omitempty"`     // bytes that one task may hold beyond what its process shares
+	Drop       []PhaseID       `json:"drop,omitempty"`       // phases whose files are not needed any more once this one is published
+	KeepOpen   string          `json:"keepOpen,omitempty"`   // shared resources with this key prefix stay open after the phase; others are closed when it is published
+}
+
+// NumTasks is the number of tasks of the phase.
+func (p *PhaseSpec) NumTasks() int {
+	if len(p.Splits) > 0 {
+		return len(p.Splits)
+	}
+	return p.Tasks
+}
+
+// Mode says which of an earlier phase's files a task reads.
+type Mode string
+
+// The modes of an Input.
+const (
+	// Same: task i reads what task i of the earlier phase wrote, in its order.
+	Same Mode = "same"
+	// All: every task reads everything, in task order (a broadcast).
+	All Mode = "all"
+	// Shuffled: task i reads partition i of every task, merged by key. Reduce phases only.
+	Shuffled Mode = "shuffled"
+)
+
+// Input names the output of an earlier phase.
+type Input struct {
+	Name    string  `json:"name"` // what the task calls it
+	Phase   PhaseID `json:"phase"`
+	Channel string  `json:"channel,omitempty"` // empty for Shuffled
+	Mode    Mode    `json:"mode"`
+}
+
+// Split is one task's share of outside input. What the ranges mean is up to the kind that
+// reads them. Bytes and Records are estimates for balance and display.
+type Split struct {
+	Files   []FileRange `json:"files"`
+	Bytes   int64       `json:"bytes,omitempty"`
+	Records int64       `json:"records,omitempty"`
+	Hosts   []string    `json:"hosts,omitempty"` // where it is near; a hint
+}
+
+// FileRange is a range of one file. Length 0 means to the end.
+type FileRange struct {
+	URI    string `json:"uri"`
+	Offset int64  `json:"offset,omitempty"`
+	Length int64  `json:"length,omitempty"`
+}
+
+// TaskSpec is everything that an attempt needs to run: the data that goes in.
+type TaskSpec struct {
+	Job        JobID           `json:"job"`
+	Attempt    AttemptID       `json:"attempt"`
+	Epoch      int64           `json:"epoch"` // of the coordinator that launched it
+	Type       PhaseType       `json:"type"`
+	Kind       string          `json:"kind"`
+	Params     json.RawMessage `json:"params,omitempty"`
+	Out        dfs.Path        `json:"out"` // folder of this attempt's files in the job's store; no other attempt uses it
+	Split      *Split          `json:"split,omitempty"`
+	Inputs     []TaskInput     `json:"inputs,omitempty"`
+	Tasks      int             `json:"tasks"`
+	Partitions int             `json:"partitions,omitempty"`
+	Memory     int64           `json:"memory,omitempty"`
+	Halvings   int             `json:"halvings,omitempty"` // how often earlier attempts ran out of memory: batches are divided by 2 to this power
+}
+
+// TaskInput is an Input with the files that this task reads, from the producers' manifests.
+type TaskInput struct {
+	Input
+	Files []PartFile `json:"files,omitempty"`
+}
+
+// PartFile is one committed file: enough to read it and to notice damage.
+type PartFile struct {
+	Channel  string    `json:"channel,omitempty"`
+	Task     int       `json:"task"` // index of the task that wrote it
+	Path     dfs.Path  `json:"path"`
+	Rows     int64     `json:"rows"`
+	Bytes    int64     `json:"bytes"`
+	CRC      uint32    `json:"crc32c"`
+	Segments []Segment `json:"segments,omitempty"` // shuffle output: one sorted segment for each non-empty partition
+}
+
+// Segment is the part of a shuffle file that belongs to one partition. The CRC is CRC32C of
+// its bytes in the file.
+type Segment struct {
+	Partition int    `json:"p"`
+	Offset    int64  `json:"o"`
+	Bytes     int64  `json:"b"`
+	RawBytes  int64  `json:"w"`
+	Records   int64  `json:"r"`
+	CRC       uint32 `json:"c"`
+}
+
+// Manifest is what a successful attempt leaves: the data that comes out. Nothing that is not
+// named by a committed manifest exists for readers.
+type Manifest struct {
+	Attempt  AttemptID        `json:"attempt"`
+	Files    []PartFile       `json:"files,omitempty"`
+	Counters map[string]int64 `json:"counters,omitempty"`
+	Value    json.RawMessage  `json:"value,omitempty"` // a small result, for instance the classes of a table
+	Bad      []BadRecord      `json:"bad,omitempty"`   // the first few records set aside, for messages; all of them are in channel Quarantine
+	Seconds  float64          `json:"seconds"`
+}
+
+// PhaseManifest is what a published phase consists of: one committed manifest for each task,
+// in task order.
+type PhaseManifest struct {
+	Job   JobID      `json:"job"`
+	Phase PhaseID    `json:"phase"`
+	Epoch int64      `json:"epoch"`
+	Tasks []Manifest `json:"tasks"`
+}
+
+// Quarantine is the channel to which records that were set aside go.
+const Quarantine = "quarantine"
+
+// BadRecord is one record that was set aside: by which key, in which stage, and why.
+type BadRecord struct {
+	Key   string `json:"key"`
+	Stage string `json:"stage"`
+	Cause string `json:"cause"` // short and stable, for counting: "truncated", "no-row", ...
+	Error string `json:"error"` // the whole story
+}
+
+// Files are the phase's files of one channel, in task order.
+func (p *PhaseManifest) Files(channel string) []PartFile {
+	var out []PartFile
+	for i := range p.Tasks {
+		for _, f := range p.Tasks[i].Files {
+			if f.Channel == channel {
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// Sum adds up a counter over the phase's tasks.
+func (p *PhaseManifest) Sum(counter string) int64 {
+	var n int64
+	for i := range p.Tasks {
+		n += p.Tasks[i].Counters[counter]
+	}
+	return n
+}
+
+// Validate reports the first thing that makes the job impossible to run.
+func (j *JobSpec) Validate() error {
+	if j.ID == "" {
+		return fmt.Errorf("job has no id")
+	}
+	seen := make(map[PhaseID]*PhaseSpec, len(j.Phases))
+	for i := range j.Phases {
+		p := &j.Phases[i]
+		if p.ID == "" || seen[p.ID] != nil {
+			return fmt.Errorf("phase %d: id %q is empty or used twice", i, p.ID)
+		}
+		if err := p.validate(seen); err != nil {
+			return fmt.Errorf("phase %s: %w", p.ID, err)
+		}
+		seen[p.ID] = p
+	}
+	for _, b := range j.Budgets {
+		if seen[b.Phase] == nil {
+			return fmt.Errorf("budget on %s: unknown phase %q", b.Counter, b.Phase)
+		}
+	}
+	return nil
+}
+
+func (p *PhaseSpec) validate(seen map[PhaseID]*PhaseSpec) error {
+	if p.Kind == "" {
+		return fmt.Errorf("no kind")
+	}
+	if p.NumTasks() < 1 {
+		return fmt.Errorf("no tasks")
+	}
+	switch p.Type {
+	case MapPhase, RoundsPhase:
+	case ReducePhase:
+		if len(p.Splits) > 0 {
+			return fmt.Errorf("a reduce phase has no splits")
+		}
+	default:
+		return fmt.Errorf("unknown type %q", p.Type)
+	}
+	for _, id := range append(append([]PhaseID{}, p.After...), p.Drop...) {
+		if seen[id] == nil {
+			return fmt.Errorf("phase %q is not before it", id)
+		}
+	}
+	for _, in := range p.Inputs {
+		from := seen[in.Phase]
+		if from == nil {
+			return fmt.Errorf("input %s: phase %q is not before it", in.Name, in.Phase)
+		}
+		switch in.Mode {
+		case All:
+		case Same:
+			if from.NumTasks() != p.NumTasks() {
+				return fmt.Errorf("input %s: %d tasks read %d tasks one to one", in.Name, p.NumTasks(), from.NumTasks())
+			}
+		case Shuffled:
+			if p.Type != ReducePhase || from.Partitions != p.NumTasks() {
+				return fmt.Errorf("input %s: a shuffle of %d partitions into %s of %d tasks", in.Name, from.Partitions, p.Type, p.NumTasks())
+			}
+		default:
+			return fmt.Errorf("input %s: unknown mode %q", in.Name, in.Mode)
+		}
+	}
+	return nil
+}
