@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/vista-mr/vista-mr/mr/cache"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 )
 
@@ -84,6 +85,8 @@ type Host interface {
 	// Shared returns the process's one instance under key, opening it if need be; callers
 	// that come meanwhile wait for it. It stays open between tasks until its phase ends.
 	Shared(ctx context.Context, key string, open func(ctx context.Context) (io.Closer, error)) (io.Closer, error)
+	// Cache keeps what is pinned between rounds, under the process's budget.
+	Cache() *cache.Cache
 	// Scratch is a local folder of this attempt, removed when it ends.
 	Scratch() string
 	// Slots is how many attempts the process runs at once.
