@@ -1,0 +1,149 @@
+package conf
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// APIVersion is the only value of the job file's apiVersion key.
+const APIVersion = "vista-mr/v1"
+
+// Job is one job file with its defaults filled in. The tags are the definition of the format: the
+// JSON Schema and from it the validation are generated from them.
+type Job struct {
+	APIVersion string     `yaml:"apiVersion" json:"apiVersion" jsonschema:"required,enum=vista-mr/v1" jsonschema_description:"Version of this file format."`
+	Name       string     `yaml:"name" json:"name" jsonschema:"required,pattern=^[A-Za-z0-9][A-Za-z0-9._-]*$,maxLength=63" jsonschema_extras:"patternErrorMessage=must start with a letter or digit and hold only letters and digits and . _ -" jsonschema_description:"Name of the job; letters, digits, dot, underscore and dash."`
+	Seed       int64      `yaml:"seed" json:"seed" jsonschema:"minimum=0" jsonschema_description:"Every random choice (split, folds, random weights) comes from here. The same seed gives the same results."`
+	Table      Table      `yaml:"table" json:"table" jsonschema:"required" jsonschema_description:"The structured side: one row per record."`
+	Images     Images     `yaml:"images" json:"images" jsonschema:"required" jsonschema_description:"The image side: one image per record."`
+	CNN        CNN        `yaml:"cnn" json:"cnn" jsonschema:"required" jsonschema_description:"The network whose layers are compared."`
+	Downstream Downstream `yaml:"downstream" json:"downstream" jsonschema_description:"The model that is trained on table features and each layer's vectors."`
+	Plan       Plan       `yaml:"plan" json:"plan" jsonschema_description:"How the job runs. What is not set is decided by the optimizer."`
+	Limits     Limits     `yaml:"limits" json:"limits" jsonschema_description:"What the job may use and put up with."`
+	Keep       Keep       `yaml:"keep" json:"keep" jsonschema_description:"What stays in the output besides results and models."`
+	Reuse      URI        `yaml:"reuse" json:"reuse" jsonschema_description:"URI of a feature store that jobs share; empty: none."`
+	Output     URI        `yaml:"output" json:"output" jsonschema:"required,minLength=1" jsonschema_description:"Folder that receives results, models and logs. It must be empty or hold this job's own unfinished run."`
+
+	origins []Origin
+}
+
+// Table says where the structured records are and what their columns mean.
+type Table struct {
+	URI      URI      `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"File or folder of the table: .csv with a header, .parquet or .avro."`
+	Key      string   `yaml:"key" json:"key" jsonschema:"required,minLength=1" jsonschema_description:"Column that names the record. It is matched with the image's key."`
+	Label    string   `yaml:"label" json:"label" jsonschema:"required,minLength=1" jsonschema_description:"Column with the class: 0 and 1, or any finite set of class names."`
+	Features []string `yaml:"features" json:"features" jsonschema:"uniqueItems=true" jsonschema_description:"Columns to learn from; empty: every other numeric column."`
+}
+
+// Images says where the images are.
+type Images struct {
+	URI      URI  `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"Folder of images (key = file stem), or tar, Avro or Parquet files with images."`
+	Required bool `yaml:"required" json:"required" jsonschema_description:"false: rows without an image are left out instead of being bad records."`
+}
+
+// CNN says which network, with which weights, and which of its layers.
+type CNN struct {
+	Model      string     `yaml:"model" json:"model" jsonschema:"required,pattern=^(alexnet|vgg16|resnet50|.+\\.onnx)$,example=alexnet,example=vgg16,example=resnet50" jsonschema_extras:"patternErrorMessage=must be alexnet or vgg16 or resnet50 or the URI of an .onnx file" jsonschema_description:"alexnet, vgg16, resnet50, or the URI of an ONNX file."`
+	Weights    string     `yaml:"weights" json:"weights" jsonschema:"pattern=^(random|.+\\.safetensors|.+\\.onnx)?$,example=random" jsonschema_extras:"patternErrorMessage=must be random or the URI of a .safetensors or .onnx file" jsonschema_description:"The network's weights: a .safetensors file with torchvision's names, an .onnx file, or random (seeded). May be left out when model is an ONNX file."`
+	Layers     Layers     `yaml:"layers" json:"layers" jsonschema_description:"Layers to compare: the last n feature layers, or a list of names. Left out: all feature layers of a known model."`
+	Pool       string     `yaml:"pool" json:"pool" jsonschema:"enum=none,enum=avg-1x1,enum=max-2x2" jsonschema_description:"How a convolutional volume becomes a vector: max-2x2 (maximum of each cell of a 2x2 grid), avg-1x1 (global mean), none (all of it)."`
+	Preprocess Preprocess `yaml:"preprocess" json:"preprocess" jsonschema_description:"How an image becomes the network's input: imagenet, none, the URI of a preprocessor_config.json, or settings."`
+	Precision  string     `yaml:"precision" json:"precision" jsonschema:"enum=float32,enum=bfloat16,enum=int8,enum=auto" jsonschema_description:"Arithmetic of the network."`
+}
+
+// Downstream says what is trained per layer and how it is judged.
+type Downstream struct {
+	Kind        string  `yaml:"kind" json:"kind" jsonschema:"enum=logistic-regression,enum=linear-svc" jsonschema_description:"Model that is trained for each layer."`
+	Iterations  int     `yaml:"iterations" json:"iterations" jsonschema:"minimum=1,maximum=100000" jsonschema_description:"Iterations of the optimizer, at most."`
+	Reg         float64 `yaml:"reg" json:"reg" jsonschema:"minimum=0" jsonschema_description:"Strength of the penalty; 0: none."`
+	ElasticNet  float64 `yaml:"elasticNet" json:"elasticNet" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Share of the L1 penalty: 0 is ridge, 1 is lasso."`
+	Standardize bool    `yaml:"standardize" json:"standardize" jsonschema_description:"true: the penalty acts on weights of columns scaled to unit deviation, as in MLlib; false: on raw weights."`
+	Tol         float64 `yaml:"tol" json:"tol" jsonschema:"minimum=0" jsonschema_description:"Relative improvement below which training stops."`
+	Test        float64 `yaml:"test" json:"test" jsonschema:"minimum=0,exclusiveMaximum=1" jsonschema_description:"Share of the records held out for the metrics; 0: train on all and report training metrics."`
+	Folds       int     `yaml:"folds" json:"folds" jsonschema:"minimum=0,maximum=100" jsonschema_description:"Number of cross-validation folds, 2 or more; 0: none."`
+	Grid        Grid    `yaml:"grid" json:"grid" jsonschema_description:"Values to try; all of them are trained in the same scans."`
+	Metric      string  `yaml:"metric" json:"metric" jsonschema:"enum=accuracy,enum=f1,enum=f1-macro,enum=auc,enum=log-loss" jsonschema_description:"Metric that decides which layer is best."`
+}
+
+// Grid lists alternatives for hyper-parameters; an empty list means that the single value counts.
+type Grid struct {
+	Reg        []float64 `yaml:"reg" json:"reg,omitempty" jsonschema:"minItems=1,uniqueItems=true,minimum=0" jsonschema_description:"Values of reg to try."`
+	ElasticNet []float64 `yaml:"elasticNet" json:"elasticNet,omitempty" jsonschema:"minItems=1,uniqueItems=true,minimum=0,maximum=1" jsonschema_description:"Values of elasticNet to try."`
+}
+
+// Plan holds the knobs that the optimizer turns; the zero value of each means that it decides.
+type Plan struct {
+	Inference  string `yaml:"inference" json:"inference,omitempty" jsonschema:"enum=lazy,enum=eager,enum=staged,enum=fused" jsonschema_description:"lazy: from the image for every layer; eager: once, keeping every layer's full output; staged: each layer from the one before; fused: once, keeping only pooled vectors."`
+	Placement  string `yaml:"placement" json:"placement,omitempty" jsonschema:"enum=before-join,enum=after-join" jsonschema_description:"Where CNN inference stands relative to the join."`
+	Join       string `yaml:"join" json:"join,omitempty" jsonschema:"enum=broadcast,enum=shuffle" jsonschema_description:"broadcast: the table is sent to every worker and joined in mappers; shuffle: joined in reducers."`
+	Storage    string `yaml:"storage" json:"storage,omitempty" jsonschema:"enum=raw,enum=snappy" jsonschema_description:"How intermediate and cached partitions are kept."`
+	CPU        int    `yaml:"cpu" json:"cpu,omitempty" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Query parallelism per worker."`
+	Partitions int    `yaml:"partitions" json:"partitions,omitempty" jsonschema:"minimum=1,maximum=1000000" jsonschema_description:"Number of partitions."`
+	Batch      int    `yaml:"batch" json:"batch,omitempty" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Images per CNN call."`
+}
+
+// Limits bounds what a job may use and put up with.
+type Limits struct {
+	Memory         Bytes   `yaml:"memory" json:"memory,omitempty" jsonschema_description:"Memory per worker, with its unit; left out: what the machine or its cgroup allows."`
+	MaxBadFraction float64 `yaml:"maxBadFraction" json:"maxBadFraction" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Share of bad records, table rows and images alike, above which the job fails."`
+}
+
+// Keep says what stays in the output besides results and models.
+type Keep struct {
+	Features bool `yaml:"features" json:"features" jsonschema_description:"true: each layer's vectors stay in the output as features/LAYER/part-*.avro."`
+}
+
+// Defaults returns a job file with every optional key at its default; required keys are empty.
+// It is the one place where defaults are written.
+func Defaults() *Job {
+	return &Job{
+		Seed:   1,
+		Images: Images{Required: true},
+		CNN: CNN{
+			Pool:       "max-2x2",
+			Preprocess: Preprocess{Name: "imagenet"},
+			Precision:  "float32",
+		},
+		Downstream: Downstream{
+			Kind:        "logistic-regression",
+			Iterations:  10,
+			Reg:         0.01,
+			ElasticNet:  0.5,
+			Standardize: true,
+			Tol:         1e-6,
+			Test:        0.2,
+			Metric:      "accuracy",
+		},
+		Limits: Limits{MaxBadFraction: 0.01},
+	}
+}
+
+// Origin says where one value of a job came from.
+type Origin struct {
+	Path  string `json:"path"`           // dotted key, as --set takes it
+	Value any    `json:"value"`          // as it would be written in the file; nil: left to the program
+	From  string `json:"from"`           // "set", "file" or "default"
+	Line  int    `json:"line,omitempty"` // line in the file, when From is "file"
+}
+
+// Origins lists every key of the format in the order of the file format, with its value and origin.
+func (j *Job) Origins() []Origin { return append([]Origin(nil), j.origins...) }
+
+// Digest identifies what the job computes: SHA-256 (hex) of the keys that can change a result. Where
+// the output goes, how much memory may be used and what is shared with other jobs are not part of
+// it, so an interrupted run can be taken up again with, say, more memory.
+func (j *Job) Digest() string {
+	c := *j
+	c.Limits.Memory = 0
+	c.Output, c.Reuse = "", ""
+	b, err := json.Marshal(&c)
+	if err != nil {
+		// Every field is a string, number, bool or list of them with its own marshaller above;
+		// floats are finite because Load refuses others.
+		panic(fmt.Sprintf("conf: job cannot be written as JSON: %v", err))
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
