@@ -164,7 +164,8 @@ type Partition interface {
 // sums that it was given, so that a coordinator that was restarted can replay it.
 type Loop interface {
 	// Merge adds sum b into a and returns the result, which may reuse a's memory. It must be
-	// associative and commutative to the last bit: the order of workers is not fixed.
+	// associative and commutative to the last bit: the order of workers is not fixed. It is
+	// called from several goroutines, for different sums.
 	Merge(a, b []byte) ([]byte, error)
 	// Next takes the merged sum of the last round (nil before the first) and returns the
 	// next message; with done, the message is the last one and goes to Partition.Finish.

@@ -51,7 +51,7 @@ type PhaseSpec struct {
 	Partitions int             `json:"partitions,omitempty"` // map phases that feed a reduce: number of shuffle partitions
 	Memory     int64           `json:"memory,omitempty"`     // bytes that one task may hold beyond what its process shares
 	Drop       []PhaseID       `json:"drop,omitempty"`       // phases whose files are not needed any more once this one is published
-	KeepOpen   string          `json:"keepOpen,omitempty"`   // shared resources with this key prefix stay open after the phase; others are closed when it is published
+	KeepOpen   []string        `json:"keepOpen,omitempty"`   // shared resources with such a key prefix stay open when the phase ends; other idle ones are closed
 }
 
 // NumTasks is the number of tasks of the phase.

@@ -1,0 +1,183 @@
+package task
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"sort"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/cache"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/shuffle"
+)
+
+// attempt is one running attempt: the mr.Task that its code sees.
+type attempt struct {
+	env      *Env
+	spec     *mr.TaskSpec
+	kind     mr.Kind
+	scratch  string
+	progress Progress
+	log      *zap.Logger
+	shuffle  *shuffle.Writer
+
+	mu       sync.Mutex // guards what follows: meters are used from any goroutine
+	counters map[string]int64
+	parts    map[string]*part
+	value    json.RawMessage
+	bad      []mr.BadRecord
+}
+
+var _ mr.Task = (*attempt)(nil)
+
+// maxBadListed is how many bad records a manifest lists by itself; the contract promises the
+// first hundred of a job.
+const maxBadListed = 100
+
+// maxCounters bounds the names of counters, which live in memory for the whole job.
+const maxCounters = 256
+
+func (a *attempt) Spec() *mr.TaskSpec         { return a.spec }
+func (a *attempt) Store() dfs.FS              { return a.env.Store }
+func (a *attempt) Cache() *cache.Cache        { return a.env.Cache }
+func (a *attempt) Scratch() string            { return a.scratch }
+func (a *attempt) Slots() int                 { return a.env.Slots }
+func (a *attempt) Log() *zap.Logger           { return a.log }
+func (a *attempt) Progress(done, total int64) { a.progress(done, total) }
+
+func (a *attempt) Resolve(ctx context.Context, uri string) (dfs.FS, dfs.Path, error) {
+	return a.env.Mux.Resolve(ctx, uri)
+}
+
+func (a *attempt) Shared(ctx context.Context, key string, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
+	return a.env.Shared.get(ctx, a, key, open)
+}
+
+func (a *attempt) Count(name string, n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.counters[name]; !ok && len(a.counters) >= maxCounters {
+		name = "counters.overflow"
+	}
+	a.counters[name] += n
+}
+
+func (a *attempt) Emit(ctx context.Context, key, value []byte) error {
+	if a.shuffle == nil {
+		return errs.E("emit", errs.Internal, "", errors.New("the phase has no shuffle"))
+	}
+	return a.shuffle.Add(ctx, key, value)
+}
+
+// badSchema is that of the quarantine's files.
+const badSchema = `{"type":"record","name":"BadRecord","namespace":"vistamr","fields":[` +
+	`{"name":"key","type":"string"},{"name":"stage","type":"string"},` +
+	`{"name":"cause","type":"string"},{"name":"error","type":"string"}]}`
+
+func (a *attempt) SetAside(ctx context.Context, b mr.BadRecord) error {
+	a.Count("bad", 1)
+	a.Count("bad."+b.Cause, 1)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p, err := a.openPart(ctx, mr.Quarantine, mr.PartOptions{Schema: badSchema})
+	if err != nil {
+		return err
+	}
+	if len(a.bad) < maxBadListed {
+		a.bad = append(a.bad, b)
+	}
+	return p.AppendFunc(func(dst []byte) []byte {
+		for _, s := range [...]string{b.Key, b.Stage, b.Cause, b.Error} {
+			dst = appendString(dst, s)
+		}
+		return dst
+	})
+}
+
+// Part opens a part file. Names are the attempt's own, so a name is never used twice.
+func (a *attempt) Part(ctx context.Context, channel string, o mr.PartOptions) (mr.PartWriter, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.openPart(ctx, channel, o)
+}
+
+// openPart is called with a.mu held.
+func (a *attempt) openPart(ctx context.Context, channel string, o mr.PartOptions) (*part, error) {
+	if p, ok := a.parts[channel]; ok {
+		return p, nil
+	}
+	path := a.spec.Out.Join(fmt.Sprintf("%s-%05d.avro", fileName(channel), a.spec.Attempt.Task.Index))
+	p, err := newPart(ctx, a.env.Store, path, channel, o)
+	if err != nil {
+		return nil, err
+	}
+	a.parts[channel] = p
+	return p, nil
+}
+
+// commitFiles makes every file of the attempt durable. The order of channels is fixed, so
+// that the manifest and the order of operations on the store do not depend on map order.
+func (a *attempt) commitFiles(ctx context.Context) ([]mr.PartFile, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	names := make([]string, 0, len(a.parts))
+	for n := range a.parts {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	var files []mr.PartFile
+	for _, n := range names {
+		f, err := a.parts[n].commit(ctx)
+		if err != nil {
+			return nil, err
+		}
+		f.Task = a.spec.Attempt.Task.Index
+		files = append(files, f)
+	}
+	if a.shuffle != nil {
+		f, err := a.commitShuffle(ctx)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// abort drops everything. Errors are only logged: the attempt has already failed, and what
+// may remain is referenced by nobody.
+func (a *attempt) abort() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.parts {
+		if err := p.abort(); err != nil {
+			a.log.Warn("abort part file", zap.Error(err))
+		}
+	}
+}
+
+// letGo ends the attempt's use of shared resources and removes its local files.
+func (a *attempt) letGo() {
+	a.env.Shared.release(a)
+	if a.shuffle != nil {
+		if err := a.shuffle.Close(); err != nil {
+			a.log.Warn("close sort buffers", zap.Error(err))
+		}
+	}
+	if err := os.RemoveAll(a.scratch); err != nil {
+		a.log.Warn("remove scratch", zap.Error(err))
+	}
+}
+
+func asError(err error, target **errs.Error) bool { return errors.As(err, target) }
+
+func stack() string { return string(debug.Stack()) }

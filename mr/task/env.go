@@ -1,0 +1,217 @@
+package task
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/cache"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/shuffle"
+)
+
+// Env is what a process offers to its attempts. All fields but Log are required.
+type Env struct {
+	Store    dfs.FS       // the job's folder
+	Mux      *dfs.Mux     // opens the URIs of the job's input
+	Registry *mr.Registry // the kinds it can run
+	Shared   *Shared      // process-wide resources
+	Cache    *cache.Cache // pinned partitions
+	Scratch  string       // local folder for spills and the like
+	Slots    int          // attempts at once
+	// SortMemory bounds the sort buffer of a map task and the merge buffers of a reduce task,
+	// in bytes.
+	SortMemory int64
+	Log        *zap.Logger
+}
+
+// Progress is told how much of its input an attempt has dealt with.
+type Progress func(done, total int64)
+
+// Run runs a map or reduce attempt to its end. The error has a kind (package errs); only a
+// nil error comes with a manifest.
+func (e *Env) Run(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*mr.Manifest, error) {
+	start := time.Now()
+	a, err := e.newAttempt(spec, progress)
+	if err != nil {
+		return nil, e.wrap(spec, err)
+	}
+	err = guard(func() error {
+		switch spec.Type {
+		case mr.MapPhase:
+			return a.runMap(ctx)
+		case mr.ReducePhase:
+			return a.runReduce(ctx)
+		default:
+			return errs.E("run", errs.Internal, "", fmt.Errorf("a %s task is opened, not run", spec.Type))
+		}
+	})
+	m, err := a.end(ctx, err)
+	if err != nil {
+		return nil, e.wrap(spec, err)
+	}
+	m.Seconds = time.Since(start).Seconds()
+	return m, nil
+}
+
+func (e *Env) newAttempt(spec *mr.TaskSpec, progress Progress) (*attempt, error) {
+	kind, err := e.Registry.Kind(spec.Kind)
+	if err != nil {
+		return nil, errs.E("run", errs.Invalid, "", err)
+	}
+	scratch, err := os.MkdirTemp(e.Scratch, "attempt-*")
+	if err != nil {
+		return nil, errs.E("scratch", errs.KindOf(err), e.Scratch, err)
+	}
+	log := e.Log
+	if log == nil {
+		log = zap.NewNop()
+	}
+	if progress == nil {
+		progress = func(int64, int64) {}
+	}
+	return &attempt{
+		env: e, spec: spec, kind: kind, scratch: scratch, progress: progress,
+		log:      log.With(zap.String("task", spec.Attempt.Task.String()), zap.Int("attempt", spec.Attempt.Number)),
+		counters: map[string]int64{}, parts: map[string]*part{},
+	}, nil
+}
+
+// guard turns a panic of the code that a task runs into an error: one bad record must not
+// take down the other attempts of the process.
+func guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errs.E("run", errs.Internal, "", fmt.Errorf("panic: %v\n%s", p, stack()))
+		}
+	}()
+	return f()
+}
+
+// wrap adds the task to an error, once, and keeps its kind.
+func (e *Env) wrap(spec *mr.TaskSpec, err error) error {
+	w := errs.E(string(spec.Type)+" "+spec.Kind, errs.KindOf(err), "", err)
+	var ee *errs.Error
+	if asError(w, &ee) {
+		ee.Task = spec.Attempt.String()
+	}
+	return w
+}
+
+// end finishes an attempt: on success its files are committed to the store under names that
+// nobody else uses and the manifest is made; on failure they are dropped.
+func (a *attempt) end(ctx context.Context, runErr error) (*mr.Manifest, error) {
+	defer a.letGo()
+	if runErr == nil {
+		runErr = ctx.Err()
+	}
+	if runErr != nil {
+		a.abort()
+		return nil, runErr
+	}
+	files, err := a.commitFiles(ctx)
+	if err != nil {
+		a.abort()
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &mr.Manifest{Attempt: a.spec.Attempt, Files: files, Counters: a.counters, Value: a.value, Bad: a.bad}, nil
+}
+
+func (a *attempt) runMap(ctx context.Context) error {
+	if a.kind.Map == nil {
+		return errs.E("run", errs.Invalid, "", fmt.Errorf("kind %s has no map function", a.kind.Name))
+	}
+	m, err := a.kind.Map(a.spec.Params)
+	if err != nil {
+		return errs.E("parameters", errs.Invalid, "", err)
+	}
+	if a.spec.Partitions > 0 {
+		if err := a.openShuffle(); err != nil {
+			return err
+		}
+	}
+	return m.Map(ctx, a)
+}
+
+func (a *attempt) openShuffle() error {
+	o := shuffle.Options{Partitions: a.spec.Partitions, Memory: a.env.SortMemory, Scratch: a.scratch}
+	if a.kind.Combine != nil {
+		combine, err := a.kind.Combine(a.spec.Params)
+		if err != nil {
+			return errs.E("parameters", errs.Invalid, "", err)
+		}
+		o.Combine = shuffle.Combine(combine)
+	}
+	w, err := shuffle.NewWriter(o)
+	if err != nil {
+		return err
+	}
+	a.shuffle = w
+	return nil
+}
+
+func (a *attempt) runReduce(ctx context.Context) (err error) {
+	if a.kind.Reduce == nil {
+		return errs.E("run", errs.Invalid, "", fmt.Errorf("kind %s has no reduce function", a.kind.Name))
+	}
+	r, err := a.kind.Reduce(a.spec.Params)
+	if err != nil {
+		return errs.E("parameters", errs.Invalid, "", err)
+	}
+	groups, closeAll, err := a.merge(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := closeAll(); err == nil {
+			err = cerr
+		}
+	}()
+	for groups.Next(ctx) {
+		if err := r.Reduce(ctx, a, groups.Key(), groups.values()); err != nil {
+			return err
+		}
+	}
+	if err := groups.Err(); err != nil {
+		return err
+	}
+	if f, ok := r.(mr.Finisher); ok {
+		return f.Finish(ctx, a)
+	}
+	return nil
+}
+
+// SetValue sets the manifest's small result.
+func (a *attempt) SetValue(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return errs.E("value", errs.Internal, "", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.value = b
+	return nil
+}
+
+// fileName makes a part file's name from a channel: a channel may be any layer's name, a file
+// name may not hold any byte.
+func fileName(channel string) string {
+	var b strings.Builder
+	for _, c := range []byte(channel) {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
+}

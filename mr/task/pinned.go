@@ -1,0 +1,95 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+// Pinned is a rounds attempt between Open and Finish or Close.
+type Pinned struct {
+	a      *attempt
+	p      mr.Partition
+	busy   time.Duration
+	closed bool
+}
+
+// Open starts a rounds attempt: its partition is read and stays.
+func (e *Env) Open(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*Pinned, error) {
+	start := time.Now()
+	a, err := e.newAttempt(spec, progress)
+	if err != nil {
+		return nil, e.wrap(spec, err)
+	}
+	p := &Pinned{a: a}
+	err = guard(func() error {
+		if a.kind.Rounds == nil {
+			return errs.E("run", errs.Invalid, "", fmt.Errorf("kind %s has no rounds", a.kind.Name))
+		}
+		r, err := a.kind.Rounds(spec.Params)
+		if err != nil {
+			return errs.E("parameters", errs.Invalid, "", err)
+		}
+		p.p, err = r.Open(ctx, a)
+		return err
+	})
+	if err != nil {
+		a.abort()
+		a.letGo()
+		return nil, e.wrap(spec, err)
+	}
+	p.busy = time.Since(start)
+	return p, nil
+}
+
+// Spec is the attempt's specification.
+func (p *Pinned) Spec() *mr.TaskSpec { return p.a.spec }
+
+// Round computes the partition's sum for a message and appends it to dst.
+func (p *Pinned) Round(ctx context.Context, round int, msg, dst []byte) (sum []byte, err error) {
+	start := time.Now()
+	err = guard(func() error {
+		sum, err = p.p.Round(ctx, round, msg, dst)
+		return err
+	})
+	p.busy += time.Since(start)
+	if err != nil {
+		return nil, p.a.env.wrap(p.a.spec, err)
+	}
+	return sum, nil
+}
+
+// Finish writes the partition's outputs, commits their files and lets go of the partition.
+func (p *Pinned) Finish(ctx context.Context, final []byte) (*mr.Manifest, error) {
+	start := time.Now()
+	err := guard(func() error { return p.p.Finish(ctx, p.a, final) })
+	m, err := p.a.end(ctx, errors.Join(err, p.letGo()))
+	if err != nil {
+		return nil, p.a.env.wrap(p.a.spec, err)
+	}
+	m.Seconds = (p.busy + time.Since(start)).Seconds()
+	return m, nil
+}
+
+// Close lets go of a partition that will not be finished. Closing twice does nothing.
+func (p *Pinned) Close() error {
+	if p.closed {
+		return nil
+	}
+	err := p.letGo()
+	p.a.abort()
+	p.a.letGo()
+	return err
+}
+
+func (p *Pinned) letGo() error {
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	return p.p.Close()
+}

@@ -1,0 +1,99 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// Shared holds a process's one instance of each expensive resource: a CNN session, a
+// broadcast table. Opening happens once, whoever asks first; the others wait for it.
+//
+// Invariant: an instance is closed only when no attempt that asked for it is still running.
+type Shared struct {
+	mu    sync.Mutex
+	items map[string]*item
+}
+
+type item struct {
+	ready chan struct{} // closed when value or err is set
+	value io.Closer
+	err   error
+	users map[*attempt]bool
+}
+
+// NewShared returns an empty holder.
+func NewShared() *Shared { return &Shared{items: map[string]*item{}} }
+
+// get returns the instance under key for an attempt, opening it if nobody has. A failed
+// opening is reported to all who waited and forgotten, so that a later attempt tries again.
+func (s *Shared) get(ctx context.Context, user *attempt, key string, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
+	s.mu.Lock()
+	it, ok := s.items[key]
+	if ok {
+		it.users[user] = true
+		s.mu.Unlock()
+		select {
+		case <-it.ready:
+			return it.value, it.err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	it = &item{ready: make(chan struct{}), users: map[*attempt]bool{user: true}}
+	s.items[key] = it
+	s.mu.Unlock()
+
+	// Closed in a defer, so that a panic in open does not leave the others waiting.
+	it.err = errors.New("opening did not end")
+	defer func() {
+		if it.err != nil {
+			s.mu.Lock()
+			delete(s.items, key)
+			s.mu.Unlock()
+		}
+		close(it.ready)
+	}()
+	it.value, it.err = open(ctx)
+	return it.value, it.err
+}
+
+// release says that an attempt has ended.
+func (s *Shared) release(user *attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, it := range s.items {
+		delete(it.users, user)
+	}
+}
+
+// CloseIdle closes what no running attempt uses, except what has a key with one of the
+// prefixes in keep.
+func (s *Shared) CloseIdle(keep ...string) error {
+	var gone []string
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, it := range s.items {
+		kept := len(it.users) > 0
+		for _, p := range keep {
+			kept = kept || strings.HasPrefix(key, p)
+		}
+		if !kept {
+			gone = append(gone, key)
+		}
+	}
+	sort.Strings(gone)
+	var all []error
+	for _, key := range gone {
+		it := s.items[key]
+		delete(s.items, key)
+		<-it.ready // nobody uses it, so opening has ended
+		if it.err == nil {
+			all = append(all, it.value.Close())
+		}
+	}
+	return errors.Join(all...)
+}
