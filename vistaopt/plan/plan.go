@@ -1,0 +1,124 @@
+// Package plan is the value that says how a workload is run: the logical plan (where and how
+// the CNN is run), the physical plan (join and storage) and the knobs of the system.
+//
+// Invariant: a Plan is complete and plain data. Two equal plans compile to the same phases,
+// and Parse(p.String()) == p. Package vistaopt chooses one, package compile turns it into
+// phases; nothing here estimates, prefers or runs anything.
+package plan
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Inference says how the layers' features come about.
+type Inference string
+
+// The inference plans. The first three are those of Nakandala and Kumar, "Vista" (SIGMOD
+// 2020), section 4.2; fused is ours.
+const (
+	Lazy   Inference = "lazy"   // one full inference from the image for each layer
+	Eager  Inference = "eager"  // one inference that keeps every layer's full output, pooled later
+	Staged Inference = "staged" // layer i+1 is computed from layer i's stored output
+	Fused  Inference = "fused"  // one inference that pools every layer and stores only that
+)
+
+// Placement says where the inference stands relative to the join.
+type Placement string
+
+// The placements.
+const (
+	BeforeJoin Placement = "before-join"
+	AfterJoin  Placement = "after-join"
+)
+
+// Join says how the table meets the images.
+type Join string
+
+// The joins.
+const (
+	Broadcast Join = "broadcast" // map-side, on a table that every process holds
+	Shuffle   Join = "shuffle"   // reduce-side, on sorted partitions
+)
+
+// Storage says how intermediate and cached partitions are kept.
+type Storage string
+
+// The storages.
+const (
+	Raw    Storage = "raw"
+	Snappy Storage = "snappy"
+)
+
+// Plan is one way to run a workload.
+type Plan struct {
+	Inference  Inference `json:"inference"`
+	Placement  Placement `json:"placement"`
+	Join       Join      `json:"join"`
+	Storage    Storage   `json:"storage"`
+	CPU        int       `json:"cpu"`        // attempts at once in each worker
+	Partitions int       `json:"partitions"` // of images, and of everything made from them
+	Batch      int       `json:"batch"`      // images per call of the CNN
+}
+
+// Inferences, Placements, Joins and Storages are all values of each knob.
+var (
+	Inferences = []Inference{Lazy, Eager, Staged, Fused}
+	Placements = []Placement{BeforeJoin, AfterJoin}
+	Joins      = []Join{Broadcast, Shuffle}
+	Storages   = []Storage{Raw, Snappy}
+)
+
+// String is the canonical text of a plan, one line.
+func (p Plan) String() string {
+	return fmt.Sprintf("%s %s %s %s cpu=%d partitions=%d batch=%d",
+		p.Inference, p.Placement, p.Join, p.Storage, p.CPU, p.Partitions, p.Batch)
+}
+
+// Parse reads what String wrote.
+func Parse(s string) (Plan, error) {
+	f := strings.Fields(s)
+	if len(f) != 7 {
+		return Plan{}, fmt.Errorf("plan %q: %d words, want 7", s, len(f))
+	}
+	p := Plan{Inference: Inference(f[0]), Placement: Placement(f[1]), Join: Join(f[2]), Storage: Storage(f[3])}
+	for i, knob := range []struct {
+		name string
+		to   *int
+	}{{"cpu", &p.CPU}, {"partitions", &p.Partitions}, {"batch", &p.Batch}} {
+		v, ok := strings.CutPrefix(f[4+i], knob.name+"=")
+		n, err := strconv.Atoi(v)
+		if !ok || err != nil {
+			return Plan{}, fmt.Errorf("plan %q: %q is not %s=NUMBER", s, f[4+i], knob.name)
+		}
+		*knob.to = n
+	}
+	return p, p.Validate()
+}
+
+// Validate reports a knob that has no legal value.
+func (p Plan) Validate() error {
+	switch {
+	case !member(p.Inference, Inferences):
+		return fmt.Errorf("plan: inference %q is none of %v", p.Inference, Inferences)
+	case !member(p.Placement, Placements):
+		return fmt.Errorf("plan: placement %q is none of %v", p.Placement, Placements)
+	case !member(p.Join, Joins):
+		return fmt.Errorf("plan: join %q is none of %v", p.Join, Joins)
+	case !member(p.Storage, Storages):
+		return fmt.Errorf("plan: storage %q is none of %v", p.Storage, Storages)
+	case p.CPU < 1 || p.Partitions < 1 || p.Batch < 1:
+		return fmt.Errorf("plan: cpu %d, partitions %d and batch %d must be at least 1", p.CPU, p.Partitions, p.Batch)
+	}
+	return nil
+}
+
+func member[T comparable](v T, all []T) bool {
+	for _, a := range all {
+		if a == v {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,42 @@
+package plan
+
+import "testing"
+
+func TestParseReadsWhatStringWrites(t *testing.T) {
+	n := 0
+	for _, i := range Inferences {
+		for _, p := range Placements {
+			for _, j := range Joins {
+				for _, s := range Storages {
+					want := Plan{Inference: i, Placement: p, Join: j, Storage: s, CPU: 2, Partitions: 16, Batch: 8}
+					got, err := Parse(want.String())
+					if err != nil || got != want {
+						t.Errorf("Parse(%q) = %+v, %v", want, got, err)
+					}
+					n++
+				}
+			}
+		}
+	}
+	if n != 32 {
+		t.Errorf("%d plans, want all 32", n)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, s := range []string{
+		"",
+		"fused after-join broadcast snappy cpu=2 partitions=16",
+		"fuzed after-join broadcast snappy cpu=2 partitions=16 batch=8",
+		"fused aside broadcast snappy cpu=2 partitions=16 batch=8",
+		"fused after-join merge snappy cpu=2 partitions=16 batch=8",
+		"fused after-join broadcast zip cpu=2 partitions=16 batch=8",
+		"fused after-join broadcast snappy cpu=0 partitions=16 batch=8",
+		"fused after-join broadcast snappy cpu=two partitions=16 batch=8",
+		"fused after-join broadcast snappy partitions=16 cpu=2 batch=8",
+	} {
+		if p, err := Parse(s); err == nil {
+			t.Errorf("Parse(%q) = %+v, want an error", s, p)
+		}
+	}
+}
