@@ -1,0 +1,312 @@
+package image
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	goimage "image"
+	"image/color"
+	"image/gif"
+	"image/jpeg"
+	"image/png"
+	"strings"
+
+	"golang.org/x/image/bmp"
+	"golang.org/x/image/tiff"
+	"golang.org/x/image/webp"
+)
+
+// Pipeline processes pictures one after the other and reuses its buffers. It is not safe for concurrent
+// use: make one per goroutine.
+type Pipeline struct {
+	spec  Spec
+	turbo *turboHandle // nil: decode JPEG in Go
+	fast  fastJPEG
+	axes  map[axisKey]*axis
+
+	rgb  []byte // a whole decoded picture, RGB
+	ycc  []byte // the crop's planes
+	tmp  []byte // between the two passes
+	turn []byte // the crop before it is turned
+}
+
+// keepBytes bounds the buffers that a Pipeline keeps from one picture to the next.
+const keepBytes = 8 << 20
+
+// maxAxes bounds the coefficient tables kept: data sets have few sizes, and a table is quickly made.
+const maxAxes = 64
+
+// NewPipeline makes a Pipeline, or says what is wrong with s. Turbo fails where libjpeg-turbo cannot be
+// loaded.
+func NewPipeline(s Spec, d DecoderChoice) (*Pipeline, error) {
+	if err := s.Validate(); err != nil {
+		return nil, err
+	}
+	if s.MaxPixels == 0 {
+		s.MaxPixels = DefaultMaxPixels
+	}
+	if s.MaxBytes == 0 {
+		s.MaxBytes = DefaultMaxBytes
+	}
+	p := &Pipeline{spec: s, axes: map[axisKey]*axis{}}
+	switch d {
+	case Go:
+	case Auto, Turbo:
+		h, err := newTurbo()
+		if err != nil && d == Turbo {
+			return nil, fmt.Errorf("image: libjpeg-turbo: %w", err)
+		}
+		p.turbo = h
+	default:
+		return nil, fmt.Errorf("image: unknown decoder choice %v", d)
+	}
+	return p, nil
+}
+
+// Spec returns what the Pipeline was made with, defaults filled in.
+func (p *Pipeline) Spec() Spec { return p.spec }
+
+// Close frees what the decoder library holds. A Pipeline that becomes garbage frees it too.
+func (p *Pipeline) Close() error {
+	if p.turbo != nil {
+		p.turbo.close()
+		p.turbo = nil
+	}
+	return nil
+}
+
+// Process writes the picture in src to dst, which takes CropH*CropW*3 bytes: RGB, row by row. The Info
+// is as complete as the source allowed, also with an error. A source that cannot be used gives a
+// *BadImage and leaves dst undefined; any other error is the caller's mistake.
+func (p *Pipeline) Process(dst, src []byte) (info Info, err error) {
+	if want := p.spec.CropH * p.spec.CropW * 3; len(dst) != want {
+		return info, fmt.Errorf("image: destination has %d bytes, %dx%d takes %d", len(dst), p.spec.CropW, p.spec.CropH, want)
+	}
+	defer func() {
+		// The decoders are fuzzed, but the pictures are not ours: a decoder's slip must cost one record only.
+		if r := recover(); r != nil {
+			err = bad(ReasonCorrupt, "decoder failed: %v", r)
+		}
+		p.trim()
+	}()
+	if b := p.process(dst, src, &info); b != nil {
+		return info, b
+	}
+	return info, nil
+}
+
+func (p *Pipeline) process(dst, src []byte, info *Info) *BadImage {
+	info.Orientation, info.Scaled, info.Decoder = 1, 1, "go"
+	if len(src) == 0 {
+		return bad(ReasonEmpty, "no bytes")
+	}
+	if int64(len(src)) > p.spec.MaxBytes {
+		return bad(ReasonTooLarge, "%d bytes, the limit is %d", len(src), p.spec.MaxBytes)
+	}
+	info.Format = sniff(src)
+	switch info.Format {
+	case "":
+		return bad(ReasonUnknown, "the first bytes are % x", src[:min(len(src), 8)])
+	case "jpeg":
+		return p.processJPEG(dst, src, info)
+	}
+	cfg, b := config(info.Format, src)
+	if b != nil {
+		return b
+	}
+	info.W, info.H = cfg.Width, cfg.Height
+	info.Orientation = orientationOf(info.Format, src)
+	g, b := p.plan(info)
+	if b != nil {
+		return b
+	}
+	m, b := decode(info.Format, src, cfg)
+	if b != nil {
+		return b
+	}
+	if r := m.Bounds(); r.Dx() != info.W || r.Dy() != info.H {
+		return bad(ReasonCorrupt, "header says %dx%d, the picture has %dx%d", info.W, info.H, r.Dx(), r.Dy())
+	}
+	p.drawImage(dst, m, &g, info.Format == "webp")
+	return nil
+}
+
+// plan checks the declared size and places the result.
+func (p *Pipeline) plan(info *Info) (geometry, *BadImage) {
+	if info.W <= 0 || info.H <= 0 {
+		return geometry{}, bad(ReasonCorrupt, "size %dx%d", info.W, info.H)
+	}
+	if n := int64(info.W) * int64(info.H); n > p.spec.MaxPixels {
+		return geometry{}, bad(ReasonTooLarge, "%dx%d is %d pixels, the limit is %d", info.W, info.H, n, p.spec.MaxPixels)
+	}
+	g, b := p.spec.layout(info.W, info.H, info.Orientation)
+	if b != nil {
+		return g, b
+	}
+	// A picture of extreme shape would be blown up: 1 x 60000 to a shorter side of 256.
+	if n := int64(g.outW) * int64(g.outH); n > p.spec.MaxPixels {
+		return g, bad(ReasonTooLarge, "%dx%d becomes %dx%d, the limit is %d pixels", info.W, info.H, g.outW, g.outH, p.spec.MaxPixels)
+	}
+	return g, nil
+}
+
+// target prepares dst: it clears what the crop does not cover, and returns where to draw in stored
+// orientation. After drawing, finish must be called.
+func (p *Pipeline) target(dst []byte, g *geometry) (at []byte, stride int) {
+	d := dst
+	if g.turn > 1 {
+		p.turn = grow(p.turn, len(dst))
+		d = p.turn
+	}
+	if g.cropW != g.dstW || g.cropH != g.dstH {
+		clear(d)
+	}
+	stride = 3 * g.dstW
+	return d[g.padY*stride+3*g.padX:], stride
+}
+
+func (p *Pipeline) finish(dst []byte, g *geometry) {
+	if g.turn > 1 {
+		turnRGB(dst, p.turn, g.dstW, g.dstH, g.turn)
+	}
+}
+
+func (p *Pipeline) drawImage(dst []byte, m goimage.Image, g *geometry, studio bool) {
+	if a, ok := m.(*goimage.NYCbCrA); ok {
+		m = &a.YCbCr
+	}
+	at, stride := p.target(dst, g)
+	defer p.finish(dst, g)
+	switch m := m.(type) {
+	case *goimage.YCbCr:
+		if pl, ok := planesOf(m); ok {
+			pl.studio = studio
+			p.drawPlanes(at, stride, &pl, g)
+			return
+		}
+	case *goimage.Gray:
+		if m.Rect.Min == (goimage.Point{}) {
+			pl := planes{gray: true, y: plane{pix: m.Pix, stride: m.Stride, w: m.Rect.Dx(), h: m.Rect.Dy()}}
+			p.drawPlanes(at, stride, &pl, g)
+			return
+		}
+	}
+	p.drawPacked(at, stride, p.pack(m), g)
+}
+
+// axis returns the coefficients for one direction, from the cache if they were needed before.
+func (p *Pipeline) axis(in, out, off, n, up, full int) *axis {
+	k := axisKey{in: in, out: out, off: off, n: n, up: up, full: full}
+	a := p.axes[k]
+	if a == nil {
+		if len(p.axes) >= maxAxes {
+			clear(p.axes)
+		}
+		a = newAxis(filters[p.spec.interpolation()], k)
+		p.axes[k] = a
+	}
+	return a
+}
+
+// trim lets go of buffers that an unusually large picture has left.
+func (p *Pipeline) trim() {
+	for _, b := range []*[]byte{&p.rgb, &p.ycc, &p.tmp, &p.turn} {
+		if cap(*b) > keepBytes {
+			*b = nil
+		}
+	}
+	p.fast.trim()
+}
+
+// config reads the declared size of anything but JPEG.
+func config(format string, src []byte) (goimage.Config, *BadImage) {
+	var c goimage.Config
+	var err error
+	r := bytes.NewReader(src)
+	switch format {
+	case "png":
+		c, err = png.DecodeConfig(r)
+	case "gif":
+		c, err = gif.DecodeConfig(r)
+	case "bmp":
+		c, err = bmp.DecodeConfig(r)
+	case "tiff":
+		if b := checkTIFF(src); b != nil {
+			return c, b
+		}
+		c, err = tiff.DecodeConfig(r)
+	case "webp":
+		c, err = webp.DecodeConfig(r)
+	}
+	if err != nil {
+		return c, badDecode(err)
+	}
+	return c, nil
+}
+
+func decode(format string, src []byte, cfg goimage.Config) (goimage.Image, *BadImage) {
+	var m goimage.Image
+	var err error
+	r := bytes.NewReader(src)
+	switch format {
+	case "png":
+		m, err = png.Decode(r)
+	case "gif":
+		if m, err = gif.Decode(r); err == nil {
+			m = gifCanvas(m, cfg)
+		}
+	case "bmp":
+		m, err = bmp.Decode(r)
+	case "tiff":
+		m, err = tiff.Decode(r)
+	case "webp":
+		m, err = webp.Decode(r)
+	}
+	if err != nil {
+		return nil, badDecode(err)
+	}
+	return m, nil
+}
+
+// gifCanvas puts a GIF's first frame on its screen and gives its transparent pixels back the colour
+// that the palette has for them, which image/gif drops.
+func gifCanvas(m goimage.Image, cfg goimage.Config) goimage.Image {
+	f, ok := m.(*goimage.Paletted)
+	if !ok {
+		return m
+	}
+	if global, ok := cfg.ColorModel.(color.Palette); ok && len(global) == len(f.Palette) {
+		clearAt := -1
+		same := true
+		for i := range global {
+			if f.Palette[i] == (color.RGBA{}) && global[i] != (color.RGBA{}) && clearAt < 0 {
+				clearAt = i
+			} else if f.Palette[i] != global[i] {
+				same = false
+				break
+			}
+		}
+		if same {
+			f.Palette = global
+		}
+	}
+	screen := goimage.Rect(0, 0, cfg.Width, cfg.Height)
+	if f.Rect == screen {
+		return f
+	}
+	out := goimage.NewPaletted(screen, f.Palette)
+	at := f.Rect.Intersect(screen)
+	for y := at.Min.Y; y < at.Max.Y; y++ {
+		copy(out.Pix[out.PixOffset(at.Min.X, y):][:at.Dx()], f.Pix[f.PixOffset(at.Min.X, y):])
+	}
+	return out
+}
+
+// isUnsupported recognises what the decoders say of valid files that they cannot read.
+func isUnsupported(err error) bool {
+	var j jpeg.UnsupportedError
+	var n png.UnsupportedError
+	var t tiff.UnsupportedError
+	return errors.As(err, &j) || errors.As(err, &n) || errors.As(err, &t) || errors.Is(err, bmp.ErrUnsupported) ||
+		strings.Contains(err.Error(), "unsupported") || strings.Contains(err.Error(), "not supported")
+}
