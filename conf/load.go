@@ -53,7 +53,9 @@ func (l *loader) addf(n *yaml.Node, path, format string, args ...any) {
 	p := Problem{Line: n.Line, Column: max(1, n.Column), Path: path, Message: fmt.Sprintf(format, args...)}
 	if n.Line < 0 {
 		p.order = -n.Line
-		p.Set = l.sets[-n.Line-1]
+		if p.Set = l.sets[-n.Line-1]; p.Set == "" {
+			p.Set = `""` // an override, but an empty one
+		}
 		p.Excerpt, p.Line = p.Set, 0
 	} else if n.Line > 0 && n.Line <= len(l.lines) {
 		p.Excerpt = l.lines[n.Line-1]
