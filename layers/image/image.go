@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Spec says what Process makes of a picture. The zero value is invalid: CropH and CropW are required.
@@ -164,7 +165,8 @@ func badDecode(err error) *BadImage {
 		return b
 	}
 	reason := ReasonCorrupt
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
+		strings.Contains(err.Error(), "short Huffman data") { // what image/jpeg says where the data ends inside a scan
 		reason = ReasonTruncated
 	} else if isUnsupported(err) {
 		reason = ReasonUnsupported

@@ -186,7 +186,7 @@ func (p *Pipeline) drawImage(dst []byte, m goimage.Image, g *geometry, studio bo
 		}
 	case *goimage.Gray:
 		if m.Rect.Min == (goimage.Point{}) {
-			pl := planes{gray: true, y: plane{pix: m.Pix, stride: m.Stride, w: m.Rect.Dx(), h: m.Rect.Dy()}}
+			pl := planes{gray: true, denom: 1, y: plane{pix: m.Pix, stride: m.Stride, w: m.Rect.Dx(), h: m.Rect.Dy()}}
 			p.drawPlanes(at, stride, &pl, g)
 			return
 		}
@@ -195,8 +195,10 @@ func (p *Pipeline) drawImage(dst []byte, m goimage.Image, g *geometry, studio bo
 }
 
 // axis returns the coefficients for one direction, from the cache if they were needed before.
-func (p *Pipeline) axis(in, out, off, n, up, full int) *axis {
-	k := axisKey{in: in, out: out, off: off, n: n, up: up, full: full}
+func (p *Pipeline) axis(k axisKey) *axis {
+	if k.up == 1 {
+		k.full, k.smooth = k.in, false
+	}
 	a := p.axes[k]
 	if a == nil {
 		if len(p.axes) >= maxAxes {

@@ -8,7 +8,8 @@ import (
 // outside the window that the decoder was asked for may be missing: pix[0] is the sample at (x0, y0).
 type planes struct {
 	y, cb, cr plane
-	up        [2]int // chroma subsampling, horizontally and vertically: 1, 2 or 4
+	denom     int    // DCT scaling of luma
+	up        [2]int // full-size pixels that a chroma sample spans, horizontally and vertically
 	gray      bool   // only y is set
 	studio    bool   // BT.601 studio range, as in WebP, instead of JFIF's full range
 }
@@ -23,6 +24,7 @@ type plane struct {
 
 // planesOf views a YCbCr image of the standard library; ok is false for layouts it cannot describe.
 func planesOf(m *goimage.YCbCr) (p planes, ok bool) {
+	p.denom = 1
 	switch m.SubsampleRatio {
 	case goimage.YCbCrSubsampleRatio444:
 		p.up = [2]int{1, 1}
@@ -53,8 +55,8 @@ func planesOf(m *goimage.YCbCr) (p planes, ok bool) {
 // drawPlanes resamples each plane to the crop and converts the crop to RGB.
 func (p *Pipeline) drawPlanes(dst []byte, stride int, m *planes, g *geometry) {
 	n := g.cropW * g.cropH
-	lx := p.axis(m.y.w, g.outW, g.cropX, g.cropW, 1, 0)
-	ly := p.axis(m.y.h, g.outH, g.cropY, g.cropH, 1, 0)
+	lx := p.axis(axisKey{in: m.y.w, out: g.outW, off: g.cropX, n: g.cropW, up: m.denom, full: g.srcW})
+	ly := p.axis(axisKey{in: m.y.h, out: g.outH, off: g.cropY, n: g.cropH, up: m.denom, full: g.srcH})
 	p.ycc = grow(p.ycc, 3*n)
 	py, pb, pr := p.ycc[:n], p.ycc[n:2*n], p.ycc[2*n:]
 	p.tmp = resample(py, g.cropW, m.y.pix, m.y.stride, m.y.x0, m.y.y0, 1, lx, ly, p.tmp)
@@ -67,8 +69,8 @@ func (p *Pipeline) drawPlanes(dst []byte, stride int, m *planes, g *geometry) {
 		}
 		return
 	}
-	cx := p.axis(m.cb.w, g.outW, g.cropX, g.cropW, m.up[0], m.y.w)
-	cy := p.axis(m.cb.h, g.outH, g.cropY, g.cropH, m.up[1], m.y.h)
+	cx := p.axis(axisKey{in: m.cb.w, out: g.outW, off: g.cropX, n: g.cropW, up: m.up[0], full: g.srcW, smooth: m.up[0] == 2})
+	cy := p.axis(axisKey{in: m.cb.h, out: g.outH, off: g.cropY, n: g.cropH, up: m.up[1], full: g.srcH, smooth: m.up[1] == 2})
 	p.tmp = resample(pb, g.cropW, m.cb.pix, m.cb.stride, m.cb.x0, m.cb.y0, 1, cx, cy, p.tmp)
 	p.tmp = resample(pr, g.cropW, m.cr.pix, m.cr.stride, m.cr.x0, m.cr.y0, 1, cx, cy, p.tmp)
 	for r := range g.cropH {

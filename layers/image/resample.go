@@ -83,14 +83,15 @@ type axis struct {
 // axisKey names an axis, for reuse from picture to picture.
 type axisKey struct {
 	in, out, off, n int
-	up              int // chroma subsampling that the source has and libjpeg would undo first
-	full            int // luma size when up > 1
+	up, full        int  // the source is a coarser view of a line of length full, by a factor of up
+	smooth          bool // see newAxis
 }
 
 // newAxis computes the coefficients for outputs [off, off+n) of resizing in to out (PIL, Resample.c,
-// precompute_coeffs). If up > 1, the source is a chroma line of which libjpeg would first make a line of
-// length full (for up = 2 with weights 3/4 and 1/4, otherwise by repetition); being linear, that step is
-// multiplied into the coefficients.
+// precompute_coeffs). If up > 1, the source is a coarser view of the line that is meant, and the step
+// from it to that line, being linear, is multiplied into the coefficients: for chroma the interpolation
+// that libjpeg calls fancy upsampling (smooth), for DCT-scaled pictures, whose samples are averages, repetition.
+// The latter halves the distance to PIL against resizing the scaled picture as if it were an original.
 func newAxis(f filter, k axisKey) *axis {
 	length := k.in
 	if k.up > 1 {
@@ -126,7 +127,7 @@ func newAxis(f filter, k axisKey) *axis {
 			}
 		}
 		if k.up > 1 {
-			lo, w = upsampled(lo, w, k.up, k.in)
+			lo, w = upsampled(lo, w, k.up, k.in, k.smooth)
 		}
 		for len(w) > 1 && fixed(w[0]) == 0 {
 			lo, w = lo+1, w[1:]
@@ -159,7 +160,7 @@ func fixed(v float64) int32 {
 }
 
 // upsampled rewrites weights over an upsampled line as weights over the stored line of length n.
-func upsampled(lo int, w []float64, up, n int) (int, []float64) {
+func upsampled(lo int, w []float64, up, n int, smooth bool) (int, []float64) {
 	base := max(lo/up-1, 0)
 	out := make([]float64, (lo+len(w)-1)/up+2-base)
 	add := func(i int, v float64) {
@@ -167,16 +168,18 @@ func upsampled(lo int, w []float64, up, n int) (int, []float64) {
 		out[i] += v
 	}
 	for x, v := range w {
-		c, odd := (lo+x)/up, (lo+x)%up
-		switch {
-		case up != 2:
+		c := (lo + x) / up
+		if !smooth {
 			add(c, v)
-		case odd == 0:
-			add(c, v*0.75)
-			add(c-1, v*0.25)
-		default:
-			add(c, v*0.75)
-			add(c+1, v*0.25)
+			continue
+		}
+		// Where the wanted sample lies from the middle of stored sample c, in stored samples.
+		d := (float64((lo+x)%up)+0.5)/float64(up) - 0.5
+		add(c, v*(1-math.Abs(d)))
+		if d < 0 {
+			add(c-1, -v*d)
+		} else {
+			add(c+1, v*d)
 		}
 	}
 	if base+len(out) > n {

@@ -122,7 +122,7 @@ func (t *turboHandle) decode(p *Pipeline, src []byte, head *jpegHead, denom int)
 	if int32(r) != 0 || int(t.w) != head.w || int(t.ht) != head.h {
 		return nil
 	}
-	m := &packed{w: (head.w + denom - 1) / denom, h: (head.h + denom - 1) / denom}
+	m := &packed{denom: denom, w: (head.w + denom - 1) / denom, h: (head.h + denom - 1) / denom}
 	m.stride = 3 * m.w
 	format, bytes := tjpfRGB, 3
 	if head.components == 4 {

@@ -1,0 +1,418 @@
+package image
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	goimage "image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"math"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// scene draws a picture with energy at all scales, about as dense as a detailed photograph.
+func scene(w, h int, seed uint64) *goimage.RGBA {
+	r := rand.New(rand.NewPCG(seed, 1))
+	acc := make([]float64, w*h*3)
+	for i := range acc {
+		acc[i] = 128
+	}
+	for step := 64; step >= 1; step /= 2 {
+		gw, gh := w/step+2, h/step+2
+		grid := make([]float64, gw*gh*3)
+		for i := range grid {
+			grid[i] = r.NormFloat64() * 3.6 * math.Pow(float64(step), 0.55)
+		}
+		for y := range h {
+			gy, fy := y/step, float64(y%step)/float64(step)
+			for x := range w {
+				gx, fx := x/step, float64(x%step)/float64(step)
+				for c := range 3 {
+					at := func(x, y int) float64 { return grid[(y*gw+x)*3+c] }
+					acc[(y*w+x)*3+c] += (at(gx, gy)*(1-fx)+at(gx+1, gy)*fx)*(1-fy) + (at(gx, gy+1)*(1-fx)+at(gx+1, gy+1)*fx)*fy
+				}
+			}
+		}
+	}
+	m := goimage.NewRGBA(goimage.Rect(0, 0, w, h))
+	for i := range w * h {
+		for c := range 3 {
+			m.Pix[4*i+c] = byte(min(max(acc[3*i+c], 0), 255))
+		}
+		m.Pix[4*i+3] = 255
+	}
+	return m
+}
+
+func sceneJPEG(t testing.TB, w, h int, seed uint64) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, scene(w, h, seed), &jpeg.Options{Quality: 85}); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func pipeline(t testing.TB, s Spec, d DecoderChoice) *Pipeline {
+	t.Helper()
+	p, err := NewPipeline(s, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p
+}
+
+// process runs src and returns the result's bytes.
+func process(t testing.TB, p *Pipeline, src []byte) ([]byte, Info, error) {
+	t.Helper()
+	dst := make([]byte, p.spec.CropH*p.spec.CropW*3)
+	info, err := p.Process(dst, src)
+	return dst, info, err
+}
+
+func wantBad(t *testing.T, err error, reason string) {
+	t.Helper()
+	var b *BadImage
+	if !errors.As(err, &b) {
+		t.Fatalf("got error %v (%T), want a *BadImage", err, err)
+	}
+	if b.Reason != reason {
+		t.Fatalf("got reason %q (%v), want %q", b.Reason, err, reason)
+	}
+	if b.ErrorID() == "" || b.Hint() == "" {
+		t.Error("no error id or no hint")
+	}
+}
+
+func TestSpec(t *testing.T) {
+	for _, s := range []Spec{{}, {CropH: 1}, {CropH: 1, CropW: 1 << 20}, {CropH: 1, CropW: 1, Resize: -1},
+		{CropH: 1, CropW: 1, Interpolation: "cubicle"}, {CropH: 1, CropW: 1, Exact: true, Resize: 5},
+		{CropH: 1, CropW: 1, Stretch: true, Resize: 5}, {CropH: 1, CropW: 1, MaxPixels: -1}} {
+		if _, err := NewPipeline(s, Go); err == nil {
+			t.Errorf("%+v was accepted", s)
+		}
+	}
+	if _, err := NewPipeline(Imagenet(), DecoderChoice(9)); err == nil {
+		t.Error("unknown decoder was accepted")
+	}
+	p := pipeline(t, Imagenet(), Go)
+	if _, err := p.Process(make([]byte, 5), nil); err == nil || errors.As(err, new(*BadImage)) {
+		t.Errorf("short destination: got %v", err)
+	}
+}
+
+// TestLayout checks sizes and offsets against torchvision's arithmetic, worked out by hand.
+func TestLayout(t *testing.T) {
+	for _, c := range []struct{ w, h, outW, outH, x, y int }{
+		{500, 375, 341, 256, 58, 16},  // (341-224)/2 = 58.5 rounds to the even 58
+		{375, 500, 256, 341, 16, 58},  //
+		{343, 256, 343, 256, 60, 16},  // 59.5 rounds to the even 60
+		{256, 256, 256, 256, 16, 16},  //
+		{10, 30, 256, 768, 16, 272},   //
+		{1000, 999, 256, 256, 16, 16}, // int(256.256)
+	} {
+		g, b := Imagenet().layout(c.w, c.h, 1)
+		if b != nil {
+			t.Fatal(b)
+		}
+		if g.outW != c.outW || g.outH != c.outH || g.cropX != c.x || g.cropY != c.y || g.cropW != 224 || g.cropH != 224 {
+			t.Errorf("%dx%d: got %+v, want %+v", c.w, c.h, g, c)
+		}
+	}
+}
+
+// TestTurn applies each orientation to a picture with one marked corner, and back through the layout.
+func TestTurn(t *testing.T) {
+	// Where the stored pixel (0,0) of a 3 x 2 picture is seen.
+	seen := map[int][2]int{1: {0, 0}, 2: {2, 0}, 3: {2, 1}, 4: {0, 1}, 5: {0, 0}, 6: {1, 0}, 7: {1, 2}, 8: {0, 2}}
+	src := make([]byte, 3*3*2)
+	src[0] = 9
+	for n, at := range seen {
+		dst := make([]byte, len(src))
+		turnRGB(dst, src, 3, 2, n)
+		w := 3
+		if n >= 5 {
+			w = 2
+		}
+		if dst[(at[1]*w+at[0])*3] != 9 {
+			t.Errorf("orientation %d: %v", n, dst)
+		}
+	}
+}
+
+func TestExact(t *testing.T) {
+	for _, d := range decoders(t) {
+		p := pipeline(t, Spec{CropH: 48, CropW: 64, Exact: true}, d)
+		var b bytes.Buffer
+		m := scene(64, 48, 3)
+		if err := png.Encode(&b, m); err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := process(t, p, b.Bytes())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 64 * 48 {
+			if !bytes.Equal(got[3*i:3*i+3], m.Pix[4*i:4*i+3]) {
+				t.Fatalf("pixel %d differs", i)
+			}
+		}
+		_, _, err = process(t, p, sceneJPEG(t, 65, 48, 3))
+		wantBad(t, err, ReasonWrongSize)
+	}
+}
+
+func TestStretch(t *testing.T) {
+	p := pipeline(t, Spec{CropH: 20, CropW: 50, Stretch: true}, Go)
+	g, _ := p.spec.layout(100, 300, 1)
+	if g.outW != 50 || g.outH != 20 || g.cropX != 0 || g.cropY != 0 {
+		t.Errorf("got %+v", g)
+	}
+}
+
+// TestReuse runs pictures of different kinds through one Pipeline in two orders: what came before must
+// not show.
+func TestReuse(t *testing.T) {
+	cases := goldenCases(t)
+	for _, d := range decoders(t) {
+		p := pipeline(t, Imagenet(), d)
+		first := map[string][]byte{}
+		for _, c := range cases {
+			first[c.Source], _, _ = process(t, p, readFile(t, c.Source))
+		}
+		for i := len(cases) - 1; i >= 0; i-- {
+			name := cases[i].Source
+			got, _, err := process(t, p, readFile(t, name))
+			if err != nil {
+				t.Fatal(name, err)
+			}
+			if !bytes.Equal(got, first[name]) {
+				t.Errorf("%v: %s depends on what came before", d, name)
+			}
+			if fresh, _, _ := process(t, pipeline(t, Imagenet(), d), readFile(t, name)); !bytes.Equal(got, fresh) {
+				t.Errorf("%v: %s differs in a new Pipeline", d, name)
+			}
+		}
+	}
+}
+
+// TestTruncated cuts every test picture: both decoders must call each cut bad, except in the trailing
+// bytes that formats other than JPEG do not need.
+func TestTruncated(t *testing.T) {
+	for _, d := range decoders(t) {
+		p := pipeline(t, Imagenet(), d)
+		for _, c := range goldenCases(t) {
+			src := readFile(t, c.Source)
+			for _, share := range []float64{0.1, 0.3, 0.5, 0.8, 0.9} {
+				n := int(float64(len(src)) * share)
+				if ext := filepath.Ext(c.Source); ext == ".tiff" || strings.HasPrefix(c.Source, "animated") {
+					continue // the directory stands anywhere; the second frame is not needed
+				}
+				_, _, err := process(t, p, src[:n])
+				if !errors.As(err, new(*BadImage)) {
+					t.Errorf("%v: %s cut to %d of %d bytes: got %v", d, c.Source, n, len(src), err)
+				}
+			}
+			if strings.HasSuffix(c.Source, ".jpg") {
+				for _, n := range []int{len(src) - 1, len(src) - 2, len(src) - 3} {
+					_, _, err := process(t, p, src[:n])
+					wantBad(t, err, ReasonTruncated)
+				}
+			}
+		}
+	}
+}
+
+func TestBadImages(t *testing.T) {
+	photo := readFile(t, "photo.jpg")
+	bomb := func(format string) []byte {
+		switch format {
+		case "jpeg": // 60000 x 60000 in the frame header
+			b := bytes.Clone(photo)
+			i := bytes.Index(b, []byte{0xFF, 0xC0})
+			binary.BigEndian.PutUint16(b[i+5:], 60000)
+			binary.BigEndian.PutUint16(b[i+7:], 60000)
+			return b
+		case "png":
+			var b bytes.Buffer
+			if err := png.Encode(&b, goimage.NewGray(goimage.Rect(0, 0, 20000, 20000))); err != nil {
+				t.Fatal(err)
+			}
+			return b.Bytes()
+		}
+		return nil
+	}
+	zero := bytes.Clone(photo)
+	i := bytes.Index(zero, []byte{0xFF, 0xC0})
+	binary.BigEndian.PutUint16(zero[i+5:], 0)
+	noise := bytes.Clone(photo)
+	for i := len(noise) / 2; i < len(noise)*3/4; i++ {
+		noise[i] = 0xFE
+	}
+	for name, c := range map[string]struct {
+		src    []byte
+		reason string
+	}{
+		"empty":      {nil, ReasonEmpty},
+		"text":       {[]byte("<html>not found</html>"), ReasonUnknown},
+		"soi":        {photo[:3], ReasonTruncated},
+		"head":       {photo[:30], ReasonTruncated},
+		"bomb jpeg":  {bomb("jpeg"), ReasonTooLarge},
+		"bomb png":   {bomb("png"), ReasonTooLarge},
+		"no height":  {zero, ReasonCorrupt},
+		"overlong":   {make([]byte, DefaultMaxBytes+1), ReasonTooLarge},
+		"png header": {[]byte("\x89PNG\r\n\x1a\n"), ReasonTruncated},
+		"noise":      {noise, ReasonCorrupt},
+	} {
+		for _, d := range decoders(t) {
+			t.Run(d.String()+"/"+name, func(t *testing.T) {
+				_, _, err := process(t, pipeline(t, Imagenet(), d), c.src)
+				wantBad(t, err, c.reason)
+			})
+		}
+	}
+}
+
+// TestScanBomb asks for more passes over a large picture than any encoder writes.
+func TestScanBomb(t *testing.T) {
+	src := readFile(t, "progressive.jpg")
+	i := bytes.Index(src, []byte{0xFF, 0xDA})
+	long := append(bytes.Clone(src[:len(src)-2]), bytes.Repeat(src[i:i+10], 1000)...)
+	for _, d := range decoders(t) {
+		_, _, err := process(t, pipeline(t, Imagenet(), d), long)
+		wantBad(t, err, ReasonTooLarge)
+	}
+}
+
+// TestScaledDecode: DCT scaling must be used where the picture is large enough and stay close to the full decode.
+func TestScaledDecode(t *testing.T) {
+	for _, d := range decoders(t) {
+		for _, c := range []struct{ w, h, denom int }{{500, 375, 1}, {683, 511, 1}, {683, 512, 2}, {1024, 768, 2}, {1365, 1024, 4}, {2080, 1560, 4}} {
+			src := sceneJPEG(t, c.w, c.h, 7)
+			got, info, err := process(t, pipeline(t, Imagenet(), d), src)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := Imagenet()
+			s.NoScaledDecode = true
+			want, _, err := process(t, pipeline(t, s, d), src)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mean, most := difference(got, want)
+			t.Logf("%v %dx%d: 1/%d, mean %.3f, largest %d", d, c.w, c.h, info.Scaled, mean, most)
+			if info.Scaled != c.denom && d == Turbo {
+				t.Errorf("%v %dx%d: decoded at 1/%d, want 1/%d", d, c.w, c.h, info.Scaled, c.denom)
+			}
+			if mean > 1 {
+				t.Errorf("%v %dx%d: differs by %.2f levels on average", d, c.w, c.h, mean)
+			}
+		}
+	}
+}
+
+// TestTransparentAndPremultiplied: colours survive under alpha.
+func TestPack(t *testing.T) {
+	var p Pipeline
+	m := goimage.NewRGBA(goimage.Rect(5, 5, 6, 6))
+	m.Set(5, 5, color.NRGBA{200, 100, 50, 128})
+	k := p.pack(m)
+	for i, want := range []int{200, 100, 50} {
+		if d := int(k.pix[i]) - want; d < -2 || d > 2 {
+			t.Errorf("premultiplied pixel became %v", k.pix[:3])
+		}
+	}
+	n := goimage.NewNRGBA64(goimage.Rect(0, 0, 1, 1))
+	n.SetNRGBA64(0, 0, color.NRGBA64{0x1234, 0x80FF, 0xFF00, 0})
+	if k := p.pack(n); !bytes.Equal(k.pix, []byte{0x12, 0x80, 0xFF}) {
+		t.Errorf("16-bit pixel became %x", k.pix)
+	}
+}
+
+func TestEXIF(t *testing.T) {
+	entry := func(order binary.AppendByteOrder, head string, kind uint16, value uint32, short bool) []byte {
+		b := []byte(head)
+		b = order.AppendUint32(b, 8)
+		b = order.AppendUint16(b, 1)
+		b = order.AppendUint16(b, 0x0112)
+		b = order.AppendUint16(b, kind)
+		b = order.AppendUint32(b, 1)
+		if short {
+			b = order.AppendUint16(b, uint16(value))
+			return order.AppendUint16(b, 0)
+		}
+		return order.AppendUint32(b, value)
+	}
+	le, be := binary.LittleEndian, binary.BigEndian
+	for name, c := range map[string]struct {
+		b    []byte
+		want int
+	}{
+		"little":   {entry(le, "II*\x00", 3, 6, true), 6},
+		"big":      {entry(be, "MM\x00*", 3, 8, true), 8},
+		"long":     {entry(be, "MM\x00*", 4, 3, false), 3},
+		"nine":     {entry(le, "II*\x00", 3, 9, true), 0},
+		"huge":     {entry(le, "II*\x00", 4, 0xFFFFFFFF, false), 0},
+		"text":     {entry(le, "II*\x00", 2, 6, true), 0},
+		"cut":      {entry(le, "II*\x00", 3, 6, true)[:18], 0},
+		"far":      {[]byte("II*\x00\xff\xff\xff\xff"), 0},
+		"no magic": {[]byte("XX*\x00\x08\x00\x00\x00\x00\x00"), 0},
+		"empty":    {nil, 0},
+	} {
+		if got := exifOrientation(c.b); got != c.want {
+			t.Errorf("%s: got %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+func TestTIFFTiles(t *testing.T) {
+	le := binary.LittleEndian
+	b := []byte("II*\x00\x08\x00\x00\x00")
+	b = le.AppendUint16(b, 2)
+	for tag := range 2 {
+		b = le.AppendUint16(b, uint16(322+tag))
+		b = le.AppendUint16(b, 4)
+		b = le.AppendUint32(b, 1)
+		b = le.AppendUint32(b, 1<<20)
+	}
+	if e := checkTIFF(b); e == nil || e.Reason != ReasonTooLarge {
+		t.Errorf("got %v", e)
+	}
+}
+
+func FuzzProcess(f *testing.F) {
+	for _, c := range goldenCases(f) {
+		b := readFile(f, c.Source)
+		f.Add(b)
+		if len(b) > 64 {
+			f.Add(b[:len(b)/2])
+		}
+	}
+	odd, err := filepath.Glob("testdata/odd/*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range odd {
+		f.Add(readFile(f, "odd/"+filepath.Base(name)))
+	}
+	s := Spec{Resize: 32, CropH: 24, CropW: 24, ApplyEXIF: true, MaxPixels: 1 << 20}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		for _, d := range decoders(t) {
+			p := pipeline(t, s, d)
+			_, info, err := process(t, p, src)
+			var b *BadImage
+			if err != nil && !errors.As(err, &b) {
+				t.Fatalf("%v: %v is no BadImage", d, err)
+			}
+			if b != nil && strings.Contains(b.Error(), "decoder failed") {
+				t.Logf("%v: %v (%+v)", d, err, info)
+			}
+		}
+	})
+}
