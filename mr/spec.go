@@ -3,6 +3,7 @@ package mr
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 )
@@ -50,7 +51,7 @@ type PhaseSpec struct {
 	Tasks      int             `json:"tasks,omitempty"`      // number of tasks when there are no Splits
 	Partitions int             `json:"partitions,omitempty"` // map phases that feed a reduce: number of shuffle partitions
 	Memory     int64           `json:"memory,omitempty"`     // bytes that one task may hold beyond what its process shares
-	Drop       []PhaseID       `json:"drop,omitempty"`       // phases whose files are not needed any more once this one is published
+	Drop       []Drop          `json:"drop,omitempty"`       // files of earlier phases that nobody needs once this one is published
 	KeepOpen   []string        `json:"keepOpen,omitempty"`   // shared resources with such a key prefix stay open when the phase ends; other idle ones are closed
 }
 
@@ -60,6 +61,12 @@ func (p *PhaseSpec) NumTasks() int {
 		return len(p.Splits)
 	}
 	return p.Tasks
+}
+
+// Drop names files of an earlier phase: those of one channel, or all when it is empty.
+type Drop struct {
+	Phase   PhaseID `json:"phase"`
+	Channel string  `json:"channel,omitempty"`
 }
 
 // Mode says which of an earlier phase's files a task reads.
@@ -73,6 +80,8 @@ const (
 	All Mode = "all"
 	// Shuffled: task i reads partition i of every task, merged by key. Reduce phases only.
 	Shuffled Mode = "shuffled"
+	// Values: every task gets the small results of all tasks, and no files.
+	Values Mode = "values"
 )
 
 // Input names the output of an earlier phase.
@@ -119,7 +128,8 @@ type TaskSpec struct {
 // TaskInput is an Input with the files that this task reads, from the producers' manifests.
 type TaskInput struct {
 	Input
-	Files []PartFile `json:"files,omitempty"`
+	Files  []PartFile        `json:"files,omitempty"`
+	Values []json.RawMessage `json:"values,omitempty"` // for mode Values: Manifest.Value by task
 }
 
 // PartFile is one committed file: enough to read it and to notice damage.
@@ -237,7 +247,11 @@ func (p *PhaseSpec) validate(seen map[PhaseID]*PhaseSpec) error {
 	default:
 		return fmt.Errorf("unknown type %q", p.Type)
 	}
-	for _, id := range append(append([]PhaseID{}, p.After...), p.Drop...) {
+	before := slices.Clone(p.After)
+	for _, d := range p.Drop {
+		before = append(before, d.Phase)
+	}
+	for _, id := range before {
 		if seen[id] == nil {
 			return fmt.Errorf("phase %q is not before it", id)
 		}
@@ -248,7 +262,7 @@ func (p *PhaseSpec) validate(seen map[PhaseID]*PhaseSpec) error {
 			return fmt.Errorf("input %s: phase %q is not before it", in.Name, in.Phase)
 		}
 		switch in.Mode {
-		case All:
+		case All, Values:
 		case Same:
 			if from.NumTasks() != p.NumTasks() {
 				return fmt.Errorf("input %s: %d tasks read %d tasks one to one", in.Name, p.NumTasks(), from.NumTasks())

@@ -166,8 +166,8 @@ func (r *runner) act(a sched.Action) {
 		r.runRound(a)
 	case sched.AcceptSum:
 		r.acceptSum(a)
-	case sched.DropPhase:
-		r.dropPhase(a.Manifest)
+	case sched.DropFiles:
+		r.dropFiles(a)
 	case sched.ClosePhase:
 		r.closePhase(a.Phase)
 	case sched.Discard:
@@ -260,17 +260,13 @@ func (r *runner) publish(m mr.PhaseManifest) {
 	})
 }
 
-// dropPhase removes files that no later phase reads. A file that cannot be removed costs room
+// dropFiles removes files that no later phase reads. A file that cannot be removed costs room
 // and nothing else.
-func (r *runner) dropPhase(m mr.PhaseManifest) {
-	r.inBackground("drop "+string(m.Phase), func(ctx context.Context) error {
+func (r *runner) dropFiles(a sched.DropFiles) {
+	r.inBackground("drop files of "+string(a.Phase), func(ctx context.Context) error {
 		var all []error
-		for _, t := range m.Tasks {
-			for _, f := range t.Files {
-				if f.Channel != mr.Quarantine {
-					all = append(all, r.o.Env.Store.Remove(ctx, f.Path))
-				}
-			}
+		for _, f := range a.Files {
+			all = append(all, r.o.Env.Store.Remove(ctx, f.Path))
 		}
 		return errors.Join(all...)
 	})

@@ -153,10 +153,11 @@ type (
 		Round  int
 		Tasks  []int
 	}
-	// DropPhase says that a phase's files are not needed any more.
-	DropPhase struct {
-		Job      mr.JobID
-		Manifest mr.PhaseManifest
+	// DropFiles says that files of an earlier phase are not needed any more (PhaseSpec.Drop).
+	DropFiles struct {
+		Job   mr.JobID
+		Phase mr.PhaseID
+		Files []mr.PartFile
 	}
 	// ClosePhase tells every worker that a phase has ended: shared resources that are not
 	// kept open, and pinned partitions, are let go.
@@ -197,7 +198,7 @@ func (Publish) action()     {}
 func (NextMessage) action() {}
 func (RunRound) action()    {}
 func (AcceptSum) action()   {}
-func (DropPhase) action()   {}
+func (DropFiles) action()   {}
 func (ClosePhase) action()  {}
 func (Discard) action()     {}
 func (Done) action()        {}

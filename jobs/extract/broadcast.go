@@ -1,0 +1,74 @@
+package extract
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/vista-mr/vista-mr/mr"
+)
+
+// Table is the broadcast side of a map-side join: every row of the table by key, loaded once
+// per process and read by all its tasks.
+type Table struct {
+	rows  map[string]span
+	arena [][]byte
+}
+
+// span is where a row lies: arena chunk, offset, length.
+type span struct {
+	chunk  int32
+	offset int32
+	length int32
+}
+
+// arenaChunk is large enough that chunks cost nothing and small enough not to waste.
+const arenaChunk = 1 << 20
+
+// OpenTable returns the process's table of the named broadcast input.
+func OpenTable(ctx context.Context, t mr.Task, input string) (*Table, error) {
+	key := "table/" + string(t.Spec().Job)
+	c, err := t.Shared(ctx, key, func(ctx context.Context) (io.Closer, error) {
+		tab := &Table{rows: map[string]span{}}
+		for r, err := range t.Records(ctx, input) {
+			if err != nil {
+				return nil, err
+			}
+			tab.add(r)
+		}
+		return tab, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("broadcast table: %w", err)
+	}
+	return c.(*Table), nil
+}
+
+func (t *Table) add(r mr.Record) {
+	last := len(t.arena) - 1
+	if last < 0 || cap(t.arena[last])-len(t.arena[last]) < len(r.Value) {
+		t.arena = append(t.arena, make([]byte, 0, max(arenaChunk, len(r.Value))))
+		last++
+	}
+	at := len(t.arena[last])
+	t.arena[last] = append(t.arena[last], r.Value...)
+	t.rows[string(r.Key)] = span{chunk: int32(last), offset: int32(at), length: int32(len(r.Value))}
+}
+
+// Lookup finds a row, as row.Append encoded it.
+func (t *Table) Lookup(key []byte) (row []byte, ok bool) {
+	s, ok := t.rows[string(key)]
+	if !ok {
+		return nil, false
+	}
+	return t.arena[s.chunk][s.offset : s.offset+s.length], true
+}
+
+// Len is the number of rows.
+func (t *Table) Len() int { return len(t.rows) }
+
+// Close lets go of the rows.
+func (t *Table) Close() error {
+	t.rows, t.arena = nil, nil
+	return nil
+}

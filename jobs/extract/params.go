@@ -1,0 +1,111 @@
+package extract
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/mr"
+)
+
+// Name is the kind's name.
+const Name = "extract"
+
+// Source says where a task's records come from.
+type Source string
+
+// The sources.
+const (
+	Files  Source = "files"
+	Joined Source = "joined"
+	Volume Source = "volume"
+)
+
+// Channels that a task writes beside those of its outputs.
+const (
+	Base   = "base"   // key -> row, for records whose row is known
+	Failed = "failed" // key -> mr.BadRecord as JSON, for images that cannot be used
+)
+
+// Pooled and Raw are the channels of a layer's pooled vectors and volumes.
+func Pooled(layer string) string { return "pooled/" + layer }
+
+// Raw is the channel of a layer's volumes.
+func Raw(layer string) string { return "raw/" + layer }
+
+// Params says what a task does.
+type Params struct {
+	Model      Model            `json:"model"`
+	Source     Source           `json:"source"`
+	Input      string           `json:"input,omitempty"` // of Joined and Volume
+	Table      string           `json:"table,omitempty"` // input with the broadcast rows; empty: no join here
+	Required   bool             `json:"required,omitempty"`
+	Image      image.Spec       `json:"image"`
+	Decoder    string           `json:"decoder,omitempty"` // auto, go, turbo
+	Batch      int              `json:"batch"`
+	Store      bool             `json:"raw,omitempty"`        // write blocks uncompressed
+	Base       bool             `json:"base,omitempty"`       // write channel Base
+	Emit       []string         `json:"emit,omitempty"`       // outputs that go to the shuffle instead of part files, concatenated in this order
+	Repeat     bool             `json:"repeat,omitempty"`     // an earlier phase has counted and set aside what this one sees again
+	Duplicates map[int][]string `json:"duplicates,omitempty"` // files whose key an earlier file has, by task
+}
+
+// Model is a CNN program as tasks find it: a file in the job's store or outside, by digest.
+type Model struct {
+	Digest string `json:"digest"`
+	URI    string `json:"uri"`
+	In     Port   `json:"in"`
+	Out    []Port `json:"out"`
+}
+
+// Port is an input or output of a program.
+type Port struct {
+	Name    string  `json:"name"`              // of the tensor
+	Channel string  `json:"channel,omitempty"` // of an output
+	Bytes   bool    `json:"bytes,omitempty"`   // uint8 pixels; otherwise float32
+	Shape   []int64 `json:"shape"`             // without the batch
+}
+
+// Len is the number of elements for one record.
+func (p *Port) Len() int {
+	n := 1
+	for _, d := range p.Shape {
+		n *= int(d)
+	}
+	return n
+}
+
+// Engine opens CNN programs. The process has one; package layers/ort is the real one.
+type Engine interface {
+	// Open makes a program ready to run. The result is used by all slots of the process.
+	Open(ctx context.Context, m Model) (Session, error)
+}
+
+// Session is a program that is ready to run.
+type Session interface {
+	// NewRunner returns buffers for batches of up to n records, for one goroutine.
+	NewRunner(n int) (Runner, error)
+	Close() error
+}
+
+// Runner runs batches through its own buffers.
+type Runner interface {
+	Input() []byte       // pixels, if the input port is of bytes
+	InputF32() []float32 // otherwise
+	// Run runs the first n records. An error that has a method OutOfMemory() bool answering
+	// true means that the batch was too large and that a smaller one may work.
+	Run(ctx context.Context, n int) error
+	Output(i int) []float32 // of output i, n records; valid until the next Run
+	Close() error
+}
+
+// Kind is what the registry holds.
+func Kind(e Engine) mr.Kind {
+	return mr.Kind{Name: Name, Map: func(params json.RawMessage) (mr.Mapper, error) {
+		p, err := mr.Decode[Params](params)
+		if err != nil {
+			return nil, err
+		}
+		return mr.MapperFunc(func(ctx context.Context, t mr.Task) error { return run(ctx, t, &p, e) }), nil
+	}}
+}

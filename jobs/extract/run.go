@@ -1,0 +1,315 @@
+package extract
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/avro"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+// work is one task at work.
+type work struct {
+	p      *Params
+	t      mr.Task
+	table  *Table
+	runner Runner
+	decode *image.Pipeline
+	out    outputs
+
+	batch   int // images per call: Params.Batch, less after the memory limit was met
+	pending []pendingRecord
+	total   int64
+	done    int64
+	times   struct{ decode, cnn time.Duration }
+}
+
+// pendingRecord is one record whose input is in the runner's buffer.
+type pendingRecord struct{ key, row []byte }
+
+func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
+	if p.Batch < 1 {
+		return errs.E("extract", errs.Invalid, "", fmt.Errorf("batch %d", p.Batch))
+	}
+	w := &work{p: p, t: t, batch: max(1, p.Batch>>t.Spec().Halvings)}
+	if p.Table != "" {
+		if w.table, err = OpenTable(ctx, t, p.Table); err != nil {
+			return err
+		}
+	}
+	s, err := t.Shared(ctx, "cnn/"+p.Model.Digest, func(ctx context.Context) (io.Closer, error) {
+		return e.Open(ctx, p.Model)
+	})
+	if err != nil {
+		return err
+	}
+	if w.runner, err = s.(Session).NewRunner(w.batch); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.runner.Close()) }()
+	if p.Source != Volume {
+		choice, err := image.ParseDecoder(p.Decoder)
+		if err != nil {
+			return errs.E("extract", errs.Invalid, "", err)
+		}
+		if w.decode, err = image.NewPipeline(p.Image, choice); err != nil {
+			return err
+		}
+		defer w.decode.Close()
+	}
+	if w.out, err = openOutputs(ctx, t, p); err != nil {
+		return err
+	}
+	return w.all(ctx)
+}
+
+func (w *work) all(ctx context.Context) error {
+	if err := w.setDuplicatesAside(ctx); err != nil {
+		return err
+	}
+	if w.t.Spec().Split != nil {
+		w.total = int64(len(w.t.Spec().Split.Files))
+	} else {
+		for _, in := range w.t.Spec().Inputs {
+			if in.Name == w.p.Input {
+				for _, f := range in.Files {
+					w.total += f.Rows
+				}
+			}
+		}
+	}
+	for it, err := range w.items(ctx) {
+		if err != nil {
+			return err
+		}
+		if err := w.take(ctx, &it); err != nil {
+			return err
+		}
+	}
+	if err := w.flush(ctx); err != nil {
+		return err
+	}
+	w.count("time.decode.us", w.times.decode.Microseconds())
+	w.count("time.cnn.us", w.times.cnn.Microseconds())
+	return nil
+}
+
+// count counts what a phase that sees everything for the second time must not count again.
+// Times are counted always: they are spent again.
+func (w *work) count(name string, n int64) {
+	if n != 0 {
+		w.t.Count(name, n)
+	}
+}
+
+func (w *work) countOnce(name string, n int64) {
+	if !w.p.Repeat {
+		w.count(name, n)
+	}
+}
+
+// take decodes one record into the batch, and runs the batch when it is full.
+func (w *work) take(ctx context.Context, it *item) error {
+	w.done++
+	w.t.Progress(w.done, w.total)
+	if w.p.Source == Files {
+		w.countOnce("images", 1)
+	}
+	if w.table != nil && it.row == nil {
+		return w.unmatched(ctx, it)
+	}
+	bad := it.bad
+	if bad == nil {
+		var err error
+		if bad, err = w.fill(it); err != nil {
+			return err
+		}
+	}
+	if bad != nil {
+		return w.unusable(ctx, it, bad)
+	}
+	w.pending = append(w.pending, pendingRecord{key: append([]byte(nil), it.key...), row: append([]byte(nil), it.row...)})
+	if len(w.pending) < w.batch {
+		return nil
+	}
+	return w.flush(ctx)
+}
+
+// fill puts a record's input into the next row of the runner's buffer.
+func (w *work) fill(it *item) (bad *mr.BadRecord, err error) {
+	at, n := len(w.pending), w.p.Model.In.Len()
+	if w.p.Source == Volume {
+		if len(it.volume) != 4*n {
+			return nil, errs.E("extract", errs.Corrupt, "", fmt.Errorf("the volume of %q has %d bytes, the model takes %d", it.key, len(it.volume), 4*n))
+		}
+		avro.Float32s(w.runner.InputF32()[at*n:at*n], it.volume)
+		return nil, nil
+	}
+	start := time.Now()
+	info, err := w.decode.Process(w.runner.Input()[at*n:(at+1)*n], it.image)
+	w.times.decode += time.Since(start)
+	var bi *image.BadImage
+	if errors.As(err, &bi) {
+		return badImage(it.key, bi.Reason, err), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.countOnce("decoder."+info.Decoder, 1)
+	if info.Orientation > 1 {
+		w.countOnce("images.rotated", 1)
+	}
+	return nil, nil
+}
+
+func (w *work) unmatched(ctx context.Context, it *item) error {
+	if w.p.Repeat {
+		return nil
+	}
+	if !w.p.Required {
+		w.t.Count("left-out.image", 1)
+		return nil
+	}
+	return w.t.SetAside(ctx, mr.BadRecord{Key: string(it.key), Stage: "join", Cause: "no-row",
+		Error: fmt.Sprintf("image %q has no row in the table", it.key)})
+}
+
+// unusable deals with an image that cannot be used: where its row is known it is a bad record
+// now; where the join comes later, the join decides.
+func (w *work) unusable(ctx context.Context, it *item, bad *mr.BadRecord) error {
+	if it.row != nil && !w.p.Repeat {
+		if err := w.t.SetAside(ctx, *bad); err != nil {
+			return err
+		}
+	}
+	story, err := json.Marshal(bad)
+	if err != nil {
+		return err
+	}
+	return w.out.failed(ctx, it.key, story)
+}
+
+func (w *work) setDuplicatesAside(ctx context.Context) error {
+	for _, uri := range w.p.Duplicates[w.t.Spec().Attempt.Task.Index] {
+		if w.p.Repeat {
+			return nil
+		}
+		w.t.Count("images", 1)
+		err := w.t.SetAside(ctx, mr.BadRecord{Key: KeyOf(uri), Stage: "image", Cause: "duplicate-key",
+			Error: fmt.Sprintf("%s: an earlier file has the same key, and stays", uri)})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flush runs what is pending, in pieces that the memory limit allows, and writes the outputs.
+func (w *work) flush(ctx context.Context) error {
+	for start := 0; start < len(w.pending); {
+		n := min(w.batch, len(w.pending)-start)
+		w.moveToFront(start, n)
+		begin := time.Now()
+		err := w.runner.Run(ctx, n)
+		w.times.cnn += time.Since(begin)
+		if outOfMemory(err) && n > 1 {
+			// The limit holds for the rest of the task: trying the same size again would
+			// fail again, at the price of most of an inference.
+			w.batch = (n + 1) / 2
+			w.t.Count("batch.halved", 1)
+			continue
+		}
+		if err != nil {
+			return w.runError(err, n)
+		}
+		w.count("cnn.images", int64(n))
+		if err := w.write(ctx, w.pending[start:start+n]); err != nil {
+			return err
+		}
+		start += n
+	}
+	w.pending = w.pending[:0]
+	return nil
+}
+
+// moveToFront brings inputs start..start+n to the front of the buffer. Later ones stay where
+// they are, because start only grows.
+func (w *work) moveToFront(start, n int) {
+	if start == 0 {
+		return
+	}
+	k := w.p.Model.In.Len()
+	if w.p.Model.In.Bytes {
+		copy(w.runner.Input(), w.runner.Input()[start*k:(start+n)*k])
+		return
+	}
+	copy(w.runner.InputF32(), w.runner.InputF32()[start*k:(start+n)*k])
+}
+
+func outOfMemory(err error) bool {
+	var m interface{ OutOfMemory() bool }
+	return errors.As(err, &m) && m.OutOfMemory()
+}
+
+func (w *work) runError(err error, n int) error {
+	if outOfMemory(err) {
+		e := errs.E("cnn", errs.NoMemory, "", fmt.Errorf("a batch of %d image does not fit: %w", n, err))
+		return e
+	}
+	return err
+}
+
+// write writes n records that have been run.
+func (w *work) write(ctx context.Context, recs []pendingRecord) error {
+	for i, r := range recs {
+		if err := w.finite(i, r.key); err != nil {
+			return err
+		}
+		if len(r.row) > 0 {
+			w.countOnce("matched", 1)
+		}
+		if err := w.out.record(ctx, w.runner, i, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finite refuses features that are no numbers. They come from the network and not from one
+// record, so that they are the job's error and not a bad record.
+func (w *work) finite(i int, key []byte) error {
+	for o := range w.p.Model.Out {
+		port := &w.p.Model.Out[o]
+		n := port.Len()
+		for _, v := range w.runner.Output(o)[i*n : (i+1)*n] {
+			if v-v != 0 { // NaN and the infinities, and nothing else
+				return &NotFiniteError{Key: string(key), Channel: port.Channel, Value: v}
+			}
+		}
+	}
+	return nil
+}
+
+// NotFiniteError says that the network yields no numbers.
+type NotFiniteError struct {
+	Key, Channel string
+	Value        float32
+}
+
+func (e *NotFiniteError) Error() string {
+	return fmt.Sprintf("the network yields %v in %s for image %q", e.Value, e.Channel, e.Key)
+}
+
+// ErrorID is stable.
+func (e *NotFiniteError) ErrorID() string { return "E-FEATURE-NOT-FINITE" }
+
+// Hint says what to do.
+func (e *NotFiniteError) Hint() string {
+	return "check the weights and the preprocessing: `vista-mr model inspect` shows the layers"
+}
