@@ -1,0 +1,260 @@
+// Package compile turns a plan into the chain of map, reduce and rounds phases that carries
+// it out.
+//
+// Invariant: it is a pure function. The same plan and inputs give the same phases, byte for
+// byte, and every plan gives phases that write the same records: what differs is when a layer
+// is computed, what is stored between phases, and where the table meets the images.
+//
+// It is the only part of vistaopt that sees packages jobs and mr. It estimates nothing and
+// reads nothing: which programs of the CNN exist as files is told by Inputs.Model.
+//
+// The chains (T trains in rounds, J joins; broadcast joins need no phase of their own when
+// they stand before the inference):
+//
+//	fused    table  extract            J?  T
+//	lazy     table  (extract-L         J?  T-L) for each layer L
+//	staged   table  (stage-L           J?  T-L) for each layer L, from the one below
+//	eager    table  extract  J?  (pool-L   T-L) for each layer L
+//
+// With a shuffle join after-join, "load" and "joined" come first and the inference reads the
+// joined images. Behind the first matched rows of a broadcast join stands "unmatched"; at the end
+// stand "features" (if kept) and "evaluate".
+package compile
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/vista-mr/vista-mr/jobs/evaluate"
+	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/features"
+	"github.com/vista-mr/vista-mr/jobs/ingest"
+	"github.com/vista-mr/vista-mr/jobs/join"
+	"github.com/vista-mr/vista-mr/jobs/train"
+	"github.com/vista-mr/vista-mr/layers"
+	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// Inputs is what a chain is made of beside its plan.
+type Inputs struct {
+	Table      []mr.FileRange   // the table's files, in order
+	Ingest     ingest.Params    // Part and Emit are set here
+	Splits     []mr.Split       // of the image files
+	Duplicates map[int][]string // files whose key an earlier file has, by split
+	Required   bool             // images.required
+	Image      image.Spec
+	Decoder    string
+	Pool       layers.Pool
+	Normalize  *layers.Normalize
+	Layers     []Layer // bottom to top
+	// Model finds the file of a program; it was built beforehand from Programs.
+	Model    func(layers.ProgramSpec) (extract.Model, error)
+	Train    train.Params    // Layers, Structured and Channel names are set here
+	Evaluate evaluate.Params // likewise
+	Features bool            // keep the features as files of their own
+}
+
+// Layer is one of the layers asked for.
+type Layer struct {
+	Name   string
+	Raw    int // values of the whole volume
+	Pooled int // values of the pooled vector
+}
+
+// Channel of exported features.
+const featuresPhase mr.PhaseID = "features"
+
+// The phases that a caller reads the results from.
+const (
+	TablePhase    mr.PhaseID = "table"
+	EvaluatePhase mr.PhaseID = "evaluate"
+	FeaturesPhase            = featuresPhase
+)
+
+// Programs lists the CNN programs that a plan runs, in the order of their use.
+func Programs(p plan.Plan, in *Inputs) []layers.ProgramSpec {
+	var all []string
+	for _, l := range in.Layers {
+		all = append(all, l.Name)
+	}
+	spec := func(from string, raw, pooled []string) layers.ProgramSpec {
+		s := layers.ProgramSpec{From: from, Raw: raw, Pooled: pooled, Pool: in.Pool}
+		if from == "" {
+			s.Normalize = in.Normalize
+		}
+		return s
+	}
+	var out []layers.ProgramSpec
+	switch p.Inference {
+	case plan.Fused:
+		out = append(out, spec("", nil, all))
+	case plan.Eager:
+		out = append(out, spec("", all, nil))
+		for _, l := range all {
+			out = append(out, spec(l, nil, []string{l}))
+		}
+	case plan.Lazy:
+		for _, l := range all {
+			out = append(out, spec("", nil, []string{l}))
+		}
+	case plan.Staged:
+		from := ""
+		for i, l := range all {
+			var raw []string
+			if i+1 < len(all) {
+				raw = []string{l}
+			}
+			out = append(out, spec(from, raw, []string{l}))
+			from = l
+		}
+	}
+	return out
+}
+
+// Compile makes the chain.
+func Compile(p plan.Plan, in *Inputs) ([]mr.PhaseSpec, error) {
+	if err := p.Validate(); err != nil {
+		return nil, err
+	}
+	if len(in.Layers) == 0 || len(in.Splits) == 0 || len(in.Table) == 0 {
+		return nil, fmt.Errorf("compile: %d layers, %d splits and %d table files; none may be 0", len(in.Layers), len(in.Splits), len(in.Table))
+	}
+	c := &compiler{p: p, in: in, pooled: map[string]ref{}, raw: map[string]ref{}}
+	c.table()
+	if p.Join == plan.Shuffle && p.Placement == plan.AfterJoin {
+		c.joinImages()
+	}
+	programs := Programs(p, in)
+	switch p.Inference {
+	case plan.Fused:
+		c.infer("extract", programs[0], nil)
+		c.train("train", in.Layers, true)
+	case plan.Eager:
+		c.infer("extract", programs[0], nil)
+		for i, l := range in.Layers {
+			c.infer("pool-"+l.Name, programs[i+1], &in.Layers[i])
+			c.drop(c.raw[l.Name])
+			c.train("train-"+l.Name, in.Layers[i:i+1], i == 0)
+		}
+	case plan.Lazy:
+		for i, l := range in.Layers {
+			c.infer("extract-"+l.Name, programs[i], nil)
+			c.train("train-"+l.Name, in.Layers[i:i+1], i == 0)
+		}
+	case plan.Staged:
+		var below *Layer
+		for i, l := range in.Layers {
+			c.infer("stage-"+l.Name, programs[i], below)
+			if below != nil {
+				c.drop(c.raw[below.Name])
+			}
+			c.train("train-"+l.Name, in.Layers[i:i+1], i == 0)
+			below = &in.Layers[i]
+		}
+	}
+	c.finish()
+	return c.phases, c.err
+}
+
+// ref is a channel of a phase.
+type ref struct {
+	phase   mr.PhaseID
+	channel string
+}
+
+type compiler struct {
+	p      plan.Plan
+	in     *Inputs
+	phases []mr.PhaseSpec
+	err    error
+
+	images   ref            // joined images, where the join comes first
+	base     ref            // matched rows
+	pooled   map[string]ref // by layer
+	raw      map[string]ref // by layer
+	trained  []mr.PhaseID
+	inferred int // programs run so far
+}
+
+func (c *compiler) add(p mr.PhaseSpec, params any) {
+	b, err := json.Marshal(params)
+	if err != nil && c.err == nil {
+		c.err = fmt.Errorf("compile %s: %w", p.ID, err)
+	}
+	p.Params = b
+	if n := len(c.phases); n > 0 && len(p.After) == 0 && p.ID != loadPhase {
+		// One phase at a time: the plan's memory regions are those of one phase.
+		p.After = []mr.PhaseID{c.phases[n-1].ID}
+	}
+	p.KeepOpen = []string{"table/"}
+	c.phases = append(c.phases, p)
+}
+
+// last is the phase added last.
+func (c *compiler) last() *mr.PhaseSpec { return &c.phases[len(c.phases)-1] }
+
+func (c *compiler) drop(r ref) {
+	c.last().Drop = append(c.last().Drop, mr.Drop{Phase: r.phase, Channel: r.channel})
+}
+
+func (c *compiler) uncompressed() bool { return c.p.Storage == plan.Raw }
+
+// partitions is the number of shuffle partitions, 0 where nothing is shuffled.
+func (c *compiler) partitions() int {
+	if c.p.Join == plan.Shuffle {
+		return c.p.Partitions
+	}
+	return 0
+}
+
+// tasks is the number of tasks of every phase over images or what is made of them.
+func (c *compiler) tasks() int {
+	if c.p.Join == plan.Shuffle {
+		return c.p.Partitions
+	}
+	return len(c.in.Splits)
+}
+
+const (
+	loadPhase   mr.PhaseID = "load"
+	joinedPhase mr.PhaseID = "joined"
+)
+
+func (c *compiler) table() {
+	params := c.in.Ingest
+	params.Emit = c.p.Join == plan.Shuffle
+	params.Part = c.p.Join == plan.Broadcast
+	params.Raw = c.uncompressed()
+	c.add(mr.PhaseSpec{ID: TablePhase, Type: mr.MapPhase, Kind: ingest.Name,
+		Splits: []mr.Split{{Files: c.in.Table}}, Partitions: c.partitions()}, params)
+}
+
+// joinImages joins before the inference, reduce-side: the images' bytes travel.
+func (c *compiler) joinImages() {
+	c.add(mr.PhaseSpec{ID: loadPhase, Type: mr.MapPhase, Kind: join.LoadName, Splits: c.in.Splits, Partitions: c.p.Partitions},
+		join.LoadParams{Duplicates: c.in.Duplicates})
+	c.add(mr.PhaseSpec{ID: joinedPhase, Type: mr.ReducePhase, Kind: join.JoinName, Tasks: c.p.Partitions,
+		Inputs: shuffled(TablePhase, loadPhase)},
+		join.Params{Required: c.in.Required, Store: c.uncompressed(), Images: true})
+	c.drop(ref{phase: loadPhase})
+	c.images = ref{joinedPhase, join.Joined}
+}
+
+func shuffled(phases ...mr.PhaseID) []mr.Input {
+	var in []mr.Input
+	for _, p := range phases {
+		in = append(in, mr.Input{Name: string(p), Phase: p, Mode: mr.Shuffled})
+	}
+	return in
+}
+
+func same(name string, r ref) mr.Input {
+	return mr.Input{Name: name, Phase: r.phase, Channel: r.channel, Mode: mr.Same}
+}
+
+// broadcastRows is the table's rows as every task reads them.
+func broadcastRows() mr.Input {
+	return mr.Input{Name: ingest.Rows, Phase: TablePhase, Channel: ingest.Rows, Mode: mr.All}
+}
