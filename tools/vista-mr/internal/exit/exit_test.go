@@ -1,0 +1,47 @@
+package exit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+)
+
+func TestCode(t *testing.T) {
+	base := errors.New("x")
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0}, {base, 1}, {As(Usage, base), 2}, {As(Invalid, base), 3}, {As(Infeasible, base), 4}, {As(JobFailed, base), 5},
+		{As(Unreachable, base), 6}, {As(Killed, base), 7}, {As(TimedOut, base), 124},
+		{fmt.Errorf("op: %w", As(Invalid, base)), 3},
+		{As(JobFailed, fmt.Errorf("op: %w", As(Invalid, base))), 3},
+		{Interrupted{syscall.SIGINT}, 130}, {Interrupted{syscall.SIGTERM}, 143},
+		{As(JobFailed, Interrupted{syscall.SIGTERM}), 143},
+		{As(Usage, nil), 0},
+	} {
+		if got := Code(c.err); got != c.want {
+			t.Errorf("Code(%v) = %d, want %d", c.err, got, c.want)
+		}
+	}
+	if !errors.Is(As(Invalid, base), base) {
+		t.Error("the wrapped error is lost")
+	}
+}
+
+func TestCause(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	failed := errors.New("read: cancelled")
+	if got := Cause(ctx, failed); got != failed {
+		t.Errorf("before the signal: %v", got)
+	}
+	cancel(Interrupted{syscall.SIGTERM})
+	if got := Code(Cause(ctx, As(JobFailed, failed))); got != 143 {
+		t.Errorf("after the signal: exit code %d", got)
+	}
+	if Cause(ctx, nil) != nil {
+		t.Error("a job that finished in spite of the signal has not failed")
+	}
+}

@@ -1,0 +1,152 @@
+package run
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// Names of files in a job's output.
+const (
+	MarkerFile  = "_job.json"    // says whose output this is; written first
+	SuccessFile = "_SUCCESS"     // written last; without it the output is not complete
+	ResultsFile = "results.json" // package results
+)
+
+// marker is the content of MarkerFile.
+type marker struct {
+	SchemaVersion int    `json:"schemaVersion"`
+	Name          string `json:"name"`
+	Digest        string `json:"digest"` // conf.Job.Digest
+}
+
+// OutputState is what CheckOutput finds.
+type OutputState int
+
+// The states of an output folder that a job may write to.
+const (
+	OutputNew        OutputState = iota // absent or empty
+	OutputUnfinished                    // this job's own unfinished run
+)
+
+// InputError is something wrong with a file or folder that the job file names.
+type InputError struct {
+	ID    string // stable, "E-..."
+	Key   string // key of the job file
+	Path  string
+	Cause string
+	Next  string
+	Err   error // may be nil
+}
+
+func (e *InputError) Error() string {
+	s := fmt.Sprintf("%s: %s: %s", e.Key, e.Path, e.Cause)
+	if e.Err != nil {
+		s += ": " + reason(e.Err)
+	}
+	return s
+}
+
+// reason drops the operation and path that the operating system's errors repeat.
+func reason(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}
+
+// Unwrap returns the operating system's error.
+func (e *InputError) Unwrap() error { return e.Err }
+
+// ErrorID is the stable name of the failure.
+func (e *InputError) ErrorID() string { return e.ID }
+
+// Hint says what to do next.
+func (e *InputError) Hint() string { return e.Next }
+
+// Input is the path concerned.
+func (e *InputError) Input() string { return e.Path }
+
+// CheckOutput looks at a job's output folder. Anything but a new folder or this job's own unfinished
+// run is refused: results must never be mixed, and nobody's files be overwritten. Exit class: invalid.
+func CheckOutput(j *conf.Job) (OutputState, error) {
+	dir := j.Output.LocalPath()
+	refuse := func(cause string, err error) (OutputState, error) {
+		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: cause, Err: err,
+			Next: "choose another folder (--set output=...), or remove this one if nobody needs it"})
+	}
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return OutputNew, nil
+	case err != nil:
+		if info, statErr := os.Stat(dir); statErr == nil && !info.IsDir() {
+			return refuse("is not a folder", nil)
+		}
+		return refuse("cannot be read", err)
+	case len(entries) == 0:
+		return OutputNew, nil
+	}
+	data, err := os.ReadFile(filepath.Join(dir, MarkerFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return refuse(fmt.Sprintf("holds files that are not this job's (%s)", entries[0].Name()), nil)
+	}
+	if err != nil {
+		return refuse("cannot be read", err)
+	}
+	var m marker
+	if err := json.Unmarshal(data, &m); err != nil {
+		return refuse(MarkerFile+" is damaged", err)
+	}
+	if m.Digest != j.Digest() {
+		return refuse(fmt.Sprintf("belongs to the job %q or to other settings of this one", m.Name), nil)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, SuccessFile)); err == nil {
+		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "holds the finished results of this job",
+			Next: "vista-mr results " + dir + " shows them; to run it again choose another folder (--set output=...)"})
+	}
+	return OutputUnfinished, nil
+}
+
+// ClaimOutput makes the output folder this job's own, after CheckOutput. Of two that try at the same
+// time one gets an error.
+func ClaimOutput(j *conf.Job) (OutputState, error) {
+	state, err := CheckOutput(j)
+	if err != nil || state == OutputUnfinished {
+		return state, err
+	}
+	dir := j.Output.LocalPath()
+	fail := func(err error) (OutputState, error) {
+		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "cannot be written", Err: err,
+			Next: "choose a folder that you may write to (--set output=...)"})
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return fail(err)
+	}
+	b, err := json.Marshal(marker{SchemaVersion: 1, Name: j.Name, Digest: j.Digest()})
+	if err != nil {
+		return fail(err)
+	}
+	// The claim appears whole or not at all: it is written aside and linked into place, which, other
+	// than a rename, fails when somebody else was first.
+	tmp, err := os.CreateTemp(dir, MarkerFile+".*")
+	if err != nil {
+		return fail(err)
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(append(b, '\n'))
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fail(err)
+	}
+	if err := os.Link(tmp.Name(), filepath.Join(dir, MarkerFile)); err != nil {
+		return fail(err)
+	}
+	return OutputNew, nil
+}

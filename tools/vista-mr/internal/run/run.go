@@ -1,0 +1,31 @@
+// Package run executes a job in this process, and before that finds everything that would make it
+// fail: it is the body of the submit and validate commands.
+//
+// Invariant: nothing is written before every check has passed, and every error that leaves the
+// package has its exit class (package exit).
+//
+// Callers: package cli. The package prints nothing; it reports through a progress.Sink and a logger.
+package run
+
+import (
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+)
+
+// Options says how a job is run and who is told about it.
+type Options struct {
+	Progress progress.Sink // nil: nobody
+	Log      *zap.Logger   // nil: nobody
+	ORTLib   string        // path of the ONNX Runtime library; empty: found by its usual places
+	Version  string        // of this program, for the results
+}
+
+func (o *Options) fill() {
+	if o.Progress == nil {
+		o.Progress = progress.Discard
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+}

@@ -1,0 +1,100 @@
+package run
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// limitation is a part of the job file's format that this build cannot carry out. The format is
+// older and younger than any build: package conf accepts all of it.
+type limitation struct {
+	key   string
+	found func(*conf.Job) string // the value that cannot be used, or ""
+	have  string                 // what can be used
+}
+
+// limitations lists all of them. What a build learns is removed here.
+var limitations = []limitation{
+	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
+	{"table.uri", func(j *conf.Job) string { return ending(j.Table.URI, ".parquet", ".avro", ".gz", ".tsv") }, ".csv files"},
+	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "folders on this machine"},
+	{"images.uri", func(j *conf.Job) string { return ending(j.Images.URI, ".tar", ".avro", ".parquet") }, "a folder of image files"},
+	{"cnn.model", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Model), ".onnx") }, "alexnet, vgg16 and resnet50"},
+	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
+	{"cnn.weights", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Weights), ".onnx") }, ".safetensors files and random"},
+	{"cnn.preprocess", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Preprocess.Name), ".json") }, "imagenet and none"},
+	{"cnn.preprocess", func(j *conf.Job) string {
+		if j.CNN.Preprocess.Inline != nil {
+			return "settings"
+		}
+		return ""
+	}, "imagenet and none"},
+	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
+	{"downstream.kind", other(func(j *conf.Job) string { return j.Downstream.Kind }, "logistic-regression"), "logistic-regression"},
+	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},
+	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "folders on this machine"},
+}
+
+func remote(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
+	return func(j *conf.Job) string {
+		if u := uri(j); u.Scheme() != "file" {
+			return string(u)
+		}
+		return ""
+	}
+}
+
+func ending(u conf.URI, endings ...string) string {
+	e := strings.ToLower(path.Ext(string(u)))
+	for _, bad := range endings {
+		if e == bad {
+			return string(u)
+		}
+	}
+	return ""
+}
+
+func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {
+	return func(j *conf.Job) string {
+		v := value(j)
+		for _, f := range fine {
+			if v == f {
+				return ""
+			}
+		}
+		return v
+	}
+}
+
+// UnsupportedError lists the keys of a well-formed job that this build cannot carry out.
+type UnsupportedError struct{ Lines []string }
+
+func (e *UnsupportedError) Error() string {
+	return strings.Join(e.Lines, "\n")
+}
+
+// ErrorID is the stable name of the failure.
+func (e *UnsupportedError) ErrorID() string { return "E-UNSUPPORTED" }
+
+// Hint says what to do next.
+func (e *UnsupportedError) Hint() string {
+	return "change the job file, or override the key with --set"
+}
+
+// Supported refuses what this build cannot do, all of it at once. Exit class: invalid.
+func Supported(j *conf.Job) error {
+	var e UnsupportedError
+	for _, l := range limitations {
+		if v := l.found(j); v != "" {
+			e.Lines = append(e.Lines, fmt.Sprintf("%s: %s is not supported by this version yet; supported: %s", l.key, v, l.have))
+		}
+	}
+	if len(e.Lines) == 0 {
+		return nil
+	}
+	return exit.As(exit.Invalid, &e)
+}
