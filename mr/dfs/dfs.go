@@ -1,0 +1,171 @@
+// Package dfs is the shared file system as a port: the few operations that the engine needs
+// of local disks, HDFS and object stores alike, and nothing that one of them lacks.
+//
+// Invariant: a file is visible under its name either not at all or complete, and a name is
+// used once. There is no rename, no append and no overwriting; what needs an arbiter uses
+// Claim, which exactly one of any number of racers wins.
+//
+// Subpackages adapt it: mem (the reference), local, and fault, which fails on purpose.
+// dfstest is the suite that every adapter must pass. Callers hold paths relative to a file
+// system's root; Mux turns the URIs of job files into a file system and a path.
+package dfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+// Path is a slash-separated name below the root of a file system, clean and relative: no
+// empty, "." or ".." elements. The empty Path is the root.
+type Path string
+
+// Join appends elements. They are taken as they are; Check tells whether the result is legal.
+func (p Path) Join(elem ...string) Path {
+	s := string(p)
+	for _, e := range elem {
+		switch {
+		case e == "":
+		case s == "":
+			s = e
+		default:
+			s += "/" + e
+		}
+	}
+	return Path(s)
+}
+
+// Base is the last element.
+func (p Path) Base() string { return string(p[strings.LastIndexByte(string(p), '/')+1:]) }
+
+// Dir is the path without its last element.
+func (p Path) Dir() Path {
+	if i := strings.LastIndexByte(string(p), '/'); i >= 0 {
+		return p[:i]
+	}
+	return ""
+}
+
+// Under tells whether p lies below the folder dir.
+func (p Path) Under(dir Path) bool {
+	return dir == "" || strings.HasPrefix(string(p), string(dir)+"/")
+}
+
+// Check reports a path that is not clean and relative. Adapters call it on every path, so a
+// hostile name cannot leave the root.
+func (p Path) Check() error {
+	if p == "" {
+		return nil
+	}
+	for _, e := range strings.Split(string(p), "/") {
+		if e == "" || e == "." || e == ".." || strings.IndexByte(e, 0) >= 0 {
+			return errs.E("path", errs.Invalid, string(p), fmt.Errorf("%q is not a clean relative path", string(p)))
+		}
+	}
+	return nil
+}
+
+// Info describes a file.
+type Info struct {
+	Path    Path
+	Size    int64
+	ModTime time.Time
+}
+
+// Caps says how a file system differs from others.
+type Caps struct {
+	Name       string // for messages: "local", "hdfs", ...
+	BlockHosts bool   // knows where a file's blocks are
+	MaxObject  int64  // largest file in bytes; 0: no limit that matters
+}
+
+// File is an open file. It may be read by several goroutines.
+type File interface {
+	io.ReaderAt // at the end: io.EOF with what could be read
+	io.Closer
+	Size() int64
+}
+
+// Writer is a file in the making. It belongs to one goroutine. After a failed Write, Commit
+// refuses: a truncated file must never look complete.
+type Writer interface {
+	io.Writer
+	// Commit makes the file visible and durable. If a file of the name is there already, it
+	// fails with errs.Exist and changes nothing. After an error it is not known whether the
+	// file is visible, except for errs.Exist; names are never reused, so it does not matter.
+	Commit(ctx context.Context) error
+	// Abort drops the file. After Commit it does nothing.
+	Abort() error
+}
+
+// FS is a file system. All methods may be called from any goroutine. Absent files are
+// errs.NotExist.
+type FS interface {
+	Open(ctx context.Context, p Path) (File, error)
+	// Create starts a file, which stays invisible until its writer commits. Folders need not
+	// be made.
+	Create(ctx context.Context, p Path) (Writer, error)
+	// Claim creates an empty marker file: errs.Exist for every racer but one.
+	Claim(ctx context.Context, p Path) error
+	Stat(ctx context.Context, p Path) (Info, error)
+	// List yields the files below a folder, at any depth, sorted by path. It sees every file
+	// that was committed before it was called. An absent folder is empty.
+	List(ctx context.Context, dir Path) iter.Seq2[Info, error]
+	// Remove removes a file. An absent file is no error.
+	Remove(ctx context.Context, p Path) error
+	Caps() Caps
+}
+
+// ReadFile reads a whole file of at most limit bytes.
+func ReadFile(ctx context.Context, fs FS, p Path, limit int64) ([]byte, error) {
+	f, err := fs.Open(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // reading only: a failed close loses nothing
+	if f.Size() > limit {
+		return nil, errs.E("read", errs.Invalid, string(p), fmt.Errorf("%d bytes, more than %d", f.Size(), limit))
+	}
+	b := make([]byte, f.Size())
+	if n, err := f.ReadAt(b, 0); n < len(b) {
+		return nil, errs.E("read", errs.KindOf(err), string(p), err)
+	}
+	return b, nil
+}
+
+// WriteFile creates a file with the given content.
+func WriteFile(ctx context.Context, fs FS, p Path, data []byte) error {
+	w, err := fs.Create(ctx, p)
+	if err != nil {
+		return err
+	}
+	if _, err := w.Write(data); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	if err := w.Commit(ctx); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	return nil
+}
+
+// RemoveAll removes every file below a folder.
+func RemoveAll(ctx context.Context, fs FS, dir Path) error {
+	var all []Path
+	for info, err := range fs.List(ctx, dir) {
+		if err != nil {
+			return err
+		}
+		all = append(all, info.Path)
+	}
+	var failed []error
+	for _, p := range all {
+		failed = append(failed, fs.Remove(ctx, p))
+	}
+	return errors.Join(failed...)
+}

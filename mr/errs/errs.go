@@ -1,0 +1,199 @@
+// Package errs is the engine's error value: what was being done, to what, and of which kind
+// the failure is.
+//
+// Invariant: only the kind decides what happens next. Whether an attempt is retried, whether
+// it counts against its task, and with which status the program exits never depends on an
+// error's text. A kind survives wrapping and the wire.
+//
+// Every package below mr returns these; packages outside mr have error types of their own,
+// which KindOf takes for Invalid when they carry an id (they speak of the user's input) and
+// for Unknown otherwise.
+package errs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+)
+
+// Kind classifies a failure.
+type Kind uint8
+
+// The kinds.
+const (
+	Unknown      Kind = iota
+	NotExist          // the thing is not there
+	Exist             // it is there already
+	Invalid           // the user's input or configuration is wrong: trying again cannot help
+	Corrupt           // stored data are damaged
+	Transient         // may work when tried again
+	Lost              // the worker that ran it is gone
+	Preempted         // the worker was told to stop
+	NoMemory          // did not fit into the memory allowed
+	NoSpace           // a disk or quota is full
+	Canceled          // somebody asked for it to stop
+	Budget            // too many bad records
+	Unauthorized      // a store or tracker refused the identity
+	Unreachable       // a store or tracker does not answer
+	Infeasible        // no plan fits
+	Internal          // a defect of this program
+	kinds
+)
+
+var names = [kinds]string{"unknown", "not-exist", "exist", "invalid", "corrupt", "transient", "lost", "preempted",
+	"no-memory", "no-space", "canceled", "budget", "unauthorized", "unreachable", "infeasible", "internal"}
+
+// String is the kind's name.
+func (k Kind) String() string {
+	if k < kinds {
+		return names[k]
+	}
+	return "unknown"
+}
+
+// MarshalText writes the kind's name.
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a kind's name; one that a newer program may have invented is Unknown.
+func (k *Kind) UnmarshalText(b []byte) error {
+	*k = Unknown
+	for i, n := range names {
+		if n == string(b) {
+			*k = Kind(i)
+		}
+	}
+	return nil
+}
+
+// Error is a failure of the engine. Err is never nil in a value made by E.
+type Error struct {
+	Op   string // what was being done, one or two words
+	Kind Kind
+	ID   string // "E-..." for failures that a user meets; may be empty
+	Path string // file or URI concerned; may be empty
+	Task string // attempt concerned; may be empty
+	Fix  string // what to do next; may be empty
+	Err  error
+}
+
+// E makes an Error. With kind Unknown the kind of err is taken over.
+func E(op string, kind Kind, path string, err error) error {
+	if kind == Unknown {
+		kind = KindOf(err)
+	}
+	if err == nil {
+		err = errors.New(kind.String())
+	}
+	return &Error{Op: op, Kind: kind, Path: path, Err: err}
+}
+
+// Error prints operations from the outside in. A path or task that the cause names too is
+// printed once, by the cause.
+func (e *Error) Error() string {
+	cause := e.Err.Error()
+	var b strings.Builder
+	for _, part := range []string{e.Task, e.Op, e.Path} {
+		if part == "" || part != e.Op && strings.Contains(cause, part) {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteString(": ")
+		}
+		b.WriteString(part)
+	}
+	if b.Len() > 0 {
+		b.WriteString(": ")
+	}
+	b.WriteString(cause)
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ErrorID is the id of the innermost error that has one, or one made of the kind.
+func (e *Error) ErrorID() string {
+	if e.ID != "" {
+		return e.ID
+	}
+	var inner interface{ ErrorID() string }
+	if errors.As(e.Err, &inner) {
+		return inner.ErrorID()
+	}
+	return "E-" + strings.ToUpper(e.Kind.String())
+}
+
+// Hint says what to do next, or "".
+func (e *Error) Hint() string {
+	if e.Fix != "" {
+		return e.Fix
+	}
+	var inner interface{ Hint() string }
+	if errors.As(e.Err, &inner) {
+		return inner.Hint()
+	}
+	return ""
+}
+
+// KindOf is the kind of the outermost Error in err's chain that knows it; errors of the
+// standard library that mean one of the kinds are recognised.
+func KindOf(err error) Kind {
+	var e *Error
+	for rest := err; errors.As(rest, &e); rest = e.Err {
+		if e.Kind != Unknown {
+			return e.Kind
+		}
+	}
+	var id interface{ ErrorID() string }
+	switch {
+	case err == nil:
+		return Unknown
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return Canceled
+	case errors.Is(err, fs.ErrNotExist):
+		return NotExist
+	case errors.Is(err, fs.ErrExist):
+		return Exist
+	case errors.Is(err, fs.ErrPermission):
+		return Unauthorized
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return NoSpace
+	case errors.As(err, &id):
+		return Invalid
+	}
+	return Unknown
+}
+
+// Is tells whether err is of kind k.
+func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }
+
+// wire is an Error as JSON: the chain's text, and what must survive.
+type wire struct {
+	Op   string `json:"op,omitempty"`
+	Kind Kind   `json:"kind"`
+	ID   string `json:"id,omitempty"`
+	Path string `json:"path,omitempty"`
+	Task string `json:"task,omitempty"`
+	Fix  string `json:"fix,omitempty"`
+	Text string `json:"text"`
+}
+
+// MarshalJSON writes the error with the text of its cause.
+func (e *Error) MarshalJSON() ([]byte, error) {
+	id := e.ErrorID()
+	return json.Marshal(wire{Op: e.Op, Kind: KindOf(e), ID: id, Path: e.Path, Task: e.Task, Fix: e.Hint(), Text: e.Err.Error()})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote; the cause comes back as text.
+func (e *Error) UnmarshalJSON(b []byte) error {
+	var w wire
+	if err := json.Unmarshal(b, &w); err != nil {
+		return fmt.Errorf("error value: %w", err)
+	}
+	*e = Error{Op: w.Op, Kind: w.Kind, ID: w.ID, Path: w.Path, Task: w.Task, Fix: w.Fix, Err: errors.New(w.Text)}
+	return nil
+}
