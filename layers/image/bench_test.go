@@ -47,6 +47,7 @@ func BenchmarkResample(b *testing.B) {
 				w, h := size[0], size[1]
 				c := plane{pix: make([]byte, w*h/4+w), stride: (w + 1) / 2, w: (w + 1) / 2, h: (h + 1) / 2}
 				ycc := planes{denom: 1, y: plane{pix: make([]byte, w*h), stride: w, w: w, h: h}, cb: c, cr: c, up: [2]int{2, 2}}
+				p.place(&ycc, &g)
 				b.ReportAllocs()
 				for b.Loop() {
 					if kind == "rgb" {

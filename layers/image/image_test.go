@@ -307,7 +307,7 @@ func TestScaledDecode(t *testing.T) {
 			}
 			mean, most := difference(got, want)
 			t.Logf("%v %dx%d: 1/%d, mean %.3f, largest %d", d, c.w, c.h, info.Scaled, mean, most)
-			if info.Scaled != c.denom && d == Turbo {
+			if info.Scaled != c.denom {
 				t.Errorf("%v %dx%d: decoded at 1/%d, want 1/%d", d, c.w, c.h, info.Scaled, c.denom)
 			}
 			if mean > 1 {

@@ -5,9 +5,6 @@ func (a *axis) row3(dst, src []byte, base int)      { a.hline3(dst, src, base) }
 func column(dst, src []byte, stride int, k []int32) { vline(dst, src, stride, k) }
 
 type shuffles struct{}
-type fastJPEG struct{}
 
-func (f *fastJPEG) trim() {}
-func (f *fastJPEG) decode(src []byte, h *jpegHead, denom int, g *geometry, p *Pipeline) *planes {
-	return nil
-}
+// rowSlack is how far past the end of a line the kernels may read.
+const rowSlack = 0

@@ -181,12 +181,14 @@ func (p *Pipeline) drawImage(dst []byte, m goimage.Image, g *geometry, studio bo
 	case *goimage.YCbCr:
 		if pl, ok := planesOf(m); ok {
 			pl.studio = studio
+			p.place(&pl, g)
 			p.drawPlanes(at, stride, &pl, g)
 			return
 		}
 	case *goimage.Gray:
 		if m.Rect.Min == (goimage.Point{}) {
 			pl := planes{gray: true, denom: 1, y: plane{pix: m.Pix, stride: m.Stride, w: m.Rect.Dx(), h: m.Rect.Dy()}}
+			p.place(&pl, g)
 			p.drawPlanes(at, stride, &pl, g)
 			return
 		}
