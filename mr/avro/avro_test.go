@@ -45,14 +45,12 @@ func keys(data []byte, start, end int64) ([]string, error) {
 	it := r.Blocks(start, end)
 	var out []string
 	for it.Next() {
-		b := it.Block()
-		n := int64(0)
-		for k := range KVs(b.Data, b.Count) {
-			out = append(out, string(k))
-			n++
-		}
-		if n != b.Count {
-			return out, corrupt("%d records of %d", n, b.Count)
+		err := EachKV(it.Block(), func(k, v []byte) bool {
+			out = append(out, string(k)+string(v))
+			return true
+		})
+		if err != nil {
+			return out, err
 		}
 	}
 	return out, it.Err()

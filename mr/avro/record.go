@@ -2,7 +2,6 @@ package avro
 
 import (
 	"encoding/binary"
-	"iter"
 	"math"
 	"unsafe"
 )
@@ -24,22 +23,28 @@ func AppendKV(dst, key, value []byte) []byte {
 	return append(dst, value...)
 }
 
-// KVs yields the records of a block of KVSchema without copying. A block whose content does
-// not match its count ends early: callers compare the number of records with the count.
-func KVs(block []byte, count int64) iter.Seq2[[]byte, []byte] {
-	return func(yield func(key, value []byte) bool) {
-		for ; count > 0; count-- {
-			key, rest, ok := cutBytes(block)
-			if !ok {
-				return
-			}
-			value, rest, ok := cutBytes(rest)
-			if !ok || !yield(key, value) {
-				return
-			}
-			block = rest
+// EachKV calls f for every record of a block of KVSchema, without copying, until it answers
+// false. A block whose bytes are not exactly its records is errs.Corrupt.
+func EachKV(block Block, f func(key, value []byte) bool) error {
+	data := block.Data
+	for n := block.Count; n > 0; n-- {
+		key, rest, ok := cutBytes(data)
+		if !ok {
+			return corrupt("block at %d: its last %d records are not whole", block.Offset, n)
 		}
+		value, rest, ok := cutBytes(rest)
+		if !ok {
+			return corrupt("block at %d: its last %d records are not whole", block.Offset, n)
+		}
+		if !f(key, value) {
+			return nil
+		}
+		data = rest
 	}
+	if len(data) > 0 {
+		return corrupt("block at %d: %d bytes behind its last record", block.Offset, len(data))
+	}
+	return nil
 }
 
 // cutBytes takes a length-prefixed value off b.

@@ -156,12 +156,17 @@ func readPart(ctx context.Context, fs dfs.FS, f mr.PartFile, yield func(mr.Recor
 		if err := ctx.Err(); err != nil {
 			return fail(err)
 		}
-		b := blocks.Block()
-		for key, value := range avro.KVs(b.Data, b.Count) {
+		more := true
+		err := avro.EachKV(blocks.Block(), func(key, value []byte) bool {
 			rows++
-			if !yield(mr.Record{Key: key, Value: value}, nil) {
-				return false
-			}
+			more = yield(mr.Record{Key: key, Value: value}, nil)
+			return more
+		})
+		if err != nil {
+			return fail(err)
+		}
+		if !more {
+			return false
 		}
 	}
 	if err := blocks.Err(); err != nil {
