@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"syscall"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // Class is the role in which an error is met.
@@ -87,4 +89,18 @@ func Cause(ctx context.Context, err error) error {
 		return i
 	}
 	return err
+}
+
+// Running puts an error that is met while a job runs into its class, which follows from its kind alone.
+// What validation could have found has been found before, so an Invalid here is about the data.
+func Running(err error) error {
+	switch errs.KindOf(err) {
+	case errs.Unauthorized, errs.Unreachable:
+		return As(Unreachable, err)
+	case errs.Infeasible:
+		return As(Infeasible, err)
+	case errs.Internal, errs.Unknown:
+		return As(Internal, err)
+	}
+	return As(JobFailed, err)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 func TestCode(t *testing.T) {
@@ -43,5 +45,22 @@ func TestCause(t *testing.T) {
 	}
 	if Cause(ctx, nil) != nil {
 		t.Error("a job that finished in spite of the signal has not failed")
+	}
+}
+
+func TestRunning(t *testing.T) {
+	for kind, want := range map[errs.Kind]int{
+		errs.Corrupt: 5, errs.Budget: 5, errs.NoSpace: 5, errs.NoMemory: 5, errs.Invalid: 5, errs.Lost: 5,
+		errs.Unreachable: 6, errs.Unauthorized: 6, errs.Infeasible: 4, errs.Internal: 1,
+	} {
+		if got := Code(Running(errs.E("read", kind, "x", errors.New("y")))); got != want {
+			t.Errorf("%v: exit code %d, want %d", kind, got, want)
+		}
+	}
+	if got := Code(Running(errors.New("unforeseen"))); got != 1 {
+		t.Errorf("an unforeseen error: exit code %d, want 1", got)
+	}
+	if got := Code(Running(As(Invalid, errs.E("open", errs.Corrupt, "model", errors.New("y"))))); got != 3 {
+		t.Errorf("classed before: exit code %d, want 3", got)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -91,7 +93,10 @@ func CheckOutput(j *conf.Job) (OutputState, error) {
 			return refuse("is not a folder", nil)
 		}
 		return refuse("cannot be read", err)
-	case len(entries) == 0:
+	}
+	// A claim that was cut short leaves its temporary file, which belongs to nobody.
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), MarkerFile+".") })
+	if len(entries) == 0 {
 		return OutputNew, nil
 	}
 	data, err := os.ReadFile(filepath.Join(dir, MarkerFile))
@@ -115,38 +120,64 @@ func CheckOutput(j *conf.Job) (OutputState, error) {
 	return OutputUnfinished, nil
 }
 
-// ClaimOutput makes the output folder this job's own, after CheckOutput. Of two that try at the same
-// time one gets an error.
-func ClaimOutput(j *conf.Job) (OutputState, error) {
+// Claim is the right to write to an output folder, which one process has at a time.
+type Claim struct {
+	State OutputState
+	lock  *os.File
+}
+
+// Close gives the right up; what was written stays, for the next run of the job to go on from.
+func (c *Claim) Close() error { return c.lock.Close() }
+
+// ClaimOutput makes the output folder this job's own, after CheckOutput, until the claim is closed or the
+// process ends. Of several that try at the same time one gets it and the others an error.
+func ClaimOutput(j *conf.Job) (*Claim, error) {
 	state, err := CheckOutput(j)
-	if err != nil || state == OutputUnfinished {
-		return state, err
+	if err != nil {
+		return nil, err
 	}
 	dir := j.Output.LocalPath()
-	fail := func(err error) (OutputState, error) {
-		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "cannot be written", Err: err,
+	fail := func(err error) (*Claim, error) {
+		return nil, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "cannot be written", Err: err,
 			Next: "choose a folder that you may write to (--set output=...)"})
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if state == OutputNew {
+		if err := writeMarker(dir, j); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fail(err)
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_RDWR, 0)
+	if err != nil {
 		return fail(err)
+	}
+	if err := lockFile(f); err != nil {
+		return nil, errors.Join(exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT-BUSY", Key: "output", Path: dir, Cause: "another process is writing to it",
+			Next: "wait for it to end, or choose another folder (--set output=...)"}), f.Close())
+	}
+	// Somebody else may have been first since the folder was looked at, and may even be done by now.
+	if _, err := CheckOutput(j); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Claim{State: state, lock: f}, nil
+}
+
+// writeMarker makes the folder and says in it whose it is. The marker appears whole or not at all: it is
+// written aside and linked into place, which, other than a rename, fails when somebody was first.
+func writeMarker(dir string, j *conf.Job) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
 	}
 	b, err := json.Marshal(marker{SchemaVersion: 1, Name: j.Name, Digest: j.Digest()})
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	// The claim appears whole or not at all: it is written aside and linked into place, which, other
-	// than a rename, fails when somebody else was first.
 	tmp, err := os.CreateTemp(dir, MarkerFile+".*")
 	if err != nil {
-		return fail(err)
+		return err
 	}
-	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(append(b, '\n'))
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fail(err)
+	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Sync(), tmp.Close()); err == nil {
+		err = os.Link(tmp.Name(), filepath.Join(dir, MarkerFile))
 	}
-	if err := os.Link(tmp.Name(), filepath.Join(dir, MarkerFile)); err != nil {
-		return fail(err)
-	}
-	return OutputNew, nil
+	return errors.Join(err, os.Remove(tmp.Name()))
 }

@@ -1,0 +1,122 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// stdoutError says that standard output could not be written.
+func stdoutError(err error) error { return fmt.Errorf("standard output: %w", err) }
+
+// failure is what is shown of an error; its JSON form is an interface for scripts.
+type failure struct {
+	ID       string         `json:"id"`
+	Cause    string         `json:"cause"`
+	Input    string         `json:"input,omitempty"`
+	Next     string         `json:"next,omitempty"`
+	ExitCode int            `json:"exitCode"`
+	Problems []conf.Problem `json:"problems,omitempty"`
+}
+
+// describe finds id, input and next step in an error's chain. They are found by their methods, so that
+// no package needs to know this one.
+func describe(err error) failure {
+	f := failure{ID: "E-INTERNAL", Cause: err.Error(), ExitCode: exit.Code(err)}
+	var id interface{ ErrorID() string }
+	if errors.As(err, &id) {
+		f.ID = id.ErrorID()
+	} else if f.ExitCode == int(exit.Usage) {
+		f.ID, f.Next = "E-USAGE", "vista-mr --help"
+	} else {
+		f.ID, f.Next = system(err)
+	}
+	var hint interface{ Hint() string }
+	if errors.As(err, &hint) {
+		f.Next = hint.Hint()
+	}
+	var input interface{ Input() string }
+	if errors.As(err, &input) {
+		f.Input = input.Input()
+	}
+	var job *conf.Error
+	if errors.As(err, &job) {
+		f.Problems = job.Problems
+	}
+	if f.ID == "E-INTERNAL" && f.Next == "" {
+		f.Next = "this is a defect of vista-mr; please report it with the command and the lines above"
+	}
+	return f
+}
+
+// system names errors of the operating system that reach the edge as they are.
+func system(err error) (id, next string) {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "E-NO-SPACE", "free space on the disk, then run the same command again"
+	case errors.Is(err, fs.ErrPermission):
+		return "E-PERMISSION", "check the permissions of the file"
+	case errors.Is(err, syscall.EMFILE):
+		return "E-TOO-MANY-FILES", "raise the limit of open files (ulimit -n)"
+	}
+	return "E-INTERNAL", ""
+}
+
+// fail shows why a command failed: the id first, so that it can be looked up, the cause, the first
+// input concerned, and what to do next.
+func (a *app) fail(err error) {
+	f := describe(err)
+	if a.json {
+		enc := json.NewEncoder(a.Stderr)
+		enc.SetEscapeHTML(false)
+		// Standard error is the last resort; an error of its own has nowhere to go.
+		_ = enc.Encode(struct {
+			SchemaVersion int     `json:"schemaVersion"`
+			Error         failure `json:"error"`
+		}{1, f})
+		return
+	}
+	bold, plain := "", ""
+	if a.colour() {
+		bold, plain = "\x1b[1;31m", "\x1b[0m"
+	}
+	var b strings.Builder
+	lines := strings.Split(strings.TrimRight(f.Cause, "\n"), "\n")
+	for _, l := range lines[:len(lines)-1] {
+		b.WriteString(printable(l) + "\n")
+	}
+	fmt.Fprintf(&b, "%serror%s  %s  %s\n", bold, plain, f.ID, printable(lines[len(lines)-1]))
+	if f.Input != "" && !strings.Contains(f.Cause, f.Input) {
+		fmt.Fprintf(&b, "input  %s\n", printable(f.Input))
+	}
+	if f.Next != "" {
+		fmt.Fprintf(&b, "next   %s\n", printable(f.Next))
+	}
+	_, _ = io.WriteString(a.Stderr, b.String())
+}
+
+// printable replaces what a terminal would act upon: messages carry names from files of unknown origin.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}
+
+// printJSON writes one object with its schemaVersion first.
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+)
+
+// setFlag gives a command --set.
+func setFlag(cmd *cobra.Command) *[]string {
+	// An array, not a slice: a value may hold commas.
+	return cmd.Flags().StringArray("set", nil, "override a job-file key: `path=value`, for example plan.inference=lazy; may be repeated")
+}
+
+// loadJob reads a job file, "-" meaning standard input, and applies overrides.
+func (a *app) loadJob(name string, sets []string) (*conf.Job, error) {
+	data, err := a.readInput(name)
+	if err != nil {
+		return nil, err
+	}
+	job, err := conf.Load(name, data, sets)
+	if err == nil {
+		return job, nil
+	}
+	var e *conf.Error
+	if errors.As(err, &e) && e.InSet() {
+		return nil, exit.As(exit.Usage, err)
+	}
+	return nil, exit.As(exit.Invalid, err)
+}
+
+func (a *app) readInput(name string) ([]byte, error) {
+	fail := func(err error) error {
+		e := &run.InputError{ID: "E-NO-JOB-FILE", Key: "job file", Path: name, Cause: "cannot be read", Err: err, Next: "vista-mr init " + name + " writes an example"}
+		if near := neighbour(name, ".yaml", ".yml"); near != "" {
+			e.Next = fmt.Sprintf("did you mean %s?", near)
+		}
+		return exit.As(exit.Invalid, e)
+	}
+	if name == "-" {
+		data, err := io.ReadAll(io.LimitReader(a.Stdin, 2<<20))
+		if err != nil {
+			return nil, fail(err)
+		}
+		return data, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fail(err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, 2<<20)) // conf refuses more than half of that
+	if err != nil {
+		return nil, fail(err)
+	}
+	return data, nil
+}
+
+// neighbour returns the file beside a missing one whose name is most like it.
+func neighbour(name string, endings ...string) string {
+	dir := filepath.Dir(name)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) || err != nil {
+		return ""
+	}
+	var known []string
+	for _, e := range entries {
+		for _, ending := range endings {
+			if strings.HasSuffix(e.Name(), ending) {
+				known = append(known, e.Name())
+			}
+		}
+	}
+	if near := conf.Nearest(filepath.Base(name), known); near != "" {
+		return filepath.Join(dir, near)
+	}
+	return ""
+}

@@ -1,0 +1,163 @@
+package run
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+func job(t *testing.T, output string, sets ...string) *conf.Job {
+	t.Helper()
+	j, err := conf.Load("example.yaml", []byte(conf.Example()), append([]string{"output=" + output}, sets...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func refused(t *testing.T, err error, id string) {
+	t.Helper()
+	var e interface{ ErrorID() string }
+	if !errors.As(err, &e) || e.ErrorID() != id || exit.Code(err) != 3 {
+		t.Errorf("got %v (exit code %d), want %s and 3", err, exit.Code(err), id)
+	}
+}
+
+func TestClaimOutput(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a", "out")
+	c, err := ClaimOutput(job(t, dir))
+	if err != nil || c.State != OutputNew {
+		t.Fatalf("new folder: %+v, %v", c, err)
+	}
+	_, err = ClaimOutput(job(t, dir))
+	refused(t, err, "E-OUTPUT-BUSY")
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	// The next run of the job goes on, with other limits, too; another job does not.
+	c, err = ClaimOutput(job(t, dir, "limits.memory=1GiB"))
+	if err != nil || c.State != OutputUnfinished {
+		t.Fatalf("own unfinished run: %+v, %v", c, err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ClaimOutput(job(t, dir, "seed=1"))
+	refused(t, err, "E-OUTPUT")
+
+	if err := os.WriteFile(filepath.Join(dir, SuccessFile), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err = ClaimOutput(job(t, dir))
+	refused(t, err, "E-OUTPUT")
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("the folder holds %v, %v; want the marker and %s", entries, err, SuccessFile)
+	}
+}
+
+func TestClaimAfterClaimCutShort(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, MarkerFile+".123"), []byte(`{"sch`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ClaimOutput(job(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestClaimIsExclusive(t *testing.T) {
+	for range 50 {
+		dir := filepath.Join(t.TempDir(), "out")
+		j := job(t, dir)
+		var won atomic.Int32
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				c, err := ClaimOutput(j)
+				if err == nil {
+					won.Add(1)
+					t.Cleanup(func() { _ = c.Close() }) // held until the end, so that nobody else may win
+				}
+			})
+		}
+		wg.Wait()
+		if won.Load() != 1 {
+			t.Fatalf("%d of 8 got the folder", won.Load())
+		}
+	}
+}
+
+func TestClaimUnwritable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ClaimOutput(job(t, file+"/out"))
+	refused(t, err, "E-OUTPUT")
+	_, err = ClaimOutput(job(t, file))
+	refused(t, err, "E-OUTPUT")
+}
+
+// Each line of the table of limitations refuses something, and says what can be had instead.
+func TestSupported(t *testing.T) {
+	if err := Supported(job(t, "out")); err != nil {
+		t.Fatalf("the example: %v", err)
+	}
+	refusals := []string{
+		"table.uri=hdfs://nn/t.csv", "table.uri=t.parquet", "table.uri=t.csv.gz", "images.uri=s3://b/images", "images.uri=shards/a.tar", "cnn.precision=auto",
+		"cnn.weights=s3a://b/w.safetensors", "cnn.weights=w.onnx", "cnn.preprocess=p.json", "cnn.preprocess={crop: 10}", "downstream.kind=linear-svc",
+		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx",
+	}
+	for _, set := range refusals {
+		sets := []string{set}
+		if strings.HasPrefix(set, "cnn.model") {
+			sets = append(sets, "cnn.weights=")
+		}
+		err := Supported(job(t, "out", sets...))
+		refused(t, err, "E-UNSUPPORTED")
+		if key, value, _ := strings.Cut(set, "="); err != nil && (!strings.Contains(err.Error(), key+": ") || !strings.HasPrefix(value, "{") && !strings.Contains(err.Error(), value)) {
+			t.Errorf("%s: the message names neither key nor value: %v", set, err)
+		}
+	}
+	used := map[int]bool{}
+	for _, set := range refusals {
+		j := job(t, "out", append([]string{set}, map[bool][]string{true: {"cnn.weights="}}[strings.HasPrefix(set, "cnn.model")]...)...)
+		for i, l := range limitations {
+			if l.found(j) != "" {
+				used[i] = true
+			}
+		}
+	}
+	if len(used) != len(limitations) {
+		t.Errorf("%d of %d limitations are tested", len(used), len(limitations))
+	}
+}
+
+func TestFindORT(t *testing.T) {
+	dir := t.TempDir()
+	lib := filepath.Join(dir, "lib.so")
+	if err := os.WriteFile(lib, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := FindORT(lib); err != nil || got != lib {
+		t.Errorf("FindORT = %q, %v", got, err)
+	}
+	for _, bad := range []string{dir, lib + "x"} {
+		if _, err := FindORT(bad); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
