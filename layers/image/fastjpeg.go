@@ -233,7 +233,7 @@ func (f *fastJPEG) window(head *jpegHead, denom int, g *geometry, p *Pipeline) {
 		pl.x0, pl.y0 = c.bx0*c.nx, c.by0*c.ny
 		pl.stride = (c.bx1 - c.bx0) * c.nx
 		c.stride = pl.stride
-		total += c.stride*(c.by1-c.by0)*c.ny + rowSlack
+		total += c.stride * (c.by1 - c.by0) * c.ny
 		if i > 0 {
 			f.out.chroma[0], f.out.chroma[1] = ax, ay
 		} else {
@@ -244,7 +244,7 @@ func (f *fastJPEG) window(head *jpegHead, denom int, g *geometry, p *Pipeline) {
 	at := 0
 	for i := range head.components {
 		c := &f.comp[i]
-		n := c.stride*(c.by1-c.by0)*c.ny + rowSlack
+		n := c.stride * (c.by1 - c.by0) * c.ny
 		c.pix = f.pix[at : at+n]
 		into[i].pix = c.pix
 		at += n

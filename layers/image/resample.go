@@ -77,7 +77,7 @@ type axis struct {
 	in0   int     // the source interval [in0, in1) that the outputs depend on
 	in1   int
 
-	shuf shuffles // built on demand for the vector kernels
+	shuf [2]*shuffles // for the vector kernels, made on demand: single samples, RGB
 }
 
 // axisKey names an axis, for reuse from picture to picture.
@@ -199,34 +199,34 @@ func clip8(v int32) byte {
 
 const half = 1 << (coefBits - 1)
 
-// hline resamples one line of single bytes: a.n outputs from src, where src[0] is source index base.
-func (a *axis) hline(dst, src []byte, base int) {
+// hline resamples one line of single bytes: outputs from on, where src[0] is source index base.
+func (a *axis) hline(dst, src []byte, base, from int) {
 	dst = dst[:a.n]
 	first := a.first[:len(dst)]
 	switch a.taps {
 	case 2:
 		coef := a.coef[:2*len(dst)]
-		for i := range dst {
+		for i := from; i < len(dst); i++ {
 			s := src[int(first[i])-base:][:2]
 			k := coef[2*i:][:2]
 			dst[i] = clip8(half + int32(s[0])*k[0] + int32(s[1])*k[1])
 		}
 	case 3:
 		coef := a.coef[:3*len(dst)]
-		for i := range dst {
+		for i := from; i < len(dst); i++ {
 			s := src[int(first[i])-base:][:3]
 			k := coef[3*i:][:3]
 			dst[i] = clip8(half + int32(s[0])*k[0] + int32(s[1])*k[1] + int32(s[2])*k[2])
 		}
 	case 4:
 		coef := a.coef[:4*len(dst)]
-		for i := range dst {
+		for i := from; i < len(dst); i++ {
 			s := src[int(first[i])-base:][:4]
 			k := coef[4*i:][:4]
 			dst[i] = clip8(half + int32(s[0])*k[0] + int32(s[1])*k[1] + int32(s[2])*k[2] + int32(s[3])*k[3])
 		}
 	default:
-		for i := range dst {
+		for i := from; i < len(dst); i++ {
 			k := a.coef[i*a.taps:][:a.taps]
 			s := src[int(first[i])-base:][:len(k)]
 			sum := int32(half)
@@ -238,10 +238,10 @@ func (a *axis) hline(dst, src []byte, base int) {
 	}
 }
 
-// hline3 does the same for interleaved RGB.
-func (a *axis) hline3(dst, src []byte, base int) {
+// hline3 does the same for interleaved RGB; from is a pixel.
+func (a *axis) hline3(dst, src []byte, base, from int) {
 	dst = dst[:3*a.n]
-	for i := range a.n {
+	for i := from; i < a.n; i++ {
 		k := a.coef[i*a.taps:][:a.taps]
 		s := src[3*(int(a.first[i])-base):][:3*len(k)]
 		var r, g, b int32 = half, half, half

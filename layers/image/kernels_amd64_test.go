@@ -1,0 +1,67 @@
+package image
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestKernels compares the vector kernels with the plain ones, on lines of exactly the needed length.
+func TestKernels(t *testing.T) {
+	if !hasAVX2 {
+		t.Skip("this processor has no AVX2")
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	fitted := 0
+	for n := range 3000 {
+		names := []string{"bilinear", "bicubic", "lanczos", "box", "nearest", "hamming"}
+		k := axisKey{in: 1 + r.IntN(600), out: 1 + r.IntN(300), up: 1}
+		k.full = k.in
+		if n%3 == 1 {
+			k.up, k.smooth, k.full = 2, true, 2*k.in-r.IntN(2)
+		} else if n%3 == 2 {
+			k.up, k.full = 4, 4*k.in-r.IntN(4)
+		}
+		k.off = r.IntN(k.out)
+		k.n = 1 + r.IntN(k.out-k.off)
+		a := newAxis(filters[names[r.IntN(len(names))]], k)
+		for _, channels := range []int{1, 3} {
+			src := make([]byte, (a.in1-a.in0)*channels)
+			for i := range src {
+				src[i] = byte(r.IntN(2) * r.IntN(256))
+				if r.IntN(2) == 0 {
+					src[i] = 255
+				}
+			}
+			got, want := make([]byte, a.n*channels), make([]byte, a.n*channels)
+			if channels == 1 {
+				a.row(got, src, a.in0)
+				a.hline(want, src, a.in0, 0)
+			} else {
+				a.row3(got, src, a.in0)
+				a.hline3(want, src, a.in0, 0)
+			}
+			if !bytes.Equal(got, want) {
+				t.Fatalf("rows differ: %+v, %d channels", k, channels)
+			}
+			if a.shuffled(channels).groups > 0 {
+				fitted++
+			}
+		}
+		w, stride := 1+r.IntN(100), 100+r.IntN(9)
+		src := make([]byte, stride*(a.taps-1)+w)
+		for i := range src {
+			src[i] = byte(r.IntN(256))
+		}
+		coef := a.coef[r.IntN(a.n)*a.taps:][:a.taps]
+		got, want := make([]byte, w), make([]byte, w)
+		column(got, src, stride, coef)
+		vline(want, src, stride, coef)
+		if !bytes.Equal(got, want) {
+			t.Fatalf("columns differ: %+v", k)
+		}
+	}
+	if fitted < 2000 {
+		t.Errorf("only %d of 6000 rows went through the vector kernel", fitted)
+	}
+}
