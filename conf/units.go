@@ -101,8 +101,12 @@ type URI string
 // Schemes lists the URI schemes of the format; a bare path counts as "file".
 func Schemes() []string { return []string{"file", "hdfs", "s3", "s3a"} }
 
-// A scheme has two letters or more, so that C:/ stays a path.
-var schemeRE = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]+):/`)
+var (
+	schemeRE = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)://`)
+	// Hadoop prints file:/path and takes hdfs:/path; here one slash makes a path with a colon, which
+	// is hardly what was meant.
+	oneSlash = regexp.MustCompile(`^(?i:(file|hdfs|s3a?)):(/?)[^/]`)
+)
 
 // Scheme returns the URI's scheme in lower case, "file" for a bare path.
 func (u URI) Scheme() string {
@@ -118,11 +122,8 @@ func (u URI) LocalPath() string {
 		return string(u)
 	}
 	s := string(u)
-	if len(s) >= 7 && strings.EqualFold(s[:7], "file://") {
-		return strings.TrimPrefix(s[7:], "localhost")
-	}
-	if len(s) >= 6 && strings.EqualFold(s[:6], "file:/") {
-		return s[5:]
+	if schemeRE.MatchString(s) {
+		return strings.TrimPrefix(s[len("file://"):], "localhost")
 	}
 	return s
 }
@@ -140,13 +141,16 @@ func checkURI(s string) string {
 	for _, k := range Schemes() {
 		known = known || k == scheme
 	}
-	switch rest := strings.TrimPrefix(s[min(len(s), len(scheme)+1):], "//"); {
+	switch rest := strings.TrimPrefix(s, schemeRE.FindString(s)); {
 	case !known:
 		return fmt.Sprintf("scheme %q is not supported; supported are a bare path, file://, hdfs:// and s3:// (or s3a://)", scheme)
 	case scheme == "file" && s != u.LocalPath() && !strings.HasPrefix(u.LocalPath(), "/"):
 		return "names a host; a local file is file:///path with three slashes"
 	case scheme == "file" && u.LocalPath() == "" && s != "":
 		return "names no file"
+	case oneSlash.MatchString(s):
+		scheme, path, _ := strings.Cut(s, ":")
+		return fmt.Sprintf("write %s:///%s, with three slashes", strings.ToLower(scheme), strings.TrimLeft(path, "/"))
 	case scheme == "s3" || scheme == "s3a":
 		if rest == "" || rest[0] == '/' {
 			return fmt.Sprintf("names no bucket; write %s://bucket/path", scheme)

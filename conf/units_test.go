@@ -51,8 +51,7 @@ func TestDuration(t *testing.T) {
 
 func TestURI(t *testing.T) {
 	for _, c := range []struct{ in, scheme, local string }{
-		{"data/x.csv", "file", "data/x.csv"}, {"/abs", "file", "/abs"}, {"file:///abs/x", "file", "/abs/x"}, {"FILE:///abs", "file", "/abs"}, {"file:/abs", "file", "/abs"},
-		{"file://localhost/abs", "file", "/abs"}, {"hdfs://nn:8020/p", "hdfs", "hdfs://nn:8020/p"}, {"hdfs:///p", "hdfs", "hdfs:///p"}, {"S3://b/k", "s3", "S3://b/k"},
+		{"data/x.csv", "file", "data/x.csv"}, {"/abs", "file", "/abs"}, {"file:///abs/x", "file", "/abs/x"}, {"FILE:///abs", "file", "/abs"}, {"x:/abs", "file", "x:/abs"}, {"file://localhost/abs", "file", "/abs"}, {"hdfs://nn:8020/p", "hdfs", "hdfs://nn:8020/p"}, {"hdfs:///p", "hdfs", "hdfs:///p"}, {"S3://b/k", "s3", "S3://b/k"},
 		{"s3a://b", "s3a", "s3a://b"}, {"C:/x", "file", "C:/x"}, {"a:b", "file", "a:b"}, {"", "file", ""},
 	} {
 		if u := URI(c.in); u.Scheme() != c.scheme || u.LocalPath() != c.local {
@@ -62,7 +61,7 @@ func TestURI(t *testing.T) {
 			t.Errorf("%q: %s", c.in, msg)
 		}
 	}
-	for _, in := range []string{"gs://b/k", "file://", "file://host/x", "s3://", "s3:///k", "a\x00b", "viewfs:/x"} {
+	for _, in := range []string{"gs://b/k", "file://", "file://host/x", "s3://", "s3:///k", "a\x00b", "viewfs://x", "file:/x", "file:x", "hdfs:/x", "s3:b/k"} {
 		if checkURI(in) == "" {
 			t.Errorf("%q is accepted", in)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
 // stdoutError says that standard output could not be written.
@@ -24,7 +25,8 @@ type failure struct {
 	Input    string         `json:"input,omitempty"`
 	Next     string         `json:"next,omitempty"`
 	ExitCode int            `json:"exitCode"`
-	Problems []conf.Problem `json:"problems,omitempty"`
+	Problems []conf.Problem `json:"problems,omitempty"` // of a job file
+	Failures []failure      `json:"failures,omitempty"` // if there are several
 }
 
 // describe finds id, input and next step in an error's chain. They are found by their methods, so that
@@ -50,6 +52,13 @@ func describe(err error) failure {
 	var job *conf.Error
 	if errors.As(err, &job) {
 		f.Problems = job.Problems
+	}
+	var several *run.ProblemsError
+	if errors.As(err, &several) {
+		for _, p := range several.Problems {
+			one := describe(exit.As(exit.Class(f.ExitCode), p))
+			f.Failures = append(f.Failures, one)
+		}
 	}
 	if f.ID == "E-INTERNAL" && f.Next == "" {
 		f.Next = "this is a defect of vista-mr; please report it with the command and the lines above"
