@@ -255,10 +255,14 @@ func TestBadImages(t *testing.T) {
 	for i := len(noise) / 2; i < len(noise)*3/4; i++ {
 		noise[i] = 0xFE
 	}
+	noTable := bytes.Clone(photo)
+	i = bytes.Index(noTable, []byte{0xFF, 0xDB})
+	noTable[i+1] = 0xE7
 	for name, c := range map[string]struct {
 		src    []byte
 		reason string
 	}{
+		"no table":   {noTable, ReasonCorrupt},
 		"empty":      {nil, ReasonEmpty},
 		"text":       {[]byte("<html>not found</html>"), ReasonUnknown},
 		"soi":        {photo[:3], ReasonTruncated},
@@ -317,7 +321,89 @@ func TestScaledDecode(t *testing.T) {
 	}
 }
 
-// TestTransparentAndPremultiplied: colours survive under alpha.
+// TestOwnDecoder: ordinary files must take the fast way, and give what the standard library gives, except for the
+// last bit of its inverse DCT.
+func TestOwnDecoder(t *testing.T) {
+	p := pipeline(t, Spec{CropH: 1, CropW: 1}, Go)
+	for _, c := range goldenCases(t) {
+		if !strings.HasSuffix(c.Source, ".jpg") {
+			continue
+		}
+		src := readFile(t, c.Source)
+		head, b := readJPEGHead(src)
+		if b != nil {
+			t.Fatal(b)
+		}
+		// Without a crop every block counts.
+		g := geometry{srcW: head.w, srcH: head.h, outW: head.w, outH: head.h, cropW: head.w, cropH: head.h, turn: 1}
+		got := p.fast.decode(src, &head, 1, &g, p)
+		if odd := strings.HasPrefix(c.Source, "progressive") || strings.HasPrefix(c.Source, "cmyk"); (got == nil) != odd {
+			t.Errorf("%s: decoded here: %v", c.Source, got != nil)
+		}
+		if got == nil {
+			continue
+		}
+		m, err := jpeg.Decode(bytes.NewReader(src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want planes
+		switch m := m.(type) {
+		case *goimage.YCbCr:
+			want, _ = planesOf(m)
+		case *goimage.Gray:
+			want = planes{gray: true, y: plane{pix: m.Pix, stride: m.Stride, w: head.w, h: head.h}}
+		}
+		if got.up != want.up && !got.gray {
+			t.Fatalf("%s: subsampling %v, want %v", c.Source, got.up, want.up)
+		}
+		for i, pl := range [][2]plane{{got.y, want.y}, {got.cb, want.cb}, {got.cr, want.cr}} {
+			a, b := pl[0], pl[1]
+			if a.w != b.w || a.h != b.h {
+				t.Fatalf("%s: plane %d is %dx%d, want %dx%d", c.Source, i, a.w, a.h, b.w, b.h)
+			}
+			for y := range a.h {
+				if _, most := difference(a.pix[y*a.stride:][:a.w], b.pix[y*b.stride:][:a.w]); most > 1 {
+					t.Fatalf("%s: plane %d differs by %d in row %d", c.Source, i, most, y)
+				}
+			}
+		}
+	}
+}
+
+// TestDamage flips bytes in the coded data: whatever the fast way accepts, the standard library must too.
+func TestDamage(t *testing.T) {
+	src := readFile(t, "landscape.jpg")
+	p := pipeline(t, Spec{Resize: 32, CropH: 32, CropW: 32}, Go)
+	r := rand.New(rand.NewPCG(3, 3))
+	taken := 0
+	for range 2000 {
+		b := bytes.Clone(src)
+		for range 1 + r.IntN(3) {
+			b[r.IntN(len(b))] = byte(r.IntN(256))
+		}
+		head, bad := readJPEGHead(b)
+		if bad != nil {
+			continue
+		}
+		g, bad := p.spec.layout(max(head.w, 1), max(head.h, 1), 1)
+		if bad != nil || head.w*head.h == 0 || head.w*head.h > 1<<20 || head.noQuant {
+			continue
+		}
+		if p.fast.decode(b, &head, 1, &g, p) == nil {
+			continue
+		}
+		taken++
+		if _, err := jpeg.Decode(bytes.NewReader(b)); err != nil {
+			t.Fatalf("accepted what the standard library refuses: %v", err)
+		}
+	}
+	if taken < 100 {
+		t.Errorf("only %d damaged pictures were accepted: the test tests nothing", taken)
+	}
+}
+
+// TestPack: colours survive under alpha.
 func TestPack(t *testing.T) {
 	var p Pipeline
 	m := goimage.NewRGBA(goimage.Rect(5, 5, 6, 6))

@@ -25,6 +25,9 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	if head.scans > maxScans || int64(head.scans)*int64(head.w)*int64(head.h) > maxScanWork {
 		return bad(ReasonTooLarge, "%d scans of %dx%d pixels", head.scans, head.w, head.h)
 	}
+	if head.noQuant {
+		return bad(ReasonCorrupt, "a quantisation table is missing") // which the standard library takes for zeros
+	}
 	denom := p.denominator(&g)
 	if p.turbo != nil {
 		if m := p.turbo.decode(p, src, &head, denom); m != nil {

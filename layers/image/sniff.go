@@ -24,20 +24,23 @@ func sniff(src []byte) string {
 	return ""
 }
 
-// jpegHead is what a walk over a JPEG's segments finds, up to and including its first frame header.
+// jpegHead is what a walk over a JPEG's segments finds, up to its first scan.
 type jpegHead struct {
 	w, h        int
 	components  int
 	progressive bool
 	precision   int
 	orientation int
-	scans       int // start-of-scan markers in the whole file; counted for progressive files only
+	scans       int  // start-of-scan markers in the whole file; counted for progressive files only
+	noQuant     bool // a component's quantisation table is missing before the first scan
 }
 
 // readJPEGHead walks the segments. Every step moves forward by at least two bytes, so the cost is
 // bounded by the length.
 func readJPEGHead(src []byte) (jpegHead, *BadImage) {
 	h := jpegHead{orientation: 1}
+	framed := false
+	defined, used := 0, 0 // quantisation tables, as bits
 	for p := 2; ; {
 		for p < len(src) && src[p] != 0xFF { // as decoders do, skip what does not belong here
 			p++
@@ -46,7 +49,7 @@ func readJPEGHead(src []byte) (jpegHead, *BadImage) {
 			p++
 		}
 		if p >= len(src) {
-			return h, bad(ReasonTruncated, "no frame header in %d bytes", len(src))
+			return h, bad(ReasonTruncated, "no scan in %d bytes", len(src))
 		}
 		m := src[p]
 		p++
@@ -54,10 +57,10 @@ func readJPEGHead(src []byte) (jpegHead, *BadImage) {
 			continue
 		}
 		if m == 0xD9 {
-			return h, bad(ReasonCorrupt, "end of image before the frame header")
+			return h, bad(ReasonCorrupt, "end of image before the first scan")
 		}
 		if p+2 > len(src) {
-			return h, bad(ReasonTruncated, "no frame header in %d bytes", len(src))
+			return h, bad(ReasonTruncated, "no scan in %d bytes", len(src))
 		}
 		n := int(binary.BigEndian.Uint16(src[p:]))
 		if n < 2 {
@@ -73,7 +76,16 @@ func readJPEGHead(src []byte) (jpegHead, *BadImage) {
 			if o := exifOrientation(body[6:]); o != 0 && h.orientation == 1 {
 				h.orientation = o
 			}
+		case m == 0xDB:
+			for len(body) > 0 {
+				defined |= 1 << (body[0] & 15)
+				body = body[min(len(body), 1+64<<(body[0]>>4&1)):]
+			}
 		case m >= 0xC0 && m <= 0xCF && m != 0xC4 && m != 0xC8 && m != 0xCC:
+			if framed {
+				return h, bad(ReasonCorrupt, "two frame headers")
+			}
+			framed = true
 			if len(body) < 6 {
 				return h, bad(ReasonCorrupt, "frame header of %d bytes", len(body))
 			}
@@ -82,12 +94,18 @@ func readJPEGHead(src []byte) (jpegHead, *BadImage) {
 			h.w = int(binary.BigEndian.Uint16(body[3:]))
 			h.components = int(body[5])
 			h.progressive = m == 0xC2 || m == 0xC6 || m == 0xCA || m == 0xCE
+			for c := body[6:]; len(c) >= 3; c = c[3:] {
+				used |= 1 << (c[2] & 15)
+			}
+		case m == 0xDA:
+			if !framed {
+				return h, bad(ReasonCorrupt, "scan before the frame header")
+			}
+			h.noQuant = used&^defined != 0
 			if h.progressive {
-				h.scans = bytes.Count(src[p:], []byte{0xFF, 0xDA})
+				h.scans = 1 + bytes.Count(src[p:], []byte{0xFF, 0xDA})
 			}
 			return h, nil
-		case m == 0xDA:
-			return h, bad(ReasonCorrupt, "scan before the frame header")
 		}
 	}
 }

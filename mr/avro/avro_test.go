@@ -190,7 +190,7 @@ func FuzzReader(f *testing.F) {
 }
 
 func BenchmarkFeatureRows(b *testing.B) {
-	const rows, dim = 64, 4096
+	const rows, dim = 2048, 4096
 	v := make([]float32, dim)
 	for i := range v {
 		v[i] = float32(i)
