@@ -244,3 +244,34 @@ func TestCount(t *testing.T) {
 		}
 	}
 }
+
+// Results come from folders of unknown origin: whatever Parse accepts can be shown and written again.
+func FuzzParse(f *testing.F) {
+	b, err := os.ReadFile("testdata/results.json")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"schemaVersion":1,"layers":[{"name":"a","folder":"a"}],"verdict":{"bestLayer":"a","metric":"auc","tie":true}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := Parse(data)
+		if err != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := WriteText(&out, s); err != nil {
+			t.Fatal(err)
+		}
+		s.Verdict.Sentence = Sentence(s)
+		if err := WriteCSV(&out, s); err != nil {
+			t.Fatal(err)
+		}
+		b, err := Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Parse(b); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

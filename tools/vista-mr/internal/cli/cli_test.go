@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+)
+
+// process returns a Process whose standard error is the buffer.
+func process(stderr *bytes.Buffer) Process {
+	return Process{Stdin: strings.NewReader(""), Stdout: &bytes.Buffer{}, Stderr: stderr, Env: func(string) string { return "" }, Exit: func(int) {}}
+}
+
+type hostile struct{}
+
+func (hostile) Error() string   { return "column \"\x1b[2J\u202eevil\" of a.csv" }
+func (hostile) ErrorID() string { return "E-HOSTILE" }
+func (hostile) Hint() string    { return "remove \x07 it" }
+func (hostile) Input() string   { return "b\r.jpg" }
+
+func TestFailureIsSafeToPrint(t *testing.T) {
+	var stderr bytes.Buffer
+	a := &app{Process: process(&stderr)}
+	a.fail(exit.As(exit.JobFailed, fmt.Errorf("stage: %w", hostile{})))
+	for _, want := range []string{"error  E-HOSTILE  stage: column", "\ninput  b", "\nnext   remove"} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("no %q in\n%s", want, stderr.String())
+		}
+	}
+	if strings.ContainsAny(stderr.String(), "\x1b\x07\r\u202e") {
+		t.Errorf("control characters reach the terminal: %q", stderr.String())
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		id   string
+		code int
+	}{
+		{errors.New("x"), "E-INTERNAL", 1},
+		{fmt.Errorf("write: %w", syscall.ENOSPC), "E-NO-SPACE", 1},
+		{exit.As(exit.JobFailed, &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}), "E-PERMISSION", 5},
+		{exit.As(exit.Usage, errors.New("x")), "E-USAGE", 2},
+		{exit.Interrupted{Signal: syscall.SIGINT}, "E-INTERRUPTED", 130},
+		{exit.As(exit.JobFailed, hostile{}), "E-HOSTILE", 5},
+		{exit.As(exit.Invalid, &run.ProblemsError{Problems: []error{hostile{}, errors.New("x")}}), "E-HOSTILE", 3},
+	} {
+		f := describe(c.err)
+		if f.ID != c.id || f.ExitCode != c.code {
+			t.Errorf("%v: %s, %d; want %s, %d", c.err, f.ID, f.ExitCode, c.id, c.code)
+		}
+		if f.Next == "" && c.id != "E-USAGE" {
+			t.Errorf("%v: no next step", c.err)
+		}
+	}
+}
+
+func TestFailureJSON(t *testing.T) {
+	var stderr bytes.Buffer
+	a := &app{Process: process(&stderr), json: true}
+	a.note("not shown")
+	a.fail(exit.As(exit.Invalid, &run.ProblemsError{Problems: []error{hostile{}, errors.New("<x>")}}))
+	var got struct {
+		SchemaVersion int
+		Error         failure
+	}
+	if err := json.Unmarshal(stderr.Bytes(), &got); err != nil {
+		t.Fatalf("%v in %s", err, stderr.String())
+	}
+	if got.SchemaVersion != 1 || len(got.Error.Failures) != 2 || got.Error.Failures[1].Cause != "<x>" || got.Error.ExitCode != 3 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestWantsJSON(t *testing.T) {
+	for args, want := range map[string]bool{
+		"submit f -o json": true, "submit f --output json": true, "submit -ojson f": true, "x --output=json": true, "x -o=json": true,
+		"submit f -o text": false, "submit f": false, "submit -- -o json": false, "submit f -o": false, "submit json": false,
+	} {
+		if got := wantsJSON(strings.Fields(args)); got != want {
+			t.Errorf("%q: %v, want %v", args, got, want)
+		}
+	}
+}
