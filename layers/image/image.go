@@ -165,11 +165,18 @@ func badDecode(err error) *BadImage {
 		return b
 	}
 	reason := ReasonCorrupt
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) ||
-		strings.Contains(err.Error(), "short Huffman data") { // what image/jpeg says where the data ends inside a scan
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		reason = ReasonTruncated
-	} else if isUnsupported(err) {
+	case isUnsupported(err):
 		reason = ReasonUnsupported
+	default:
+		// How the decoders put it where the data end early and they do not wrap the cause.
+		for _, phrase := range []string{"short Huffman data", "unexpected EOF", "not enough pixel data", "not enough image data"} {
+			if strings.Contains(err.Error(), phrase) {
+				reason = ReasonTruncated
+			}
+		}
 	}
 	return &BadImage{Reason: reason, Err: err}
 }

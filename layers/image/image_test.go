@@ -3,7 +3,9 @@ package image
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"hash/crc32"
 	goimage "image"
 	"image/color"
 	"image/jpeg"
@@ -15,36 +17,44 @@ import (
 	"testing"
 )
 
-// scene draws a picture with energy at all scales, about as dense as a detailed photograph.
+// scene draws a picture with energy at all scales, about as dense as a detailed photograph. Large ones are
+// mirrored from a part.
 func scene(w, h int, seed uint64) *goimage.RGBA {
+	const part = 320
 	r := rand.New(rand.NewPCG(seed, 1))
-	acc := make([]float64, w*h*3)
-	for i := range acc {
-		acc[i] = 128
-	}
+	acc := make([]float64, part*part*3)
 	for step := 64; step >= 1; step /= 2 {
-		gw, gh := w/step+2, h/step+2
-		grid := make([]float64, gw*gh*3)
+		n := part/step + 2
+		grid := make([]float64, n*n*3)
 		for i := range grid {
 			grid[i] = r.NormFloat64() * 3.6 * math.Pow(float64(step), 0.55)
 		}
-		for y := range h {
+		for y := range part {
 			gy, fy := y/step, float64(y%step)/float64(step)
-			for x := range w {
+			for x := range part {
 				gx, fx := x/step, float64(x%step)/float64(step)
 				for c := range 3 {
-					at := func(x, y int) float64 { return grid[(y*gw+x)*3+c] }
-					acc[(y*w+x)*3+c] += (at(gx, gy)*(1-fx)+at(gx+1, gy)*fx)*(1-fy) + (at(gx, gy+1)*(1-fx)+at(gx+1, gy+1)*fx)*fy
+					a, b := grid[(gy*n+gx)*3+c:], grid[((gy+1)*n+gx)*3+c:]
+					acc[(y*part+x)*3+c] += (a[0]*(1-fx)+a[3]*fx)*(1-fy) + (b[0]*(1-fx)+b[3]*fx)*fy
 				}
 			}
 		}
 	}
-	m := goimage.NewRGBA(goimage.Rect(0, 0, w, h))
-	for i := range w * h {
-		for c := range 3 {
-			m.Pix[4*i+c] = byte(min(max(acc[3*i+c], 0), 255))
+	mirror := func(i int) int {
+		if i %= 2 * part; i >= part {
+			i = 2*part - 1 - i
 		}
-		m.Pix[4*i+3] = 255
+		return i
+	}
+	m := goimage.NewRGBA(goimage.Rect(0, 0, w, h))
+	for y := range h {
+		for x := range w {
+			p := m.Pix[m.PixOffset(x, y):][:4]
+			for c := range 3 {
+				p[c] = byte(min(max(128+acc[(mirror(y)*part+mirror(x))*3+c], 0), 255))
+			}
+			p[3] = 255
+		}
 	}
 	return m
 }
@@ -239,11 +249,15 @@ func TestBadImages(t *testing.T) {
 			binary.BigEndian.PutUint16(b[i+5:], 60000)
 			binary.BigEndian.PutUint16(b[i+7:], 60000)
 			return b
-		case "png":
+		case "png": // 20000 x 20000 in the header
 			var b bytes.Buffer
-			if err := png.Encode(&b, goimage.NewGray(goimage.Rect(0, 0, 20000, 20000))); err != nil {
+			if err := png.Encode(&b, goimage.NewGray(goimage.Rect(0, 0, 2, 2))); err != nil {
 				t.Fatal(err)
 			}
+			head := b.Bytes()[12:33]
+			binary.BigEndian.PutUint32(head[4:], 20000)
+			binary.BigEndian.PutUint32(head[8:], 20000)
+			binary.BigEndian.PutUint32(head[17:], crc32.ChecksumIEEE(head[:17]))
 			return b.Bytes()
 		}
 		return nil
@@ -380,7 +394,7 @@ func TestDamage(t *testing.T) {
 	for range 2000 {
 		b := bytes.Clone(src)
 		for range 1 + r.IntN(3) {
-			b[r.IntN(len(b))] = byte(r.IntN(256))
+			b[3+r.IntN(len(b)-3)] = byte(r.IntN(256))
 		}
 		head, bad := readJPEGHead(b)
 		if bad != nil {
@@ -467,8 +481,41 @@ func TestTIFFTiles(t *testing.T) {
 		b = le.AppendUint32(b, 1)
 		b = le.AppendUint32(b, 1<<20)
 	}
-	if e := checkTIFF(b); e == nil || e.Reason != ReasonTooLarge {
+	if _, e := readTIFFHead(b); e == nil || e.Reason != ReasonTooLarge {
 		t.Errorf("got %v", e)
+	}
+}
+
+// TestOdd: files of testdata/odd are decoded about as PIL does, or bad. What PIL cannot read must be bad.
+func TestOdd(t *testing.T) {
+	var odd []struct {
+		Source, Golden, Error, Reason string
+	}
+	if err := json.Unmarshal(readFile(t, "odd/index.json"), &odd); err != nil {
+		t.Fatal(err)
+	}
+	if len(odd) < 15 {
+		t.Fatalf("%d odd files", len(odd))
+	}
+	for _, c := range odd {
+		for _, d := range decoders(t) {
+			got, _, err := process(t, pipeline(t, Spec{Resize: 16, CropH: 16, CropW: 16}, d), readFile(t, "odd/"+c.Source))
+			if c.Reason != "" {
+				var b *BadImage
+				if !errors.As(err, &b) || b.Reason != c.Reason {
+					t.Errorf("%v: %s: got %v, want reason %q (PIL: %q)", d, c.Source, err, c.Reason, c.Error)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%v: %s: %v", d, c.Source, err)
+				continue
+			}
+			want, _, _ := readGolden(t, "odd/"+c.Golden)
+			if mean, most := difference(got, want); mean > 2 {
+				t.Errorf("%v: %s differs from PIL by %.2f on average, %d at most", d, c.Source, mean, most)
+			}
+		}
 	}
 }
 

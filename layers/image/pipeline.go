@@ -235,11 +235,14 @@ func config(format string, src []byte) (goimage.Config, *BadImage) {
 	case "bmp":
 		c, err = bmp.DecodeConfig(r)
 	case "tiff":
-		if b := checkTIFF(src); b != nil {
+		if _, b := readTIFFHead(src); b != nil {
 			return c, b
 		}
 		c, err = tiff.DecodeConfig(r)
 	case "webp":
+		if len(src) > 20 && string(src[12:16]) == "VP8X" && src[20]&2 != 0 {
+			return c, bad(ReasonUnsupported, "animated WebP")
+		}
 		c, err = webp.DecodeConfig(r)
 	}
 	if err != nil {
@@ -262,7 +265,10 @@ func decode(format string, src []byte, cfg goimage.Config) (goimage.Image, *BadI
 	case "bmp":
 		m, err = bmp.Decode(r)
 	case "tiff":
-		m, err = tiff.Decode(r)
+		if m, err = tiff.Decode(r); err == nil {
+			h, _ := readTIFFHead(src)
+			h.fixFax(m)
+		}
 	case "webp":
 		m, err = webp.Decode(r)
 	}

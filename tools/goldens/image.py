@@ -144,8 +144,92 @@ def main(folder):
     case("lossless.webp", enc(s, "WEBP", lossless=True), exact=True)
     case("alpha.webp", enc(a, "WEBP", quality=80))
 
+    odd(folder / "odd", enc)
     versions = {"pillow": PIL.__version__, "libjpeg_turbo": features.version("libjpeg_turbo")}
     (folder / "index.json").write_text(json.dumps({"made_with": versions, "cases": index}, indent=1) + "\n")
+
+
+def odd(folder, enc):
+    """Odd files: what PIL makes of each, or the reason for which vista-mr sets it aside."""
+    import struct
+    import zlib
+    folder.mkdir(exist_ok=True)
+    index = []
+
+    def case(name, data, reason=""):
+        (folder / name).write_bytes(data)
+        entry = dict(source=name, golden="", error="", reason=reason)
+        try:
+            img = expected(Image.open(io.BytesIO(data)), dict(resize=16, crop=[16, 16]))
+            entry["golden"] = name.replace(".", "_") + ".golden.png"
+            if not reason:
+                img.save(folder / entry["golden"], optimize=True)
+        except Exception as e:
+            entry["error"] = type(e).__name__ + ": " + str(e).split("<")[0]
+            assert reason, (name, e)
+        index.append(entry)
+
+    s = Image.fromarray(scene(48, 40, 50))
+    j = enc(s, "JPEG", quality=70)
+    case("trailing.jpg", j + b"trailing bytes \xff\xd8\xff")
+    case("extra-before.jpg", j[:2] + b"\xff\xff\xff\xff" + j[2:] if j[2] == 0xff else j)
+    case("comment.jpg", j[:2] + b"\xff\xfe\x00\x10" + b"\xff\xd9 comment \xff\xd8"[:14] + j[2:])
+    case("wide-quant.jpg", wide_quant(j))
+    case("cut.jpg", j[:len(j) * 2 // 3], "truncated")
+    case("no-end.jpg", j[:-2], "truncated")
+    case("header-only.jpg", j[:200], "truncated")
+    case("zero-run.jpg", j[:len(j) // 2] + b"\0" * 400 + j[-2:], "corrupt")
+    case("progressive-cut.jpg", enc(s, "JPEG", quality=70, progressive=True)[:700], "truncated")
+    case("jpeg-as.png", j)
+    case("multi.tiff", enc(s, "TIFF", save_all=True, append_images=[s.rotate(90)]))
+    case("bilevel-g4.tiff", enc(s.convert("1"), "TIFF", compression="group4"))
+    p = enc(s, "PNG")
+    case("cut.png", p[:len(p) // 2], "truncated")
+    broken = bytearray(p)
+    broken[40] ^= 255
+    case("crc.png", bytes(broken), "corrupt")
+    case("one-by-one.png", enc(s.resize((1, 1)), "PNG"))
+    case("tall.png", enc(s.resize((1, 60)), "PNG"))
+    off = b"GIF89a" + struct.pack("<HHBBB", 20, 20, 0x80, 0, 0) + bytes([10, 20, 30, 200, 100, 50]) + b"," + \
+        struct.pack("<HHHHB", 5, 6, 4, 4, 0) + bytes([2, len(gif_ones(16))]) + gif_ones(16) + b"\0;"
+    case("offset.gif", off)
+    case("header.gif", b"GIF89a" + struct.pack("<HHBBB", 20, 20, 0, 0, 0), "truncated")
+    case("zero.bmp", b"BM" + b"\0" * 60, "unsupported")
+    case("animated.webp", enc(s, "WEBP", save_all=True, append_images=[s.rotate(90)], duration=50), "unsupported")
+    case("cut.webp", enc(s, "WEBP")[:300], "truncated")
+    case("text.jpg", b"<html><body>404</body></html>", "unknown format")
+    case("svg.png", b"<?xml version='1.0'?><svg/>", "unknown format")
+    case("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unknown format")
+    case("empty.jpg", b"", "empty")
+    (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n")
+
+
+def wide_quant(j):
+    """The same JPEG with 16-bit quantisation tables."""
+    out, at = j[:2], 2
+    while j[at + 1] != 0xda:
+        n = int.from_bytes(j[at + 2:at + 4], "big")
+        seg = j[at:at + 2 + n]
+        if seg[1] == 0xdb:
+            body, new = seg[4:], b""
+            while body:
+                new += bytes([body[0] | 0x10]) + b"".join(b"\0" + body[i:i + 1] for i in range(1, 65))
+                body = body[65:]
+            seg = b"\xff\xdb" + (len(new) + 2).to_bytes(2, "big") + new
+        elif seg[1] == 0xc0:
+            seg = b"\xff\xc1" + seg[2:]
+        out += seg
+        at += 2 + n
+    return out + j[at:]
+
+
+def gif_ones(n):
+    """LZW of n pixels of colour 1, never growing the code: clear before every pixel."""
+    bits, count = 0, 0
+    for code in [c for _ in range(n) for c in (4, 1)] + [5]:
+        bits |= code << count
+        count += 3
+    return bits.to_bytes((count + 7) // 8, "little")
 
 
 def chunk(kind, body):
