@@ -143,7 +143,8 @@ func (e *Error) Hint() string {
 // standard library that mean one of the kinds are recognised.
 func KindOf(err error) Kind {
 	var e *Error
-	for rest := err; errors.As(rest, &e); rest = e.Err {
+	cause := err // without the Errors around it
+	for ; errors.As(cause, &e); cause = e.Err {
 		if e.Kind != Unknown {
 			return e.Kind
 		}
@@ -162,7 +163,7 @@ func KindOf(err error) Kind {
 		return Unauthorized
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return NoSpace
-	case errors.As(err, &id):
+	case errors.As(cause, &id):
 		return Invalid
 	}
 	return Unknown

@@ -30,6 +30,8 @@ func TestKindOf(t *testing.T) {
 		{context.Canceled, Canceled},
 		{&fs.PathError{Op: "write", Path: "p", Err: syscall.ENOSPC}, NoSpace},
 		{userError{}, Invalid},
+		{E("read", Unknown, "p", errors.New("x")), Unknown},
+		{E("read", Unknown, "p", userError{}), Invalid},
 		{E("read", Corrupt, "p", errors.New("x")), Corrupt},
 		{E("read", Unknown, "p", notExist), NotExist},
 		{fmt.Errorf("outer: %w", E("read", Lost, "p", errors.New("x"))), Lost},

@@ -48,14 +48,22 @@ func (m *meter) set(done, total int64) {
 func (r *runner) observe(ev sched.Event) {
 	switch ev := ev.(type) {
 	case sched.Succeeded:
-		delete(r.running, ev.Manifest.Attempt)
+		r.forget(ev.Manifest.Attempt)
 		r.o.Observe(Update{Kind: AttemptSucceeded, Phase: ev.Manifest.Attempt.Task.Phase, Attempt: ev.Manifest.Attempt,
 			Manifest: &ev.Manifest, Seconds: ev.Manifest.Seconds})
 	case sched.Failed:
-		delete(r.running, ev.Attempt)
+		r.forget(ev.Attempt)
 		r.o.Observe(Update{Kind: AttemptFailed, Phase: ev.Attempt.Task.Phase, Attempt: ev.Attempt, Err: ev.Err})
 	case sched.Published:
 		r.o.Observe(Update{Kind: PhasePublished, Phase: ev.Phase, Published: r.published[ev.Phase]})
+	}
+}
+
+// forget lets go of an attempt that has ended.
+func (r *runner) forget(id mr.AttemptID) {
+	if at := r.running[id]; at != nil {
+		at.cancel()
+		delete(r.running, id)
 	}
 }
 

@@ -13,9 +13,9 @@ type loopState struct {
 type loopStage uint8
 
 const (
-	opening    loopStage = iota // not all partitions are pinned for the first time
-	composing                   // the loop makes the next message
-	summing                     // workers work on the round
+	opening   loopStage = iota // not all partitions are pinned for the first time
+	composing                  // the loop makes the next message
+	summing                    // workers work on the round
 )
 
 func newLoop(n int) loopState {

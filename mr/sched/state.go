@@ -353,18 +353,5 @@ func (s *State) end(j *job, err *errs.Error) {
 
 // OutFolder is where an attempt of an epoch writes. No two attempts have the same.
 func OutFolder(job mr.JobID, a mr.AttemptID, epoch int64) dfs.Path {
-	return dfs.Path(fmt.Sprintf("%s/%s/%05d-%d-e%d", job, escape(string(a.Task.Phase)), a.Task.Index, a.Number, epoch))
-}
-
-// escape makes a folder name of a phase's name, which may hold a layer's.
-func escape(s string) string {
-	var b []byte
-	for _, c := range []byte(s) {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' {
-			b = append(b, c)
-		} else {
-			b = fmt.Appendf(b, "%%%02X", c)
-		}
-	}
-	return string(b)
+	return dfs.Path(fmt.Sprintf("%s/%s/%05d-%d-e%d", job, mr.FileName(string(a.Task.Phase)), a.Task.Index, a.Number, epoch))
 }

@@ -115,7 +115,7 @@ func (a *attempt) openPart(ctx context.Context, channel string, o mr.PartOptions
 	if p, ok := a.parts[channel]; ok {
 		return p, nil
 	}
-	path := a.spec.Out.Join(fmt.Sprintf("%s-%05d.avro", fileName(channel), a.spec.Attempt.Task.Index))
+	path := a.spec.Out.Join(fmt.Sprintf("%s-%05d.avro", mr.FileName(channel), a.spec.Attempt.Task.Index))
 	p, err := newPart(ctx, a.env.Store, path, channel, o)
 	if err != nil {
 		return nil, err

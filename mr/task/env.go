@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -200,18 +199,4 @@ func (a *attempt) SetValue(v any) error {
 	defer a.mu.Unlock()
 	a.value = b
 	return nil
-}
-
-// fileName makes a part file's name from a channel: a channel may be any layer's name, a file
-// name may not hold any byte.
-func fileName(channel string) string {
-	var b strings.Builder
-	for _, c := range []byte(channel) {
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-' {
-			b.WriteByte(c)
-		} else {
-			fmt.Fprintf(&b, "%%%02X", c)
-		}
-	}
-	return b.String()
 }
