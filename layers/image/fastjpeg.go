@@ -350,9 +350,11 @@ func (c *component) put(b *[64]int32, last, bx, by int) {
 		b[0] = 0
 		return
 	case c.nx == 8 && c.ny == 8:
-		idct8(dst, c.stride, b)
+		transform8(dst, c.stride, b)
 	default:
-		idctBox(dst, c.stride, b, c.nx, c.ny)
+		var full [64]byte
+		transform8(full[:], 8, b)
+		shrink(dst, c.stride, &full, c.nx, c.ny)
 	}
 	clear(b[:])
 }

@@ -1,6 +1,9 @@
 package image
 
-import "math"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Fixed-point constants of the inverse DCT by Loeffler, Ligtenberg and Moschytz (1989), 13 fractional
 // bits. With these, and rounding after the first pass to 2 fractional bits, the samples are those of
@@ -25,14 +28,14 @@ const (
 
 // idct8 transforms a dequantised block into 8 x 8 samples. It overwrites b.
 func idct8(dst []byte, stride int, b *[64]int32) {
+	const s, r = dctBits - pass1Bits, 1 << (dctBits - pass1Bits - 1)
 	for x := range 8 {
 		if b[8+x]|b[16+x]|b[24+x]|b[32+x]|b[40+x]|b[48+x]|b[56+x] == 0 {
-			v := b[x] << pass1Bits
+			v := (b[x]<<dctBits + r) >> s // also with the overflows of damaged files what the whole transform gives
 			b[x], b[8+x], b[16+x], b[24+x], b[32+x], b[40+x], b[48+x], b[56+x] = v, v, v, v, v, v, v, v
 			continue
 		}
 		e0, e1, e2, e3, o0, o1, o2, o3 := butterfly(b[x], b[8+x], b[16+x], b[24+x], b[32+x], b[40+x], b[48+x], b[56+x])
-		const s, r = dctBits - pass1Bits, 1 << (dctBits - pass1Bits - 1)
 		b[x], b[56+x] = (e0+o3+r)>>s, (e0-o3+r)>>s
 		b[8+x], b[48+x] = (e1+o2+r)>>s, (e1-o2+r)>>s
 		b[16+x], b[40+x] = (e2+o1+r)>>s, (e2-o1+r)>>s
@@ -70,59 +73,35 @@ func butterfly(i0, i1, i2, i3, i4, i5, i6, i7 int32) (e0, e1, e2, e3, o0, o1, o2
 	return
 }
 
-// boxBasis[n] is the matrix of a one-dimensional inverse DCT of 8 coefficients followed by averaging to n
-// samples: row i, column k, 13 fractional bits.
-var boxBasis = [9]*[8][8]int32{1: newBoxBasis(1), 2: newBoxBasis(2), 4: newBoxBasis(4), 8: newBoxBasis(8)}
-
-func newBoxBasis(n int) *[8][8]int32 {
-	var m [8][8]int32
-	for i := range n {
-		for k := range 8 {
-			sum := 0.0
-			for x := i * 8 / n; x < (i+1)*8/n; x++ {
-				sum += math.Cos(float64((2*x+1)*k) * math.Pi / 16)
-			}
-			c := 0.5
-			if k == 0 {
-				c = math.Sqrt(0.125)
-			}
-			m[i][k] = int32(math.Round(c * sum * float64(n) / 8 * (1 << dctBits)))
-		}
-	}
-	return &m
-}
-
-// idctBox transforms a dequantised block into nx x ny samples, each the average of the 8x8 transform's samples that
-// it covers.
-func idctBox(dst []byte, stride int, b *[64]int32, nx, ny int) {
-	mx, my := boxBasis[nx], boxBasis[ny]
-	var cols [8][8]int32 // ny rows of 8 coefficients, 2 fractional bits
-	for k := range 8 {
-		v := (*[57]int32)(b[k:])
-		if v[8]|v[16]|v[24]|v[32]|v[40]|v[48]|v[56] == 0 {
-			if v[0] == 0 {
-				continue
-			}
-			t := (v[0]*my[0][0] + 1<<(dctBits-pass1Bits-1)) >> (dctBits - pass1Bits)
-			for y := range ny {
-				cols[y][k] = t
+// shrink averages 8 x 8 samples to nx x ny, each 8, 4, 2 or 1.
+func shrink(dst []byte, stride int, b *[64]byte, nx, ny int) {
+	const even = 0x00FF00FF00FF00FF
+	fx, fy := 8/nx, 8/ny
+	shift := bits.Len(uint(fx*fy)) - 1
+	round := uint64(1) << shift >> 1
+	for y := range ny {
+		d := dst[y*stride:][:nx]
+		if fx == 1 {
+			for x := range d {
+				s := round
+				for i := range fy {
+					s += uint64(b[(y*fy+i)*8+x])
+				}
+				d[x] = byte(s >> shift)
 			}
 			continue
 		}
-		for y := range ny {
-			m := &my[y]
-			s := v[0]*m[0] + v[8]*m[1] + v[16]*m[2] + v[24]*m[3] + v[32]*m[4] + v[40]*m[5] + v[48]*m[6] + v[56]*m[7]
-			cols[y][k] = (s + 1<<(dctBits-pass1Bits-1)) >> (dctBits - pass1Bits)
+		// Four sums of pairs at once, 16 bits each.
+		acc := uint64(0)
+		for i := range fy {
+			v := binary.LittleEndian.Uint64(b[(y*fy+i)*8:])
+			acc += v&even + v>>8&even
 		}
-	}
-	for y := range ny {
-		c := &cols[y]
-		d := dst[y*stride:][:nx]
+		for lanes := 2; lanes < fx; lanes *= 2 {
+			acc += acc >> (8 * lanes)
+		}
 		for x := range d {
-			m := &mx[x]
-			s := c[0]*m[0] + c[1]*m[1] + c[2]*m[2] + c[3]*m[3] + c[4]*m[4] + c[5]*m[5] + c[6]*m[6] + c[7]*m[7]
-			const shift = dctBits + pass1Bits
-			d[x] = bound((s+1<<(shift-1))>>shift + 128)
+			d[x] = byte((acc>>(8*fx*x)&0xFFFF + round) >> shift)
 		}
 	}
 }

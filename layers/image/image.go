@@ -18,7 +18,7 @@
 //  3. decode. JPEG with libjpeg-turbo (when loaded) to RGB; or with the decoder in this package to
 //     Y, Cb, Cr planes, only the blocks that step 2 asks for; or, for what that one leaves out
 //     (progressive, CMYK, anything odd or damaged), with the standard library. Pictures at least twice
-//     the needed size are decoded at 1/2, 1/4 or 1/8 from their DCT coefficients.
+//     the needed size are decoded at 1/2, 1/4 or 1/8, from their DCT coefficients or by averaging blocks.
 //  4. resample horizontally, then vertically, in PIL's fixed-point arithmetic. Planes are resampled each
 //     at its own resolution, chroma through coefficients that contain libjpeg's smooth upsampling, and
 //     only the crop is converted to RGB.

@@ -28,8 +28,8 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	if head.noQuant {
 		return bad(ReasonCorrupt, "a quantisation table is missing") // which the standard library takes for zeros
 	}
-	denom := p.denominator(&g)
 	if p.turbo != nil {
+		denom := p.denominator(&g, [...]int{2, 4, 12})
 		if m := p.turbo.decode(p, src, &head, denom); m != nil {
 			info.Decoder, info.Scaled = "turbo", denom
 			at, stride := p.target(dst, &g)
@@ -40,6 +40,8 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 		// Any warning of the library ends here. The strict decoder decides whether the picture is good,
 		// so that the same pictures are bad whichever decoder runs.
 	}
+	// The decoder here gains little from scaling beyond 1/2, and loses a little: it does so later.
+	denom := p.denominator(&g, [...]int{2, 6, 12})
 	if m := p.fast.decode(src, &head, denom, &g, p); m != nil {
 		info.Scaled = denom
 		at, stride := p.target(dst, &g)
@@ -58,14 +60,14 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	return nil
 }
 
-// denominator picks the DCT scaling: the largest at which both sides still have the resized picture's
-// size.
-func (p *Pipeline) denominator(g *geometry) int {
-	if p.spec.NoScaledDecode || p.spec.Exact {
-		return 1
-	}
+// denominator picks the DCT scaling: 1/2, 1/4 or 1/8 if the picture's sides are at least from[0], from[1] or
+// from[2] times those of the resized one. The numbers keep the mean distance to the full decode below one level.
+func (p *Pipeline) denominator(g *geometry, from [3]int) int {
 	d := 1
-	for d < 8 && g.srcW >= 2*d*g.outW && g.srcH >= 2*d*g.outH {
+	for _, f := range from {
+		if p.spec.NoScaledDecode || p.spec.Exact || g.srcW < f*g.outW || g.srcH < f*g.outH {
+			break
+		}
 		d *= 2
 	}
 	return d

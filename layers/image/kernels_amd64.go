@@ -104,3 +104,18 @@ func rowAVX2(dst, src *byte, groups, taps, step int, base *int32, mask *byte, co
 //
 //go:noescape
 func columnAVX2(dst, src *byte, n, stride int, coef *int32, taps int)
+
+// transform8 is idct8 on a vector unit where there is one. dst must hold eight lines of eight samples.
+func transform8(dst []byte, stride int, b *[64]int32) {
+	if hasAVX2 {
+		dst = dst[:7*stride+8]
+		idct8AVX2(&dst[0], stride, b)
+		return
+	}
+	idct8(dst, stride, b)
+}
+
+// idct8AVX2 does in two passes over eight lanes what idct8 does, in the same 32-bit arithmetic.
+//
+//go:noescape
+func idct8AVX2(dst *byte, stride int, b *[64]int32)
