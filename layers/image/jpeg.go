@@ -29,7 +29,7 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 		return bad(ReasonCorrupt, "a quantisation table is missing") // which the standard library takes for zeros
 	}
 	if p.turbo != nil {
-		denom := p.denominator(&g, [...]int{2, 4, 12})
+		denom := p.denominator(&g, [...]int{2, 4, 16})
 		if m := p.turbo.decode(p, src, &head, denom); m != nil {
 			info.Decoder, info.Scaled = "turbo", denom
 			at, stride := p.target(dst, &g)
@@ -41,7 +41,7 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 		// so that the same pictures are bad whichever decoder runs.
 	}
 	// The decoder here gains little from scaling beyond 1/2, and loses a little: it does so later.
-	denom := p.denominator(&g, [...]int{2, 6, 12})
+	denom := p.denominator(&g, [...]int{2, 6, 16})
 	if m := p.fast.decode(src, &head, denom, &g, p); m != nil {
 		info.Scaled = denom
 		at, stride := p.target(dst, &g)
@@ -61,7 +61,8 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 }
 
 // denominator picks the DCT scaling: 1/2, 1/4 or 1/8 if the picture's sides are at least from[0], from[1] or
-// from[2] times those of the resized one. The numbers keep the mean distance to the full decode below one level.
+// from[2] times those of the resized one. The numbers keep the mean distance to the full decode
+// below one level or so in pictures full of detail.
 func (p *Pipeline) denominator(g *geometry, from [3]int) int {
 	d := 1
 	for _, f := range from {
