@@ -1,0 +1,286 @@
+package lr
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/vista-mr/vista-mr/lr/optim"
+)
+
+// The kinds of model.
+const (
+	Logistic  = "logistic-regression"
+	LinearSVC = "linear-svc"
+)
+
+// Params are the hyper-parameters of a model.
+type Params struct {
+	Kind        string  `json:"kind"`
+	Reg         float64 `json:"reg"`
+	ElasticNet  float64 `json:"elasticNet"`
+	Tol         float64 `json:"tol"`
+	Iterations  int     `json:"iterations"` // of the optimizer
+	Standardize bool    `json:"standardize"`
+}
+
+// Spec is one model to be trained.
+type Spec struct {
+	Params
+	Parts   []int // whose columns it reads, in order
+	Classes int
+	Fold    int // group that is left out; -1: none
+}
+
+// OneClassError says that there is nothing to tell apart.
+type OneClassError struct {
+	Class int // the only class among the training rows, or -1 without any rows
+	Rows  int64
+}
+
+func (e *OneClassError) Error() string {
+	if e.Class < 0 {
+		return "there are no rows to train on"
+	}
+	return fmt.Sprintf("all %d training rows have the same class (number %d): there is nothing to learn", e.Rows, e.Class)
+}
+
+// ErrorID is stable.
+func (e *OneClassError) ErrorID() string { return "E-ONE-CLASS" }
+
+// Hint says what to do.
+func (e *OneClassError) Hint() string {
+	return "check table.label, and that enough rows have both a label and an image"
+}
+
+// Fit trains one model step by step: evaluate Point, Observe the merged sums, until Done. It
+// belongs to one goroutine, and Close must be called in any case.
+type Fit struct {
+	spec   Spec
+	n      float64
+	mean   []float64
+	dev    []float64 // 0 for constant columns
+	scale  []float64 // of gradient sums: 2^-exp
+	one    float64   // of residual sums
+	scores int
+
+	next   func() (*Point, bool)
+	stop   func()
+	point  *Point
+	answer *Partial
+	result *optim.Result
+	err    error
+}
+
+// NewFit prepares a model. Statistics are those of the whole data set.
+func NewFit(spec Spec, e *Extent, m *Moments, s *Scales) (*Fit, error) {
+	if spec.Kind != Logistic && spec.Kind != LinearSVC {
+		return nil, fmt.Errorf("lr: unknown kind of model %q", spec.Kind)
+	}
+	if spec.Kind == LinearSVC && spec.Classes > 2 {
+		return nil, fmt.Errorf("lr: %s tells two classes apart, the label has %d", LinearSVC, spec.Classes)
+	}
+	counts, err := classCounts(spec, e)
+	if err != nil {
+		return nil, err
+	}
+	f := &Fit{spec: spec, scores: 1, one: pow2(-s.One)}
+	if spec.Classes > 2 {
+		f.scores = spec.Classes
+	}
+	for _, c := range counts {
+		f.n += float64(c)
+	}
+	f.columns(e, m, s)
+	f.next, f.stop = iter.Pull(func(yield func(*Point) bool) { f.minimize(f.start(counts), yield) })
+	f.point, _ = f.next()
+	return f, f.err
+}
+
+func classCounts(spec Spec, e *Extent) ([]int64, error) {
+	counts := make([]int64, spec.Classes)
+	for g, classes := range e.Groups {
+		if g != spec.Fold {
+			addInts(counts, classes)
+		}
+	}
+	one := &OneClassError{Class: -1}
+	found := 0
+	for c, n := range counts {
+		if n > 0 {
+			found++
+			one.Class, one.Rows = c, n
+		}
+	}
+	if found < 2 {
+		return nil, one
+	}
+	return counts, nil
+}
+
+// columns computes mean and sample deviation of each column over the model's rows.
+func (f *Fit) columns(e *Extent, m *Moments, s *Scales) {
+	for _, p := range f.spec.Parts {
+		for j, exp := range s.Exp[p] {
+			var sum, square int64
+			for g := range m.Sum {
+				if g != f.spec.Fold {
+					sum += m.Sum[g][p][j]
+					square += m.Square[g][p][j]
+				}
+			}
+			mean := float64(sum) * pow2(-exp) / f.n
+			variance := (float64(square)*pow2(-squareExp(exp, s.One)) - f.n*mean*mean) / max(f.n-1, 1)
+			// What is left of a constant column is rounding: float64 sums of squares carry
+			// about 1e-13 of the largest square.
+			if top := float64(e.Max[p][j]); variance <= 1e-12*top*top {
+				variance = 0
+			}
+			f.mean = append(f.mean, mean)
+			f.dev = append(f.dev, math.Sqrt(variance))
+			f.scale = append(f.scale, pow2(-exp))
+		}
+	}
+}
+
+// start is zero weights with intercepts that give every class its frequency (MLlib), or 0 for
+// hinge loss.
+func (f *Fit) start(counts []int64) []float64 {
+	x := make([]float64, f.scores*(len(f.mean)+1))
+	d := len(f.mean)
+	switch {
+	case f.spec.Kind == LinearSVC:
+	case f.scores == 1:
+		x[d] = math.Log(float64(counts[1]) / float64(counts[0]))
+	default:
+		avg := 0.0
+		for k, c := range counts {
+			// A class without rows starts as if it had a tenth of one: its log would be infinite.
+			x[k*(d+1)+d] = math.Log(max(float64(c), 0.1))
+			avg += x[k*(d+1)+d] / float64(f.scores)
+		}
+		for k := range counts {
+			x[k*(d+1)+d] -= avg
+		}
+	}
+	return x
+}
+
+var errStopped = errors.New("lr: the fit was closed")
+
+// minimize runs the optimizer; each evaluation yields a point and waits for the answer.
+func (f *Fit) minimize(x0 []float64, yield func(*Point) bool) {
+	l1, l2 := f.penalties()
+	grad := make([]float64, len(x0))
+	eval := func(x []float64) (float64, []float64, error) {
+		if !yield(f.toPoint(x)) {
+			return 0, nil, errStopped
+		}
+		return f.value(x, l2, grad), grad, nil
+	}
+	f.result, f.err = optim.Minimize(x0, l1, eval, optim.Options{Iterations: f.spec.Iterations, Tol: f.spec.Tol})
+}
+
+// penalties are the strengths for each coordinate of x; intercepts have none.
+func (f *Fit) penalties() (l1, l2 []float64) {
+	d := len(f.mean)
+	l1, l2 = make([]float64, f.scores*(d+1)), make([]float64, f.scores*(d+1))
+	for k := range f.scores {
+		for j, dev := range f.dev {
+			if dev == 0 {
+				continue
+			}
+			a, b := f.spec.Reg*f.spec.ElasticNet, f.spec.Reg*(1-f.spec.ElasticNet)
+			if !f.spec.Standardize { // the penalty acts on w = v/dev
+				a, b = a/dev, b/(dev*dev)
+			}
+			l1[k*(d+1)+j], l2[k*(d+1)+j] = a, b
+		}
+	}
+	return l1, l2
+}
+
+// toPoint turns coordinates into raw weights and offsets.
+func (f *Fit) toPoint(x []float64) *Point {
+	d := len(f.mean)
+	p := &Point{Kind: f.spec.Kind, Classes: f.spec.Classes, B: make([]float64, f.scores), W: make([][]float32, f.scores)}
+	for k := range f.scores {
+		row := x[k*(d+1) : (k+1)*(d+1)]
+		w := make([]float32, d)
+		b := row[d]
+		for j, dev := range f.dev {
+			if dev == 0 {
+				continue
+			}
+			w[j] = float32(row[j] / dev)
+			b -= float64(float64(w[j]) * f.mean[j]) // the weight as it is used, so that centring is exact
+		}
+		p.W[k], p.B[k] = w, b
+	}
+	return p
+}
+
+// value is the smooth objective at x from the answer, with its gradient.
+func (f *Fit) value(x, l2, grad []float64) float64 {
+	d := len(f.mean)
+	loss := f.answer.loss() / f.n
+	for k := range f.scores {
+		row, g := x[k*(d+1):(k+1)*(d+1)], grad[k*(d+1):(k+1)*(d+1)]
+		res := float64(f.answer.Res[k]) * f.one
+		for j, dev := range f.dev {
+			if dev == 0 {
+				g[j] = 0
+				continue
+			}
+			l := l2[k*(d+1)+j]
+			g[j] = (float64(f.answer.Grad[k][j])*f.scale[j]-f.mean[j]*res)/(dev*f.n) + l*row[j]
+			loss += l / 2 * row[j] * row[j]
+		}
+		g[d] = res / f.n
+	}
+	return loss
+}
+
+// Point is where the model is to be evaluated next; nil when it is done.
+func (f *Fit) Point() *Point { return f.point }
+
+// Scores is the number of weight vectors.
+func (f *Fit) Scores() int { return f.scores }
+
+// Columns is the number of columns that the model reads.
+func (f *Fit) Columns() int { return len(f.mean) }
+
+// Observe takes the sums over all rows at Point.
+func (f *Fit) Observe(p *Partial) error {
+	if f.point == nil {
+		return errors.New("lr: the fit is done")
+	}
+	f.answer = p
+	f.point, _ = f.next()
+	return f.err
+}
+
+// Done tells whether the model is trained.
+func (f *Fit) Done() bool { return f.point == nil }
+
+// Close lets go of a fit that is not wanted any more.
+func (f *Fit) Close() { f.stop() }
+
+// Model is the trained model, on raw columns.
+func (f *Fit) Model() *Model {
+	r := f.result
+	p := f.toPoint(r.X)
+	m := &Model{Kind: f.spec.Kind, Classes: f.spec.Classes, Params: f.spec.Params, Intercepts: p.B,
+		Report: Report{Iterations: r.Iterations, Evaluations: r.Evaluations, Objective: r.Objective,
+			Gradient: r.Gradient, Converged: r.Converged, Rows: int64(f.n), History: r.History}}
+	for _, w := range p.W {
+		row := make([]float32, len(w))
+		copy(row, w)
+		m.Weights = append(m.Weights, row)
+	}
+	if f.scores > 1 {
+		m.centre(f.spec.Reg == 0)
+	}
+	return m
+}
