@@ -1,0 +1,221 @@
+package onnx
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+func (t *Tensor) setExternal(list []Entry) error {
+	x := &External{}
+	t.External = x
+	var err error
+	for _, e := range list {
+		switch e.Key {
+		case "location":
+			x.Location = e.Value
+		case "offset":
+			x.Offset, err = strconv.ParseInt(e.Value, 10, 64)
+		case "length":
+			x.Length, err = strconv.ParseInt(e.Value, 10, 64)
+		default:
+			x.Extra = append(x.Extra, e)
+		}
+		if err != nil || x.Offset < 0 || x.Length < 0 {
+			return &Error{Msg: fmt.Sprintf("tensor %q: external data with %s %q", t.Name, e.Key, e.Value)}
+		}
+	}
+	return nil
+}
+
+// plainName says whether a location is the name of a file beside the model and nothing else: no folder,
+// no drive, no "..", no address, nothing hidden.
+func plainName(s string) bool {
+	return s != "" && len(s) < 256 && !strings.HasPrefix(s, ".") && !strings.ContainsAny(s, "/\\:*?\x00") && filepath.IsLocal(s)
+}
+
+// HasExternal says whether weights of the model lie outside of it.
+func (m *Model) HasExternal() bool {
+	found := false
+	m.tensors(func(t *Tensor) { found = found || t.External != nil })
+	return found
+}
+
+// tensors calls fn for every tensor of the model: initializers and attributes, in subgraphs and
+// functions too.
+func (m *Model) tensors(fn func(*Tensor)) {
+	m.Graph.tensors(fn)
+	for _, f := range m.Functions {
+		nodeTensors(f.Nodes, fn)
+		attrTensors(f.AttrValues, fn)
+	}
+}
+
+func (g *Graph) tensors(fn func(*Tensor)) {
+	for _, t := range g.Initializers {
+		fn(t)
+	}
+	nodeTensors(g.Nodes, fn)
+}
+
+func nodeTensors(nodes []*Node, fn func(*Tensor)) {
+	for _, n := range nodes {
+		attrTensors(n.Attrs, fn)
+	}
+}
+
+func attrTensors(attrs []*Attr, fn func(*Tensor)) {
+	for _, a := range attrs {
+		if a.T != nil {
+			fn(a.T)
+		}
+		for _, t := range a.Tensors {
+			fn(t)
+		}
+		if a.G != nil {
+			a.G.tensors(fn)
+		}
+		for _, g := range a.Graphs {
+			g.tensors(fn)
+		}
+	}
+}
+
+// LoadExternal fills tensors whose data lies outside with slices of what read returns. read is called
+// once for each name and only with plain file names: a location with a folder, "..", an absolute path or
+// a scheme is refused before. Offset and length must lie inside the data and fit the dimensions.
+func (m *Model) LoadExternal(read func(name string) ([]byte, error)) error {
+	files := map[string][]byte{}
+	var first error
+	m.tensors(func(t *Tensor) {
+		if first != nil || t.External == nil {
+			return
+		}
+		if err := t.load(files, read); err != nil {
+			first = err
+		}
+	})
+	return first
+}
+
+func (t *Tensor) load(files map[string][]byte, read func(string) ([]byte, error)) error {
+	x := t.External
+	bad := func(format string, a ...any) error {
+		return &Error{Msg: fmt.Sprintf("tensor %q: external data: ", t.Name) + fmt.Sprintf(format, a...),
+			Do: "put the model and its data files into one folder, data files named without any path"}
+	}
+	if !plainName(x.Location) {
+		return bad("location %q is not the plain name of a file beside the model", x.Location)
+	}
+	n, ok := elements(t.Dims)
+	size := int64(t.Type.Size())
+	if !ok || size == 0 {
+		return bad("type %s cannot lie outside", t.Type)
+	}
+	data, known := files[x.Location]
+	if !known {
+		var err error
+		if data, err = read(x.Location); err != nil {
+			return fmt.Errorf("external data %s: %w", x.Location, err)
+		}
+		files[x.Location] = data
+	}
+	want := n * size
+	if x.Length != 0 && x.Length != want {
+		return bad("length %d, but its dimensions ask for %d bytes", x.Length, want)
+	}
+	if x.Offset > int64(len(data)) || want > int64(len(data))-x.Offset {
+		return bad("bytes %d to %d are wanted of file %s, which has %d", x.Offset, x.Offset+want, x.Location, len(data))
+	}
+	t.Raw = data[x.Offset : x.Offset+want : x.Offset+want]
+	t.External = nil
+	return nil
+}
+
+// DirReader reads external data from a folder on disk: regular files only, no link of either kind that
+// could lead outside, at most maxBytes in all. It is an argument for LoadExternal.
+func DirReader(dir string, maxBytes int64) func(name string) ([]byte, error) {
+	left := maxBytes
+	return func(name string) (data []byte, err error) {
+		if !plainName(name) {
+			return nil, fmt.Errorf("%q is not a plain file name", name)
+		}
+		path := filepath.Join(dir, name)
+		info, err := os.Lstat(path)
+		if err != nil {
+			return nil, err
+		}
+		if !info.Mode().IsRegular() || links(info) > 1 {
+			return nil, fmt.Errorf("%s is a link or no regular file", path)
+		}
+		if info.Size() > left {
+			return nil, fmt.Errorf("%s has %d bytes, %d are allowed", path, info.Size(), left)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if cerr := f.Close(); err == nil && cerr != nil {
+				data, err = nil, cerr
+			}
+		}()
+		// The name may have been changed between the two calls: what was opened must be what was looked at.
+		if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
+			return nil, fmt.Errorf("%s changed while it was opened", path)
+		}
+		data = make([]byte, info.Size())
+		if _, err := io.ReadFull(f, data); err != nil {
+			return nil, err
+		}
+		left -= info.Size()
+		return data, nil
+	}
+}
+
+// externalAlign is the alignment of tensors in a data file: a multiple of the page size everywhere, so
+// that a runtime can map them.
+const externalAlign = 64 << 10
+
+// WriteExternal writes the model to model and the elements of initializers of at least minBytes to data,
+// each aligned to 64 KiB; the model refers to them by location, which must be a plain file name. The
+// memory this takes does not depend on the size of the weights. m itself does not change.
+func (m *Model) WriteExternal(model, data io.Writer, location string, minBytes int) error {
+	if !plainName(location) {
+		return &Error{Msg: fmt.Sprintf("%q is not a plain file name", location)}
+	}
+	out := *m
+	g := *m.Graph
+	out.Graph = &g
+	g.Initializers = make([]*Tensor, len(m.Graph.Initializers))
+	var pos int64
+	pad := make([]byte, externalAlign)
+	for i, t := range m.Graph.Initializers {
+		g.Initializers[i] = t
+		if t.External != nil {
+			return &Error{Msg: fmt.Sprintf("tensor %q has external data that was not loaded", t.Name)}
+		}
+		if len(t.Raw) < max(minBytes, 1) || t.Type.Size() == 0 {
+			continue
+		}
+		if gap := -pos & (externalAlign - 1); gap > 0 {
+			if _, err := data.Write(pad[:gap]); err != nil {
+				return fmt.Errorf("write weights: %w", err)
+			}
+			pos += gap
+		}
+		if _, err := data.Write(t.Raw); err != nil {
+			return fmt.Errorf("write weights: %w", err)
+		}
+		x := *t
+		x.Raw = nil
+		x.External = &External{Location: location, Offset: pos, Length: int64(len(t.Raw))}
+		g.Initializers[i] = &x
+		pos += int64(len(t.Raw))
+	}
+	_, err := out.WriteTo(model)
+	return err
+}

@@ -1,0 +1,279 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+)
+
+// maxDepth bounds the nesting of messages: a graph in an attribute of a node of a graph costs three.
+// Real models stay below 20.
+const maxDepth = 100
+
+// Wire types of protocol buffers.
+const (
+	wireVarint = 0
+	wire64     = 1
+	wireBytes  = 2
+	wire32     = 5
+)
+
+func malformed(format string, a ...any) error {
+	return &Error{Msg: "damaged: " + fmt.Sprintf(format, a...), Do: "copy or export the file again; it is not a complete ONNX model"}
+}
+
+// field is one field of a message as it lies on the wire.
+type field struct {
+	num  int
+	wire int
+	val  uint64 // varint, 64 or 32 bits
+	data []byte // length-delimited
+	raw  []byte // tag and value: what is kept for unknown fields
+}
+
+// decoder walks over the fields of one message.
+type decoder struct {
+	b     []byte
+	pos   int
+	depth int
+}
+
+// next returns the next field; ok is false at the end of the message.
+func (d *decoder) next() (f field, ok bool, err error) {
+	if d.pos >= len(d.b) {
+		return f, false, nil
+	}
+	start := d.pos
+	tag, n := binary.Uvarint(d.b[d.pos:])
+	if n <= 0 || tag>>3 == 0 || tag>>3 > 1<<29-1 {
+		return f, false, malformed("bad field tag at byte %d of a message", d.pos)
+	}
+	d.pos += n
+	f.num, f.wire = int(tag>>3), int(tag&7)
+	rest := d.b[d.pos:]
+	switch f.wire {
+	case wireVarint:
+		v, n := binary.Uvarint(rest)
+		if n <= 0 {
+			return f, false, malformed("field %d: bad number", f.num)
+		}
+		f.val = v
+		d.pos += n
+	case wire64:
+		if len(rest) < 8 {
+			return f, false, malformed("field %d: message ends inside it", f.num)
+		}
+		f.val = binary.LittleEndian.Uint64(rest)
+		d.pos += 8
+	case wire32:
+		if len(rest) < 4 {
+			return f, false, malformed("field %d: message ends inside it", f.num)
+		}
+		f.val = uint64(binary.LittleEndian.Uint32(rest))
+		d.pos += 4
+	case wireBytes:
+		l, n := binary.Uvarint(rest)
+		if n <= 0 || l > uint64(len(rest)-n) {
+			return f, false, malformed("field %d: length %d, but only %d bytes follow", f.num, l, max(0, len(rest)-max(n, 0)))
+		}
+		f.data = rest[n : n+int(l) : n+int(l)]
+		d.pos += n + int(l)
+	default:
+		return f, false, malformed("field %d: wire type %d", f.num, f.wire)
+	}
+	f.raw = d.b[start:d.pos:d.pos]
+	return f, true, nil
+}
+
+// sub returns a decoder for a nested message.
+func (d *decoder) sub(f field) (*decoder, error) {
+	if f.wire != wireBytes {
+		return nil, malformed("field %d is not a message", f.num)
+	}
+	if d.depth+1 > maxDepth {
+		return nil, malformed("nested more than %d deep", maxDepth)
+	}
+	return &decoder{b: f.data, depth: d.depth + 1}, nil
+}
+
+func (f field) text() (string, error) {
+	if f.wire != wireBytes {
+		return "", malformed("field %d is not a text", f.num)
+	}
+	return string(f.data), nil
+}
+
+func (f field) bytes() ([]byte, error) {
+	if f.wire != wireBytes {
+		return nil, malformed("field %d holds no bytes", f.num)
+	}
+	return f.data, nil
+}
+
+func (f field) int() (int64, error) {
+	if f.wire != wireVarint {
+		return 0, malformed("field %d is not a number", f.num)
+	}
+	return int64(f.val), nil
+}
+
+func (f field) float() (float32, error) {
+	if f.wire != wire32 {
+		return 0, malformed("field %d is not a float", f.num)
+	}
+	return math.Float32frombits(uint32(f.val)), nil
+}
+
+// ints appends the values of a repeated integer field, packed or not. The size of what it allocates is
+// bounded by the size of the field.
+func (f field) ints(dst []int64) ([]int64, error) {
+	if f.wire == wireVarint {
+		return append(dst, int64(f.val)), nil
+	}
+	if f.wire != wireBytes {
+		return nil, malformed("field %d is not a list of numbers", f.num)
+	}
+	for b := f.data; len(b) > 0; {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			return nil, malformed("field %d: bad number in a list", f.num)
+		}
+		dst = append(dst, int64(v))
+		b = b[n:]
+	}
+	return dst, nil
+}
+
+// fixed appends the bytes of a repeated float (width 4) or double (8) field to dst. A list in one piece
+// is returned as it lies in the input, without a copy.
+func (f field) fixed(dst []byte, width int) ([]byte, error) {
+	switch {
+	case f.wire == wireBytes:
+		if len(f.data)%width != 0 {
+			return nil, malformed("field %d: %d bytes are no whole number of elements", f.num, len(f.data))
+		}
+		if len(dst) == 0 {
+			return f.data, nil
+		}
+		return append(dst, f.data...), nil
+	case f.wire == wire32 && width == 4:
+		return binary.LittleEndian.AppendUint32(dst, uint32(f.val)), nil
+	case f.wire == wire64 && width == 8:
+		return binary.LittleEndian.AppendUint64(dst, f.val), nil
+	}
+	return nil, malformed("field %d is not a list of floats", f.num)
+}
+
+// encoder collects a message as segments, so that big payloads are referred to and not copied.
+type encoder struct {
+	segs [][]byte
+	cur  []byte
+	size int64 // bytes in segs
+}
+
+// bigPayload is the size from which bytes become a segment of their own.
+const bigPayload = 4 << 10
+
+func (e *encoder) len() int64 { return e.size + int64(len(e.cur)) }
+
+func (e *encoder) flush() {
+	if len(e.cur) > 0 {
+		e.segs = append(e.segs, e.cur)
+		e.size += int64(len(e.cur))
+		e.cur = nil
+	}
+}
+
+func (e *encoder) raw(b []byte) {
+	if len(b) < bigPayload {
+		e.cur = append(e.cur, b...)
+		return
+	}
+	e.flush()
+	e.segs = append(e.segs, b)
+	e.size += int64(len(b))
+}
+
+func (e *encoder) tag(num, wire int) {
+	e.cur = binary.AppendUvarint(e.cur, uint64(num)<<3|uint64(wire))
+}
+
+func (e *encoder) bytes(num int, b []byte) {
+	e.tag(num, wireBytes)
+	e.cur = binary.AppendUvarint(e.cur, uint64(len(b)))
+	e.raw(b)
+}
+
+// text writes a string; an empty one is left out, as proto3 does.
+func (e *encoder) text(num int, s string) {
+	if s != "" {
+		e.bytes(num, []byte(s))
+	}
+}
+
+func (e *encoder) texts(num int, list []string) {
+	for _, s := range list {
+		e.bytes(num, []byte(s))
+	}
+}
+
+// int writes a number; 0 is left out.
+func (e *encoder) int(num int, v int64) {
+	if v != 0 {
+		e.tag(num, wireVarint)
+		e.cur = binary.AppendUvarint(e.cur, uint64(v))
+	}
+}
+
+func (e *encoder) ints(num int, list []int64) {
+	if len(list) == 0 {
+		return
+	}
+	var b []byte
+	for _, v := range list {
+		b = binary.AppendUvarint(b, uint64(v))
+	}
+	e.bytes(num, b)
+}
+
+func (e *encoder) float(num int, v float32) {
+	e.tag(num, wire32)
+	e.cur = binary.LittleEndian.AppendUint32(e.cur, math.Float32bits(v))
+}
+
+func (e *encoder) floats(num int, list []float32) {
+	if len(list) == 0 {
+		return
+	}
+	b := make([]byte, 0, 4*len(list))
+	for _, v := range list {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(v))
+	}
+	e.bytes(num, b)
+}
+
+// message writes a nested message, also when it is empty.
+func (e *encoder) message(num int, fill func(*encoder)) {
+	var sub encoder
+	fill(&sub)
+	e.tag(num, wireBytes)
+	e.cur = binary.AppendUvarint(e.cur, uint64(sub.len()))
+	for _, s := range sub.segs {
+		e.raw(s)
+	}
+	e.raw(sub.cur)
+}
+
+func (e *encoder) writeTo(w io.Writer) (int64, error) {
+	e.flush()
+	var total int64
+	for _, s := range e.segs {
+		n, err := w.Write(s)
+		total += int64(n)
+		if err != nil {
+			return total, fmt.Errorf("write model: %w", err)
+		}
+	}
+	return total, nil
+}
