@@ -54,9 +54,9 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.runner.Close()) }()
 	if p.Source != Volume {
-		choice, err := image.ParseDecoder(p.Decoder)
+		choice, err := decoder(p.Decoder)
 		if err != nil {
-			return errs.E("extract", errs.Invalid, "", err)
+			return err
 		}
 		if w.decode, err = image.NewPipeline(p.Image, choice); err != nil {
 			return err
@@ -67,6 +67,20 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 		return err
 	}
 	return w.all(ctx)
+}
+
+// decoder reads the name of a JPEG decoder. Go is the default: it needs no library, so that the
+// same job gives the same bits on every machine.
+func decoder(name string) (image.DecoderChoice, error) {
+	switch name {
+	case "", "go":
+		return image.Go, nil
+	case "turbo":
+		return image.Turbo, nil
+	case "auto":
+		return image.Auto, nil
+	}
+	return 0, errs.E("extract", errs.Invalid, "", fmt.Errorf("decoder %q is none of go, turbo and auto", name))
 }
 
 func (w *work) all(ctx context.Context) error {

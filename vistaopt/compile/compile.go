@@ -121,7 +121,7 @@ func Compile(p plan.Plan, in *Inputs) ([]mr.PhaseSpec, error) {
 	if len(in.Layers) == 0 || len(in.Splits) == 0 || len(in.Table) == 0 {
 		return nil, fmt.Errorf("compile: %d layers, %d splits and %d table files; none may be 0", len(in.Layers), len(in.Splits), len(in.Table))
 	}
-	c := &compiler{p: p, in: in, pooled: map[string]ref{}, raw: map[string]ref{}}
+	c := &compiler{p: p, in: in, pooled: map[string]ref{}, raw: map[string]ref{}, targets: map[mr.PhaseID][]string{}}
 	c.table()
 	if p.Join == plan.Shuffle && p.Placement == plan.AfterJoin {
 		c.joinImages()
@@ -175,7 +175,8 @@ type compiler struct {
 	pooled   map[string]ref // by layer
 	raw      map[string]ref // by layer
 	trained  []mr.PhaseID
-	inferred int // programs run so far
+	targets  map[mr.PhaseID][]string // what each of them trains
+	inferred int                     // programs run so far
 }
 
 func (c *compiler) add(p mr.PhaseSpec, params any) {

@@ -3,6 +3,7 @@ package compile
 import (
 	"slices"
 
+	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/features"
 	"github.com/vista-mr/vista-mr/jobs/ingest"
@@ -172,6 +173,7 @@ func (c *compiler) train(name string, ls []Layer, structured bool) {
 	id := mr.PhaseID(name)
 	c.add(mr.PhaseSpec{ID: id, Type: mr.RoundsPhase, Kind: train.Name, Tasks: c.tasksOf(c.base.phase), Inputs: inputs}, params)
 	c.trained = append(c.trained, id)
+	c.targets[id] = params.Targets()
 	if !c.in.Features {
 		for _, l := range ls {
 			c.drop(c.pooled[l.Name])
@@ -202,7 +204,7 @@ func (c *compiler) finish() {
 	params := c.in.Evaluate
 	inputs := []mr.Input{{Name: train.TableInput, Phase: TablePhase, Mode: mr.Values}}
 	for _, id := range c.trained {
-		params.Trained = append(params.Trained, string(id))
+		params.Trained = append(params.Trained, evaluate.Trained{Phase: string(id), Targets: c.targets[id]})
 		inputs = append(inputs,
 			mr.Input{Name: string(id), Phase: id, Channel: train.Predictions, Mode: mr.All},
 			mr.Input{Name: string(id) + ".models", Phase: id, Mode: mr.Values})
