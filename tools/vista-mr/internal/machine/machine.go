@@ -1,0 +1,92 @@
+// Package machine tells what the program may use and what it uses: cores, memory, its own
+// resident memory. It is read where a job begins and while it runs; nothing in it decides.
+package machine
+
+import (
+	"bufio"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+)
+
+// Cores is the number of CPUs that the process may run on.
+func Cores() int { return runtime.GOMAXPROCS(0) }
+
+// fallback is assumed where the system does not tell.
+const fallback = 4 << 30
+
+// Memory is what the process may use, in bytes: the least of the machine's memory and the
+// limits of its control groups.
+func Memory() int64 {
+	m := statusField("/proc/meminfo", "MemTotal")
+	if m == 0 {
+		m = fallback
+	}
+	for _, name := range cgroupFiles() {
+		if b, err := os.ReadFile(name); err == nil {
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 && n < m {
+				m = n
+			}
+		}
+	}
+	return m
+}
+
+// cgroupFiles are the files that may hold a limit: those of the process's own group and of
+// every group above it, and the one that a container sees as its root.
+func cgroupFiles() []string {
+	out := []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return out
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		root, file := "/sys/fs/cgroup", "memory.max"
+		if strings.Contains(f[1], "memory") {
+			root, file = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		} else if f[1] != "" {
+			continue
+		}
+		for p := f[2]; p != "/" && p != "." && p != ""; p = filepath.Dir(p) {
+			out = append(out, filepath.Join(root, p, file))
+		}
+	}
+	return out
+}
+
+// Resident is the process's resident memory in bytes, now and at most so far; 0 where the
+// system does not tell.
+func Resident() (now, peak int64) {
+	return statusField("/proc/self/status", "VmRSS"), statusField("/proc/self/status", "VmHWM")
+}
+
+// statusField reads a field in kB of a file of lines "Name:  123 kB".
+func statusField(file, name string) int64 {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0
+	}
+	defer f.Close() // reading only
+	for s := bufio.NewScanner(f); s.Scan(); {
+		rest, ok := strings.CutPrefix(s.Text(), name+":")
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+		if err != nil {
+			return 0
+		}
+		return n << 10
+	}
+	return 0
+}
+
+// LimitHeap keeps Go's heap below n bytes as far as the collector can.
+func LimitHeap(n int64) { debug.SetMemoryLimit(n) }

@@ -1,0 +1,174 @@
+package run
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/layers"
+	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/layers/onnx"
+	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/compile"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// network is the CNN of a job with the layers that were asked for.
+type network struct {
+	cnn       *layers.CNN
+	layers    []layers.Layer
+	pool      layers.Pool
+	normalize *layers.Normalize
+	image     image.Spec
+}
+
+func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
+	read := func(ctx context.Context, uri string) ([]byte, error) { return os.ReadFile(conf.URI(uri).LocalPath()) }
+	cnn, err := layers.Open(ctx, layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: read})
+	if err != nil {
+		return nil, err
+	}
+	n := &network{cnn: cnn, pool: layers.Pool(j.CNN.Pool)}
+	switch {
+	case len(j.CNN.Layers.Names) > 0:
+		n.layers, err = cnn.Select(j.CNN.Layers.Names...)
+	case j.CNN.Layers.Last > 0:
+		n.layers, err = cnn.Last(j.CNN.Layers.Last)
+	default:
+		n.layers, err = cnn.Last(len(cnn.Roster))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if n.normalize, err = layers.Preset(j.CNN.Preprocess.Name); err != nil {
+		return nil, err
+	}
+	if n.normalize != nil {
+		n.image = image.Imagenet()
+		n.image.CropH, n.image.CropW = cnn.Input.H, cnn.Input.W
+	} else {
+		n.image = image.Spec{CropH: cnn.Input.H, CropW: cnn.Input.W, Exact: true}
+	}
+	return n, n.image.Validate()
+}
+
+// activationFactor is how many bytes a network needs for an image in flight for each byte of
+// its largest set of live activations: the runtime keeps copies in its own layout. Measured
+// for AlexNet, ResNet50 and VGG16; docs/runtime.md has the figures.
+const activationFactor = 2.5
+
+// sizes is what the choice of a plan needs to know.
+func (n *network) sizes() vistaopt.Network {
+	last := n.layers[len(n.layers)-1]
+	v := vistaopt.Network{Name: n.cnn.Name, WeightBytes: last.Bytes, ImageBytes: int64(activationFactor * float64(last.Peak)),
+		PixelBytes: int64(n.cnn.Input.H * n.cnn.Input.W * 3)}
+	for _, l := range n.layers {
+		v.RawBytes += 4 * int64(l.Dim)
+		v.PooledBytes += 4 * int64(l.PooledDim(n.pool))
+	}
+	return v
+}
+
+// writePrograms builds every program of a plan and writes it into the run's folder, named by
+// its digest. Programs that are there already are not written again.
+func (n *network) writePrograms(ctx context.Context, dir string, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
+	store := local.New(dir, true)
+	out := map[string]extract.Model{}
+	for _, spec := range compile.Programs(p, in) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		prog, err := n.cnn.Program(spec)
+		if err != nil {
+			return nil, err
+		}
+		name := dfs.Path(prog.Digest + ".onnx")
+		if _, err := store.Stat(ctx, name); err != nil {
+			if err := writeModel(ctx, store, name, prog.Model); err != nil {
+				return nil, err
+			}
+		}
+		abs, err := filepath.Abs(filepath.Join(dir, string(name)))
+		if err != nil {
+			return nil, err
+		}
+		out[specKey(spec)] = toModel(prog, abs)
+	}
+	return out, nil
+}
+
+// specKey names a program within one job.
+func specKey(s layers.ProgramSpec) string { return fmt.Sprintf("%q %q %q", s.From, s.Raw, s.Pooled) }
+
+// writeModel streams a program into the run's folder.
+func writeModel(ctx context.Context, store dfs.FS, name dfs.Path, m *onnx.Model) error {
+	f, err := store.Create(ctx, name)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(f, 1<<20)
+	_, err = m.WriteTo(w)
+	if err = errors.Join(err, w.Flush()); err == nil {
+		err = f.Commit(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, f.Abort())
+	}
+	return nil
+}
+
+func toModel(p *layers.Program, path string) extract.Model {
+	m := extract.Model{Digest: p.Digest, URI: path, In: extract.Port{Name: p.Input.Name, Bytes: p.Input.Elem == onnx.Uint8, Shape: p.Input.Shape}}
+	for _, o := range p.Outputs {
+		ch := extract.Pooled(o.Layer)
+		if o.Kind == layers.KindRaw {
+			ch = extract.Raw(o.Layer)
+		}
+		m.Out = append(m.Out, extract.Port{Name: o.Name, Channel: ch, Shape: o.Shape})
+	}
+	return m
+}
+
+// forget lets go of the weights: from here on the runtime reads them from files.
+func (n *network) forget() {
+	n.cnn.Model = nil
+	debug.FreeOSMemory()
+}
+
+// engine runs programs on ONNX Runtime.
+type engine struct{ rt *ort.Runtime }
+
+var _ extract.Engine = engine{}
+
+// Open starts a session.
+func (e engine) Open(ctx context.Context, m extract.Model) (extract.Session, error) {
+	out := make([]ort.Port, len(m.Out))
+	for i, p := range m.Out {
+		out[i] = ort.Port{Name: p.Name, Shape: p.Shape}
+	}
+	s, err := e.rt.Open(ctx, m.URI, m.Digest, ort.Port{Name: m.In.Name, U8: m.In.Bytes, Shape: m.In.Shape}, out)
+	if err != nil {
+		return nil, err
+	}
+	return session{s}, nil
+}
+
+type session struct{ *ort.Session }
+
+// NewRunner returns buffers for one slot.
+func (s session) NewRunner(n int) (extract.Runner, error) {
+	r, err := s.Session.NewRunner(n)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}

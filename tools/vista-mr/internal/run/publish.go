@@ -1,0 +1,373 @@
+package run
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/evaluate"
+	"github.com/vista-mr/vista-mr/jobs/export"
+	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/features"
+	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/jobs/train"
+	"github.com/vista-mr/vista-mr/lr/metrics"
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/vistaopt/compile"
+)
+
+// finished is what is known of a run beside its phases.
+type finished struct {
+	seconds float64
+	watch   *watch
+	ort     string
+	version string
+	dir     string
+}
+
+type phases = map[mr.PhaseID]*mr.PhaseManifest
+
+// publisher writes a job's results into its output. Names are used once, so that what an
+// interrupted publication has left is removed before it is written again.
+type publisher struct {
+	out, store dfs.FS
+	j          *conf.Job
+	p          *prepared
+	phases     phases
+	report     evaluate.Report
+	digests    map[string]string
+}
+
+// publish writes everything and _SUCCESS last.
+func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finished) (*results.Summary, error) {
+	w := &publisher{out: local.New(j.Output.LocalPath(), true), store: local.New(f.dir, true), j: j, p: p, phases: ph, digests: map[string]string{}}
+	if err := json.Unmarshal(ph[compile.EvaluatePhase].Tasks[0].Value, &w.report); err != nil {
+		return nil, errs.E("results", errs.Corrupt, "", err)
+	}
+	if err := errors.Join(w.models(ctx), w.features(ctx), w.quarantine(ctx), w.metrics(ctx)); err != nil {
+		return nil, err
+	}
+	s := w.summary(f)
+	b, err := results.Marshal(s)
+	if err != nil {
+		return nil, errs.E("results", errs.Internal, "", err)
+	}
+	if err := w.write(ctx, ResultsFile, b); err != nil {
+		return nil, err
+	}
+	if err := os.RemoveAll(f.dir); err != nil {
+		return nil, errs.E("clean up", errs.KindOf(err), f.dir, err)
+	}
+	return s, w.write(ctx, SuccessFile, nil)
+}
+
+// write makes a file of the output, replacing what an interrupted publication left.
+func (w *publisher) write(ctx context.Context, name dfs.Path, data []byte) error {
+	if err := w.out.Remove(ctx, name); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(data)
+	w.digests[string(name)] = hex.EncodeToString(sum[:])
+	return dfs.WriteFile(ctx, w.out, name, data)
+}
+
+func (w *publisher) models(ctx context.Context) error {
+	for i := range w.report.Targets {
+		t := &w.report.Targets[i]
+		name := results.Folder(t.Name)
+		if t.Name == train.Structured {
+			name = results.Folder(results.StructuredRow)
+		}
+		m := &export.Model{Layer: t.Name, Classes: w.report.Classes, Structured: w.p.Columns, Dim: w.p.Dims[t.Name],
+			Pool: w.j.CNN.Pool, Network: w.j.CNN.Model, Model: t.Model.Model}
+		b, err := export.JSON(m)
+		if err != nil {
+			return errs.E("results", errs.Internal, name, err)
+		}
+		var graph bytes.Buffer
+		if _, err := export.ONNX(m).WriteTo(&graph); err != nil {
+			return errs.E("results", errs.Internal, name, err)
+		}
+		dir := dfs.Path("models")
+		if err := errors.Join(w.write(ctx, dir.Join(name+".json"), b), w.write(ctx, dir.Join(name+".onnx"), graph.Bytes())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// features copies the exported features to where the user looks for them.
+func (w *publisher) features(ctx context.Context) error {
+	m := w.phases[compile.FeaturesPhase]
+	if m == nil {
+		return nil
+	}
+	for _, l := range w.p.Layers {
+		for i, f := range m.Files(features.Channel(l.Name)) {
+			to := dfs.Path("features").Join(results.Folder(l.Name), fmt.Sprintf("part-%05d.avro", i))
+			if err := w.copy(ctx, f, to); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *publisher) quarantine(ctx context.Context) error {
+	n := 0
+	for _, p := range w.p.Spec.Phases {
+		if w.phases[p.ID] == nil {
+			continue
+		}
+		for _, f := range w.phases[p.ID].Files(mr.Quarantine) {
+			if err := w.copy(ctx, f, dfs.Path("quarantine").Join(fmt.Sprintf("part-%05d.avro", n))); err != nil {
+				return err
+			}
+			n++
+		}
+	}
+	return nil
+}
+
+func (w *publisher) copy(ctx context.Context, f mr.PartFile, to dfs.Path) error {
+	if err := w.out.Remove(ctx, to); err != nil {
+		return err
+	}
+	in, err := w.store.Open(ctx, f.Path)
+	if err != nil {
+		return err
+	}
+	defer in.Close() // reading only
+	out, err := w.out.Create(ctx, to)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, io.NewSectionReader(in, 0, in.Size()))
+	if err == nil {
+		err = out.Commit(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, out.Abort())
+	}
+	return nil
+}
+
+func (w *publisher) metrics(ctx context.Context) error {
+	var b bytes.Buffer
+	if err := results.WriteMetrics(&b, w.report.Rows); err != nil {
+		return err
+	}
+	return w.write(ctx, "metrics.csv", b.Bytes())
+}
+
+func (w *publisher) summary(f *finished) *results.Summary {
+	s := &results.Summary{
+		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool,
+			Kind: w.j.Downstream.Kind, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
+		Counters: w.counters(), Digests: w.digests, Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
+		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
+	}
+	w.digests["job"] = w.j.Digest()
+	for i := range w.report.Targets {
+		w.target(s, &w.report.Targets[i], f)
+	}
+	s.Baselines.Majority = results.Baseline{Metrics: values(w.report.Majority), Class: w.report.Common}
+	w.verdict(s)
+	w.plan(s, f)
+	s.Versions.Decoder = decoders(s.Counters.Other)
+	w.warnings(s)
+	s.Verdict.Sentence = results.Sentence(s)
+	return s
+}
+
+func values(m map[string]metrics.Value) results.Metrics {
+	out := results.Metrics{}
+	for name, v := range m {
+		if !math.IsNaN(v.Value) && !math.IsInf(v.Value, 0) {
+			out[name] = results.Metric{Value: v.Value, Low: v.Low, High: v.High}
+		}
+	}
+	return out
+}
+
+func (w *publisher) target(s *results.Summary, t *evaluate.Target, f *finished) {
+	m := t.Model.Model
+	chosen := results.Chosen{Reg: t.Setting.Reg, ElasticNet: t.Setting.ElasticNet, Iterations: m.Report.Iterations,
+		Converged: m.Report.Converged, Objective: m.Report.Objective, NonZero: m.NonZero()}
+	if t.Name == train.Structured {
+		s.Baselines.Structured = results.Baseline{Dim: len(w.p.Columns), Metrics: values(t.Metrics), Chosen: &chosen, Seconds: w.trainSeconds(f, t.Name)}
+		return
+	}
+	l := results.Layer{Name: t.Name, Folder: results.Folder(t.Name), Dim: w.p.Dims[t.Name], Metrics: values(t.Metrics), Chosen: chosen, Seconds: w.trainSeconds(f, t.Name)}
+	for _, c := range w.p.Layers {
+		if c.Name == t.Name {
+			l.Tensor = c.Tensor
+			for _, d := range c.Shape {
+				l.Shape = append(l.Shape, int(d))
+			}
+		}
+	}
+	for _, p := range w.p.Spec.Phases {
+		if m := w.phases[p.ID]; m != nil && p.Kind != join(p) {
+			for _, file := range m.Files(extract.Pooled(t.Name)) {
+				l.Bytes += file.Bytes
+			}
+		}
+	}
+	s.Layers = append(s.Layers, l)
+}
+
+// join is the kind of phases that copy vectors, which are not counted twice.
+func join(p mr.PhaseSpec) string {
+	if p.Kind == "match" || p.Kind == "join" {
+		return p.Kind
+	}
+	return ""
+}
+
+// trainSeconds is the time of the phase that trained a target.
+func (w *publisher) trainSeconds(f *finished, target string) float64 {
+	for _, p := range w.p.Spec.Phases {
+		if p.Kind != train.Name {
+			continue
+		}
+		params, err := mr.Decode[train.Params](p.Params)
+		if err != nil {
+			continue
+		}
+		for _, t := range params.Targets() {
+			if t == target {
+				return f.watch.seconds(p.ID)
+			}
+		}
+	}
+	return 0
+}
+
+func (w *watch) seconds(id mr.PhaseID) float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.phases[id]
+	if p == nil || p.end.IsZero() {
+		return 0
+	}
+	return p.end.Sub(p.start).Seconds()
+}
+
+func (w *publisher) verdict(s *results.Summary) {
+	v := w.report.Verdict
+	s.Verdict = results.Verdict{BestLayer: v.Best, Tie: v.Tie, Metric: w.j.Downstream.Metric, Helps: v.Helps, On: w.report.On, RunnerUp: v.RunnerUp,
+		OverStructured: &results.Metric{Value: v.OverStructured.Value, Low: v.OverStructured.Low, High: v.OverStructured.High}}
+	if v.Margin != nil {
+		s.Verdict.Margin = &results.Metric{Value: v.Margin.Value, Low: v.Margin.Low, High: v.Margin.High}
+	}
+}
+
+func (w *publisher) counters() results.Counters {
+	c := results.Counters{Train: w.report.Train, Test: w.report.Test, Causes: map[string]int64{}, Other: map[string]int64{}}
+	for _, p := range w.p.Spec.Phases {
+		if w.phases[p.ID] == nil {
+			continue
+		}
+		for _, m := range w.phases[p.ID].Tasks {
+			for name, n := range m.Counters {
+				cause, isBad := strings.CutPrefix(name, "bad.")
+				switch {
+				case name == "rows":
+					c.Rows += n
+				case name == "images":
+					c.Images += n
+				case name == "matched":
+					c.Matched += n
+				case name == "bad":
+					c.Bad += n
+				case isBad:
+					c.Causes[cause] += n
+				case name == "left-out.row":
+					c.LeftOut += n
+				default:
+					c.Other[name] += n
+				}
+			}
+		}
+	}
+	return c
+}
+
+// decoders names the JPEG decoders that ran, from the counters.
+func decoders(other map[string]int64) string {
+	var out []string
+	for _, d := range []string{"go", "turbo"} {
+		if other["decoder."+d] > 0 {
+			out = append(out, d)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func (w *publisher) plan(s *results.Summary, f *finished) {
+	p := w.p.Plan
+	s.Plan = results.Plan{Inference: string(p.Inference), Placement: string(p.Placement), Join: string(p.Join), Storage: string(p.Storage),
+		CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch, From: w.p.From}
+	for _, spec := range w.p.Spec.Phases {
+		m := w.phases[spec.ID]
+		if m == nil {
+			continue
+		}
+		ph := results.Phase{Name: string(spec.ID), Tasks: len(m.Tasks)}
+		if t := f.watch.phases[spec.ID]; t != nil {
+			ph.Attempts = t.attempts
+		}
+		ph.Actual = results.Cost{Seconds: f.watch.seconds(spec.ID), Images: m.Sum("cnn.images")}
+		for _, t := range m.Tasks {
+			for _, file := range t.Files {
+				ph.Actual.BytesWritten += file.Bytes
+				ph.Actual.Records += file.Rows
+			}
+		}
+		if ph.Actual.Seconds > 0 && ph.Actual.Images > 0 {
+			ph.Actual.ImagesPerSecond = float64(ph.Actual.Images) / ph.Actual.Seconds
+		}
+		s.Plan.Actual.Images += ph.Actual.Images
+		s.Plan.Actual.BytesWritten += ph.Actual.BytesWritten
+		s.Plan.Phases = append(s.Plan.Phases, ph)
+	}
+	s.Plan.Actual.Seconds = f.seconds
+	_, s.Plan.Actual.PeakMemory = machine.Resident()
+	s.Plan.Estimate = &results.Cost{PeakMemory: w.p.Regions.Need()}
+}
+
+func (w *publisher) warnings(s *results.Summary) {
+	if w.report.On == results.OnTrain {
+		s.Warnings = append(s.Warnings, "downstream.test is 0 and there are no folds: the metrics are those of the training rows, which flatter every model.")
+	}
+	if len(w.p.Skipped) > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers were left out: %s.", strings.Join(w.p.Skipped, ", ")))
+	}
+	if len(w.j.Downstream.Grid.Reg)+len(w.j.Downstream.Grid.ElasticNet) > 0 && w.j.Downstream.Folds < 2 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("The grid was judged in %d folds, because downstream.folds names none.", defaultFolds))
+	}
+	if n := s.Counters.Other["images.rotated"]; n > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d images have an EXIF orientation, which the preprocessing ignores.", n))
+	}
+	if n := s.Counters.Other["batch.halved"]; n > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("The batch was halved %d times to stay within the memory limit.", n))
+	}
+	if w.j.CNN.Weights == "random" {
+		s.Warnings = append(s.Warnings, "The network's weights are random: its layers carry colour and texture, but nothing learned.")
+	}
+}
