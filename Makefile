@@ -1,0 +1,33 @@
+# vista-mr: build, run, test. `make run` and `make test` work on a fresh clone with Go, gcc and npm (or pip).
+BIN := bin
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+
+.PHONY: all build setup run test vet race bench clean
+
+all: build
+
+# The program, and the ONNX Runtime library beside it.
+build: setup
+	go build -ldflags '$(LDFLAGS)' -o $(BIN)/vista-mr ./tools/vista-mr
+
+# The library at the pinned version, with its digest checked. Nothing is fetched when it is there.
+setup:
+	@tools/setup/onnxruntime.sh $(BIN)
+
+# The main job: a small data set, ResNet50, which layer is best?
+run: build
+	@tools/setup/run.sh $(BIN)
+
+test: setup vet
+	go test -race ./...
+
+vet:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt differs:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+
+bench: build
+	go test -run '^$$' -bench . -benchtime 1s ./...
+
+clean:
+	rm -rf $(BIN) out

@@ -1,0 +1,6 @@
+//go:build !cgo || !linux
+
+package ort
+
+func setMalloc() {}
+func trim()      {}
