@@ -174,21 +174,6 @@ func TestFlippedBytesAreNoticedOrHarmless(t *testing.T) {
 	}
 }
 
-func FuzzReader(f *testing.F) {
-	f.Add(kvFile(f, 20, Null))
-	f.Add(kvFile(f, 20, Snappy))
-	f.Add([]byte("Obj\x01"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		n, err := keys(data, 0, int64(len(data)))
-		if err == nil && len(n) > len(data) {
-			t.Errorf("%d records in %d bytes", len(n), len(data))
-		}
-		var feat Feature
-		for rest, ok := feat.DecodeFeature(data); ok && len(rest) > 0; rest, ok = feat.DecodeFeature(rest) {
-		}
-	})
-}
-
 func BenchmarkFeatureRows(b *testing.B) {
 	const rows, dim = 2048, 4096
 	v := make([]float32, dim)

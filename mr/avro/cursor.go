@@ -36,23 +36,32 @@ func (c *cursor) fill() error {
 		c.buf = make([]byte, n)
 	}
 	c.buf, c.pos = c.buf[:n], 0
-	return c.readAt(c.buf)
+	got, err := c.readAt(c.buf)
+	c.buf = c.buf[:got]
+	if got > 0 && err == io.ErrUnexpectedEOF {
+		return nil // shorter than it was said to be; what is there is good
+	}
+	return err
 }
 
 // readAt reads all of b from where the buffer ends.
-func (c *cursor) readAt(b []byte) error {
+func (c *cursor) readAt(b []byte) (int, error) {
 	n, err := c.r.ReadAt(b, c.next)
 	c.next += int64(n)
-	if n < len(b) {
-		c.buf = c.buf[:0]
-		c.pos = 0
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return err
+	switch {
+	case n == len(b):
+		return n, nil
+	case err == nil || err == io.EOF:
+		return n, io.ErrUnexpectedEOF
 	}
-	return nil
+	return n, &storeError{err}
 }
+
+// storeError is a failure of the store, as opposed to bytes that make no sense.
+type storeError struct{ err error }
+
+func (e *storeError) Error() string { return e.err.Error() }
+func (e *storeError) Unwrap() error { return e.err }
 
 // full fills b.
 func (c *cursor) full(b []byte) error {
@@ -63,7 +72,9 @@ func (c *cursor) full(b []byte) error {
 		if c.end-c.next < int64(len(b)) {
 			return io.ErrUnexpectedEOF
 		}
-		return c.readAt(b)
+		c.buf, c.pos = c.buf[:0], 0
+		_, err := c.readAt(b)
+		return err
 	}
 	for len(b) > 0 {
 		if err := c.fill(); err != nil {
@@ -125,7 +136,7 @@ func (c *cursor) skipPast(marker []byte, limit int64) (bool, error) {
 			return false, nil
 		}
 		if err := c.fill(); err != nil {
-			if errors.Is(err, io.ErrUnexpectedEOF) && c.next >= c.end {
+			if c.next >= c.end && err == io.ErrUnexpectedEOF {
 				return false, nil
 			}
 			return false, err

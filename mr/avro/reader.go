@@ -25,6 +25,9 @@ const (
 	maxEntries = 10_000
 	maxBlock   = 64 << 20
 	readBuffer = 256 << 10
+	// snappyRatio is more than Snappy can pack: its best is 64 bytes in 3. Whoever announces
+	// more gets no memory for it.
+	snappyRatio = 22
 )
 
 // Reader reads a container file. It may be used by several goroutines, each with its own
@@ -43,6 +46,17 @@ func corrupt(format string, args ...any) error {
 	return errs.E("avro", errs.Corrupt, "", fmt.Errorf(format, args...))
 }
 
+// broken says what a cursor's failure means: bytes that make no sense are damage, a store that
+// does not answer keeps its own kind.
+func broken(err error, format string, args ...any) error {
+	where := fmt.Sprintf(format, args...)
+	var store *storeError
+	if errors.As(err, &store) {
+		return errs.E("avro", errs.Unknown, "", fmt.Errorf("%s: %w", where, store.err))
+	}
+	return corrupt("%s: %w", where, err)
+}
+
 // NewReader reads the header.
 func NewReader(r io.ReaderAt, size int64, o ReaderOptions) (*Reader, error) {
 	if o.MaxBlock <= 0 {
@@ -51,14 +65,18 @@ func NewReader(r io.ReaderAt, size int64, o ReaderOptions) (*Reader, error) {
 	a := &Reader{r: r, size: size, o: o, meta: map[string]string{}}
 	in := newCursor(r, 0, min(size, maxHeader))
 	var got [4]byte
-	if err := in.full(got[:]); err != nil || got != magic {
+	err := in.full(got[:])
+	if store := (*storeError)(nil); errors.As(err, &store) {
+		return nil, broken(err, "header")
+	}
+	if err != nil || got != magic {
 		return nil, errs.E("avro", errs.Invalid, "", errors.New("this is not an Avro object container file"))
 	}
 	if err := a.readMeta(in); err != nil {
 		return nil, err
 	}
 	if err := in.full(a.sync[:]); err != nil {
-		return nil, corrupt("header: %w", err)
+		return nil, broken(err, "header")
 	}
 	a.end = in.offset()
 	a.codec = Codec(a.meta["avro.codec"])
@@ -80,14 +98,14 @@ func (a *Reader) readMeta(in *cursor) error {
 	for {
 		n, err := in.long()
 		if err != nil {
-			return corrupt("header: %w", err)
+			return broken(err, "header")
 		}
 		if n == 0 {
 			return nil
 		}
 		if n < 0 {
 			if _, err := in.long(); err != nil { // the block's size, of no use here
-				return corrupt("header: %w", err)
+				return broken(err, "header")
 			}
 			n = -n
 		}
@@ -97,11 +115,11 @@ func (a *Reader) readMeta(in *cursor) error {
 		for ; n > 0; n-- {
 			key, err := in.bytes(maxHeader)
 			if err != nil {
-				return corrupt("header: %w", err)
+				return broken(err, "header")
 			}
 			value, err := in.bytes(maxHeader)
 			if err != nil {
-				return corrupt("header: %w", err)
+				return broken(err, "header")
 			}
 			a.meta[string(key)] = string(value)
 		}
@@ -157,7 +175,9 @@ func (it *BlockIter) seek() bool {
 	// A marker that ends at or behind start may begin up to 16 bytes before it.
 	it.in = newCursor(it.a.r, max(it.a.end-16, it.in.offset()-16), it.a.size)
 	ok, err := it.in.skipPast(it.a.sync[:], it.limit)
-	it.err = err
+	if err != nil {
+		it.err = broken(err, "looking for a block in front of %d", it.limit)
+	}
 	return ok
 }
 
@@ -174,24 +194,39 @@ func (it *BlockIter) Next() bool {
 	return it.err == nil
 }
 
+// maxStored bounds a block as it is stored: packing what cannot be packed makes it a little
+// larger.
+func (a *Reader) maxStored() int64 {
+	if a.codec == Null {
+		return a.o.MaxBlock
+	}
+	return a.o.MaxBlock + a.o.MaxBlock/6 + 64
+}
+
 func (it *BlockIter) read(at int64) error {
 	count, err := it.in.long()
 	if err != nil {
-		return corrupt("block at %d: %w", at, err)
+		return broken(err, "block at %d", at)
 	}
 	n, err := it.in.long()
 	if err != nil {
-		return corrupt("block at %d: %w", at, err)
+		return broken(err, "block at %d", at)
 	}
-	if count < 0 || n < 0 || n > it.a.o.MaxBlock || n > it.a.size-it.in.offset() {
-		return corrupt("block at %d: %d records in %d bytes, %d are left", at, count, n, it.a.size-it.in.offset())
+	if left := it.a.size - it.in.offset(); count < 0 || n < 0 || n > left {
+		return corrupt("block at %d: %d records in %d bytes, %d are left", at, count, n, left)
+	}
+	if most := it.a.maxStored(); n > most {
+		return corrupt("block at %d: %d bytes, more than %d", at, n, most)
 	}
 	it.raw = grow(it.raw, int(n))
 	if err := it.in.full(it.raw); err != nil {
-		return corrupt("block at %d: %w", at, err)
+		return broken(err, "block at %d", at)
 	}
 	var marker [16]byte
-	if err := it.in.full(marker[:]); err != nil || marker != it.a.sync {
+	if err := it.in.full(marker[:]); err != nil {
+		return broken(err, "block at %d", at)
+	}
+	if marker != it.a.sync {
 		return corrupt("block at %d: no sync marker behind it", at)
 	}
 	data, err := it.unpack(it.raw)
@@ -219,6 +254,9 @@ func (it *BlockIter) unpack(raw []byte) ([]byte, error) {
 		}
 		if int64(n) > it.a.o.MaxBlock {
 			return nil, fmt.Errorf("unpacks to %d bytes, more than %d", n, it.a.o.MaxBlock)
+		}
+		if n > snappyRatio*len(body) {
+			return nil, fmt.Errorf("%d bytes cannot unpack to %d", len(body), n)
 		}
 		it.out = grow(it.out, n)
 		data, err := snappy.Decode(it.out, body)

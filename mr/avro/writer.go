@@ -74,6 +74,7 @@ func NewWriter(w io.Writer, o WriterOptions) (*Writer, error) {
 	if o.BlockBytes <= 0 {
 		o.BlockBytes = defaultBlock
 	}
+	o.BlockBytes = min(o.BlockBytes, maxBlock)
 	if !ownSchema(o.Schema) {
 		if _, err := goavro.NewCodec(o.Schema); err != nil {
 			return nil, errs.E("avro", errs.Invalid, "", fmt.Errorf("schema: %w", err))
@@ -138,12 +139,34 @@ func (w *Writer) AppendFunc(f func(dst []byte) []byte) error {
 	if w.closed {
 		return errs.E("avro", errs.Internal, "", errors.New("record after Close"))
 	}
+	before := len(w.block)
 	w.block = f(w.block)
+	if len(w.block) > maxBlock {
+		if err := w.shed(before); err != nil {
+			return err
+		}
+	}
 	w.inBlock++
 	w.rows++
 	if len(w.block) >= w.o.BlockBytes {
 		return w.Flush()
 	}
+	return nil
+}
+
+// shed writes the records in front of a large one as a block of their own, because readers
+// take no block above maxBlock.
+func (w *Writer) shed(before int) error {
+	whole := w.block
+	if n := len(whole) - before; n > maxBlock {
+		w.block = whole[:before]
+		return errs.E("avro", errs.Invalid, "", fmt.Errorf("a record of %d bytes is too large: readers take at most %d", n, maxBlock))
+	}
+	w.block = whole[:before]
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	w.block = append(whole[:0], whole[before:]...)
 	return nil
 }
 
