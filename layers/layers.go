@@ -83,12 +83,13 @@ func (l Layer) PooledDim(p Pool) int {
 type CNN struct {
 	Name       string // as in Source.Model
 	Model      *onnx.Model
-	Digest     string // SHA-256 over graph and weights, hexadecimal; equal for equal computations
+	Digest     string // SHA-256 over graph and weights, hexadecimal (see onnx.Digester)
 	Input      InputSpec
 	Preprocess string   // name of the preset it was trained with: "imagenet", or "" when not known
 	Layers     []Layer  // candidate cuts, bottom to top
 	Roster     []string // names of its feature layers, bottom to top
 	cuts       []Layer  // all single-tensor cuts, bottom to top
+	digests    *onnx.Digester
 }
 
 // Source says where a CNN comes from.

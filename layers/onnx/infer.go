@@ -1,0 +1,468 @@
+package onnx
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Info is what is known of a tensor without running the model: element type, sizes and, for small
+// integer tensors (shapes, axes, indices), the elements.
+type Info struct {
+	Elem Elem
+	Dims []int64
+	Vals []int64 // row-major; nil when not known
+}
+
+// Len returns the number of elements.
+func (i *Info) Len() int64 {
+	n, _ := elements(i.Dims)
+	return n
+}
+
+// maxVals bounds the elements of tensors whose contents are followed.
+const maxVals = 4096
+
+// inferer walks a graph once, in topological order.
+type inferer struct {
+	opset  int64
+	consts map[string]*Tensor
+	infos  map[string]*Info
+	node   *Node
+}
+
+// Infer works out the shapes of all tensors of the graph when its inputs have the given dimensions.
+// Tensors behind an operator that is not known here are missing from the result, unless the file states
+// a shape for them without symbols. Shapes that contradict each other are an error with the node's name.
+// Nodes must be in topological order (see Sort).
+func (m *Model) Infer(inputs map[string][]int64) (map[string]*Info, error) {
+	c := &inferer{opset: m.OpsetVersion(), consts: map[string]*Tensor{}, infos: map[string]*Info{}}
+	g := m.Graph
+	for _, t := range g.Initializers {
+		c.constant(t.Name, t)
+	}
+	for _, v := range g.Inputs {
+		if d, ok := inputs[v.Name]; ok {
+			c.infos[v.Name] = &Info{Elem: v.Type, Dims: d}
+		}
+	}
+	for _, n := range g.Nodes {
+		if err := c.visit(n); err != nil {
+			return nil, err
+		}
+	}
+	return c.infos, nil
+}
+
+func (c *inferer) constant(name string, t *Tensor) {
+	if name == "" {
+		return
+	}
+	c.consts[name] = t
+	c.infos[name] = &Info{Elem: t.Type, Dims: t.Dims, Vals: t.ints()}
+}
+
+// ints returns the elements of a small integer tensor, or nil.
+func (t *Tensor) ints() []int64 {
+	n, ok := elements(t.Dims)
+	size := int64(t.Type.Size())
+	if !ok || n > maxVals || t.External != nil || int64(len(t.Raw)) != n*size {
+		return nil
+	}
+	out := make([]int64, 0, n)
+	for b := t.Raw; len(b) > 0; b = b[size:] {
+		switch t.Type {
+		case Int64, Uint64:
+			out = append(out, int64(binary.LittleEndian.Uint64(b)))
+		case Int32:
+			out = append(out, int64(int32(binary.LittleEndian.Uint32(b))))
+		case Uint32:
+			out = append(out, int64(binary.LittleEndian.Uint32(b)))
+		case Uint8, Bool:
+			out = append(out, int64(b[0]))
+		case Int8:
+			out = append(out, int64(int8(b[0])))
+		default:
+			return nil
+		}
+	}
+	return out
+}
+
+// floats returns the elements of a float tensor as float64, or nil.
+func (t *Tensor) floats() []float64 {
+	if t == nil || t.External != nil {
+		return nil
+	}
+	var out []float64
+	switch t.Type {
+	case Float32:
+		for b := t.Raw; len(b) >= 4; b = b[4:] {
+			out = append(out, float64(math.Float32frombits(binary.LittleEndian.Uint32(b))))
+		}
+	case Float64:
+		for b := t.Raw; len(b) >= 8; b = b[8:] {
+			out = append(out, math.Float64frombits(binary.LittleEndian.Uint64(b)))
+		}
+	}
+	return out
+}
+
+// errUnknown marks shapes that cannot be told; it is not a fault of the model.
+var errUnknown = fmt.Errorf("not known")
+
+func (c *inferer) fail(format string, a ...any) error {
+	return &Error{Node: nodeName(c.node), Msg: fmt.Sprintf(format, a...)}
+}
+
+// nodeName names a node for people: its name, or its type and first output.
+func nodeName(n *Node) string {
+	if n.Name != "" {
+		return n.Name + " (" + n.OpType + ")"
+	}
+	if len(n.Outputs) > 0 {
+		return n.OpType + " -> " + n.Outputs[0]
+	}
+	return n.OpType
+}
+
+func (c *inferer) visit(n *Node) error {
+	c.node = n
+	rule := rules[n.OpType]
+	if rule == nil || n.Domain != "" && n.Domain != "ai.onnx" && n.Domain != "com.microsoft" {
+		return nil
+	}
+	outs, err := rule(c, n)
+	if err == errUnknown {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for i, o := range outs {
+		if i >= len(n.Outputs) || n.Outputs[i] == "" || o == nil {
+			continue
+		}
+		if _, ok := elements(o.Dims); !ok {
+			return c.fail("output %d would have the impossible shape %v", i, o.Dims)
+		}
+		c.infos[n.Outputs[i]] = o
+	}
+	return nil
+}
+
+// in returns what is known of input i, or errUnknown.
+func (c *inferer) in(i int) (*Info, error) {
+	if i >= len(c.node.Inputs) || c.node.Inputs[i] == "" {
+		return nil, errUnknown
+	}
+	if x := c.infos[c.node.Inputs[i]]; x != nil {
+		return x, nil
+	}
+	return nil, errUnknown
+}
+
+// has says whether the optional input i is given.
+func (c *inferer) has(i int) bool { return i < len(c.node.Inputs) && c.node.Inputs[i] != "" }
+
+// list returns the integers of an attribute or, where newer operator sets moved it, of input i. given is
+// false when the node has neither.
+func (c *inferer) list(attr string, i int) (vals []int64, given bool, err error) {
+	if v := c.node.Ints(attr); v != nil {
+		return v, true, nil
+	}
+	if a := c.node.Attr(attr); a != nil && a.Type == AttrInts {
+		return nil, true, nil
+	}
+	if i < 0 || !c.has(i) {
+		return nil, false, nil
+	}
+	x, err := c.in(i)
+	if err != nil {
+		return nil, true, err
+	}
+	if x.Vals == nil && x.Len() > 0 {
+		return nil, true, errUnknown
+	}
+	return x.Vals, true, nil
+}
+
+// axis brings an axis that may count from the end into 0..rank-1.
+func (c *inferer) axis(a int64, rank int) (int, error) {
+	if a < 0 {
+		a += int64(rank)
+	}
+	if a < 0 || a >= int64(rank) {
+		return 0, c.fail("axis %d of a tensor with %d dimensions", a, rank)
+	}
+	return int(a), nil
+}
+
+func one(elem Elem, dims []int64) []*Info { return []*Info{{Elem: elem, Dims: dims}} }
+
+type rule func(c *inferer, n *Node) ([]*Info, error)
+
+// rules holds what each operator does to shapes. Operators of com.microsoft with the same name as one
+// here have the same rule; QLinear ones have their own.
+var rules = makeRules()
+
+func makeRules() map[string]rule {
+	rules := map[string]rule{}
+	register := func(r rule, ops ...string) {
+		for _, op := range ops {
+			rules[op] = r
+		}
+	}
+	register(likeFirst, "Identity", "Dropout", "Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh",
+		"Softplus", "Softsign", "Gelu", "FastGelu", "QuickGelu", "Mish", "Swish", "ThresholdedRelu", "Clip", "Neg", "Abs", "Sqrt", "Exp", "Log", "Floor", "Ceil", "Round",
+		"Erf", "Reciprocal", "Sign", "Sin", "Cos", "Softmax", "LogSoftmax", "Hardmax", "LRN", "BatchNormalization",
+		"InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "MeanVarianceNormalization", "LpNormalization",
+		"CumSum", "BiasGelu", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "Not", "Shrink")
+	register(inferCast, "Cast", "CastLike")
+	register(inferQuantize, "QuantizeLinear")
+	register(inferDequantize, "DequantizeLinear")
+	register(inferBroadcast, "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Sum", "Mean", "PRelu", "And", "Or", "Xor",
+		"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Where", "BitShift")
+	register(inferQLinearBinary, "QLinearAdd", "QLinearMul")
+	register(inferConv, "Conv", "FusedConv", "ConvInteger", "QLinearConv")
+	register(inferConvTranspose, "ConvTranspose")
+	register(inferPool, "MaxPool", "AveragePool", "LpPool", "QLinearAveragePool")
+	register(inferGlobalPool, "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "QLinearGlobalAveragePool")
+	register(inferGemm, "Gemm", "FusedGemm", "QGemm")
+	register(inferMatMul, "MatMul", "MatMulInteger", "QLinearMatMul", "FusedMatMul")
+	register(inferConcat, "Concat")
+	register(inferQLinearConcat, "QLinearConcat")
+	register(inferFlatten, "Flatten")
+	register(inferReshape, "Reshape")
+	register(inferTranspose, "Transpose")
+	register(inferReduce, "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
+		"ReduceLogSumExp", "ReduceSumSquare", "ArgMax", "ArgMin")
+	register(inferSqueeze, "Squeeze")
+	register(inferUnsqueeze, "Unsqueeze")
+	register(inferSlice, "Slice")
+	register(inferSplit, "Split")
+	register(inferGather, "Gather")
+	register(inferPad, "Pad")
+	register(inferResize, "Resize", "Upsample")
+	register(inferExpand, "Expand")
+	register(inferTile, "Tile")
+	register(inferShape, "Shape")
+	register(inferSize, "Size")
+	register(inferConstant, "Constant")
+	register(inferConstantOfShape, "ConstantOfShape")
+	register(inferRange, "Range")
+	register(inferDepthToSpace, "DepthToSpace")
+	register(inferSpaceToDepth, "SpaceToDepth")
+	return rules
+}
+
+func likeFirst(c *inferer, n *Node) ([]*Info, error) {
+	x, err := c.in(0)
+	if err != nil {
+		return nil, err
+	}
+	out := &Info{Elem: x.Elem, Dims: x.Dims}
+	if n.OpType == "Identity" || n.OpType == "Dropout" {
+		out.Vals = x.Vals
+	}
+	return []*Info{out}, nil
+}
+
+func inferCast(c *inferer, n *Node) ([]*Info, error) {
+	x, err := c.in(0)
+	if err != nil {
+		return nil, err
+	}
+	to := Elem(n.Int("to", int64(x.Elem)))
+	if n.OpType == "CastLike" {
+		if like, err := c.in(1); err == nil {
+			to = like.Elem
+		}
+	}
+	out := &Info{Elem: to, Dims: x.Dims, Vals: x.Vals}
+	if a := n.Attr("to"); a != nil && a.Type == AttrString { // operator set 1-5 named the type
+		out.Elem = Undefined
+	}
+	return []*Info{out}, nil
+}
+
+func inferQuantize(c *inferer, n *Node) ([]*Info, error) {
+	x, err := c.in(0)
+	if err != nil {
+		return nil, err
+	}
+	elem := Uint8
+	if zp, err := c.in(2); err == nil {
+		elem = zp.Elem
+	} else if o := n.Int("output_dtype", 0); o != 0 {
+		elem = Elem(o)
+	}
+	return one(elem, x.Dims), nil
+}
+
+func inferDequantize(c *inferer, n *Node) ([]*Info, error) {
+	x, err := c.in(0)
+	if err != nil {
+		return nil, err
+	}
+	elem := Float32
+	if s, err := c.in(1); err == nil {
+		elem = s.Elem
+	}
+	return one(elem, x.Dims), nil
+}
+
+// broadcast combines shapes by NumPy's rule.
+func (c *inferer) broadcast(a, b []int64) ([]int64, error) {
+	out := make([]int64, max(len(a), len(b)))
+	for i := range out {
+		x, y := int64(1), int64(1)
+		if j := i - len(out) + len(a); j >= 0 {
+			x = a[j]
+		}
+		if j := i - len(out) + len(b); j >= 0 {
+			y = b[j]
+		}
+		switch {
+		case x == y || y == 1:
+			out[i] = x
+		case x == 1:
+			out[i] = y
+		default:
+			return nil, c.fail("shapes %v and %v do not fit together", a, b)
+		}
+	}
+	return out, nil
+}
+
+func inferBroadcast(c *inferer, n *Node) ([]*Info, error) {
+	first, err := c.in(0)
+	if err != nil {
+		return nil, err
+	}
+	if n.OpType == "PRelu" {
+		return one(first.Elem, first.Dims), nil
+	}
+	// Operator sets before 7 broadcast the second operand along an axis: the first has the result's shape.
+	if c.opset < 7 && n.Int("broadcast", 0) == 1 {
+		return one(first.Elem, first.Dims), nil
+	}
+	dims := first.Dims
+	elem := first.Elem
+	operands := []*Info{first}
+	for i := 1; i < len(n.Inputs); i++ {
+		x, err := c.in(i)
+		if err != nil {
+			return nil, err
+		}
+		if dims, err = c.broadcast(dims, x.Dims); err != nil {
+			return nil, err
+		}
+		operands = append(operands, x)
+	}
+	switch n.OpType {
+	case "Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual":
+		elem = Bool
+	case "Where":
+		if len(operands) == 3 {
+			elem = operands[1].Elem
+		}
+	}
+	out := &Info{Elem: elem, Dims: dims}
+	out.Vals = foldVals(n.OpType, operands, dims)
+	return []*Info{out}, nil
+}
+
+// foldVals computes small integer tensors, as exporters make them to compute shapes.
+func foldVals(op string, operands []*Info, dims []int64) []int64 {
+	n, ok := elements(dims)
+	if !ok || n > maxVals {
+		return nil
+	}
+	for _, o := range operands {
+		// Only scalars, single elements and equal shapes: shape arithmetic needs no more.
+		if o.Vals == nil || len(o.Vals) != 1 && !slices.Equal(o.Dims, dims) || o.Elem == Float32 {
+			return nil
+		}
+	}
+	at := func(k int, i int64) int64 {
+		if len(operands[k].Vals) == 1 {
+			return operands[k].Vals[0]
+		}
+		return operands[k].Vals[i]
+	}
+	truth := func(b bool) int64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	out := make([]int64, n)
+	for i := range n {
+		if op == "Where" {
+			if len(operands) != 3 {
+				return nil
+			}
+			out[i] = at(2, i)
+			if at(0, i) != 0 {
+				out[i] = at(1, i)
+			}
+			continue
+		}
+		if len(operands) != 2 {
+			return nil
+		}
+		a, b := at(0, i), at(1, i)
+		switch op {
+		case "Add":
+			out[i] = a + b
+		case "Sub":
+			out[i] = a - b
+		case "Mul":
+			out[i] = a * b
+		case "Div":
+			if b == 0 {
+				return nil
+			}
+			out[i] = a / b // integer division truncates, as ONNX says
+		case "Mod":
+			if b == 0 {
+				return nil
+			}
+			out[i] = a % b
+			if out[i] != 0 && (out[i] < 0) != (b < 0) {
+				out[i] += b
+			}
+		case "Max":
+			out[i] = max(a, b)
+		case "Min":
+			out[i] = min(a, b)
+		case "Equal":
+			out[i] = truth(a == b)
+		case "Less":
+			out[i] = truth(a < b)
+		case "Greater":
+			out[i] = truth(a > b)
+		default:
+			return nil
+		}
+	}
+	return out
+}
+
+func inferQLinearBinary(c *inferer, n *Node) ([]*Info, error) {
+	a, err := c.in(0)
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.in(3)
+	if err != nil {
+		return nil, err
+	}
+	dims, err := c.broadcast(a.Dims, b.Dims)
+	if err != nil {
+		return nil, err
+	}
+	return one(a.Elem, dims), nil
+}

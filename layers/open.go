@@ -1,0 +1,229 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/layers/onnx"
+	"github.com/vista-mr/vista-mr/layers/weights"
+)
+
+// Error is a mistake in what was asked of a network: its name, a layer, a program. Users meet it under
+// its ID.
+type Error struct {
+	ID  string // E-LAYER, E-MODEL, E-WEIGHTS
+	Msg string
+	Do  string
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Msg }
+
+// ErrorID is the stable id under which users meet this error.
+func (e *Error) ErrorID() string { return e.ID }
+
+// Hint says what to do next.
+func (e *Error) Hint() string { return e.Do }
+
+// openSize is the height and width taken for ONNX models that leave theirs open.
+const openSize = 224
+
+// oldestOpset is the first operator set whose elementwise operators broadcast as those that are added
+// around a network do, and the first that ONNX Runtime supports.
+const oldestOpset = 7
+
+// Open makes a network ready to be cut: builds or reads its graph, loads its weights and analyses it.
+// Errors have an ErrorID: E-MODEL for the graph, E-WEIGHTS for the weights. Weights that Read returns are
+// referred to, not copied.
+func Open(ctx context.Context, src Source) (*CNN, error) {
+	if a, ok := catalogue(src.Model); ok {
+		return openArch(ctx, a, src)
+	}
+	if !strings.ContainsAny(src.Model, "./:\\") {
+		return nil, &Error{ID: "E-MODEL", Msg: fmt.Sprintf("there is no network %q", src.Model), Do: "use one of " + strings.Join(names(), ", ") + ", or the path of an ONNX file"}
+	}
+	return openONNX(ctx, src)
+}
+
+// Build makes a network from an architecture that need not be in the catalogue, with weights as Source
+// says; its Model field is not used.
+func Build(ctx context.Context, a Arch, src Source) (*CNN, error) { return openArch(ctx, a, src) }
+
+func openArch(ctx context.Context, a Arch, src Source) (*CNN, error) {
+	b, err := build(a)
+	if err != nil {
+		return nil, err
+	}
+	values, err := load(ctx, b, src)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range b.model.Graph.Initializers {
+		t.Raw = values[t.Name]
+	}
+	c := &CNN{Name: a.Name, Roster: slices.Clone(a.Roster), Preprocess: "imagenet"}
+	if err := c.analyze(b.model, b.names); err != nil {
+		return nil, err
+	}
+	for _, name := range a.Roster {
+		if !slices.ContainsFunc(c.Layers, func(l Layer) bool { return l.Name == name }) {
+			return nil, fmt.Errorf("architecture %s: layer %s is no place where the network can be cut", a.Name, name)
+		}
+	}
+	return c, nil
+}
+
+// load gets the parameters of an architecture.
+func load(ctx context.Context, b *built, src Source) (map[string][]byte, error) {
+	switch {
+	case src.Weights == "random":
+		return weights.Random(b.params, src.Seed), nil
+	case src.Weights == "":
+		return nil, &Error{ID: "E-WEIGHTS", Msg: "no weights are given", Do: "set cnn.weights to a .safetensors or .onnx file, or to random"}
+	case src.Read == nil:
+		return nil, &Error{ID: "E-WEIGHTS", Msg: "there is nothing to read " + src.Weights + " with"}
+	}
+	data, err := src.Read(ctx, src.Weights)
+	if err != nil {
+		return nil, fmt.Errorf("weights %s: %w", src.Weights, err)
+	}
+	file := map[string]weights.Tensor{}
+	if weights.IsSafetensors(data) {
+		if file, err = weights.Read(data); err != nil {
+			return nil, fmt.Errorf("%s: %w", src.Weights, err)
+		}
+	} else {
+		m, err := onnx.Parse(data)
+		if err != nil {
+			return nil, &Error{ID: "E-WEIGHTS", Msg: fmt.Sprintf("%s is neither a safetensors nor an ONNX file: %v", src.Weights, err), Do: "give a .safetensors file with torchvision's parameter names, or an ONNX file that holds them"}
+		}
+		if err := loadExternal(ctx, m, src.Weights, src); err != nil {
+			return nil, err
+		}
+		types := map[onnx.Elem]string{onnx.Float32: "F32", onnx.Float16: "F16", onnx.BFloat16: "BF16", onnx.Float64: "F64"}
+		wanted := map[string]bool{}
+		for _, p := range b.params {
+			wanted[p.Name] = true
+		}
+		for _, t := range m.Graph.Initializers {
+			if wanted[t.Name] { // an ONNX file has constants of its own beside the parameters
+				file[t.Name] = weights.Tensor{Type: types[t.Type], Dims: t.Dims, Data: t.Raw}
+			}
+		}
+	}
+	values, err := weights.Match(file, b.params)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src.Weights, err)
+	}
+	return values, nil
+}
+
+func openONNX(ctx context.Context, src Source) (*CNN, error) {
+	if src.Read == nil {
+		return nil, &Error{ID: "E-MODEL", Msg: "there is nothing to read " + src.Model + " with"}
+	}
+	data, err := src.Read(ctx, src.Model)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w", src.Model, err)
+	}
+	m, err := onnx.Parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src.Model, err)
+	}
+	if err := loadExternal(ctx, m, src.Model, src); err != nil {
+		return nil, err
+	}
+	if v := m.OpsetVersion(); v < oldestOpset {
+		return nil, &Error{ID: "E-MODEL", Msg: fmt.Sprintf("%s: operator set %d is older than %d", src.Model, v, oldestOpset), Do: "convert it with onnx.version_converter.convert_version(model, 13)"}
+	}
+	p, err := m.Prepare(openSize)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", src.Model, err)
+	}
+	c := &CNN{Name: src.Model}
+	if err := c.analyze(p, nil); err != nil {
+		return nil, fmt.Errorf("%s: %w", src.Model, err)
+	}
+	for _, l := range c.Layers {
+		c.Roster = append(c.Roster, l.Name)
+	}
+	return c, nil
+}
+
+// loadExternal reads a model's data files: they lie beside it, under plain names.
+func loadExternal(ctx context.Context, m *onnx.Model, uri string, src Source) error {
+	if !m.HasExternal() {
+		return nil
+	}
+	dir := uri[:strings.LastIndexAny(uri, "/\\")+1]
+	err := m.LoadExternal(func(name string) ([]byte, error) { return src.Read(ctx, dir+path.Base(name)) })
+	if err != nil {
+		return fmt.Errorf("%s: %w", uri, err)
+	}
+	return nil
+}
+
+// analyze fills in what is found out about the prepared model. known are catalogue names by tensor.
+func (c *CNN) analyze(m *onnx.Model, known map[string]string) error {
+	an, err := m.Analyze(openSize)
+	if err != nil {
+		return err
+	}
+	c.Model = m
+	c.digests = &onnx.Digester{}
+	c.Digest = c.digests.Digest(m)
+	c.Input = InputSpec{C: int(an.Dims[0]), H: int(an.Dims[1]), W: int(an.Dims[2]), Tensor: an.Input.Name, Layout: an.Layout, Elem: an.Input.Type}
+	if an.Layout == "NHWC" {
+		c.Input.H, c.Input.W, c.Input.C = int(an.Dims[0]), int(an.Dims[1]), int(an.Dims[2])
+	}
+	if c.Input.Elem != onnx.Float32 || c.Input.C != 3 {
+		return &Error{ID: "E-MODEL", Msg: fmt.Sprintf("the input %q is %s with %d channels", c.Input.Tensor, c.Input.Elem, c.Input.C), Do: "a network that takes float32 images with 3 channels is needed"}
+	}
+	for _, cut := range an.Cuts {
+		if cut.Shape.Elem != onnx.Float32 {
+			continue
+		}
+		l := Layer{Index: -1, Name: cut.Tensor, Tensor: cut.Tensor, Shape: cut.Shape.Dims, Dim: 1, MACs: cut.MACs, Params: cut.Params, Bytes: cut.Bytes, Peak: 4 * cut.Peak}
+		for _, d := range l.Shape {
+			l.Dim *= int(d)
+		}
+		if an.MACs > 0 {
+			l.Share = float64(cut.MACs) / float64(an.MACs)
+		}
+		l.Aliases = aliases(m.Graph, cut)
+		for _, tensor := range append([]string{cut.Tensor}, cut.Aliases...) {
+			if name := known[tensor]; name != "" {
+				l.Name = name
+			}
+		}
+		if cut.Candidate {
+			l.Index = len(c.Layers)
+			c.Layers = append(c.Layers, l)
+		}
+		c.cuts = append(c.cuts, l)
+	}
+	if len(c.Layers) == 0 {
+		msg, do := "it has no tensor that everything behind it depends on", "cut points must not lie inside branches: is it a chain of layers or blocks?"
+		if len(an.Unknown) > 0 {
+			msg = "no place to cut was found: the effect of the operators " + strings.Join(an.Unknown, ", ") + " on shapes is not known"
+			do = "export the model with standard operators"
+		}
+		return &Error{ID: "E-MODEL", Msg: msg, Do: do}
+	}
+	return nil
+}
+
+// aliases lists other names of a cut: its tensors behind aliases, its node, and the node's module path.
+func aliases(g *onnx.Graph, cut onnx.Cut) []string {
+	out := slices.Clone(cut.Aliases)
+	if cut.Node.Name != "" && cut.Node.Name != cut.Tensor {
+		out = append(out, cut.Node.Name)
+	}
+	if p := modulePath(cut.Node); p != "" && !slices.Contains(out, p) {
+		out = append(out, p)
+	}
+	return out
+}
