@@ -160,6 +160,8 @@ func (r *runner) act(a sched.Action) {
 		}
 	case sched.Publish:
 		r.publish(a.Manifest)
+	case sched.Mended:
+		r.published[a.Manifest.Phase] = &a.Manifest
 	case sched.NextMessage:
 		r.nextMessage(a)
 	case sched.RunRound:

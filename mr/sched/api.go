@@ -18,11 +18,14 @@ type Event interface{ event() }
 // The events.
 type (
 	// WorkerUp announces a worker that runs Slots attempts at once in Memory bytes
-	// (0: not limited). Announcing a known worker again changes its figures.
+	// (0: not limited). Host is where it is near, as Split.Hosts names it; it may be empty.
+	// Announcing a known worker again changes its figures. A process that starts anew is a
+	// new worker with another id.
 	WorkerUp struct {
 		Worker WorkerID
 		Slots  int
 		Memory int64
+		Host   string
 	}
 	// WorkerDown says that a worker is gone; what ran there is lost.
 	WorkerDown struct{ Worker WorkerID }
@@ -127,6 +130,12 @@ type (
 	Publish struct {
 		Manifest mr.PhaseManifest
 	}
+	// Mended says that a task of a published phase ran again, because a file of its was
+	// damaged. What is published stays as it is; for the rest of this run the phase consists
+	// of this manifest.
+	Mended struct {
+		Manifest mr.PhaseManifest
+	}
 	// NextMessage asks the loop of a phase for the message of a round, given the accepted
 	// sums of the round before (none for round 0); the answer is Message or LoopFailed.
 	NextMessage struct {
@@ -165,7 +174,8 @@ type (
 		Job   mr.JobID
 		Phase mr.PhaseID
 	}
-	// Discard says that an attempt's files belong to nobody and may be removed.
+	// Discard says that an attempt's files belong to nobody and may be removed. It may be said
+	// more than once, and while the attempt still runs: its Cancel comes first.
 	Discard struct {
 		Job     mr.JobID
 		Attempt mr.AttemptID
@@ -195,6 +205,7 @@ func (Time) event()          {}
 func (Launch) action()      {}
 func (Cancel) action()      {}
 func (Publish) action()     {}
+func (Mended) action()      {}
 func (NextMessage) action() {}
 func (RunRound) action()    {}
 func (AcceptSum) action()   {}

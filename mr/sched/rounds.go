@@ -1,9 +1,12 @@
 package sched
 
+import "slices"
+
 // loopState is where a rounds phase stands.
 type loopState struct {
 	open    []bool // partitions that are pinned
-	counted []bool // partitions whose sum of this round was accepted, or that have finished
+	counted []bool // partitions whose sum of this round was accepted
+	pinned  int    // attempts that have pinned theirs
 	left    int    // partitions not counted
 	round   int
 	stage   loopStage
@@ -22,6 +25,9 @@ func newLoop(n int) loopState {
 	return loopState{open: make([]bool, n), counted: make([]bool, n), left: n}
 }
 
+// opening tells whether some attempt of the phase is pinning its partition.
+func (p *phase) opening() bool { return p.running > p.loop.pinned }
+
 func (s *State) opened(ev Opened) {
 	j, p := s.phase(ev.Job, ev.Attempt.Task.Phase)
 	if p == nil || p.state != running || p.loop.open == nil {
@@ -31,19 +37,18 @@ func (s *State) opened(ev Opened) {
 	if a == nil || a.opened {
 		return
 	}
+	s.move(j)
 	a.opened = true
-	a.worker.used--
+	s.occupy(a.worker, -1)
 	l, i := &p.loop, ev.Attempt.Task.Index
 	l.open[i] = true
+	l.pinned++
 	switch l.stage {
 	case opening:
-		for _, open := range l.open {
-			if !open {
-				return
-			}
+		if l.pinned == len(p.tasks) {
+			l.stage = composing
+			s.do(NextMessage{Job: j.spec.ID, Phase: p.spec.ID, Round: 0})
 		}
-		l.stage = composing
-		s.do(NextMessage{Job: j.spec.ID, Phase: p.spec.ID, Round: 0})
 	case summing:
 		// Pinned again in the middle of a round: only what is missing is asked for.
 		if !l.counted[i] {
@@ -62,16 +67,18 @@ func (s *State) message(ev Message) {
 	if l.stage != composing || ev.Round != l.round {
 		return
 	}
+	s.move(j)
 	l.stage, l.final, l.left = summing, ev.Final, len(l.counted)
 	clear(l.counted)
-	for _, w := range s.workers {
-		var tasks []int
-		for i := range p.tasks {
-			if t := &p.tasks[i]; l.open[i] && len(t.attempts) > 0 && t.attempts[0].worker == w {
-				tasks = append(tasks, i)
-			}
+	by := make(map[*worker][]int, len(s.workers))
+	for i := range p.tasks {
+		if t := &p.tasks[i]; l.open[i] && len(t.attempts) > 0 {
+			w := t.attempts[0].worker
+			by[w] = append(by[w], i)
 		}
-		if len(tasks) > 0 {
+	}
+	for _, w := range s.workers {
+		if tasks := by[w]; len(tasks) > 0 {
 			s.do(RunRound{Worker: w.id, Job: j.spec.ID, Phase: p.spec.ID, Round: l.round, Final: l.final, Tasks: tasks})
 		}
 	}
@@ -86,15 +93,36 @@ func (s *State) roundDone(ev RoundDone) {
 	if l.stage != summing || l.final || ev.Round != l.round || len(ev.Tasks) == 0 {
 		return
 	}
-	for _, i := range ev.Tasks {
-		if i < 0 || i >= len(l.counted) || l.counted[i] && !s.o.rules.countTwice {
-			return // one sum for several partitions is taken whole or not at all
+	tasks := slices.Clone(ev.Tasks)
+	slices.Sort(tasks)
+	fresh := tasks[:0:0] // those not counted yet
+	for k, i := range tasks {
+		if i < 0 || i >= len(l.counted) || k > 0 && tasks[k-1] == i {
+			return // not an answer to anything that was asked
+		}
+		if !l.counted[i] || s.o.rules.countTwice {
+			fresh = append(fresh, i)
 		}
 	}
-	for _, i := range ev.Tasks {
+	if len(fresh) < len(tasks) {
+		// One sum for several partitions is taken whole or not at all. This one is lost; what
+		// was not counted before is asked for again, if the worker still has it.
+		var again []int
+		for _, i := range fresh {
+			if t := &p.tasks[i]; l.open[i] && len(t.attempts) > 0 && t.attempts[0].worker.id == ev.Worker {
+				again = append(again, i)
+			}
+		}
+		if len(again) > 0 {
+			s.do(RunRound{Worker: ev.Worker, Job: j.spec.ID, Phase: p.spec.ID, Round: l.round, Tasks: again})
+		}
+		return
+	}
+	s.move(j)
+	for _, i := range tasks {
 		l.counted[i] = true
 	}
-	l.left -= len(ev.Tasks)
+	l.left -= len(tasks)
 	s.do(AcceptSum{Worker: ev.Worker, Job: j.spec.ID, Phase: p.spec.ID, Round: ev.Round, Tasks: ev.Tasks})
 	if l.left > 0 {
 		return

@@ -1,0 +1,284 @@
+package sched
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/vista-mr/vista-mr/mr"
+)
+
+// retry is a task that is to be launched again, if possible not where it failed last.
+type retry struct {
+	index int
+	avoid WorkerID
+}
+
+// lookAhead bounds how many tasks that avoid the free workers are passed over at a time.
+const lookAhead = 16
+
+// schedule launches ready tasks while there are slots: jobs in the order in which they came,
+// phases and tasks in theirs, tasks that failed before those that were never tried.
+//
+// Rounds phases are opened one after the other: two of them that each hold half of the
+// memory would wait for each other for ever.
+func (s *State) schedule() {
+	opening := false
+	for _, j := range s.jobs {
+		for _, p := range j.phases {
+			if s.free <= 0 && !s.o.rules.ignoreSlots {
+				return
+			}
+			if p.state != running || p.next >= len(p.tasks) && len(p.again) == 0 || !s.mayStart(j, p) {
+				continue
+			}
+			pinned := p.spec.Type == mr.RoundsPhase
+			if pinned && opening {
+				continue
+			}
+			for s.launchAgain(j, p) {
+			}
+			for s.launchNext(j, p) {
+			}
+			opening = opening || pinned && p.wants()
+		}
+	}
+}
+
+// idle tells whether a task is to be launched: nothing of it runs and nothing is committed.
+func (p *phase) idle(i int) bool { return p.tasks[i].manifest == nil && len(p.tasks[i].attempts) == 0 }
+
+// wants tells whether the phase has a task to launch. Tasks that need it no more, because a
+// lost attempt came in after all, are passed over for good.
+func (p *phase) wants() bool {
+	for p.next < len(p.tasks) && (p.tasks[p.next].number > 0 || !p.idle(p.next)) {
+		p.next++
+	}
+	for len(p.again) > 0 && !p.idle(p.again[0].index) {
+		p.again = p.again[1:]
+	}
+	return p.next < len(p.tasks) || len(p.again) > 0
+}
+
+func (s *State) launchAgain(j *job, p *phase) bool {
+	if s.free <= 0 && !s.o.rules.ignoreSlots || !p.wants() {
+		return false
+	}
+	for k := 0; k < min(len(p.again), lookAhead); k++ {
+		r := p.again[k]
+		w := s.place(j, p, r.avoid)
+		if w == nil && r.avoid != "" && !s.elsewhere(j, p, r.avoid) {
+			w = s.place(j, p, "")
+		}
+		idle := p.idle(r.index)
+		if w == nil && idle {
+			continue
+		}
+		// Those passed over keep their order; only they are moved.
+		copy(p.again[1:k+1], p.again[:k])
+		p.again = p.again[1:]
+		if !idle {
+			return true
+		}
+		s.launch(j, p, r.index, w, false)
+		return true
+	}
+	return false
+}
+
+func (s *State) launchNext(j *job, p *phase) bool {
+	if s.free <= 0 && !s.o.rules.ignoreSlots || !p.wants() || p.next >= len(p.tasks) {
+		return false
+	}
+	w := s.place(j, p, "")
+	if w == nil {
+		return false
+	}
+	i := p.nearest(w)
+	if i < 0 {
+		i = p.next
+		p.next++
+	}
+	s.launch(j, p, i, w, false)
+	return true
+}
+
+// findNear sorts the tasks by the hosts that their splits are near.
+func (p *phase) findNear() {
+	for i := range p.spec.Splits {
+		for _, h := range p.spec.Splits[i].Hosts {
+			if p.near == nil {
+				p.near = map[string][]int32{}
+			}
+			p.near[h] = append(p.near[h], int32(i))
+		}
+	}
+}
+
+// nearest takes the first task near a worker that was not launched yet; -1 if there is none.
+// It is a preference among what can run now: nothing ever waits for a host.
+func (p *phase) nearest(w *worker) int {
+	q := p.near[w.host]
+	for len(q) > 0 && w.host != "" {
+		i := int(q[0])
+		q = q[1:]
+		p.near[w.host] = q
+		if p.tasks[i].number == 0 && p.idle(i) {
+			return i
+		}
+	}
+	return -1
+}
+
+// fits tells whether a worker has room for a task. A task alone on its worker always runs:
+// what does not fit there fits nowhere.
+func (s *State) fits(w *worker, p *phase) bool {
+	if w.used >= w.slots && !s.o.rules.ignoreSlots {
+		return false
+	}
+	return w.memory <= 0 || w.held == 0 || w.held+p.spec.Memory <= w.memory || s.o.rules.ignoreMemory
+}
+
+// place finds the worker with the largest share of free slots that has room for a task; of
+// equals, the one that came first. Pinned partitions are spread by how many a worker has, and
+// none takes more than its share of them while others still can.
+func (s *State) place(j *job, p *phase, avoid WorkerID) *worker {
+	var best *worker
+	if p.spec.Type == mr.RoundsPhase {
+		slots := 0
+		for _, w := range s.workers {
+			slots += w.slots
+		}
+		beyond := false // some worker has room beyond its share
+		for _, w := range s.workers {
+			if w.id == avoid || !s.fits(w, p) || s.excluded(j, w) {
+				continue
+			}
+			if share := (len(p.tasks)*w.slots + slots - 1) / max(slots, 1); p.pins[w] >= share {
+				beyond = true
+				continue
+			}
+			if best == nil || p.pins[w]*best.slots < p.pins[best]*w.slots {
+				best = w
+			}
+		}
+		if best != nil || !beyond || p.opening() {
+			return best
+		}
+	}
+	for _, w := range s.workers {
+		if w.id == avoid || !s.fits(w, p) || s.excluded(j, w) {
+			continue
+		}
+		if best == nil || (w.slots-w.used)*best.slots > (best.slots-best.used)*w.slots {
+			best = w
+		}
+	}
+	return best
+}
+
+// elsewhere tells whether another worker than the one to avoid will be able to take a task of
+// the phase: it can now, or something runs there that will end.
+func (s *State) elsewhere(j *job, p *phase, avoid WorkerID) bool {
+	for _, w := range s.workers {
+		if w.id != avoid && w.slots > 0 && !s.excluded(j, w) && (w.used > 0 || s.fits(w, p)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *State) launch(j *job, p *phase, i int, w *worker, copy bool) {
+	t := &p.tasks[i]
+	t.number++
+	a := &attempt{j: j, p: p, index: i, number: int(t.number), worker: w, memory: p.spec.Memory, started: s.now, copy: copy}
+	t.attempts = append(t.attempts, a)
+	w.running[a] = struct{}{}
+	s.occupy(w, 1)
+	w.held += a.memory
+	p.running++
+	if p.pins != nil {
+		p.pins[w]++
+	}
+	if copy {
+		s.copies++
+	}
+	j.moved = s.now
+	id := a.id()
+	spec := mr.TaskSpec{
+		Job: j.spec.ID, Attempt: id, Epoch: s.o.Epoch, Type: p.spec.Type, Kind: p.spec.Kind, Params: p.spec.Params,
+		Out: OutFolder(j.spec.ID, id, s.o.Epoch), Inputs: resolve(j, p, i),
+		Tasks: len(p.tasks), Partitions: p.spec.Partitions, Memory: p.spec.Memory, Halvings: int(t.halvings),
+	}
+	if len(p.spec.Splits) > 0 {
+		spec.Split = &p.spec.Splits[i]
+	}
+	s.do(Launch{Worker: w.id, Spec: spec})
+}
+
+// release takes an attempt off its worker and task.
+func (s *State) release(t *task, a *attempt) {
+	for i, v := range t.attempts {
+		if v == a {
+			t.attempts = append(t.attempts[:i:i], t.attempts[i+1:]...)
+			break
+		}
+	}
+	w := a.worker
+	if _, ok := w.running[a]; !ok {
+		return
+	}
+	delete(w.running, a)
+	if a.opened {
+		a.p.loop.pinned--
+	} else {
+		s.occupy(w, -1)
+	}
+	w.held -= a.memory
+	a.p.running--
+	if a.p.pins != nil {
+		a.p.pins[w]--
+	}
+	if a.copy {
+		s.copies--
+	}
+}
+
+// resolve finds the files that task i of a phase reads.
+func resolve(j *job, p *phase, i int) []mr.TaskInput {
+	var out []mr.TaskInput
+	for _, in := range p.spec.Inputs {
+		ti := mr.TaskInput{Input: in}
+		from := &j.byID[in.Phase].manifest
+		switch in.Mode {
+		case mr.All:
+			ti.Files = from.Files(in.Channel)
+		case mr.Same:
+			if i < len(from.Tasks) {
+				for _, f := range from.Tasks[i].Files {
+					if f.Channel == in.Channel && len(f.Segments) == 0 {
+						ti.Files = append(ti.Files, f)
+					}
+				}
+			}
+		case mr.Shuffled:
+			for k := range from.Tasks {
+				for _, f := range from.Tasks[k].Files {
+					// Segments lie in the order of their partitions; a partition without
+					// records has none.
+					at, ok := slices.BinarySearchFunc(f.Segments, i, func(g mr.Segment, i int) int { return g.Partition - i })
+					if ok {
+						f.Segments = f.Segments[at : at+1 : at+1]
+						ti.Files = append(ti.Files, f)
+					}
+				}
+			}
+		case mr.Values:
+			ti.Values = make([]json.RawMessage, len(from.Tasks))
+			for k := range from.Tasks {
+				ti.Values[k] = from.Tasks[k].Value
+			}
+		}
+		out = append(out, ti)
+	}
+	return out
+}
