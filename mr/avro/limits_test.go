@@ -63,9 +63,6 @@ func TestLargeValuesRoundTrip(t *testing.T) {
 // What the writer takes, the reader takes: a record near the limit gets a block of its own,
 // also if it cannot be packed, and one beyond it is refused when it is written.
 func TestWriterKeepsWithinTheReadersLimit(t *testing.T) {
-	if testing.Short() {
-		t.Skip("writes 64 MiB")
-	}
 	value := make([]byte, maxBlock-100)
 	x := uint64(88172645463325252)
 	for i := 0; i+8 <= len(value); i += 8 {

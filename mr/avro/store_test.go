@@ -31,7 +31,7 @@ func TestFailuresOfTheStoreKeepTheirKind(t *testing.T) {
 		data := bigFile(t, codec)
 		for _, kind := range []errs.Kind{errs.Transient, errs.Unreachable, errs.Canceled} {
 			failure := errs.E("get", kind, "s3://bucket/part", errors.New("no answer"))
-			for at := 0; at < len(data); at += 1 + len(data)/97 {
+			for at := 0; at < len(data); at += 1 + len(data)/41 {
 				_, err := readAll(brokenAt{bytes.NewReader(data), int64(at), failure}, int64(len(data)), 0)
 				if !errs.Is(err, kind) || !errors.Is(err, failure) {
 					t.Fatalf("%s: store fails at %d of %d with %v: got %v (%v)", codec, at, len(data), kind, err, errs.KindOf(err))
@@ -81,8 +81,8 @@ func bigFile(t testing.TB, codec Codec) []byte {
 		t.Fatal(err)
 	}
 	x := uint32(1)
-	for i := range 60 {
-		value := make([]byte, 1000+i%7*40_000)
+	for i := range 16 {
+		value := make([]byte, 1000+i%7*60_000)
 		for j := range value {
 			x = x*1664525 + 1013904223
 			value[j] = byte(x >> 24)

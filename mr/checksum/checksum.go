@@ -44,12 +44,15 @@ func (w *Writer) N() int64 { return w.n }
 
 // Verify reads size bytes of r and compares their checksum; a difference is errs.Corrupt.
 func Verify(r io.ReaderAt, size int64, want uint32) error {
+	if size < 0 {
+		return errs.E("verify", errs.Corrupt, "", fmt.Errorf("a length of %d bytes", size))
+	}
 	buf := make([]byte, min(size, 256<<10))
 	var crc uint32
 	for off := int64(0); off < size; {
 		n := min(size-off, int64(len(buf)))
 		if k, err := r.ReadAt(buf[:n], off); int64(k) < n {
-			if err == io.EOF {
+			if err == nil || err == io.EOF {
 				return errs.E("verify", errs.Corrupt, "", fmt.Errorf("ends after %d bytes, want %d", off+int64(k), size))
 			}
 			return err
