@@ -102,7 +102,7 @@ func resnet50() Arch {
 				{Op: "bn", Path: path + ".bn2"},
 				{Op: "relu", Path: path + ".relu"},
 				{Op: "conv", Path: path + ".conv3", Out: 4 * width, Kernel: 1, NoBias: true},
-				{Op: "bn", Path: path + ".bn3", Gain: 0.5},
+				{Op: "bn", Path: path + ".bn3", Gain: 0.25},
 			}}
 			if i == 0 {
 				s.Shortcut = []Step{

@@ -2,23 +2,33 @@ package layers
 
 import (
 	"context"
+	"os"
 	"testing"
-	"time"
 )
 
-func TestProbe(t *testing.T) {
-	for _, e := range Roster() {
-		t.Logf("%+v", e)
+func TestDump(t *testing.T) {
+	dir := os.Getenv("DUMP")
+	if dir == "" {
+		t.Skip()
 	}
 	for _, n := range names() {
-		t0 := time.Now()
-		c, err := Open(context.Background(), Source{Model: n, Weights: "random", Seed: 1})
+		c, err := Open(context.Background(), Source{Model: n, Weights: "random", Seed: 2019})
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Log(n, time.Since(t0), c.Digest, len(c.cuts), c.Input)
+		norm, _ := Preset("imagenet")
+		var all []string
 		for _, l := range c.Layers {
-			t.Logf("%+v", l)
+			all = append(all, l.Name)
 		}
+		p, err := c.Program(ProgramSpec{Pooled: all, Raw: all, Pool: PoolMax, Normalize: norm})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, _ := os.Create(dir + "/" + n + ".onnx")
+		if _, err := p.Model.WriteTo(f); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
 	}
 }

@@ -89,6 +89,15 @@ func (p Param) weights(b []byte, key uint64, level float32) {
 	half := math.Sqrt(3 * variance) // a uniform variable of half-width h has variance h*h/3
 	// The square root is exact to the last bit on every machine (IEEE 754), so half is too.
 	scale := float32(half / (1 << 31))
+	// The part of the mean that goes: all of it between convolutions, half of it where the features of
+	// all positions come together, so that these do not become too sensitive to where things are.
+	remove := int64(2)
+	switch {
+	case p.First || fan < 8:
+		remove = 0
+	case len(p.Dims) == 2:
+		remove = 1
+	}
 	var wg sync.WaitGroup
 	workers := min(rows, runtime.GOMAXPROCS(0))
 	if len(b) < 1<<20 {
@@ -97,19 +106,19 @@ func (p Param) weights(b []byte, key uint64, level float32) {
 	for w := range workers {
 		wg.Go(func() {
 			for r := rows * w / workers; r < rows*(w+1)/workers; r++ {
-				row(b[4*r*fan:4*(r+1)*fan], key+uint64(r)*gamma64<<24, scale, !p.First && fan > 8)
+				row(b[4*r*fan:4*(r+1)*fan], key+uint64(r)*gamma64<<24, scale, remove)
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// row fills one filter. The mean is an integer mean of the integers behind the floats, so that it does
+// row fills one filter and takes remove halves of its mean away. The mean is an integer mean of the integers behind the floats, so that it does
 // not depend on an order of summation.
-func row(b []byte, key uint64, scale float32, centre bool) {
+func row(b []byte, key uint64, scale float32, remove int64) {
 	n := len(b) / 4
 	var sum int64
-	if centre {
+	if remove > 0 {
 		for i := 0; i < n; i += 2 {
 			z := mix(key + uint64(i)*gamma64)
 			sum += int64(int32(z >> 32))
@@ -117,7 +126,7 @@ func row(b []byte, key uint64, scale float32, centre bool) {
 				sum += int64(int32(z))
 			}
 		}
-		sum /= int64(n)
+		sum = sum * remove / (2 * int64(n))
 	}
 	for i := 0; i < n; i += 2 {
 		z := mix(key + uint64(i)*gamma64)
