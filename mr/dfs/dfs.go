@@ -23,7 +23,9 @@ import (
 )
 
 // Path is a slash-separated name below the root of a file system, clean and relative: no
-// empty, "." or ".." elements. The empty Path is the root.
+// empty, "." or ".." elements. The empty Path is the root. Names are bytes, compared as such.
+// Engine code uses only letters, digits and "._-"; the user's files may have any name, but a
+// last element of ".tmp-" and sixteen hexadecimal digits is kept for adapters.
 type Path string
 
 // Join appends elements. They are taken as they are; Check tells whether the result is legal.
@@ -98,24 +100,28 @@ type Writer interface {
 	io.Writer
 	// Commit makes the file visible and durable. If a file of the name is there already, it
 	// fails with errs.Exist and changes nothing. After an error it is not known whether the
-	// file is visible, except for errs.Exist; names are never reused, so it does not matter.
+	// file is visible, except for errs.Exist, which says that a file is, and for a ctx that
+	// was canceled before the call; names are never reused, so it does not matter.
 	Commit(ctx context.Context) error
 	// Abort drops the file. After Commit it does nothing.
 	Abort() error
 }
 
-// FS is a file system. All methods may be called from any goroutine. Absent files are
-// errs.NotExist.
+// FS is a file system. All methods may be called from any goroutine. A ctx that is canceled
+// before the call makes it fail with errs.Canceled and change nothing. Absent files are
+// errs.NotExist; folders are not files, so the name of one is absent. A path that is not
+// clean is errs.Invalid, and so is the root where a file is meant.
 type FS interface {
 	Open(ctx context.Context, p Path) (File, error)
 	// Create starts a file, which stays invisible until its writer commits. Folders need not
-	// be made.
+	// be made. A name that is taken is refused with errs.Exist here or by Commit.
 	Create(ctx context.Context, p Path) (Writer, error)
 	// Claim creates an empty marker file: errs.Exist for every racer but one.
 	Claim(ctx context.Context, p Path) error
 	Stat(ctx context.Context, p Path) (Info, error)
 	// List yields the files below a folder, at any depth, sorted by path. It sees every file
-	// that was committed before it was called. An absent folder is empty.
+	// that was committed before it was called, and never one that is not. An absent folder
+	// is empty. After an error it ends. Ranging again lists again.
 	List(ctx context.Context, dir Path) iter.Seq2[Info, error]
 	// Remove removes a file. An absent file is no error.
 	Remove(ctx context.Context, p Path) error
@@ -154,7 +160,10 @@ func WriteFile(ctx context.Context, fs FS, p Path, data []byte) error {
 	return nil
 }
 
-// RemoveAll removes every file below a folder.
+// maxFailed bounds how many failures RemoveAll reports one by one.
+const maxFailed = 10
+
+// RemoveAll removes every file below a folder. It goes on after a file that it cannot remove.
 func RemoveAll(ctx context.Context, fs FS, dir Path) error {
 	var all []Path
 	for info, err := range fs.List(ctx, dir) {
@@ -165,7 +174,15 @@ func RemoveAll(ctx context.Context, fs FS, dir Path) error {
 	}
 	var failed []error
 	for _, p := range all {
-		failed = append(failed, fs.Remove(ctx, p))
+		if ctx.Err() != nil {
+			return errs.E("remove", errs.Canceled, string(dir), ctx.Err())
+		}
+		if err := fs.Remove(ctx, p); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) > maxFailed {
+		failed = append(failed[:maxFailed], fmt.Errorf("and %d more failures", len(failed)-maxFailed))
 	}
 	return errors.Join(failed...)
 }

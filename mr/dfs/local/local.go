@@ -1,39 +1,41 @@
 // Package local is the dfs adapter for a POSIX file system.
 //
-// Invariant: a name appears only by link(2) from a complete and synced file, or by an
-// exclusive create for a claim; so after a crash at any moment every visible file is whole.
-// What a crash leaves of unfinished writers are hidden files named ".tmp-*", which listings
-// skip and which nobody reads.
+// Invariant: a name appears only by an exclusive link or rename of a complete and synced file,
+// or by an exclusive create for a claim; so after a crash at any moment every visible file is
+// whole. On Linux a file in the making has no name at all where the file system allows that,
+// so a killed process leaves nothing; elsewhere it leaves hidden files named ".tmp-" and
+// sixteen hexadecimal digits, which no operation shows and no path may name.
 //
 // Paths cannot leave the root by "..". Symbolic links inside the root are followed: the data
 // are the user's, and links to other disks are common. It is used for the job's folder on one
 // machine, for local input, and in tests; it must not be used for folders that network file
 // systems share without a linearizable link(2).
+//
+// The operations of the disk behind a commit, with sync: create, write, fsync, link, fsync of
+// the folder; and one fsync for every folder that had to be made.
 package local
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io/fs"
-	"iter"
 	"net/url"
 	"os"
 	"path/filepath"
-	"sort"
 	"strings"
+	"sync"
+	"syscall"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-const tempPrefix = ".tmp-"
-
 // FS is a folder of the local file system.
 type FS struct {
-	root string
-	sync bool
+	root    string
+	sync    bool
+	hidden  bool       // use hidden files, even where unnamed ones are to be had
+	folders sync.Mutex // held while folders are made, see makeFolder
 }
 
 var _ dfs.FS = (*FS)(nil)
@@ -58,10 +60,10 @@ func Open(_ context.Context, u *url.URL) (dfs.FS, dfs.Path, error) {
 // Caps names the adapter.
 func (f *FS) Caps() dfs.Caps { return dfs.Caps{Name: "local"} }
 
-// name is the path in the operating system.
-func (f *FS) name(ctx context.Context, p dfs.Path) (string, error) {
+// folder is the name of the folder p in the operating system; the root is one.
+func (f *FS) folder(ctx context.Context, op string, p dfs.Path) (string, error) {
 	if err := ctx.Err(); err != nil {
-		return "", err
+		return "", errs.E(op, errs.Canceled, string(p), err)
 	}
 	if err := p.Check(); err != nil {
 		return "", err
@@ -69,15 +71,15 @@ func (f *FS) name(ctx context.Context, p dfs.Path) (string, error) {
 	return filepath.Join(f.root, filepath.FromSlash(string(p))), nil
 }
 
-func wrap(op string, p dfs.Path, err error) error {
-	if err == nil {
-		return nil
+// file is the name of the file p in the operating system.
+func (f *FS) file(ctx context.Context, op string, p dfs.Path) (string, error) {
+	if p == "" {
+		return "", errs.E(op, errs.Invalid, "", errors.New("the root is no file"))
 	}
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return errs.E(op, errs.KindOf(err), string(p), pe.Err) // the path is ours to name
+	if isTemp(p.Base()) {
+		return "", errs.E(op, errs.Invalid, string(p), errors.New("names of this form are kept for unfinished files"))
 	}
-	return errs.E(op, errs.KindOf(err), string(p), err)
+	return f.folder(ctx, op, p)
 }
 
 type file struct {
@@ -87,19 +89,19 @@ type file struct {
 
 func (f *file) Size() int64 { return f.size }
 
-// Open opens a regular file.
+// Open opens a regular file. A folder is errs.NotExist, because other stores have none.
 func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
-	name, err := f.name(ctx, p)
+	name, err := f.file(ctx, "open", p)
 	if err != nil {
 		return nil, err
 	}
-	h, err := os.Open(name)
+	h, err := os.OpenFile(name, os.O_RDONLY|nonblock, 0) // a pipe without a writer must not hang us
 	if err != nil {
 		return nil, wrap("open", p, err)
 	}
 	info, err := h.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file")}
+	if err == nil {
+		err = regular(info)
 	}
 	if err != nil {
 		return nil, errors.Join(wrap("open", p, err), h.Close())
@@ -107,101 +109,41 @@ func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	return &file{File: h, size: info.Size()}, nil
 }
 
-// writer writes to a hidden file beside the final name.
-type writer struct {
-	fs     *FS
-	path   dfs.Path
-	name   string
-	tmp    string
-	f      *os.File
-	failed error
-	ended  bool
+// regular refuses what is no file.
+func regular(info fs.FileInfo) error {
+	switch {
+	case info.IsDir():
+		return fs.ErrNotExist
+	case !info.Mode().IsRegular():
+		return errNotRegular
+	}
+	return nil
 }
 
-// Create opens the hidden file.
-func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
-	name, err := f.name(ctx, p)
+// Stat describes a regular file.
+func (f *FS) Stat(ctx context.Context, p dfs.Path) (dfs.Info, error) {
+	name, err := f.file(ctx, "stat", p)
 	if err != nil {
-		return nil, err
+		return dfs.Info{}, err
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
-		return nil, wrap("create", p, err)
-	}
-	var id [8]byte
-	if _, err := rand.Read(id[:]); err != nil {
-		return nil, wrap("create", p, err)
-	}
-	tmp := filepath.Join(filepath.Dir(name), tempPrefix+hex.EncodeToString(id[:]))
-	h, err := os.OpenFile(tmp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
-	if err != nil {
-		return nil, wrap("create", p, err)
-	}
-	return &writer{fs: f, path: p, name: name, tmp: tmp, f: h}, nil
-}
-
-func (w *writer) Write(b []byte) (int, error) {
-	if w.failed != nil {
-		return 0, w.failed
-	}
-	if w.ended {
-		return 0, errs.E("write", errs.Internal, string(w.path), errors.New("the writer has ended"))
-	}
-	n, err := w.f.Write(b)
-	w.failed = wrap("write", w.path, err)
-	return n, w.failed
-}
-
-func (w *writer) Commit(ctx context.Context) (err error) {
-	if w.ended {
-		return errs.E("commit", errs.Internal, string(w.path), errors.New("the writer has ended"))
-	}
-	if w.failed == nil {
-		w.failed = ctx.Err()
-	}
-	if w.failed != nil {
-		return errs.E("commit", errs.KindOf(w.failed), string(w.path), w.failed)
-	}
-	w.ended = true
-	if w.fs.sync {
-		err = w.f.Sync()
-	}
-	err = errors.Join(err, w.f.Close())
+	info, err := os.Stat(name)
 	if err == nil {
-		err = os.Link(w.tmp, w.name)
+		err = regular(info)
 	}
-	if rmErr := os.Remove(w.tmp); err == nil {
-		err = rmErr
-	}
-	if err == nil && w.fs.sync {
-		err = syncFolder(filepath.Dir(w.name))
-	}
-	return wrap("commit", w.path, err)
-}
-
-func (w *writer) Abort() error {
-	if w.ended {
-		return nil
-	}
-	w.ended = true
-	return wrap("abort", w.path, errors.Join(w.f.Close(), os.Remove(w.tmp)))
-}
-
-// syncFolder makes names durable.
-func syncFolder(name string) error {
-	d, err := os.Open(name)
 	if err != nil {
-		return err
+		return dfs.Info{}, wrap("stat", p, err)
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return dfs.Info{Path: p, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
 
 // Claim creates the marker exclusively.
 func (f *FS) Claim(ctx context.Context, p dfs.Path) error {
-	name, err := f.name(ctx, p)
+	name, err := f.file(ctx, "claim", p)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
+	dir := filepath.Dir(name)
+	if err := f.makeFolder(dir); err != nil {
 		return wrap("claim", p, err)
 	}
 	h, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
@@ -210,114 +152,77 @@ func (f *FS) Claim(ctx context.Context, p dfs.Path) error {
 	}
 	err = h.Close()
 	if err == nil && f.sync {
-		err = syncFolder(filepath.Dir(name))
+		err = syncFolder(dir)
 	}
 	return wrap("claim", p, err)
 }
 
-// Stat describes a file; a folder is errs.NotExist, because other stores have none.
-func (f *FS) Stat(ctx context.Context, p dfs.Path) (dfs.Info, error) {
-	name, err := f.name(ctx, p)
-	if err != nil {
-		return dfs.Info{}, err
-	}
-	info, err := os.Stat(name)
-	if err == nil && info.IsDir() {
-		err = fs.ErrNotExist
-	}
-	if err != nil {
-		return dfs.Info{}, wrap("stat", p, err)
-	}
-	return dfs.Info{Path: p, Size: info.Size(), ModTime: info.ModTime()}, nil
-}
-
-// List walks the folder. A link to a folder is followed once, a link to nothing is skipped.
-func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] {
-	return func(yield func(dfs.Info, error) bool) {
-		name, err := f.name(ctx, dir)
-		if err == nil {
-			var info fs.FileInfo
-			if info, err = os.Stat(name); err == nil && !info.IsDir() {
-				return // a file has nothing below it
-			}
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return
-		}
-		if err != nil {
-			yield(dfs.Info{}, wrap("list", dir, err))
-			return
-		}
-		f.walk(ctx, dir, 0, yield)
-	}
-}
-
-// maxDepth ends the walk through links that form a circle.
-const maxDepth = 100
-
-func (f *FS) walk(ctx context.Context, dir dfs.Path, depth int, yield func(dfs.Info, error) bool) bool {
-	name, err := f.name(ctx, dir)
-	if err != nil {
-		return yield(dfs.Info{}, wrap("list", dir, err)) && false
-	}
-	if depth > maxDepth {
-		err := errs.E("list", errs.Invalid, string(dir), errors.New("folders are nested too deeply: is there a circle of links?"))
-		return yield(dfs.Info{}, err) && false
-	}
-	entries, err := os.ReadDir(name)
-	if err != nil {
-		return yield(dfs.Info{}, wrap("list", dir, err)) && false
-	}
-	type child struct {
-		name string // with a slash behind folders, so that names sort as paths do
-		info fs.FileInfo
-	}
-	children := make([]child, 0, len(entries))
-	for i, e := range entries {
-		if strings.HasPrefix(e.Name(), tempPrefix) {
-			continue
-		}
-		if i%1024 == 0 && ctx.Err() != nil {
-			return yield(dfs.Info{}, ctx.Err()) && false
-		}
-		info, err := e.Info()
-		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			info, err = os.Stat(filepath.Join(name, e.Name()))
-		}
-		if err != nil {
-			continue // removed since, or a link to nothing
-		}
-		n := e.Name()
-		if info.IsDir() {
-			n += "/"
-		}
-		children = append(children, child{n, info})
-	}
-	sort.Slice(children, func(i, j int) bool { return children[i].name < children[j].name })
-	for _, c := range children {
-		p := dir.Join(strings.TrimSuffix(c.name, "/"))
-		if c.info.IsDir() {
-			if !f.walk(ctx, p, depth+1, yield) {
-				return false
-			}
-			continue
-		}
-		if !yield(dfs.Info{Path: p, Size: c.info.Size(), ModTime: c.info.ModTime()}, nil) {
-			return false
-		}
-	}
-	return true
-}
-
-// Remove removes a file. Folders that become empty stay: removing them would race with
-// writers that have just made them.
+// Remove removes a file. Folders stay, empty ones too: removing them would race with writers
+// that have just made them.
 func (f *FS) Remove(ctx context.Context, p dfs.Path) error {
-	name, err := f.name(ctx, p)
+	name, err := f.file(ctx, "remove", p)
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return wrap("remove", p, err)
+	err = unlink(name)
+	if err != nil && kindOf(err) == errs.NotExist {
+		return nil
+	}
+	if err != nil {
+		if info, statErr := os.Lstat(name); statErr == nil && info.IsDir() {
+			return nil // systems disagree about the error of unlinking a folder
+		}
+	}
+	return wrap("remove", p, err)
+}
+
+// errFileAbove is met where a file bears the name of a folder that is wanted.
+var errFileAbove = errors.New("a part of the path is a file, not a folder")
+
+// makeFolder makes a folder and those above it. With sync their names are durable when it
+// returns, also when another goroutine has made them a moment ago: it holds the lock until
+// they are.
+func (f *FS) makeFolder(name string) error {
+	if !f.sync {
+		return mkdirAll(name)
+	}
+	f.folders.Lock()
+	defer f.folders.Unlock()
+	var missing []string // from the inside out
+	for dir := name; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			break
+		}
+		missing = append(missing, dir)
+	}
+	if err := mkdirAll(name); err != nil {
+		return err
+	}
+	for _, dir := range missing {
+		if err := syncFolder(filepath.Dir(dir)); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func mkdirAll(name string) error {
+	err := os.MkdirAll(name, 0o777)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return errFileAbove
+	}
+	return err
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, errInvalid) || errors.Is(err, errors.ErrUnsupported) {
+		err = nil // the file system has no such thing as syncing a folder
+	}
+	return errors.Join(err, d.Close())
 }

@@ -13,7 +13,7 @@ import (
 	"maps"
 	"sort"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -40,23 +40,36 @@ func (f *FS) Crash() *FS {
 // Caps names the adapter.
 func (f *FS) Caps() dfs.Caps { return dfs.Caps{Name: "mem"} }
 
-func check(ctx context.Context, p dfs.Path) error {
+func check(ctx context.Context, op string, p dfs.Path) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return errs.E(op, errs.Canceled, string(p), err)
 	}
 	if p == "" {
-		return errs.E("path", errs.Invalid, "", errors.New("the root is no file"))
+		return errs.E(op, errs.Invalid, "", errors.New("the root is no file"))
 	}
 	return p.Check()
 }
 
-type file struct{ data []byte }
+type file struct {
+	path   dfs.Path
+	data   []byte
+	closed atomic.Bool
+}
 
-func (f *file) Size() int64  { return int64(len(f.data)) }
-func (f *file) Close() error { return nil }
+func (f *file) Size() int64 { return int64(len(f.data)) }
+
+func (f *file) Close() error {
+	f.closed.Store(true)
+	return nil
+}
+
+// ReadAt fails after Close, as it does on a disk.
 func (f *file) ReadAt(b []byte, off int64) (int, error) {
+	if f.closed.Load() {
+		return 0, errs.E("read", errs.Internal, string(f.path), errors.New("the file is closed"))
+	}
 	if off < 0 {
-		return 0, errs.E("read", errs.Internal, "", errors.New("negative offset"))
+		return 0, errs.E("read", errs.Internal, string(f.path), errors.New("negative offset"))
 	}
 	if off >= int64(len(f.data)) {
 		return 0, io.EOF
@@ -70,7 +83,7 @@ func (f *file) ReadAt(b []byte, off int64) (int, error) {
 
 // Open opens a committed file.
 func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
-	if err := check(ctx, p); err != nil {
+	if err := check(ctx, "open", p); err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
@@ -79,7 +92,7 @@ func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	if !ok {
 		return nil, errs.E("open", errs.NotExist, string(p), nil)
 	}
-	return &file{data}, nil
+	return &file{path: p, data: data}, nil
 }
 
 type writer struct {
@@ -91,7 +104,7 @@ type writer struct {
 
 // Create starts a file.
 func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
-	if err := check(ctx, p); err != nil {
+	if err := check(ctx, "create", p); err != nil {
 		return nil, err
 	}
 	return &writer{fs: f, path: p}, nil
@@ -110,7 +123,7 @@ func (w *writer) Commit(ctx context.Context) error {
 		return errs.E("commit", errs.Internal, string(w.path), errors.New("the writer has ended"))
 	}
 	if err := ctx.Err(); err != nil {
-		return err
+		return errs.E("commit", errs.Canceled, string(w.path), err)
 	}
 	w.ended = true
 	return w.fs.put("commit", w.path, w.data)
@@ -133,26 +146,35 @@ func (f *FS) put(op string, p dfs.Path, data []byte) error {
 
 // Claim creates an empty file.
 func (f *FS) Claim(ctx context.Context, p dfs.Path) error {
-	if err := check(ctx, p); err != nil {
+	if err := check(ctx, "claim", p); err != nil {
 		return err
 	}
 	return f.put("claim", p, nil)
 }
 
-// Stat describes a file.
+// Stat describes a file. There is no clock here: files have no time.
 func (f *FS) Stat(ctx context.Context, p dfs.Path) (dfs.Info, error) {
-	h, err := f.Open(ctx, p)
-	if err != nil {
+	if err := check(ctx, "stat", p); err != nil {
 		return dfs.Info{}, err
 	}
-	return dfs.Info{Path: p, Size: h.Size(), ModTime: time.Time{}}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	data, ok := f.files[p]
+	if !ok {
+		return dfs.Info{}, errs.E("stat", errs.NotExist, string(p), nil)
+	}
+	return dfs.Info{Path: p, Size: int64(len(data))}, nil
 }
 
 // List yields a snapshot.
 func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] {
 	return func(yield func(dfs.Info, error) bool) {
-		if err := errors.Join(ctx.Err(), dir.Check()); err != nil {
+		if err := dir.Check(); err != nil {
 			yield(dfs.Info{}, err)
+			return
+		}
+		if err := ctx.Err(); err != nil {
+			yield(dfs.Info{}, errs.E("list", errs.Canceled, string(dir), err))
 			return
 		}
 		f.mu.Lock()
@@ -165,6 +187,10 @@ func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] 
 		f.mu.Unlock()
 		sort.Slice(all, func(i, j int) bool { return all[i].Path < all[j].Path })
 		for _, i := range all {
+			if err := ctx.Err(); err != nil {
+				yield(dfs.Info{}, errs.E("list", errs.Canceled, string(dir), err))
+				return
+			}
 			if !yield(i, nil) {
 				return
 			}
@@ -174,7 +200,7 @@ func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] 
 
 // Remove removes a file.
 func (f *FS) Remove(ctx context.Context, p dfs.Path) error {
-	if err := check(ctx, p); err != nil {
+	if err := check(ctx, "remove", p); err != nil {
 		return err
 	}
 	f.mu.Lock()

@@ -1,0 +1,123 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+// List walks the folder and yields regular files. Links are followed, a link to nothing is
+// skipped, and a circle of links is an error. A folder's names are read at once: about 250
+// bytes for each.
+func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] {
+	return func(yield func(dfs.Info, error) bool) {
+		name, err := f.folder(ctx, "list", dir)
+		if err != nil {
+			yield(dfs.Info{}, err)
+			return
+		}
+		info, err := os.Stat(name)
+		if err != nil {
+			if kindOf(err) != errs.NotExist {
+				yield(dfs.Info{}, wrap("list", dir, err))
+			}
+			return
+		}
+		if info.IsDir() { // a file has nothing below it
+			w := walk{ctx: ctx, yield: yield}
+			w.folder(dir, name, info)
+		}
+	}
+}
+
+// walk is one listing under way. It lives as long as the call that holds ctx.
+type walk struct {
+	ctx   context.Context
+	yield func(dfs.Info, error) bool
+	above []fs.FileInfo // the folders that we are in, to find circles
+}
+
+type entry struct {
+	name string // with a slash behind folders, so that names sort as paths do
+	info fs.FileInfo
+}
+
+func (w *walk) fail(dir dfs.Path, err error) bool {
+	w.yield(dfs.Info{}, wrap("list", dir, err))
+	return false
+}
+
+// folder yields what is below dir; false: stop.
+func (w *walk) folder(dir dfs.Path, name string, self fs.FileInfo) bool {
+	w.above = append(w.above, self)
+	defer func() { w.above = w.above[:len(w.above)-1] }()
+	entries, err := w.read(name)
+	if err != nil {
+		return w.fail(dir, err)
+	}
+	for i, e := range entries {
+		if i%1024 == 0 && w.ctx.Err() != nil {
+			return w.fail(dir, w.ctx.Err())
+		}
+		if base, ok := strings.CutSuffix(e.name, "/"); ok {
+			if !w.folder(dir.Join(base), filepath.Join(name, base), e.info) {
+				return false
+			}
+			continue
+		}
+		if !w.yield(dfs.Info{Path: dir.Join(e.name), Size: e.info.Size(), ModTime: e.info.ModTime()}, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// read returns a folder's files and folders in the order of paths.
+func (w *walk) read(name string) ([]entry, error) {
+	all, err := os.ReadDir(name)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // removed since
+		}
+		return nil, err
+	}
+	out := make([]entry, 0, len(all))
+	for i, d := range all {
+		if i%1024 == 0 && w.ctx.Err() != nil {
+			return nil, w.ctx.Err()
+		}
+		if isTemp(d.Name()) && !d.IsDir() {
+			continue
+		}
+		info, err := d.Info()
+		linked := err == nil && info.Mode()&fs.ModeSymlink != 0
+		if linked {
+			info, err = os.Stat(filepath.Join(name, d.Name()))
+		}
+		if err != nil && kindOf(err) == errs.NotExist {
+			continue // removed since, or a link to nothing
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case info.IsDir():
+			if linked && slices.ContainsFunc(w.above, func(up fs.FileInfo) bool { return os.SameFile(up, info) }) {
+				return nil, errs.E("list", errs.Invalid, d.Name(), errors.New("the link leads back to a folder that holds it: remove it"))
+			}
+			out = append(out, entry{d.Name() + "/", info})
+		case info.Mode().IsRegular():
+			out = append(out, entry{d.Name(), info})
+		}
+	}
+	slices.SortFunc(out, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	return out, nil
+}

@@ -1,0 +1,235 @@
+package local
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/dfstest"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// localCase has two clients on one folder. With hidden it is as on a file system without
+// unnamed files.
+func localCase(sync, hidden bool) dfstest.Case {
+	client := func(root string) *FS {
+		fs := New(root, sync)
+		fs.hidden = hidden
+		return fs
+	}
+	return dfstest.Case{
+		New:   func(t testing.TB) dfs.FS { return client(filepath.Join(t.TempDir(), "not/yet/there")) },
+		Other: func(_ testing.TB, fs dfs.FS) dfs.FS { return client(fs.(*FS).root) },
+	}
+}
+
+func TestConformance(t *testing.T)                { dfstest.Run(t, localCase(false, false)) }
+func TestConformanceWithSync(t *testing.T)        { dfstest.Run(t, localCase(true, false)) }
+func TestConformanceWithHiddenFiles(t *testing.T) { dfstest.Run(t, localCase(false, true)) }
+
+func BenchmarkFS(b *testing.B) {
+	b.Run("sync=false", func(b *testing.B) { dfstest.Bench(b, localCase(false, false)) })
+	b.Run("sync=true", func(b *testing.B) { dfstest.Bench(b, localCase(true, false)) })
+}
+
+// names are all names below a folder, hidden ones too.
+func names(t *testing.T, root string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			out = append(out, strings.TrimPrefix(p, root+"/"))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func list(t *testing.T, fs dfs.FS, dir dfs.Path) ([]dfs.Path, error) {
+	t.Helper()
+	var out []dfs.Path
+	for info, err := range fs.List(t.Context(), dir) {
+		if err != nil {
+			return out, err
+		}
+		out = append(out, info.Path)
+	}
+	return out, nil
+}
+
+func TestHiddenFilesAreCleanedUpAndNotShown(t *testing.T) {
+	root := t.TempDir()
+	fsys := New(root, false)
+	fsys.hidden = true
+	w, err := fsys.Create(t.Context(), "out/part")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := names(t, root)
+	if len(all) != 1 || !isTemp(path.Base(all[0])) {
+		t.Fatalf("unfinished: %q, want one hidden name", all)
+	}
+	if shown, err := list(t, fsys, ""); len(shown) > 0 || err != nil {
+		t.Errorf("listed %q, %v", shown, err)
+	}
+	for what, err := range map[string]error{
+		"open":   second(fsys.Open(t.Context(), dfs.Path(all[0]))),
+		"stat":   second(fsys.Stat(t.Context(), dfs.Path(all[0]))),
+		"create": second(fsys.Create(t.Context(), dfs.Path(all[0]))),
+		"claim":  fsys.Claim(t.Context(), dfs.Path(all[0])),
+		"remove": fsys.Remove(t.Context(), dfs.Path(all[0])),
+	} {
+		if !errs.Is(err, errs.Invalid) {
+			t.Errorf("%s of a hidden name: %v, want invalid", what, err)
+		}
+	}
+	if err := w.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if all := names(t, root); len(all) > 0 {
+		t.Errorf("after abort: %q", all)
+	}
+	// What looks alike but is the user's is shown.
+	for _, p := range []dfs.Path{".tmp-report", ".tmp-0123456789abcdefx", ".tmp-0123456789abcdeX", ".tmp-0123456789abcdef/image.jpg"} {
+		if err := dfs.WriteFile(t.Context(), fsys, p, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if shown, err := list(t, fsys, ""); len(shown) != 4 || err != nil {
+		t.Errorf("listed %q, %v", shown, err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestRenameWhereLinksAreMissing(t *testing.T) {
+	root := t.TempDir()
+	for i, want := range []errs.Kind{errs.Unknown, errs.Exist} {
+		tmp := filepath.Join(root, fmt.Sprint("tmp", i))
+		if err := os.WriteFile(tmp, []byte{byte(i)}, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		err := wrap("commit", "part", renameExclusive(tmp, filepath.Join(root, "part")))
+		if errs.KindOf(err) != want || (err == nil) != (want == errs.Unknown) {
+			t.Errorf("rename %d: %v, want kind %v", i, err, want)
+		}
+	}
+	if data, err := os.ReadFile(filepath.Join(root, "part")); err != nil || data[0] != 0 {
+		t.Errorf("got %v, %v; want the first file's", data, err)
+	}
+}
+
+func TestLinks(t *testing.T) {
+	root, elsewhere := t.TempDir(), t.TempDir()
+	fsys := New(root, false)
+	for _, err := range []error{
+		os.WriteFile(filepath.Join(elsewhere, "b.jpg"), []byte("b"), 0o666),
+		os.WriteFile(filepath.Join(root, "a.jpg"), []byte("a"), 0o666),
+		os.Symlink(elsewhere, filepath.Join(root, "disk2")),
+		os.Symlink("a.jpg", filepath.Join(root, "again.jpg")),
+		os.Symlink("nothing", filepath.Join(root, "dangling")),
+		os.Symlink("a.jpg/below", filepath.Join(root, "dangling2")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := list(t, fsys, "")
+	if want := []dfs.Path{"a.jpg", "again.jpg", "disk2/b.jpg"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+	if data, err := dfs.ReadFile(t.Context(), fsys, "disk2/b.jpg", 10); err != nil || string(data) != "b" {
+		t.Errorf("through a link: %q, %v", data, err)
+	}
+	for _, target := range []string{root, ".", elsewhere} { // the last is linked from root already
+		loop := filepath.Join(elsewhere, "loop")
+		if err := os.Symlink(target, loop); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := list(t, fsys, ""); !errs.Is(err, errs.Invalid) {
+			t.Errorf("a circle through %s: %q, %v; want invalid", target, got, err)
+		}
+		if err := os.Remove(loop); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("self", filepath.Join(root, "self")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := list(t, fsys, ""); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a link to itself: %q, %v; want invalid", got, err)
+	}
+}
+
+func TestWhatIsNoRegularFile(t *testing.T) {
+	root := t.TempDir()
+	fsys := New(root, false)
+	if err := unix.Mkfifo(filepath.Join(root, "pipe"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	_, err := fsys.Open(t.Context(), "pipe") // must not wait for a writer
+	if !errs.Is(err, errs.Invalid) {
+		t.Errorf("open of a pipe: %v, want invalid", err)
+	}
+	if got, err := list(t, fsys, ""); len(got) > 0 || err != nil {
+		t.Errorf("listed %q, %v", got, err)
+	}
+	if err := dfs.WriteFile(t.Context(), fsys, "file", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := dfs.WriteFile(t.Context(), fsys, "file/below", nil); !errs.Is(err, errs.Invalid) {
+		t.Errorf("file below a file: %v, want invalid", err)
+	}
+	if err := fsys.Claim(t.Context(), dfs.Path(strings.Repeat("x", 300))); !errs.Is(err, errs.Invalid) {
+		t.Errorf("name of 300 bytes: %v, want invalid", err)
+	}
+}
+
+func TestOpenByURI(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	mux := dfs.NewMux(map[string]dfs.OpenFunc{"file": Open})
+	if err := os.WriteFile("100%?.csv", []byte("x"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, uri := range []string{"100%?.csv", "./100%?.csv", dir + "/100%?.csv", "file://" + dir + "/100%?.csv", "file://localhost" + dir + "/sub/../100%?.csv", "FILE://" + dir + "//100%?.csv"} {
+		fsys, p, err := mux.Resolve(t.Context(), uri)
+		if err != nil {
+			t.Errorf("%s: %v", uri, err)
+			continue
+		}
+		if data, err := dfs.ReadFile(t.Context(), fsys, p, 10); err != nil || string(data) != "x" {
+			t.Errorf("%s: %q, %v", uri, data, err)
+		}
+	}
+	if _, _, err := mux.Resolve(t.Context(), "file://host/a"); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a host: %v, want invalid", err)
+	}
+}
+
+func TestErrorsNameOurPath(t *testing.T) {
+	root := t.TempDir()
+	fsys := New(root, false)
+	fsys.hidden = true
+	if err := fsys.Claim(t.Context(), "a/b"); err != nil {
+		t.Fatal(err)
+	}
+	err := dfs.WriteFile(t.Context(), fsys, "a/b", nil)
+	if got, want := fmt.Sprint(err), "commit: a/b: file exists"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
