@@ -7,7 +7,7 @@ package ort
 #ifdef __GLIBC__
 #include <malloc.h>
 static void trim_heap(void) { malloc_trim(0); }
-static void set_threshold(void) { mallopt(M_MMAP_THRESHOLD, 131072); mallopt(M_ARENA_MAX, 2); }
+static void set_threshold(void) { mallopt(M_MMAP_THRESHOLD, 131072); mallopt(M_TRIM_THRESHOLD, 131072); mallopt(M_ARENA_MAX, 2); }
 #else
 static void trim_heap(void) {}
 static void set_threshold(void) {}

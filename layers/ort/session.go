@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -26,42 +27,106 @@ func (p *Port) Len() int {
 	return n
 }
 
+// check refuses shapes that no buffer can have.
+func (p *Port) check() error {
+	n := int64(1)
+	for _, d := range p.Shape {
+		if d < 1 || n > math.MaxInt32/d {
+			return fmt.Errorf("port %q: no tensor has the shape %v", p.Name, p.Shape)
+		}
+		n *= d
+	}
+	return nil
+}
+
+// core is a session of the library. Handles and runners hold on to it.
+type core struct {
+	s        *ort.DynamicAdvancedSession
+	key      string // "" if it is not shared
+	refs     int    // guarded by mu
+	prepared bool
+	cacheErr error
+}
+
 // Session is a program that is ready to run, for any number of goroutines.
 type Session struct {
-	rt  *Runtime
-	s   *ort.DynamicAdvancedSession
-	in  Port
-	out []Port
+	rt     *Runtime
+	c      *core
+	in     Port
+	out    []Port
+	closed bool // guarded by mu
 }
 
-// Open makes the program in an ONNX file ready. The digest names its content in the cache.
+// Open makes the program in an ONNX file ready. The digest names the program's content, weights included: in the
+// cache, and among the sessions of the process. Without one the session is not shared and nothing is cached.
+// The file, and external data beside it, must stay while the session is open.
 func (r *Runtime) Open(ctx context.Context, path, digest string, in Port, out []Port) (*Session, error) {
-	if err := ctx.Err(); err != nil {
+	if len(out) == 0 {
+		return nil, fail("open "+filepath.Base(path), idModel, "", errors.New("no outputs are asked for"))
+	}
+	for _, p := range append([]Port{in}, out...) {
+		if err := p.check(); err != nil {
+			return nil, fail("open "+filepath.Base(path), idModel, "", err)
+		}
+	}
+	if err := r.enter(ctx); err != nil {
 		return nil, err
 	}
-	prepared := false
-	if r.o.CacheDir != "" && digest != "" {
-		if p, err := r.prepare(path, digest, in, out); err == nil {
-			path, prepared = p, true
+	defer r.leave()
+	key := ""
+	if digest != "" {
+		key = fmt.Sprintf("%q %v %v", digest, in, out)
+		mu.Lock()
+		c := r.sessions[key]
+		if c != nil {
+			c.refs++
 		}
-		// A cache that cannot be written costs time and memory, and nothing else.
+		mu.Unlock()
+		if c != nil {
+			return &Session{rt: r, c: c, in: in, out: out}, nil
+		}
 	}
-	s, err := r.session(path, prepared, in, out, nil)
-	if err != nil && prepared {
-		// The prepared model may be damaged: it is made anew from the program the next time.
-		err = errors.Join(err, os.RemoveAll(filepath.Dir(path)))
-	}
+	c, err := r.make(ctx, path, digest, in, out)
 	if err != nil {
-		return nil, wrap("open "+filepath.Base(path), err)
+		return nil, err
 	}
-	trim()
+	c.key, c.refs = key, 1
 	mu.Lock()
 	r.open++
+	if key != "" {
+		r.sessions[key] = c
+	}
 	mu.Unlock()
-	return &Session{rt: r, s: s, in: in, out: out}, nil
+	return &Session{rt: r, c: c, in: in, out: out}, nil
 }
 
-// session starts a session. save, if it is set, adds what makes it write a prepared model.
+// make starts a session, from the cache if there is one. A cache that cannot be used costs time and memory, nothing else.
+func (r *Runtime) make(ctx context.Context, path, digest string, in Port, out []Port) (*core, error) {
+	defer trim()
+	c := &core{}
+	if r.o.CacheDir != "" && digest != "" {
+		var model string
+		if model, c.cacheErr = r.prepared(ctx, path, digest, in, out); c.cacheErr == nil {
+			if c.s, c.cacheErr = r.session(model, true, in, out, nil); c.cacheErr == nil {
+				c.prepared = true
+				return c, nil
+			}
+			// Its bytes are what was written and yet they are refused: it is written anew the next time.
+			c.cacheErr = errors.Join(c.cacheErr, os.RemoveAll(filepath.Dir(model)))
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		trim()
+	}
+	var err error
+	if c.s, err = r.session(path, false, in, out, nil); err != nil {
+		return nil, fail("open "+path, idModel, "check the model: `vista-mr model inspect` says what is in it", err)
+	}
+	return c, nil
+}
+
+// session starts a session of the library. save, if it is set, adds what makes it write a prepared model.
 func (r *Runtime) session(path string, prepared bool, in Port, out []Port, save func(*ort.SessionOptions) error) (_ *ort.DynamicAdvancedSession, err error) {
 	o, err := ort.NewSessionOptions()
 	if err != nil {
@@ -84,7 +149,10 @@ func (r *Runtime) session(path string, prepared bool, in Port, out []Port, save 
 		func() error { return o.SetIntraOpNumThreads(1) },
 		func() error { return o.SetInterOpNumThreads(1) },
 		func() error { return o.SetGraphOptimizationLevel(level) },
-		func() error { return o.SetLogSeverityLevel(ort.LoggingLevelError) },
+		// Planning all activations as one block, which is what a memory pattern is, takes a third more memory for
+		// ResNet50 and no less time: docs/runtime.md.
+		func() error { return o.SetMemPattern(false) },
+		func() error { return o.SetLogSeverityLevel(ort.LoggingLevelFatal) },
 	}
 	for _, e := range entries {
 		steps = append(steps, func() error { return o.AddSessionConfigEntry(e[0], e[1]) })
@@ -104,198 +172,44 @@ func (r *Runtime) session(path string, prepared bool, in Port, out []Port, save 
 	return ort.NewDynamicAdvancedSession(path, []string{in.Name}, names, o)
 }
 
-const (
-	preparedModel   = "model.onnx"
-	preparedWeights = "weights.bin"
-)
+// Prepared tells whether the session runs from the cache and, where a cache was wished for and could not be used, why.
+func (s *Session) Prepared() (bool, error) { return s.c.prepared, s.c.cacheErr }
 
-// prepare returns the path of the prepared model, writing it if it is not there. It appears
-// under its name whole, by a rename of its folder within the cache; of two processes that
-// write the same one, either wins.
-func (r *Runtime) prepare(path, digest string, in Port, out []Port) (string, error) {
-	dir := filepath.Join(r.o.CacheDir, fmt.Sprintf("%s-%s-%s", digest, ort.GetVersion(), cpuClass()))
-	model := filepath.Join(dir, preparedModel)
-	if _, err := os.Stat(model); err == nil {
-		return model, nil
-	}
-	if err := os.MkdirAll(r.o.CacheDir, 0o777); err != nil {
-		return "", err
-	}
-	tmp, err := os.MkdirTemp(r.o.CacheDir, ".new-*")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(tmp) // after the rename there is nothing to remove
-	s, err := r.session(path, false, in, out, func(o *ort.SessionOptions) error {
-		for _, e := range [][2]string{
-			{"session.save_external_prepacked_constant_initializers", "1"},
-			{"session.optimized_model_external_initializers_file_name", preparedWeights},
-			{"session.optimized_model_external_initializers_min_size_in_bytes", "1024"},
-		} {
-			if err := o.AddSessionConfigEntry(e[0], e[1]); err != nil {
-				return err
-			}
-		}
-		return o.SetOptimizedModelFilePath(filepath.Join(tmp, preparedModel))
-	})
-	if err != nil {
-		return "", err
-	}
-	if err := s.Destroy(); err != nil {
-		return "", err
-	}
-	trim()
-	if err := os.Rename(tmp, dir); err != nil {
-		if _, statErr := os.Stat(model); statErr == nil {
-			return model, nil // somebody else was quicker
-		}
-		return "", err
-	}
-	return model, nil
-}
-
-// Close ends the session. All runners must have been closed.
+// Close lets go of the session. Runners made from it may still run; the last one to be closed frees the weights.
 func (s *Session) Close() error {
 	mu.Lock()
-	s.rt.open--
+	was := s.closed
+	s.closed = true
 	mu.Unlock()
-	err := wrap("close", s.s.Destroy())
-	trim()
-	return err
+	if was {
+		return nil
+	}
+	return s.rt.release(s.c)
 }
 
-// Runner runs batches through buffers of its own. It belongs to one goroutine.
-type Runner struct {
-	s    *Session
-	max  int
-	u8   []byte
-	f32  []float32
-	outs [][]float32
-	n    int // records of the last run
-	// Values for a batch of n records over the same buffers, made when they are first needed.
-	batch map[int]*values
-}
-
-type values struct {
-	in  ort.Value
-	out []ort.Value
-}
-
-// NewRunner returns buffers for up to n records.
-func (s *Session) NewRunner(n int) (*Runner, error) {
-	if n < 1 {
-		return nil, wrap("buffers", fmt.Errorf("a batch of %d", n))
+// hold takes a reference for a runner.
+func (s *Session) hold() error {
+	mu.Lock()
+	defer mu.Unlock()
+	if s.closed {
+		return fail("buffers", idRun, "", errors.New("the session is closed"))
 	}
-	r := &Runner{s: s, max: n, batch: map[int]*values{}}
-	if s.in.U8 {
-		r.u8 = make([]byte, n*s.in.Len())
-	} else {
-		r.f32 = make([]float32, n*s.in.Len())
-	}
-	for i := range s.out {
-		r.outs = append(r.outs, make([]float32, n*s.out[i].Len()))
-	}
-	return r, nil
-}
-
-// Input is the buffer of pixels, for a program that takes bytes.
-func (r *Runner) Input() []byte { return r.u8 }
-
-// InputF32 is the buffer of values, for a program that takes numbers.
-func (r *Runner) InputF32() []float32 { return r.f32 }
-
-// Output is output i of the last Run: as many records as were run.
-func (r *Runner) Output(i int) []float32 { return r.outs[i][:r.n*r.s.out[i].Len()] }
-
-func shape(n int, p *Port) ort.Shape { return append(ort.Shape{int64(n)}, p.Shape...) }
-
-// valuesFor wraps the first n records of the buffers.
-func (r *Runner) valuesFor(n int) (*values, error) {
-	if v := r.batch[n]; v != nil {
-		return v, nil
-	}
-	v := &values{}
-	var err error
-	if r.s.in.U8 {
-		v.in, err = tensor(shape(n, &r.s.in), r.u8[:n*r.s.in.Len()])
-	} else {
-		v.in, err = tensor(shape(n, &r.s.in), r.f32[:n*r.s.in.Len()])
-	}
-	if err != nil {
-		return nil, err
-	}
-	for i := range r.s.out {
-		p := &r.s.out[i]
-		t, err := tensor(shape(n, p), r.outs[i][:n*p.Len()])
-		if err != nil {
-			return nil, errors.Join(err, v.destroy())
-		}
-		v.out = append(v.out, t)
-	}
-	r.batch[n] = v
-	return v, nil
-}
-
-func tensor[T ort.TensorData](s ort.Shape, data []T) (ort.Value, error) {
-	t, err := ort.NewTensor(s, data)
-	if err != nil {
-		return nil, err
-	}
-	return t, nil
-}
-
-func (v *values) destroy() error {
-	all := []error{v.in.Destroy()}
-	for _, o := range v.out {
-		all = append(all, o.Destroy())
-	}
-	return errors.Join(all...)
-}
-
-// Run runs the first n records. Cancelling the context ends the inference.
-func (r *Runner) Run(ctx context.Context, n int) (err error) {
-	if n < 1 || n > r.max {
-		return wrap("run", fmt.Errorf("a batch of %d in buffers for %d", n, r.max))
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	v, err := r.valuesFor(n)
-	if err != nil {
-		return wrap("buffers", err)
-	}
-	o, err := ort.NewRunOptions()
-	if err != nil {
-		return wrap("run", err)
-	}
-	defer func() { err = errors.Join(err, o.Destroy()) }()
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		_ = o.Terminate() // if it cannot be ended, it ends by itself
-	})
-	defer func() {
-		if !stop() {
-			<-ended // the options must outlive the call that terminates
-		}
-	}()
-	err = r.s.s.RunWithOptions([]ort.Value{v.in}, v.out, o)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
-		return wrap(fmt.Sprintf("run %d records", n), err)
-	}
-	r.n = n
+	s.c.refs++
 	return nil
 }
 
-// Close gives the buffers up.
-func (r *Runner) Close() error {
-	var all []error
-	for _, v := range r.batch {
-		all = append(all, v.destroy())
+// release gives a reference back, and the weights with the last one.
+func (r *Runtime) release(c *core) error {
+	mu.Lock()
+	defer mu.Unlock()
+	if c.refs--; c.refs > 0 {
+		return nil
 	}
-	r.batch = nil
-	return wrap("close", errors.Join(all...))
+	r.open--
+	if c.key != "" {
+		delete(r.sessions, c.key)
+	}
+	err := fail("close", idRun, "", c.s.Destroy())
+	trim()
+	return err
 }

@@ -1,0 +1,156 @@
+package ort
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	ort "github.com/yalue/onnxruntime_go"
+)
+
+// Runner runs batches through buffers of its own. It belongs to one goroutine.
+type Runner struct {
+	s    *Session
+	max  int
+	u8   []byte
+	f32  []float32
+	outs [][]float32
+	n    int // records of the last run
+	// Values for a batch of n records over the same buffers, made when they are first needed. The library keeps the
+	// buffers' addresses: they live as long as the Runner, and Go moves nothing on its heap.
+	batch  map[int]*values
+	closed bool
+}
+
+type values struct {
+	in  ort.Value
+	out []ort.Value
+}
+
+// NewRunner returns buffers for up to n records.
+func (s *Session) NewRunner(n int) (*Runner, error) {
+	if n < 1 || n > 1<<16 {
+		return nil, fail("buffers", idRun, "use a batch of 1 to 65536", fmt.Errorf("a batch of %d", n))
+	}
+	if err := s.hold(); err != nil {
+		return nil, err
+	}
+	r := &Runner{s: s, max: n, batch: map[int]*values{}}
+	if s.in.U8 {
+		r.u8 = make([]byte, n*s.in.Len())
+	} else {
+		r.f32 = make([]float32, n*s.in.Len())
+	}
+	for i := range s.out {
+		r.outs = append(r.outs, make([]float32, n*s.out[i].Len()))
+	}
+	return r, nil
+}
+
+// Input is the buffer of pixels, for a program that takes bytes; nil for another.
+func (r *Runner) Input() []byte { return r.u8 }
+
+// InputF32 is the buffer of values, for a program that takes numbers; nil for another.
+func (r *Runner) InputF32() []float32 { return r.f32 }
+
+// Output is output i of the last Run: as many records as were run. It is valid until the next Run.
+func (r *Runner) Output(i int) []float32 { return r.outs[i][:r.n*r.s.out[i].Len()] }
+
+// Run runs the first n records. Cancelling the context ends the inference within one operator. After any error the
+// Runner can run again.
+func (r *Runner) Run(ctx context.Context, n int) (err error) {
+	r.n = 0
+	if r.closed || n < 1 || n > r.max {
+		return fail("run", idRun, "", fmt.Errorf("a batch of %d in buffers for %d (closed: %t)", n, r.max, r.closed))
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	v, err := r.values(n)
+	if err != nil {
+		return fail("buffers", idRun, "", err)
+	}
+	o, err := ort.NewRunOptions()
+	if err != nil {
+		return fail("run", idRun, "", err)
+	}
+	defer func() { err = errors.Join(err, o.Destroy()) }()
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		_ = o.Terminate() // if it cannot be ended, it ends by itself
+	})
+	defer func() {
+		if !stop() {
+			<-ended // the options must outlive the call that terminates
+		}
+	}()
+	err = r.s.c.s.RunWithOptions([]ort.Value{v.in}, v.out, o)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fail(fmt.Sprintf("run %d records", n), idRun, "check the model: `vista-mr model inspect` says what is in it", err)
+	}
+	r.n = n
+	return nil
+}
+
+// values wraps the first n records of the buffers.
+func (r *Runner) values(n int) (*values, error) {
+	if v := r.batch[n]; v != nil {
+		return v, nil
+	}
+	v := &values{}
+	var err error
+	if r.s.in.U8 {
+		v.in, err = tensor(shape(n, &r.s.in), r.u8)
+	} else {
+		v.in, err = tensor(shape(n, &r.s.in), r.f32)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range r.s.out {
+		t, err := tensor(shape(n, &r.s.out[i]), r.outs[i])
+		if err != nil {
+			return nil, errors.Join(err, v.destroy())
+		}
+		v.out = append(v.out, t)
+	}
+	r.batch[n] = v
+	return v, nil
+}
+
+func shape(n int, p *Port) ort.Shape { return append(ort.Shape{int64(n)}, p.Shape...) }
+
+// tensor returns no typed nil, as ort.NewTensor would.
+func tensor[T ort.TensorData](s ort.Shape, data []T) (ort.Value, error) {
+	t, err := ort.NewTensor(s, data)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (v *values) destroy() error {
+	all := []error{v.in.Destroy()}
+	for _, o := range v.out {
+		all = append(all, o.Destroy())
+	}
+	return errors.Join(all...)
+}
+
+// Close gives the buffers up.
+func (r *Runner) Close() error {
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	var all []error
+	for _, v := range r.batch {
+		all = append(all, v.destroy())
+	}
+	r.batch = nil
+	return errors.Join(fail("close", idRun, "", errors.Join(all...)), r.s.rt.release(r.s.c))
+}
