@@ -1,0 +1,241 @@
+// Package check holds the rules of the tree that a compiler does not enforce: who may import whom, what
+// every package must have, and what pure packages must not do. Its tests read the source; nothing imports it.
+package check
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/vista-mr/vista-mr/"
+
+// file is a source file with the folder of its package, from the module's root.
+type file struct {
+	dir, name string
+	ast       *ast.File
+	test      bool
+}
+
+// source parses every Go file of the module.
+func source(t *testing.T) ([]file, *token.FileSet) {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := token.NewFileSet()
+	var out []file
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "out" || name == "bin") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		tree, err := parser.ParseFile(set, path, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		out = append(out, file{filepath.ToSlash(dir), path, tree, strings.HasSuffix(name, "_test.go")})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) < 100 {
+		t.Fatalf("only %d files were found", len(out))
+	}
+	return out, set
+}
+
+// area is the part of the tree that an import rule speaks of.
+func area(dir string) string {
+	if dir == "vistaopt/compile" || strings.HasPrefix(dir, "vistaopt/compile/") {
+		return "vistaopt/compile"
+	}
+	first, _, _ := strings.Cut(dir, "/")
+	return first
+}
+
+// mayImport says which areas the code of an area may use beside its own.
+var mayImport = map[string][]string{
+	"mr": {}, "layers": {}, "lr": {}, "conf": {},
+	"jobs":             {"mr", "layers", "lr"},
+	"vistaopt":         {"layers"},
+	"vistaopt/compile": {"vistaopt", "layers", "jobs", "mr"},
+	"tools":            {"mr", "layers", "lr", "conf", "jobs", "vistaopt", "vistaopt/compile"},
+}
+
+func TestImportRules(t *testing.T) {
+	files, _ := source(t)
+	for _, f := range files {
+		from := area(f.dir)
+		allowed, known := mayImport[from]
+		if !known {
+			t.Errorf("%s lies outside the areas that rules are known for", f.name)
+			continue
+		}
+		for _, spec := range f.ast.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest, ours := strings.CutPrefix(path, module)
+			if to := area(rest); ours && to != from && !slices.Contains(allowed, to) {
+				t.Errorf("%s: %s may not import %s", f.name, from, rest)
+			}
+			if path == "C" && f.dir != "layers/ort" {
+				t.Errorf("%s: only layers/ort uses cgo", f.name)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	files, _ := source(t)
+	said := map[string]bool{}
+	for _, f := range files {
+		if f.ast.Doc != nil && len(f.ast.Doc.Text()) > 80 {
+			said[f.dir] = true
+		}
+	}
+	for _, f := range files {
+		if !f.test && !said[f.dir] {
+			t.Errorf("package %s has no comment that says what it is for", f.dir)
+			said[f.dir] = true
+		}
+	}
+}
+
+// pure packages decide and do not look around: no clock, no global randomness, no files.
+var pure = []string{"mr/sched", "vistaopt", "vistaopt/plan", "vistaopt/compile", "lr", "lr/optim", "lr/kernel"}
+
+func TestPurePackagesReadNoClockFileOrRandomness(t *testing.T) {
+	files, _ := source(t)
+	for _, f := range files {
+		if f.test || !slices.Contains(pure, f.dir) {
+			continue
+		}
+		for _, spec := range f.ast.Imports {
+			switch path := strings.Trim(spec.Path.Value, `"`); path {
+			case "time", "os", "math/rand", "math/rand/v2", "net", "net/http", "crypto/rand":
+				t.Errorf("%s imports %s", f.name, path)
+			}
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if g, ok := n.(*ast.GoStmt); ok {
+				t.Errorf("%s starts a goroutine at %d", f.name, g.Pos())
+			}
+			return true
+		})
+	}
+}
+
+func TestTheProcessEndsOnlyInMain(t *testing.T) {
+	files, set := source(t)
+	for _, f := range files {
+		if f.test || f.ast.Name.Name == "main" {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			if sel, ok := call.Fun.(*ast.SelectorExpr); ok {
+				x, _ := sel.X.(*ast.Ident)
+				if x != nil && (x.Name == "os" && sel.Sel.Name == "Exit" || x.Name == "log" && strings.HasPrefix(sel.Sel.Name, "Fatal")) {
+					t.Errorf("%v ends the process outside main", set.Position(call.Pos()))
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestContextComesFirst(t *testing.T) {
+	files, set := source(t)
+	for _, f := range files {
+		if f.test {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			fn, ok := n.(*ast.FuncType)
+			if !ok || fn.Params == nil {
+				return true
+			}
+			for i, p := range fn.Params.List {
+				if i > 0 && strings.Contains(exprString(fn.Params.List[0].Type), "testing.") {
+					break // test support takes the test first
+				}
+				if sel, ok := p.Type.(*ast.SelectorExpr); ok && sel.Sel.Name == "Context" && i > 0 {
+					if x, _ := sel.X.(*ast.Ident); x != nil && x.Name == "context" {
+						t.Errorf("%v: a context is not the first parameter", set.Position(fn.Pos()))
+					}
+				}
+			}
+			return true
+		})
+	}
+}
+
+func TestNothingOfThisMachineIsInTheTree(t *testing.T) {
+	root := "../.."
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			switch d.Name() {
+			case ".git", "bin", "out", "testdata":
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if info, err := d.Info(); err != nil || info.Size() > 1<<20 || d.Name() == "go.sum" || d.Name() == "structure_test.go" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, bad := range []string{"/" + "work/", "/" + "root/"} {
+			if strings.Contains(string(b), bad) {
+				t.Errorf("%s holds a path of one machine: %s", path, bad)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// exprString is a type as far as this file needs it: PACKAGE.NAME, with or without a star.
+func exprString(e ast.Expr) string {
+	if star, ok := e.(*ast.StarExpr); ok {
+		e = star.X
+	}
+	if sel, ok := e.(*ast.SelectorExpr); ok {
+		if x, ok := sel.X.(*ast.Ident); ok {
+			return x.Name + "." + sel.Sel.Name
+		}
+	}
+	return ""
+}
