@@ -1,0 +1,209 @@
+package sched
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+func (w *world) newWorker() {
+	w.count++
+	r := &realWorker{id: WorkerID(fmt.Sprintf("w%d", w.count)), slots: 1 + w.rnd.IntN(4), attempts: map[string]*realAttempt{}}
+	if w.rnd.IntN(2) == 0 {
+		r.memory = int64(80 + w.rnd.IntN(100))
+	}
+	w.workers[r.id] = r
+	w.alive = append(w.alive, r.id)
+	w.send(WorkerUp{Worker: r.id, Slots: r.slots, Memory: r.memory})
+}
+
+// beats lets every worker give a sign of life each second, and makes trouble among them.
+func (w *world) beats() {
+	for _, id := range append([]WorkerID(nil), w.alive...) {
+		r := w.workers[id]
+		switch {
+		case w.chance(0.004):
+			w.crash(id)
+		case w.chance(0.004):
+			r.silent = !r.silent
+		}
+		if !r.silent {
+			w.send(Beat{Worker: id})
+		}
+	}
+	if len(w.alive) < 2 || len(w.alive) < 5 && w.rnd.IntN(20) == 0 {
+		w.newWorker()
+	}
+	w.later(1000, w.beats)
+}
+
+// crash ends a worker. What it had sent still arrives; that it is gone is noticed at once, or
+// by its silence.
+func (w *world) crash(id WorkerID) {
+	for i, v := range w.alive {
+		if v == id {
+			w.alive = append(w.alive[:i:i], w.alive[i+1:]...)
+		}
+	}
+	delete(w.workers, id)
+	if w.rnd.IntN(2) == 0 {
+		w.send(WorkerDown{Worker: id})
+	}
+}
+
+func key(job mr.JobID, a mr.AttemptID) string { return string(job) + "/" + a.String() }
+
+// ends takes an attempt off its worker, if it is there still, and says whether it was.
+func (w *world) ends(id WorkerID, job mr.JobID, a mr.AttemptID) bool {
+	r := w.workers[id]
+	if r == nil || r.attempts[key(job, a)] == nil {
+		return false
+	}
+	delete(r.attempts, key(job, a))
+	return true
+}
+
+func (w *world) act(a Action) {
+	switch a := a.(type) {
+	case Launch:
+		w.launch(a)
+	case Cancel:
+		if w.rnd.IntN(4) > 0 {
+			w.ends(a.Worker, a.Job, a.Attempt)
+		} else if r := w.workers[a.Worker]; r != nil && r.attempts[key(a.Job, a.Attempt)] != nil {
+			// It had ended when it was to be cancelled.
+			w.send(Succeeded{Worker: a.Worker, Job: a.Job, Manifest: w.manifest(r.attempts[key(a.Job, a.Attempt)].spec)})
+			w.ends(a.Worker, a.Job, a.Attempt)
+		}
+	case Publish:
+		if w.chance(0.05) {
+			w.send(PublishFailed{Job: a.Manifest.Job, Phase: a.Manifest.Phase, Err: failure(errs.Transient, "", errors.New("timeout"))})
+		} else {
+			w.send(Published{Job: a.Manifest.Job, Phase: a.Manifest.Phase})
+		}
+	case NextMessage:
+		w.send(Message{Job: a.Job, Phase: a.Phase, Round: a.Round, Final: a.Round >= w.loops[a.Phase]})
+	case RunRound:
+		w.later(w.delay(), func() { w.runRound(a) })
+	}
+}
+
+func (w *world) launch(a Launch) {
+	r := w.workers[a.Worker]
+	if r == nil {
+		return // it has crashed, and nobody knows yet
+	}
+	spec := a.Spec
+	r.attempts[key(spec.Job, spec.Attempt)] = &realAttempt{spec: &spec}
+	took := w.delay() * 5
+	if w.chance(0.02) {
+		took += Tick(w.rnd.IntN(120_000)) // a straggler
+	}
+	if w.chance(0.002) {
+		return // it hangs
+	}
+	w.later(took, func() {
+		r := w.workers[a.Worker]
+		if r == nil || r.attempts[key(spec.Job, spec.Attempt)] == nil {
+			return
+		}
+		if w.chance(0.12) {
+			w.ends(a.Worker, spec.Job, spec.Attempt)
+			w.send(Failed{Worker: a.Worker, Job: spec.Job, Attempt: spec.Attempt, Err: w.failure(&spec)})
+			if spec.Type != mr.RoundsPhase && w.rnd.IntN(5) == 0 { // it was stopped when it had just ended
+				w.send(Succeeded{Worker: a.Worker, Job: spec.Job, Manifest: w.manifest(&spec)})
+			}
+			return
+		}
+		if spec.Type == mr.RoundsPhase {
+			r.attempts[key(spec.Job, spec.Attempt)].pinned = true
+			w.send(Opened{Worker: a.Worker, Job: spec.Job, Attempt: spec.Attempt})
+			return
+		}
+		w.ends(a.Worker, spec.Job, spec.Attempt)
+		w.send(Succeeded{Worker: a.Worker, Job: spec.Job, Manifest: w.manifest(&spec)})
+	})
+}
+
+// failure makes an error of any kind; those that end a job at once are rare.
+func (w *world) failure(spec *mr.TaskSpec) *errs.Error {
+	if w.rnd.IntN(60) == 0 {
+		return failure([...]errs.Kind{errs.Invalid, errs.NoSpace, errs.Unauthorized}[w.rnd.IntN(3)], "", errors.New("no use"))
+	}
+	for _, in := range spec.Inputs {
+		if len(in.Files) > 0 && w.rnd.IntN(4) == 0 {
+			e := failure(errs.Corrupt, "", errors.New("checksum"))
+			e.Path = string(in.Files[w.rnd.IntN(len(in.Files))].Path)
+			return e
+		}
+	}
+	kind := [...]errs.Kind{errs.Lost, errs.Preempted, errs.NoMemory, errs.Canceled, errs.Transient, errs.Unknown, errs.Internal}[w.rnd.IntN(7)]
+	return failure(kind, "", fmt.Errorf("failure %d", w.rnd.IntN(10)))
+}
+
+func (w *world) manifest(spec *mr.TaskSpec) mr.Manifest {
+	id := spec.Attempt
+	m := mr.Manifest{Attempt: id, Counters: map[string]int64{"done": 1, "done." + string(id.Task.Phase): 1}}
+	m.Files = []mr.PartFile{{Channel: "x", Task: id.Task.Index, Path: spec.Out.Join("x")}}
+	if spec.Partitions > 0 {
+		f := mr.PartFile{Task: id.Task.Index, Path: spec.Out.Join("shuffle")}
+		for p := range spec.Partitions {
+			f.Segments = append(f.Segments, mr.Segment{Partition: p})
+		}
+		m.Files = append(m.Files, f)
+	}
+	return m
+}
+
+// runRound lets a worker answer for the partitions that it has, of which some may fail.
+func (w *world) runRound(a RunRound) {
+	r := w.workers[a.Worker]
+	if r == nil {
+		return
+	}
+	var done []int
+	for _, i := range a.Tasks {
+		var at *realAttempt
+		for n := 1; n < 200 && at == nil; n++ { // the attempt that it has pinned
+			if x := r.attempts[key(a.Job, mr.AttemptID{Task: mr.TaskID{Phase: a.Phase, Index: i}, Number: n})]; x != nil && x.pinned {
+				at = x
+			}
+		}
+		switch {
+		case at == nil:
+		case w.chance(0.02):
+			w.ends(a.Worker, a.Job, at.spec.Attempt)
+			w.send(Failed{Worker: a.Worker, Job: a.Job, Attempt: at.spec.Attempt, Err: failure(errs.NoMemory, "", errors.New("evicted"))})
+			if w.rnd.IntN(2) == 0 {
+				done = append(done, i) // it was added to the sum before
+			}
+		case a.Final:
+			w.ends(a.Worker, a.Job, at.spec.Attempt)
+			w.send(Succeeded{Worker: a.Worker, Job: a.Job, Manifest: w.manifest(at.spec)})
+		default:
+			done = append(done, i)
+		}
+	}
+	if len(done) > 0 && !a.Final {
+		w.send(RoundDone{Worker: a.Worker, Job: a.Job, Phase: a.Phase, Round: a.Round, Tasks: done})
+	}
+}
+
+// room is what a worker really holds.
+func (r *realWorker) room() (used int, held int64) {
+	for _, a := range r.attempts {
+		if !a.pinned {
+			used++
+		}
+		held += a.spec.Memory
+	}
+	return used, held
+}
+
+// belongs tells whether a path is one of an attempt's.
+func belongs(p dfs.Path, job mr.JobID, a mr.AttemptID, epoch int64) bool {
+	return p.Under(OutFolder(job, a, epoch))
+}
