@@ -60,6 +60,7 @@ type Layer struct {
 	Bytes   int64    // bytes of weights up to here
 	Share   float64  // MACs as a share of the whole network's
 	Peak    int64    // most bytes of activations alive at once per image up to here, at 4 bytes an element
+	module  string   // path of the module that the producer belongs to, one of Aliases
 }
 
 // Volume says whether the layer has channels, height and width.

@@ -193,7 +193,8 @@ func (c *CNN) analyze(m *onnx.Model, known map[string]string) error {
 		if an.MACs > 0 {
 			l.Share = float64(cut.MACs) / float64(an.MACs)
 		}
-		l.Aliases = aliases(m.Graph, cut)
+		l.module = modulePath(cut.Node)
+		l.Aliases = aliases(cut, l.module)
 		for _, tensor := range append([]string{cut.Tensor}, cut.Aliases...) {
 			if name := known[tensor]; name != "" {
 				l.Name = name
@@ -217,13 +218,13 @@ func (c *CNN) analyze(m *onnx.Model, known map[string]string) error {
 }
 
 // aliases lists other names of a cut: its tensors behind aliases, its node, and the node's module path.
-func aliases(g *onnx.Graph, cut onnx.Cut) []string {
+func aliases(cut onnx.Cut, module string) []string {
 	out := slices.Clone(cut.Aliases)
 	if cut.Node.Name != "" && cut.Node.Name != cut.Tensor {
 		out = append(out, cut.Node.Name)
 	}
-	if p := modulePath(cut.Node); p != "" && !slices.Contains(out, p) {
-		out = append(out, p)
+	if module != "" && !slices.Contains(out, module) {
+		out = append(out, module)
 	}
 	return out
 }

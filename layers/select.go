@@ -103,7 +103,7 @@ func (c *CNN) resolve(name string) (Layer, string) {
 	if l, ok := find(func(l Layer) bool { return l.Name == name }); ok {
 		return l, ""
 	}
-	if l, ok := find(func(l Layer) bool { return slices.Contains(l.Aliases, name) }); ok {
+	if l, ok := find(func(l Layer) bool { return name != l.module && slices.Contains(l.Aliases, name) }); ok {
 		return l, ""
 	}
 	for _, n := range c.Model.Graph.Nodes {

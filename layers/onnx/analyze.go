@@ -279,6 +279,10 @@ func (s *sweep) count(name string, seen map[string]bool) {
 		return
 	}
 	if n := s.producer[name]; n != nil {
+		if x := s.infos[name]; n.OpType == "ConstantOfShape" && x != nil && !s.buffers[name] && isFloat(x.Elem) {
+			s.a.Params += x.Len() // weights that the file only states the shape of
+			return
+		}
 		n.reads(func(in string) { s.count(in, seen) })
 	}
 }
@@ -340,7 +344,8 @@ var (
 	starts = opSet("Conv", "FusedConv", "ConvTranspose", "ConvInteger", "QLinearConv", "Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul", "MatMulInteger", "QLinearMatMul",
 		"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "ReduceMean", "ReduceMax", "ReduceSum", "Flatten", "Reshape", "Squeeze",
 		"Transpose", "LRN", "Softmax", "LogSoftmax", "Concat", "Pad", "Resize", "Upsample", "Split", "Slice", "DepthToSpace", "SpaceToDepth", "QuantizeLinear")
-	norms = opSet("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "Relu", "LeakyRelu", "PRelu", "Elu", "Gelu")
+	norms       = opSet("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization")
+	activations = opSet("Relu", "LeakyRelu", "PRelu", "Elu", "Gelu")
 )
 
 func opSet(ops ...string) map[string]bool {
@@ -354,8 +359,9 @@ func opSet(ops ...string) map[string]bool {
 // rank marks the candidates among the cuts. A cut is one if something has been multiplied before it, its
 // producer computes or activates, and what reads it (aliases looked through) starts something new: a
 // convolution, a product, a pool, a change of shape, the output. A block of a network with normalisation
-// first ends in a sum or a concatenation that is read by a normalisation: that counts too, for a
-// concatenation always, for a sum when it is also read by the next sum.
+// first ends in a sum or a concatenation that is read by a normalisation or an activation: that counts
+// too when something else reads it as well (the next sum), and for a concatenation before a
+// normalisation always.
 func (s *sweep) rank() {
 	for i := range s.a.Cuts {
 		c := &s.a.Cuts[i]
@@ -364,7 +370,7 @@ func (s *sweep) rank() {
 		}
 		names := append([]string{c.Tensor}, c.Aliases...)
 		users := 0
-		norm, start := false, false
+		norm, active, start := false, false, false
 		for _, name := range names {
 			if name == s.a.Output {
 				start = true
@@ -376,10 +382,12 @@ func (s *sweep) rank() {
 				users++
 				start = start || starts[u.OpType]
 				norm = norm || norms[u.OpType]
+				active = active || activations[u.OpType]
 			}
 		}
-		block := c.Node.OpType == "Concat" || (c.Node.OpType == "Add" || c.Node.OpType == "Sum") && users > 1
-		c.Candidate = start || norm && block
+		sum := c.Node.OpType == "Add" || c.Node.OpType == "Sum"
+		concat := c.Node.OpType == "Concat"
+		c.Candidate = start || concat && norm || (concat || sum) && users > 1 && (norm || active)
 	}
 }
 
