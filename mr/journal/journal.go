@@ -1,8 +1,9 @@
 // Package journal is a job's event log: one JSON object a line, appended as things happen, from
 // which the job's page can be shown again after the fact.
 //
-// Invariant: a line is whole or is the last one. Writers append whole lines; readers take a
-// last line without an end for one that a crash has cut off, and report any other damage.
+// Invariant: a line is whole or is the last one of its run. Writers append whole lines; readers
+// pass over a last line without an end, and over one that is cut off where the next run begins:
+// a crash has done that. They report any other damage.
 //
 // The in-process runner writes it through a thin adapter; readers are status commands and
 // pages. It holds no results and no counters that were not committed.
@@ -82,21 +83,29 @@ func (w *Writer) Err() error {
 // maxLine bounds what Read takes for a line.
 const maxLine = 16 << 20
 
-// Read calls f for each event. A torn last line is not an error.
+// Read calls f for each event. A torn last line, of the log or of a run that was gone on with,
+// is not an error.
 func Read(r io.Reader, f func(Event) error) error {
 	in := bufio.NewReaderSize(r, 64<<10)
+	var damage error // of the line before, unless it proves to be torn
 	for n := 1; ; n++ {
 		line, err := readLine(in)
 		if errors.Is(err, io.EOF) {
-			return nil // what is left of it was never written whole
+			return damage // what is left of the last line was never written whole
 		}
 		if err != nil {
-			return fmt.Errorf("event log: line %d: %w", n, err)
+			return errors.Join(damage, fmt.Errorf("event log: line %d: %w", n, err))
 		}
 		var e Event
-		if err := json.Unmarshal(line, &e); err != nil {
-			return fmt.Errorf("event log: line %d: %w", n, err)
+		err = json.Unmarshal(line, &e)
+		if damage != nil && (err != nil || e.Schema == 0) {
+			return damage
 		}
+		if err != nil {
+			damage = fmt.Errorf("event log: line %d: %w", n, err)
+			continue
+		}
+		damage = nil
 		if err := f(e); err != nil {
 			return err
 		}
@@ -119,8 +128,8 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// EndsWhole tells whether a log ends with a whole line; a writer that goes on with one that
-// does not must begin a new line first.
+// EndsWhole tells whether a log ends with a whole line. A writer that goes on with one that
+// does not must begin a new line first, and with it a run: its first event says the schema.
 func EndsWhole(r io.ReaderAt, size int64) (bool, error) {
 	if size == 0 {
 		return true, nil

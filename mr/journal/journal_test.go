@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -45,6 +46,87 @@ func TestDamageInTheMiddleIsReported(t *testing.T) {
 	err := Read(strings.NewReader("{\"kind\":\"job-started\"}\nnonsense\n{}\n"), func(Event) error { return nil })
 	if err == nil || !strings.Contains(err.Error(), "line 2") {
 		t.Errorf("got %v, want line 2 named", err)
+	}
+}
+
+// TestALogIsGoneOnWith: a run is cut off at every byte, and the next one begins a new line if
+// it has to. What was whole is read, of both.
+func TestALogIsGoneOnWith(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	run := func(job string) string {
+		var b bytes.Buffer
+		w := NewWriter(&b, func() time.Time { return at })
+		w.Append(Event{Schema: SchemaVersion, Kind: "job-started", Job: job})
+		w.Append(Event{Kind: "phase-started", Phase: "p", Tasks: 3})
+		w.Append(Event{Kind: "job-done", Job: job})
+		return b.String()
+	}
+	first, second := run("a"), run("b")
+	for cut := range len(first) + 1 {
+		text := first[:cut]
+		whole, err := EndsWhole(strings.NewReader(text), int64(cut))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !whole {
+			text += "\n"
+		}
+		want := strings.Count(first[:cut], "\n") + 3
+		if !whole && first[cut] == '\n' {
+			want++ // the line was whole but for its end, which it has now
+		}
+		got := 0
+		if err := Read(strings.NewReader(text+second), func(Event) error { got++; return nil }); err != nil || got != want {
+			t.Fatalf("cut at %d: %d events, %v; want %d", cut, got, err, want)
+		}
+	}
+}
+
+func TestDamageAtTheEndIsReported(t *testing.T) {
+	for _, text := range []string{"nonsense\n", "{}\nnonsense\n", "nonsense\n{\"kind\":\"job-done\"}\n", "a\nb\n{\"schemaVersion\":1}\n"} {
+		if err := Read(strings.NewReader(text), func(Event) error { return nil }); err == nil {
+			t.Errorf("%q is taken for whole", text)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte("{\"kind\":\"job-started\"}\n"))
+	f.Add([]byte("{\"kind\":\n{\"schemaVersion\":1}\n{"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n := 0
+		_ = Read(bytes.NewReader(b), func(Event) error { n++; return nil })
+		if lines := bytes.Count(b, []byte("\n")); n > lines {
+			t.Errorf("%d events in %d lines", n, lines)
+		}
+	})
+}
+
+func TestSchemaNamesEveryField(t *testing.T) {
+	schema, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(Event{Schema: 1, Kind: "job-done", Job: "j", Phase: "p", Tasks: 1, Attempt: "a", Round: 1, Seconds: 1,
+		Counters: map[string]int64{"n": 1}, Bytes: 1, Error: "e", Cause: "c", Plan: "p", Resident: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(b, &fields); err != nil {
+		t.Fatal(err)
+	}
+	var s struct{ Properties map[string]any }
+	if err := json.Unmarshal(schema, &s); err != nil {
+		t.Fatal(err)
+	}
+	for f := range fields {
+		if s.Properties[f] == nil {
+			t.Errorf("the schema does not know %q", f)
+		}
+	}
+	if len(fields) != len(s.Properties) {
+		t.Errorf("%d fields, %d in the schema", len(fields), len(s.Properties))
 	}
 }
 
