@@ -95,7 +95,8 @@ type File interface {
 }
 
 // Writer is a file in the making. It belongs to one goroutine. After a failed Write, Commit
-// refuses: a truncated file must never look complete.
+// refuses: a truncated file must never look complete. Every writer must be ended, by a Commit
+// that succeeds or by Abort; else it holds a handle and space until the process ends.
 type Writer interface {
 	io.Writer
 	// Commit makes the file visible and durable. If a file of the name is there already, it
