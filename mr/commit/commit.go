@@ -21,6 +21,7 @@
 package commit
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -62,7 +63,7 @@ func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
 	sum := sha256.Sum256(data)
 	digest := hex.EncodeToString(sum[:])
 	dir := p.folder(m.Phase)
-	if err := dfs.WriteFile(ctx, p.FS, dir.Join(manifestPrefix+digest+".json"), data); err != nil && !errs.Is(err, errs.Exist) {
+	if err := p.writeOnce(ctx, dir.Join(manifestPrefix+digest+".json"), data); err != nil {
 		return errs.E("publish", errs.Unknown, string(m.Phase), err)
 	}
 	if other, err := p.marker(ctx, m.Phase); err != nil {
@@ -80,6 +81,23 @@ func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
 	}
 	if highest > m.Epoch {
 		return errs.E("publish", errs.Lost, string(m.Phase), fmt.Errorf("epoch %d has taken over from %d", highest, m.Epoch))
+	}
+	return nil
+}
+
+// writeOnce writes a file whose name says its content. If it is there already, somebody wrote
+// the same; that it is whole is looked up, because once a marker names it, it is too late.
+func (p *Publisher) writeOnce(ctx context.Context, path dfs.Path, data []byte) error {
+	err := dfs.WriteFile(ctx, p.FS, path, data)
+	if !errs.Is(err, errs.Exist) {
+		return err
+	}
+	there, err := dfs.ReadFile(ctx, p.FS, path, maxManifest)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(there, data) {
+		return errs.E("publish", errs.Corrupt, string(path), errors.New("it is there already, and damaged: remove it"))
 	}
 	return nil
 }

@@ -105,3 +105,31 @@ func TestDamagedManifestIsNoticed(t *testing.T) {
 		t.Errorf("got %v, want corrupt", err)
 	}
 }
+
+// TestTornManifestIsNotPublished: a store that has shown half a manifest, and says that it is
+// there, must not get a marker that names it.
+func TestTornManifestIsNotPublished(t *testing.T) {
+	fs := mem.New()
+	p := &Publisher{FS: fs, Root: "job"}
+	if err := p.Publish(t.Context(), manifest(1, `1`)); err != nil {
+		t.Fatal(err)
+	}
+	torn := mem.New()
+	for info, err := range fs.List(t.Context(), "job") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size > 0 {
+			if err := dfs.WriteFile(t.Context(), torn, info.Path, []byte(`{"job`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	p.FS = torn
+	if err := p.Publish(t.Context(), manifest(1, `1`)); !errs.Is(err, errs.Corrupt) {
+		t.Errorf("got %v, want corrupt", err)
+	}
+	if _, err := p.Load(t.Context(), "train-conv4/1"); !errs.Is(err, errs.NotExist) {
+		t.Errorf("readers see %v, want not-exist", err)
+	}
+}
