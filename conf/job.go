@@ -132,11 +132,12 @@ type Origin struct {
 func (j *Job) Origins() []Origin { return append([]Origin(nil), j.origins...) }
 
 // Digest identifies what the job computes: SHA-256 (hex) of the keys that can change a result. Where
-// the output goes, how much memory may be used and what is shared with other jobs are not part of
-// it, so an interrupted run can be taken up again with, say, more memory.
+// the output goes, how much memory may be used, how many bad records are put up with and what is
+// shared with other jobs are not part of it, so a run that stopped can be taken up again with, say,
+// more memory or a larger budget.
 func (j *Job) Digest() string {
 	c := *j
-	c.Limits.Memory = 0
+	c.Limits = Limits{}
 	c.Output, c.Reuse = "", ""
 	b, err := json.Marshal(&c)
 	if err != nil {

@@ -42,7 +42,6 @@ type Params struct {
 	Settings []train.Setting `json:"settings"`
 	Folds    int             `json:"folds"`
 	Metric   string          `json:"metric"`
-	Seed     uint64          `json:"seed"`
 }
 
 // Target is what is known of one target: a layer, or structured features alone.
@@ -244,7 +243,7 @@ func (g *gathered) judge(classes []string) (*Report, error) {
 	for at := 0; at < len(g.columns); at += len(g.p.Settings) {
 		options := g.columns[at : at+len(g.p.Settings)]
 		c := g.choose(options)
-		m := metrics.Measure(&c.sets[set], g.p.Seed)
+		m := metrics.Measure(&c.sets[set])
 		r.Targets = append(r.Targets, Target{Name: c.target, Setting: g.p.Settings[c.setting], Metrics: m})
 		if c.target == train.Structured {
 			structured = &c.sets[set]
@@ -262,7 +261,7 @@ func (g *gathered) judge(classes []string) (*Report, error) {
 	if _, ok := r.Targets[0].Metrics[g.p.Metric]; !ok {
 		return nil, &MetricError{Metric: g.p.Metric, Classes: len(classes)}
 	}
-	r.Verdict = metrics.Decide(entries, structured, g.p.Metric, g.p.Seed)
+	r.Verdict = metrics.Decide(entries, structured, g.p.Metric)
 	return r, nil
 }
 
@@ -286,7 +285,7 @@ func (e *MetricError) Hint() string {
 
 func (g *gathered) majority(r *Report, rows *metrics.Predictions, on string) {
 	m := metrics.Majority(rows.Label, g.train)
-	r.Majority = metrics.Measure(m, g.p.Seed)
+	r.Majority = metrics.Measure(m)
 	best := 0
 	for c, n := range g.train {
 		if n > g.train[best] {
@@ -308,7 +307,10 @@ func (g *gathered) choose(options []*column) *column {
 	if len(options) == 1 {
 		return best
 	}
-	value := func(c *column) float64 { return quick(&c.sets[train.Folded], g.p.Metric, g.p.Seed) }
+	value := func(c *column) float64 {
+		v, _ := metrics.Of(&c.sets[train.Folded], g.p.Metric)
+		return v
+	}
 	top := value(best)
 	for _, c := range options[1:] {
 		if v := value(c); v > top != metrics.Smaller(g.p.Metric) && v != top {
@@ -316,11 +318,6 @@ func (g *gathered) choose(options []*column) *column {
 		}
 	}
 	return best
-}
-
-// quick is a metric's value.
-func quick(p *metrics.Predictions, metric string, seed uint64) float64 {
-	return metrics.Measure(p, seed)[metric].Value
 }
 
 // rows are a column's numbers for metrics.csv: on the judging rows, and fold by fold.
@@ -332,7 +329,7 @@ func (g *gathered) rows(c *column, set train.Set, on string) []results.Row {
 	s := g.p.Settings[c.setting]
 	var out []results.Row
 	add := func(fold string, p *metrics.Predictions) {
-		m := metrics.Measure(p, g.p.Seed)
+		m := metrics.Measure(p)
 		for _, metric := range results.MetricNames() {
 			if v, ok := m[metric]; ok {
 				out = append(out, results.Row{Layer: name, Fold: fold, Reg: s.Reg, ElasticNet: s.ElasticNet, Metric: metric, Value: v.Value})

@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	mrlocal "github.com/vista-mr/vista-mr/mr/local"
 	"github.com/vista-mr/vista-mr/mr/task"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -57,7 +58,7 @@ func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, 
 	}
 	p, err := prepare(ctx, j, dir, o)
 	if err != nil {
-		return nil, exit.As(exit.Invalid, err)
+		return nil, notReady(err)
 	}
 	w := &watch{job: p, sink: o.Progress}
 	if w.events, err = openEvents(j, time.Now); err != nil {
@@ -83,6 +84,16 @@ func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, 
 	return s, nil
 }
 
+// notReady puts an error of the preparation into its class: most are about what the user gave,
+// but a disk can be full before anything runs.
+func notReady(err error) error {
+	switch errs.KindOf(err) {
+	case errs.NoSpace, errs.Canceled, errs.Transient, errs.Unreachable, errs.Unauthorized:
+		return exit.Running(err)
+	}
+	return exit.As(exit.Invalid, err)
+}
+
 // cacheDir is where the runtime keeps prepared models between runs: VISTA_MR_CACHE, or the
 // user's cache folder; "" (no cache) where there is none.
 func cacheDir() string {
@@ -104,6 +115,7 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		if err := json.Unmarshal(b, &p); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+		p.Spec.Budgets = budgets(j)
 		return &p, nil
 	}
 	o.Progress.Update(progress.Update{Stage: "plan"})
@@ -139,14 +151,19 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, err
 	}
-	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases,
-		Budgets: []mr.Budget{{Counter: "bad", Of: "rows", Phase: compile.TablePhase, Fraction: j.Limits.MaxBadFraction}}}
+	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j)}
 	b, err := json.Marshal(p)
 	if err != nil {
 		return nil, err
 	}
 	o.Progress.Update(progress.Update{Stage: "plan", End: true})
 	return p, dfs.WriteFile(ctx, local.New(dir, true), "job.json", b)
+}
+
+// budgets bound the bad records by the table's rows. They may be other ones when a run is taken
+// up again: raising the budget is how a job that broke it goes on.
+func budgets(j *conf.Job) []mr.Budget {
+	return []mr.Budget{{Counter: "bad", Of: "rows", Phase: compile.TablePhase, Fraction: j.Limits.MaxBadFraction}}
 }
 
 // wanted is the plan as far as the job file fixes it.
@@ -173,7 +190,7 @@ func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
 		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase},
-		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric, Seed: uint64(j.Seed)},
+		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric},
 	}
 	for _, l := range n.layers {
 		in.Layers = append(in.Layers, compile.Layer{Name: l.Name, Raw: l.Dim, Pooled: l.PooledDim(n.pool)})
