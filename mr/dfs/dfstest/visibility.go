@@ -121,6 +121,15 @@ var visibility = []check{
 		write(t, fs, "a/b/c", []byte("2"))
 		wantContent(t, fs, "a/b/c", []byte("2"))
 	}},
+	{"remove of a folder that a writer is in", func(t *testing.T, _ Case, fs dfs.FS) {
+		w, err := fs.Create(t.Context(), "a/b/c")
+		must(t, "create", err)
+		for _, p := range []dfs.Path{"a/b", "a"} {
+			must(t, "remove of the folder", fs.Remove(t.Context(), p))
+		}
+		must(t, "commit", w.Commit(t.Context()))
+		wantContent(t, fs, "a/b/c", nil)
+	}},
 	{"remove all", func(t *testing.T, _ Case, fs dfs.FS) {
 		for _, p := range []dfs.Path{"a/1", "a/2/3", "a/2/4/5", "ab", "b/1"} {
 			write(t, fs, p, []byte("x"))

@@ -160,7 +160,8 @@ func TestLinks(t *testing.T) {
 		if err := os.Symlink(target, loop); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := list(t, fsys, ""); !errs.Is(err, errs.Invalid) {
+		// Found at once: going round until the system objects would take for ever with two links.
+		if got, err := list(t, fsys, ""); !errs.Is(err, errs.Invalid) || len(got) > 2 {
 			t.Errorf("a circle through %s: %q, %v; want invalid", target, got, err)
 		}
 		if err := os.Remove(loop); err != nil {
