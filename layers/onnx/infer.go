@@ -90,9 +90,9 @@ func (t *Tensor) ints() []int64 {
 	return out
 }
 
-// floats returns the elements of a float tensor as float64, or nil.
+// floats returns the elements of a small float tensor as float64, or nil.
 func (t *Tensor) floats() []float64 {
-	if t == nil || t.External != nil {
+	if t == nil || t.External != nil || len(t.Raw) > 8*maxVals {
 		return nil
 	}
 	var out []float64

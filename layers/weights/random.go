@@ -113,26 +113,23 @@ func (p Param) weights(b []byte, key uint64, level float32) {
 	wg.Wait()
 }
 
-// row fills one filter and takes remove halves of its mean away. The mean is an integer mean of the integers behind the floats, so that it does
-// not depend on an order of summation.
+// row fills one filter and takes remove halves of its mean away. The mean is an integer mean of the
+// integers behind the floats, so that it does not depend on an order of summation; the integers wait in b.
 func row(b []byte, key uint64, scale float32, remove int64) {
 	n := len(b) / 4
 	var sum int64
-	if remove > 0 {
-		for i := 0; i < n; i += 2 {
-			z := mix(key + uint64(i)*gamma64)
-			sum += int64(int32(z >> 32))
-			if i+1 < n {
-				sum += int64(int32(z))
-			}
-		}
-		sum = sum * remove / (2 * int64(n))
-	}
 	for i := 0; i < n; i += 2 {
 		z := mix(key + uint64(i)*gamma64)
-		binary.LittleEndian.PutUint32(b[4*i:], math.Float32bits(float32(int64(int32(z>>32))-sum)*scale))
+		binary.LittleEndian.PutUint32(b[4*i:], uint32(z>>32))
+		sum += int64(int32(z >> 32))
 		if i+1 < n {
-			binary.LittleEndian.PutUint32(b[4*i+4:], math.Float32bits(float32(int64(int32(z))-sum)*scale))
+			binary.LittleEndian.PutUint32(b[4*i+4:], uint32(z))
+			sum += int64(int32(z))
 		}
+	}
+	sum = sum * remove / (2 * int64(n))
+	for i := 0; i < len(b); i += 4 {
+		v := int64(int32(binary.LittleEndian.Uint32(b[i:]))) - sum
+		binary.LittleEndian.PutUint32(b[i:], math.Float32bits(float32(v)*scale))
 	}
 }
