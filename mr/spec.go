@@ -152,6 +152,7 @@ type Segment struct {
 	RawBytes  int64  `json:"w"`
 	Records   int64  `json:"r"`
 	CRC       uint32 `json:"c"`
+	Block     int64  `json:"k,omitempty"` // largest block, unpacked: what reading it takes
 }
 
 // Manifest is what a successful attempt leaves: the data that comes out. Nothing that is not

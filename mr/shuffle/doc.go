@@ -27,6 +27,7 @@ type Segment struct {
 	RawBytes  int64 // of records, before compression
 	Records   int64
 	CRC       uint32 // CRC32C of the bytes in the file
+	Block     int64  // largest block, unpacked: what reading takes; 0: not known
 }
 
 // Index lists the segments of a file, without the empty ones.

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
@@ -25,11 +27,10 @@ type MergeOptions struct {
 	MergeFactor int    // runs merged at a time; 0: 16; never more than memory allows
 }
 
-// runBytes is what one open run holds: a stored and an unpacked block.
-const runBytes = 3 * blockBytes
-
-// factor is how many runs may be open at once.
-func (o *MergeOptions) factor() int {
+// factor is how many runs may be open at once: as many as memory holds an unpacked block of,
+// beside what all share, a stored block and the buffers that an intermediate run is written
+// through. Two are always open, whatever the memory.
+func (o *MergeOptions) factor(sources []tagged) int {
 	f := o.MergeFactor
 	if f < 2 {
 		f = defaultFactor
@@ -38,13 +39,27 @@ func (o *MergeOptions) factor() int {
 	if memory <= 0 {
 		memory = defaultMemory
 	}
-	return max(2, min(f, int(memory/runBytes)))
+	block := int64(1)
+	for _, s := range sources {
+		block = max(block, s.Seg.block())
+	}
+	block += block / 32
+	return int(max(2, min(int64(f), memory/block-4)))
+}
+
+// block is the size of the segment's largest block, or what it is on average if that is not known.
+func (s *Segment) block() int64 {
+	if s.Block > 0 || s.Records <= 0 {
+		return s.Block
+	}
+	return min(s.RawBytes, blockBytes+s.RawBytes/s.Records)
 }
 
 // merger merges runs with a tournament in a binary heap.
 type merger struct {
 	heap  []*run
 	last  *run // whose record was handed out and must move on first
+	stage []byte
 	temps []*os.File
 }
 
@@ -69,16 +84,22 @@ type tagged struct {
 	Source
 	tag   int
 	mixed bool
+	temp  *os.File // of an intermediate run
 }
 
+// reduce merges neighbours until few enough sources are left, no more of them than needed:
+// what need not be merged now is read once less.
 func (m *merger) reduce(ctx context.Context, sources []tagged, o MergeOptions) error {
-	f := o.factor()
+	f := o.factor(sources)
 	for len(sources) > f {
 		var next []tagged
-		for lo := 0; lo < len(sources); lo += f {
-			hi := min(lo+f, len(sources))
+		for lo := 0; lo < len(sources); {
+			// A group of n makes one run of n, so the excess shrinks by n-1.
+			excess := len(next) + len(sources) - lo - f
+			hi := lo + max(1, min(f, excess+1, len(sources)-lo))
 			if hi-lo == 1 {
 				next = append(next, sources[lo])
+				lo = hi
 				continue
 			}
 			t, err := m.intermediate(ctx, sources[lo:hi], o)
@@ -86,6 +107,7 @@ func (m *merger) reduce(ctx context.Context, sources []tagged, o MergeOptions) e
 				return err
 			}
 			next = append(next, t)
+			lo = hi
 		}
 		sources = next
 	}
@@ -95,7 +117,10 @@ func (m *merger) reduce(ctx context.Context, sources []tagged, o MergeOptions) e
 // open starts the runs and builds the heap.
 func (m *merger) open(sources []tagged) error {
 	for i, s := range sources {
-		r := &run{src: s.Source, order: i, tag: s.tag, mixed: s.mixed}
+		if s.Seg.Offset < 0 || s.Seg.Bytes < 0 {
+			return errs.E("shuffle", errs.Corrupt, s.Name, fmt.Errorf("a segment of %d bytes at %d", s.Seg.Bytes, s.Seg.Offset))
+		}
+		r := &run{src: s.Source, order: i, tag: s.tag, mixed: s.mixed, stage: &m.stage}
 		ok, err := r.advance()
 		if err != nil {
 			return err
@@ -141,7 +166,20 @@ func (m *merger) intermediate(ctx context.Context, sources []tagged, o MergeOpti
 	if err != nil {
 		return tagged{}, err
 	}
-	return tagged{Source: Source{R: file, Seg: seg, Name: file.Name()}, mixed: true}, nil
+	for _, s := range sources { // merged runs only take space from now on
+		if s.temp != nil {
+			if err := m.remove(s.temp); err != nil {
+				return tagged{}, err
+			}
+		}
+	}
+	return tagged{Source: Source{R: file, Seg: seg, Name: file.Name()}, mixed: true, temp: file}, nil
+}
+
+// remove closes and removes an intermediate run.
+func (m *merger) remove(file *os.File) error {
+	m.temps = slices.DeleteFunc(m.temps, func(f *os.File) bool { return f == file })
+	return errors.Join(file.Close(), os.Remove(file.Name()))
 }
 
 func (m *merger) less(a, b *run) bool {
@@ -204,7 +242,7 @@ func (m *merger) close() error {
 	for _, f := range m.temps {
 		all = append(all, f.Close(), os.Remove(f.Name()))
 	}
-	m.temps, m.heap, m.last = nil, nil, nil
+	m.temps, m.heap, m.last, m.stage = nil, nil, nil, nil
 	return errors.Join(all...)
 }
 

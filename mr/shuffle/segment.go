@@ -2,7 +2,6 @@ package shuffle
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 
@@ -18,6 +17,13 @@ const (
 	// maxBlock bounds what a reader allocates for one block; a record may be larger than
 	// blockBytes, and then has a block of its own.
 	maxBlock = 1 << 30
+	// keepBytes is the largest buffer that a segmentWriter keeps.
+	keepBytes = 4 * blockBytes
+	// maxRecord leaves room for the lengths, for the tag of an intermediate run, and for the
+	// records in front of it in its block.
+	maxRecord = maxBlock - 2*blockBytes
+	// snappyRatio is more than Snappy can pack: its best is 64 bytes in 3.
+	snappyRatio = 22
 )
 
 // segmentWriter writes one segment.
@@ -34,18 +40,19 @@ func (s *segmentWriter) start(partition int, offset int64) {
 }
 
 func (s *segmentWriter) add(key, value []byte) error {
-	if n := len(key) + len(value); n > maxBlock-64 {
-		return errs.E("shuffle", errs.Invalid, "", fmt.Errorf("a record of %d bytes is too large", n))
-	}
 	s.raw = binary.AppendUvarint(s.raw, uint64(len(key)))
 	s.raw = binary.AppendUvarint(s.raw, uint64(len(value)))
 	s.raw = append(s.raw, key...)
 	s.raw = append(s.raw, value...)
 	s.seg.Records++
-	if len(s.raw) >= blockBytes {
-		return s.flush()
+	if len(s.raw) < blockBytes {
+		return nil
 	}
-	return nil
+	err := s.flush()
+	if cap(s.raw) > keepBytes { // a large record's memory is not kept for small ones
+		s.raw, s.packed = nil, nil
+	}
+	return err
 }
 
 func (s *segmentWriter) flush() error {
@@ -64,6 +71,7 @@ func (s *segmentWriter) flush() error {
 	if _, err := s.w.Write(block); err != nil {
 		return errs.E("shuffle", errs.KindOf(err), "", err)
 	}
+	s.seg.Block = max(s.seg.Block, int64(len(s.raw)))
 	s.seg.Bytes += int64(len(block))
 	s.seg.RawBytes += int64(len(s.raw))
 	s.seg.CRC = checksum.Update(s.seg.CRC, block)
@@ -84,9 +92,11 @@ type run struct {
 	off   int64
 	crc   uint32
 	seen  int64
-	block []byte // unpacked records, from the next one on
-	whole []byte // memory of block
-	stage []byte // memory of stored bytes
+	head  [blockHead]byte // of the block at off
+	read  bool            // whether head has been read
+	block []byte          // unpacked records, from the next one on
+	whole []byte          // memory of block
+	stage *[]byte         // memory of stored bytes, shared by the runs of a merge
 	key   []byte
 	value []byte
 
@@ -128,7 +138,7 @@ func (r *run) next() (bool, error) {
 			}
 			return false, nil
 		}
-		if err := r.read(); err != nil {
+		if err := r.unpack(); err != nil {
 			return false, err
 		}
 	}
@@ -146,30 +156,39 @@ func (r *run) next() (bool, error) {
 	return true, nil
 }
 
-// read reads and unpacks the next block.
-func (r *run) read() error {
-	var head [blockHead]byte
-	if err := r.readAt(head[:]); err != nil {
-		return err
+// unpack reads and unpacks the next block. It reads the head of the block behind it with it, so
+// that each block costs the store one request.
+func (r *run) unpack() error {
+	if !r.read {
+		if err := r.readAt(r.head[:]); err != nil {
+			return err
+		}
 	}
+	head := r.head
 	stored, raw := int64(binary.LittleEndian.Uint32(head[0:])), int64(binary.LittleEndian.Uint32(head[4:]))
-	if stored > r.src.Seg.Bytes-r.off || raw > maxBlock || raw == 0 {
-		return r.corrupt("block of %d bytes, %d unpacked, where %d are left", stored, raw, r.src.Seg.Bytes-r.off)
+	left := r.src.Seg.Bytes - r.off
+	if stored > left || raw > maxBlock || raw == 0 || raw > snappyRatio*stored || r.src.Seg.Block > 0 && raw > r.src.Seg.Block {
+		return r.corrupt("block of %d bytes, %d unpacked, where %d are left", stored, raw, left)
 	}
-	r.stage = sized(r.stage, int(stored))
-	if err := r.readAt(r.stage); err != nil {
+	at, n := r.src.Seg.Offset+r.off, stored
+	if r.read = left-stored >= blockHead; r.read {
+		n += blockHead
+	}
+	*r.stage = sized(*r.stage, int(n))
+	if err := r.readAt(*r.stage); err != nil {
 		return err
 	}
-	crc := checksum.Update(checksum.Sum(head[:8]), r.stage)
-	if crc != binary.LittleEndian.Uint32(head[8:]) {
-		return r.corrupt("block checksum differs at offset %d", r.src.Seg.Offset+r.off)
+	body := (*r.stage)[:stored]
+	copy(r.head[:], (*r.stage)[stored:])
+	if crc := checksum.Update(checksum.Sum(head[:8]), body); crc != binary.LittleEndian.Uint32(head[8:]) {
+		return r.corrupt("block checksum differs at offset %d", at)
 	}
-	n, err := snappy.DecodedLen(r.stage)
-	if err != nil || int64(n) != raw {
-		return r.corrupt("block unpacks to %d bytes, want %d", n, raw)
+	size, err := snappy.DecodedLen(body)
+	if err != nil || int64(size) != raw {
+		return r.corrupt("block unpacks to %d bytes, want %d", size, raw)
 	}
-	r.whole = sized(r.whole, n)
-	if r.block, err = snappy.Decode(r.whole, r.stage); err != nil {
+	r.whole = sized(r.whole, size)
+	if r.block, err = snappy.Decode(r.whole, body); err != nil {
 		return r.corrupt("block: %w", err)
 	}
 	return nil
@@ -182,7 +201,7 @@ func (r *run) readAt(b []byte) error {
 	}
 	n, err := r.src.R.ReadAt(b, r.src.Seg.Offset+r.off)
 	if n < len(b) {
-		if err == nil || errors.Is(err, io.EOF) {
+		if err == nil || err == io.EOF { // any other error is the store's, and keeps its kind
 			return r.corrupt("ends after %d bytes of %d", r.off+int64(n), r.src.Seg.Bytes)
 		}
 		return errs.E("shuffle", errs.KindOf(err), r.src.Name, err)
@@ -192,9 +211,10 @@ func (r *run) readAt(b []byte) error {
 	return nil
 }
 
+// sized makes b n bytes long. A little more is taken, because blocks differ by a record.
 func sized(b []byte, n int) []byte {
 	if cap(b) < n {
-		return make([]byte, n, n+n/4)
+		return make([]byte, n, n+n/32)
 	}
 	return b[:n]
 }

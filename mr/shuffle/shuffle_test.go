@@ -10,7 +10,6 @@ import (
 	"iter"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"testing"
 
@@ -214,70 +213,4 @@ func TestCancelledSortLeavesNothing(t *testing.T) {
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("%d spill files are left", len(left))
 	}
-}
-
-// BenchmarkExternalSort sorts ten times as much as its memory holds, with Snappy and
-// checksums, through spills and the final merge to a reader.
-func BenchmarkExternalSort(b *testing.B) {
-	const memory, records, valueLen = 8 << 20, 800_000, 90
-	rnd := rand.New(rand.NewPCG(1, 2))
-	keys := make([]byte, 10*records)
-	for i := range keys {
-		keys[i] = byte(rnd.Uint32())
-	}
-	value := make([]byte, valueLen)
-	for i := range value {
-		value[i] = byte('a' + i%7)
-	}
-	b.Run(fmt.Sprintf("memory=%dMiB/data=%dMiB", memory>>20, (10+valueLen)*records>>20), func(b *testing.B) {
-		b.SetBytes((10 + valueLen) * records)
-		b.ReportAllocs()
-		var peak uint64
-		for b.Loop() {
-			dir := b.TempDir()
-			w, err := NewWriter(Options{Partitions: 4, Memory: memory, Scratch: dir})
-			if err != nil {
-				b.Fatal(err)
-			}
-			for i := range records {
-				binary.LittleEndian.PutUint64(value, uint64(i))
-				if err := w.Add(b.Context(), keys[10*i:10*i+10], value); err != nil {
-					b.Fatal(err)
-				}
-			}
-			f, err := os.CreateTemp(dir, "out")
-			if err != nil {
-				b.Fatal(err)
-			}
-			index, err := w.Finish(b.Context(), f)
-			if err != nil {
-				b.Fatal(err)
-			}
-			n := 0
-			for _, s := range index {
-				g, err := Merge(b.Context(), []Source{{R: f, Seg: s}}, MergeOptions{Memory: memory, Scratch: dir})
-				if err != nil {
-					b.Fatal(err)
-				}
-				for g.Next(b.Context()) {
-					for range g.Values() {
-						n++
-					}
-				}
-				if g.Err() != nil {
-					b.Fatal(g.Err())
-				}
-				g.Close()
-			}
-			var ms runtime.MemStats
-			runtime.ReadMemStats(&ms)
-			peak = max(peak, ms.HeapInuse)
-			if n != records {
-				b.Fatalf("%d records came out", n)
-			}
-			w.Close()
-			f.Close()
-		}
-		b.ReportMetric(float64(peak-uint64(len(keys)))/(1<<20), "heap-MiB")
-	})
 }

@@ -3,10 +3,10 @@ package shuffle
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 
@@ -17,7 +17,7 @@ import (
 type Options struct {
 	Partitions  int
 	Partition   func(key []byte, n int) int // nil: the function Partition
-	Memory      int64                       // bound on buffered records and merge buffers, in bytes; 0: 32 MiB
+	Memory      int64                       // bound on buffered records, and then on merge buffers, in bytes; 0: 32 MiB
 	Scratch     string                      // local folder for spills
 	Combine     Combine                     // nil: none
 	MergeFactor int                         // runs merged at a time; 0: 16, fewer where memory is short
@@ -28,26 +28,23 @@ const (
 	defaultFactor = 16
 )
 
-// entry is one buffered record: its place in the buffer, its partition, and the first bytes
-// of its key, which decide most comparisons without touching the buffer.
-type entry struct {
-	prefix    uint64
-	offset    uint32
-	key       uint32 // length
-	value     uint32 // length
-	partition int32
-}
-
-const entryBytes = 24
+// Pages are small enough that a Writer of little memory has many, and large enough that
+// merging them is cheap.
+const (
+	minPage = 2 << 10
+	maxPage = 512 << 10
+)
 
 // Writer sorts the output of one map task. It belongs to one goroutine.
 type Writer struct {
-	o       Options
-	limit   int64
-	buf     []byte
-	entries []entry
-	spills  []spill
-	done    bool
+	o      Options
+	limit  int
+	page   int     // bytes of an ordinary page
+	pages  []*page // with records, in the order in which they were filled; all but the last sorted
+	free   []*page
+	held   int // bytes of all pages
+	spills []spill
+	done   bool
 }
 
 // spill is a local file with a sorted segment for each partition.
@@ -70,7 +67,9 @@ func NewWriter(o Options) (*Writer, error) {
 	if o.MergeFactor < 2 {
 		o.MergeFactor = defaultFactor
 	}
-	return &Writer{o: o, limit: min(o.Memory, 1<<31)}, nil
+	limit := int(min(o.Memory, math.MaxInt))
+	page := min(max(limit/32, minPage), maxPage)
+	return &Writer{o: o, limit: limit, page: page - page%entryBytes}, nil // a whole number of entries and nothing above a size class
 }
 
 // Add takes one record. Both slices are copied.
@@ -78,78 +77,69 @@ func (w *Writer) Add(ctx context.Context, key, value []byte) error {
 	if w.done {
 		return errs.E("shuffle", errs.Internal, "", errors.New("record after Finish"))
 	}
-	need := int64(len(key) + len(value))
-	if need > maxBlock-64 {
-		return errs.E("shuffle", errs.Invalid, "", fmt.Errorf("a record of %d bytes is too large", need))
-	}
-	if used := int64(len(w.buf)) + entryBytes*int64(len(w.entries)+1); len(w.entries) > 0 && used+need > w.limit {
-		if err := w.spill(ctx); err != nil {
-			return err
-		}
+	if err := checkSize(key, value); err != nil {
+		return err
 	}
 	p := w.o.Partition(key, w.o.Partitions)
 	if p < 0 || p >= w.o.Partitions {
 		return errs.E("shuffle", errs.Internal, "", fmt.Errorf("partition %d of %d", p, w.o.Partitions))
 	}
-	w.entries = append(w.entries, entry{prefix: prefix(key), offset: uint32(len(w.buf)),
-		key: uint32(len(key)), value: uint32(len(value)), partition: int32(p)})
-	w.grow(int(need))
-	w.buf = append(append(w.buf, key...), value...)
+	need := len(key) + len(value) + entryBytes
+	if len(w.pages) == 0 || !w.pages[len(w.pages)-1].fits(need) {
+		if err := w.turn(ctx, need); err != nil {
+			return err
+		}
+	}
+	w.pages[len(w.pages)-1].add(p, key, value)
 	return nil
 }
 
-// grow keeps the buffer's capacity within the memory bound: append alone would overshoot.
-func (w *Writer) grow(n int) {
-	if len(w.buf)+n <= cap(w.buf) {
-		return
+// turn sorts the page that is full and begins another one that has room for need bytes,
+// spilling if there is no memory for it.
+func (w *Writer) turn(ctx context.Context, need int) error {
+	if len(w.pages) > 0 {
+		w.pages[len(w.pages)-1].sort()
 	}
-	c := max(2*cap(w.buf), len(w.buf)+n, 64<<10)
-	if int64(c) > w.limit && int64(len(w.buf)+n) <= w.limit {
-		c = int(w.limit)
+	size := max(w.page, need)
+	if w.reuse(size) {
+		return nil
 	}
-	w.buf = append(make([]byte, 0, c), w.buf...)
+	if w.drop(size); w.held+size > w.limit && len(w.pages) > 0 {
+		if err := w.spill(ctx); err != nil {
+			return err
+		}
+		if w.reuse(size) {
+			return nil
+		}
+		w.drop(size)
+	}
+	p := newPage(size)
+	w.held += p.size()
+	w.pages = append(w.pages, p)
+	return nil
 }
 
-// prefix is the key's first 8 bytes as a number that compares as they do.
-func prefix(key []byte) uint64 {
-	if len(key) >= 8 {
-		return binary.BigEndian.Uint64(key)
+// reuse takes a free page that is large enough.
+func (w *Writer) reuse(size int) bool {
+	for i := len(w.free) - 1; i >= 0; i-- {
+		if p := w.free[i]; p.size() >= size {
+			w.free = slices.Delete(w.free, i, i+1)
+			p.reset()
+			w.pages = append(w.pages, p)
+			return true
+		}
 	}
-	var b [8]byte
-	copy(b[:], key)
-	return binary.BigEndian.Uint64(b[:])
+	return false
 }
 
-func (w *Writer) key(e *entry) []byte { return w.buf[e.offset : e.offset+e.key] }
-func (w *Writer) val(e *entry) []byte {
-	at := e.offset + e.key
-	return w.buf[at : at+e.value]
-}
-
-// sort orders the buffered records by partition and key. Offsets grow as records are added,
-// so that they decide ties by the order of emission.
-func (w *Writer) sort() {
-	slices.SortFunc(w.entries, func(a, b entry) int {
-		switch {
-		case a.partition != b.partition:
-			return int(a.partition) - int(b.partition)
-		case a.prefix != b.prefix:
-			if a.prefix < b.prefix {
-				return -1
-			}
-			return 1
-		}
-		if c := bytes.Compare(w.key(&a), w.key(&b)); c != 0 {
-			return c
-		}
-		if a.offset != b.offset {
-			if a.offset < b.offset {
-				return -1
-			}
-			return 1
-		}
-		return int(a.key+a.value) - int(b.key+b.value) // both empty records of one key
-	})
+// drop gives free pages back until size more bytes may be held.
+func (w *Writer) drop(size int) {
+	for len(w.free) > 0 && w.held+size > w.limit {
+		last := len(w.free) - 1
+		w.held -= w.free[last].size()
+		w.free[last] = nil
+		w.free = w.free[:last]
+	}
 }
 
 // spill sorts what is buffered into a local file.
@@ -168,23 +158,19 @@ func (w *Writer) spill(ctx context.Context) error {
 	return nil
 }
 
-// flush writes the buffered records, sorted, and empties the buffer.
+// flush writes the buffered records, sorted, and frees their pages.
 func (w *Writer) flush(ctx context.Context, out io.Writer) (Index, error) {
-	w.sort()
+	if n := len(w.pages); n > 0 {
+		w.pages[n-1].sort()
+	}
 	sw := &segmentWriter{w: out}
+	in := newSorted(w.pages)
 	var index Index
 	offset := int64(0)
-	for lo := 0; lo < len(w.entries); {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		p := w.entries[lo].partition
-		hi := lo
-		for hi < len(w.entries) && w.entries[hi].partition == p {
-			hi++
-		}
+	for !in.done() {
+		p := in.partition()
 		sw.start(int(p), offset)
-		if err := w.writeSorted(sw, w.entries[lo:hi]); err != nil {
+		if err := w.writeSorted(ctx, sw, in, p); err != nil {
 			return nil, err
 		}
 		seg, err := sw.finish()
@@ -193,38 +179,52 @@ func (w *Writer) flush(ctx context.Context, out io.Writer) (Index, error) {
 		}
 		index = append(index, seg)
 		offset += seg.Bytes
-		lo = hi
 	}
-	w.entries, w.buf = w.entries[:0], w.buf[:0]
+	w.free = append(w.free, w.pages...)
+	clear(w.pages)
+	w.pages = w.pages[:0]
 	return index, nil
 }
 
-func (w *Writer) writeSorted(sw *segmentWriter, es []entry) error {
-	if w.o.Combine == nil {
-		for i := range es {
-			if err := sw.add(w.key(&es[i]), w.val(&es[i])); err != nil {
+// looks is how many records or keys pass between two looks at a context.
+const looks = 1 << 12
+
+// writeSorted writes the records of one partition, combined.
+func (w *Writer) writeSorted(ctx context.Context, sw *segmentWriter, in *sorted, partition int32) error {
+	for n := 0; !in.done() && in.partition() == partition; n++ {
+		if n%looks == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		key := in.key()
+		if w.o.Combine == nil {
+			if err := sw.add(key, in.val()); err != nil {
 				return err
 			}
+			in.advance()
+			continue
 		}
-		return nil
-	}
-	for lo := 0; lo < len(es); {
-		hi := lo + 1
-		for hi < len(es) && es[hi].prefix == es[lo].prefix && bytes.Equal(w.key(&es[hi]), w.key(&es[lo])) {
-			hi++
-		}
-		group := es[lo:hi]
-		err := w.o.Combine(w.key(&es[lo]), func(yield func([]byte) bool) {
-			for i := range group {
-				if !yield(w.val(&group[i])) {
+		values := func(yield func([]byte) bool) {
+			for in.at(partition, key) {
+				v := in.val()
+				in.advance()
+				if !yield(v) {
 					return
 				}
 			}
-		}, sameKey(w.key(&es[lo]), sw.add))
-		if err != nil {
+		}
+		if err := w.o.Combine(key, values, sameKey(key, sw.add)); err != nil {
 			return err
 		}
-		lo = hi
+		for in.at(partition, key) { // what the combiner did not ask for
+			in.advance()
+		}
+	}
+	return nil
+}
+
+func checkSize(key, value []byte) error {
+	if len(key) > maxRecord || len(value) > maxRecord-len(key) {
+		return errs.E("shuffle", errs.Invalid, "", fmt.Errorf("a record of %d + %d bytes is too large: at most %d fit", len(key), len(value), maxRecord))
 	}
 	return nil
 }
@@ -234,6 +234,9 @@ func sameKey(want []byte, add func(key, value []byte) error) func(key, value []b
 	return func(key, value []byte) error {
 		if !bytes.Equal(key, want) {
 			return errs.E("combine", errs.Internal, "", fmt.Errorf("key %q became %q", want, key))
+		}
+		if err := checkSize(key, value); err != nil {
+			return err
 		}
 		return add(key, value)
 	}
@@ -248,12 +251,12 @@ func (w *Writer) Finish(ctx context.Context, out io.Writer) (Index, error) {
 	if len(w.spills) == 0 {
 		return w.flush(ctx, out)
 	}
-	if len(w.entries) > 0 {
+	if len(w.pages) > 0 {
 		if err := w.spill(ctx); err != nil {
 			return nil, err
 		}
 	}
-	w.buf, w.entries = nil, nil // the merge needs the memory
+	w.pages, w.free, w.held = nil, nil, 0 // the merge needs the memory
 	var index Index
 	offset := int64(0)
 	sw := &segmentWriter{w: out}
@@ -331,6 +334,6 @@ func (w *Writer) Close() error {
 	for _, s := range w.spills {
 		all = append(all, s.file.Close(), os.Remove(s.file.Name()))
 	}
-	w.spills, w.buf, w.entries, w.done = nil, nil, nil, true
+	w.spills, w.pages, w.free, w.held, w.done = nil, nil, nil, 0, true
 	return errors.Join(all...)
 }

@@ -100,7 +100,7 @@ func (a *attempt) commitShuffle(ctx context.Context) (mr.PartFile, error) {
 		}
 		f.Rows += s.Records
 		f.Segments = append(f.Segments, mr.Segment{Partition: s.Partition, Offset: s.Offset,
-			Bytes: s.Bytes, RawBytes: s.RawBytes, Records: s.Records, CRC: s.CRC})
+			Bytes: s.Bytes, RawBytes: s.RawBytes, Records: s.Records, CRC: s.CRC, Block: s.Block})
 	}
 	return f, nil
 }
@@ -211,7 +211,7 @@ func (a *attempt) merge(ctx context.Context) (*groups, func() error, error) {
 					continue
 				}
 				sources = append(sources, shuffle.Source{R: file, Name: string(f.Path), Seg: shuffle.Segment{Partition: s.Partition,
-					Offset: s.Offset, Bytes: s.Bytes, RawBytes: s.RawBytes, Records: s.Records, CRC: s.CRC}})
+					Offset: s.Offset, Bytes: s.Bytes, RawBytes: s.RawBytes, Records: s.Records, CRC: s.CRC, Block: s.Block}})
 				input = append(input, i)
 			}
 		}
