@@ -9,6 +9,8 @@ import (
 	"encoding/json"
 	"math"
 
+	"github.com/invopop/jsonschema"
+
 	"github.com/vista-mr/vista-mr/layers/onnx"
 	"github.com/vista-mr/vista-mr/lr"
 )
@@ -26,6 +28,15 @@ type Model struct {
 	Pool          string    `json:"pool"`
 	Network       string    `json:"network"`
 	Model         *lr.Model `json:"model"`
+}
+
+// Schema is the JSON Schema (draft-07) of models/LAYER.json.
+func Schema() ([]byte, error) {
+	r := &jsonschema.Reflector{DoNotReference: true, ExpandedStruct: true}
+	s := r.Reflect(&Model{})
+	s.Version, s.ID, s.Title = "http://json-schema.org/draft-07/schema#", "", "A trained model: models/LAYER.json"
+	b, err := json.MarshalIndent(s, "", "  ")
+	return append(b, '\n'), err
 }
 
 // JSON is the content of models/LAYER.json.

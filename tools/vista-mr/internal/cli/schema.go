@@ -6,17 +6,26 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/export"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/mr/journal"
 )
 
 // schemas are the published formats. Each is generated from the types of the package that owns it.
 var schemas = []struct {
 	name  string
 	about string
-	json  func() []byte
+	json  func() ([]byte, error)
 }{
-	{"job", "the job file", conf.JobSchema},
-	{"results", "results.json", results.Schema},
+	{"job", "the job file", fixed(conf.JobSchema)},
+	{"results", "results.json", fixed(results.Schema)},
+	{"model", "models/LAYER.json", export.Schema},
+	{"events", "one line of events.jsonl", journal.Schema},
+}
+
+// fixed is a schema that is part of the program.
+func fixed(schema func() []byte) func() ([]byte, error) {
+	return func() ([]byte, error) { return schema(), nil }
 }
 
 func (a *app) schemaCmd() *cobra.Command {
@@ -42,7 +51,10 @@ func (a *app) schemaCmd() *cobra.Command {
 			}
 			for _, s := range schemas {
 				if s.name == name {
-					_, err := a.out.Write(s.json())
+					b, err := s.json()
+					if err == nil {
+						_, err = a.out.Write(b)
+					}
 					return err
 				}
 			}

@@ -32,7 +32,14 @@ type network struct {
 }
 
 func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
-	read := func(ctx context.Context, uri string) ([]byte, error) { return os.ReadFile(conf.URI(uri).LocalPath()) }
+	read := func(_ context.Context, uri string) ([]byte, error) {
+		b, err := os.ReadFile(conf.URI(uri).LocalPath())
+		if err != nil {
+			return nil, &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: uri, Cause: "cannot be read", Err: err,
+				Next: "give the path of the weights" + nearHint(conf.URI(uri).LocalPath())}
+		}
+		return b, nil
+	}
 	cnn, err := layers.Open(ctx, layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: read})
 	if err != nil {
 		return nil, err

@@ -19,6 +19,8 @@ type Options struct {
 	Log      *zap.Logger   // nil: nobody
 	ORTLib   string        // path of the ONNX Runtime library; empty: found by its usual places
 	Version  string        // of this program, for the results
+
+	opensModel bool // the caller opens the network itself
 }
 
 func (o *Options) fill() {

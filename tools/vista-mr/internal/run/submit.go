@@ -12,6 +12,7 @@ import (
 // and executes the job's plan. A run that was interrupted is taken up where it stopped.
 func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, err error) {
 	o.fill()
+	o.opensModel = true
 	if _, err := Validate(ctx, j, o); err != nil {
 		return nil, err
 	}

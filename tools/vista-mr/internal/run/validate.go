@@ -27,6 +27,7 @@ var checks = []struct {
 }{
 	{"table", checkTable},
 	{"images", checkImages},
+	{"model", checkModel},
 	{"output", checkOutput},
 	{"runtime", checkRuntime},
 }
@@ -141,6 +142,23 @@ func nearHint(path string) string {
 		return fmt.Sprintf("; did you mean %s?", filepath.Join(filepath.Dir(path), near))
 	}
 	return ""
+}
+
+// checkModel opens the network with its weights and finds the layers. Submit does not ask for it: it
+// opens the network right afterwards, with the same errors.
+func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
+	if o.opensModel {
+		return j.CNN.Model, nil
+	}
+	n, err := openNetwork(ctx, j)
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, l := range n.layers {
+		names = append(names, l.Name)
+	}
+	return fmt.Sprintf("%s, weights %s, layers %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " ")), nil
 }
 
 func checkOutput(_ context.Context, j *conf.Job, _ *Options) (string, error) {
