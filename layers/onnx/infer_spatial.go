@@ -55,6 +55,9 @@ func (w window) out(i int, n int64) int64 {
 	case "SAME_UPPER", "SAME_LOWER":
 		return (n + s - 1) / s
 	case "VALID":
+		if n < span {
+			return -1
+		}
 		return (n-span)/s + 1
 	}
 	half := len(w.pads) / 2
