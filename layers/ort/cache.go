@@ -11,6 +11,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	ort "github.com/yalue/onnxruntime_go"
 )
@@ -21,6 +24,11 @@ const (
 	preparedEntry   = "entry.json"
 	// recipe is part of every name in the cache: another way of preparing models gets another number.
 	recipe = 1
+
+	// cacheLimit bounds the cache: every set of layers that a job asks for is a program of its own. VGG16 is 1 GiB.
+	cacheLimit = 6 << 30
+	// abandoned is the age at which an entry in the making belongs to nobody any more.
+	abandoned = 24 * time.Hour
 )
 
 // entry is the content of entry.json. It is written last, so that a folder without it is not complete.
@@ -50,6 +58,8 @@ func (r *Runtime) prepared(ctx context.Context, path, digest string, in Port, ou
 	dir := filepath.Join(r.o.CacheDir, cacheName(digest, in, out))
 	model := filepath.Join(dir, preparedModel)
 	if verify(ctx, dir) == nil {
+		now := time.Now()
+		_ = os.Chtimes(filepath.Join(dir, preparedEntry), now, now) // it has been used; if that cannot be noted, it ages
 		return model, nil
 	}
 	if err := ctx.Err(); err != nil {
@@ -79,7 +89,63 @@ func (r *Runtime) prepared(ctx context.Context, path, digest string, in Port, ou
 	} else {
 		err = nil // done, or somebody else was quicker
 	}
-	return model, err
+	if err != nil {
+		return "", err
+	}
+	_ = prune(r.o.CacheDir, filepath.Base(dir), cacheLimit, time.Now()) // the next one to add an entry tries again
+	return model, nil
+}
+
+// prune removes what has not been used for longest until the cache holds at most limit bytes, but never the entry to
+// keep, and removes what was abandoned in the making. Sessions keep the files that they have mapped.
+func prune(cache, keep string, limit int64, now time.Time) error {
+	list, err := os.ReadDir(cache)
+	if err != nil {
+		return err
+	}
+	type old struct {
+		dir   string
+		bytes int64
+		used  time.Time
+	}
+	var olds []old
+	var total int64
+	for _, d := range list {
+		dir := filepath.Join(cache, d.Name())
+		if strings.HasPrefix(d.Name(), ".new-") {
+			if st, err := os.Stat(dir); err == nil && now.Sub(st.ModTime()) > abandoned {
+				if err := os.RemoveAll(dir); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		if !strings.HasPrefix(d.Name(), "ort-") {
+			continue // not ours
+		}
+		o := old{dir: dir}
+		for _, name := range []string{preparedModel, preparedWeights, preparedEntry} {
+			if st, err := os.Stat(filepath.Join(dir, name)); err == nil {
+				o.bytes += st.Size()
+				o.used = st.ModTime() // the entry's, if there is one
+			}
+		}
+		total += o.bytes
+		if d.Name() != keep {
+			olds = append(olds, o)
+		}
+	}
+	slices.SortFunc(olds, func(a, b old) int { return a.used.Compare(b.used) })
+	for _, o := range olds {
+		if total <= limit {
+			break
+		}
+		if err := os.RemoveAll(o.dir); err != nil {
+			return err
+		}
+		total -= o.bytes
+	}
+	return nil
 }
 
 // save writes the optimized graph and its weights, in the layout in which they are computed with, to a folder. The

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // entries lists what a cache holds.
@@ -163,5 +164,42 @@ func TestProcessesShareACache(t *testing.T) {
 	wg.Wait()
 	if got := entries(t, dir); len(got) != 1 {
 		t.Errorf("the cache holds %v, want one entry", got)
+	}
+}
+
+func TestCacheForgetsWhatWasNotUsedForLongest(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	add := func(name string, size int, age time.Duration) {
+		t.Helper()
+		d := filepath.Join(dir, name)
+		if err := os.Mkdir(d, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		for file, n := range map[string]int{preparedWeights: size, preparedEntry: 0} {
+			f := filepath.Join(d, file)
+			if err := os.WriteFile(f, make([]byte, n), 0o666); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(f, now.Add(-age), now.Add(-age)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Chtimes(d, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("ort-new", 100, 9*time.Hour) // to be kept, whatever its age
+	add("ort-a", 100, 3*time.Hour)
+	add("ort-b", 100, 2*time.Hour)
+	add("ort-c", 100, time.Hour)
+	add(".new-1", 100, time.Hour)
+	add(".new-2", 100, 25*time.Hour)
+	add("other", 1000, 99*time.Hour)
+	if err := prune(dir, "ort-new", 250, now); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := entries(t, dir), []string{".new-1", "ort-c", "ort-new", "other"}; !slices.Equal(got, want) {
+		t.Errorf("left %v, want %v", got, want)
 	}
 }
