@@ -106,7 +106,7 @@ func command(ts *testscript.TestScript, args []string) (*exec.Cmd, *bytes.Buffer
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, v := range []string{"PATH", "HOME", "TERM", "NO_COLOR", "CI", "TMPDIR"} {
+	for _, v := range []string{"PATH", "HOME", "TERM", "NO_COLOR", "CI", "TMPDIR", "VISTA_MR_ORT_LIB", "VISTA_MR_CACHE"} {
 		if ts.Getenv(v) != "" {
 			cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
 		}

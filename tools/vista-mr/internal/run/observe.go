@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,23 +175,23 @@ type BadRecordsError struct {
 	First  []mr.BadRecord
 }
 
+// Error lists the records, then says in its last line how many there were of which cause.
 func (e *BadRecordsError) Error() string {
-	s := e.Err.Error()
+	var b strings.Builder
+	for i, r := range e.First {
+		if i == maxListed {
+			fmt.Fprintln(&b, "...")
+			break
+		}
+		fmt.Fprintf(&b, "%s: %s: %s\n", r.Key, r.Stage, r.Error)
+	}
 	var causes []string
 	for c, n := range e.Causes {
 		causes = append(causes, fmt.Sprintf("%d %s", n, c))
 	}
 	slices.Sort(causes)
-	for _, c := range causes {
-		s += "\n  " + c
-	}
-	for i, b := range e.First {
-		if i == maxListed {
-			break
-		}
-		s += fmt.Sprintf("\n  %s: %s: %s", b.Key, b.Stage, b.Error)
-	}
-	return s
+	fmt.Fprintf(&b, "%v: %s", e.Err, strings.Join(causes, ", "))
+	return b.String()
 }
 
 // maxListed is how many bad records are shown when they fail a job.

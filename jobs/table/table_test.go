@@ -1,0 +1,131 @@
+package table
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+func store(t *testing.T, files map[string]string) dfs.FS {
+	t.Helper()
+	fs := mem.New()
+	for name, text := range files {
+		if err := dfs.WriteFile(t.Context(), fs, dfs.Path(name), []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fs
+}
+
+// lines reads a table as one line for each row or bad row.
+func lines(t *testing.T, fs dfs.FS, s *Schema, paths ...dfs.Path) []string {
+	t.Helper()
+	var out []string
+	for r, err := range Read(t.Context(), fs, paths, s) {
+		var bad *Bad
+		switch {
+		case errors.As(err, &bad):
+			out = append(out, fmt.Sprintf("bad %d %s %s", bad.Line, bad.Key, bad.Cause))
+		case err != nil:
+			out = append(out, "error "+err.Error())
+		default:
+			out = append(out, fmt.Sprintf("%d %s %s %v", r.Line, r.Key, r.Label, r.X))
+		}
+	}
+	return out
+}
+
+func TestEveryRowIsGoodOrBadWithItsCause(t *testing.T) {
+	fs := store(t, map[string]string{"t.csv": "\xef\xbb\xbfid,x,note,label,y\r\n" +
+		"a,1,hello,yes,2\r\n" +
+		"b,1,\"with, comma\nand line\",no,-3e2\r\n" +
+		"c,1,ragged,yes\r\n" +
+		",1,no key,yes,2\r\n" +
+		"e,1,no label,,2\r\n" +
+		"f,one,no number,yes,2\r\n" +
+		"g,1,not finite,yes,NaN\r\n" +
+		"h,1e300,too large for float32,yes,2\r\n" +
+		"i,1,bad \"quote,yes,2\r\n" +
+		"j, 7 ,spaces,yes,8\r\n"})
+	s, err := Inspect(t.Context(), fs, "t.csv", Spec{Key: "id", Label: "label"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := s.FeatureNames(), []string{"x", "y"}; !slices.Equal(got, want) || !slices.Equal(s.Skipped, []string{"note"}) {
+		t.Errorf("features %v, skipped %v; want %v and the note", got, s.Skipped, want)
+	}
+	want := []string{
+		"2 a yes [1 2]", "3 b no [1 -300]", "bad 5 c ragged", "bad 6  no-key", "bad 7 e no-label", "bad 8 f number",
+		"bad 9 g number", "bad 10 h number", "bad 11  quote", "12 j yes [7 8]",
+	}
+	if d := cmp.Diff(want, lines(t, fs, s, "t.csv")); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	fs := store(t, map[string]string{
+		"ok.csv": "id,label,x\n1,a,2\n", "other.csv": "id,x,label\n2,3,b\n", "empty.csv": "", "twice.csv": "id,id,label\n"})
+	s, err := Inspect(t.Context(), fs, "ok.csv", Spec{Key: "id", Label: "label"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := lines(t, fs, s, "ok.csv", "other.csv")
+	if len(got) != 2 || !strings.Contains(got[1], "other.csv: line 1: its header differs") {
+		t.Errorf("a second file with other columns: %v", got)
+	}
+	for _, c := range []struct{ file, key, want, hint string }{
+		{"ok.csv", "idd", `no column "idd"`, `did you mean "id"`},
+		{"empty.csv", "id", "the file is empty", "name the columns"},
+		{"twice.csv", "id", `column "id" stands there twice`, "a name of its own"},
+	} {
+		_, err := Inspect(t.Context(), fs, dfs.Path(c.file), Spec{Key: c.key, Label: "label"})
+		var h *HeaderError
+		if !errors.As(err, &h) || !strings.Contains(h.Error(), c.want) || !strings.Contains(h.Hint(), c.hint) || errs.KindOf(err) != errs.Invalid {
+			t.Errorf("%s: %v, want %q", c.file, err, c.want)
+		}
+	}
+	if _, err := Inspect(t.Context(), fs, "none.csv", Spec{}); !errs.Is(err, errs.NotExist) {
+		t.Errorf("a file that is not there: %v", err)
+	}
+}
+
+func TestLabelsAreOrderedByValueWhereTheyAreNumbers(t *testing.T) {
+	for _, c := range []struct{ in, want []string }{
+		{[]string{"10", "9", "1"}, []string{"1", "9", "10"}},
+		{[]string{"b", "a", "10"}, []string{"10", "a", "b"}},
+	} {
+		set := map[string]bool{}
+		for _, l := range c.in {
+			set[l] = true
+		}
+		if got := Labels(set); !slices.Equal(got, c.want) {
+			t.Errorf("%v is ordered %v, want %v", c.in, got, c.want)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add("id,label,x\na,b,1\n")
+	f.Add("id,label,x\n\"a,b,1\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		fs := store(t, map[string]string{"t.csv": text})
+		s, err := Inspect(t.Context(), fs, "t.csv", Spec{Key: "id", Label: "label"})
+		if err != nil {
+			return
+		}
+		for r, err := range Read(t.Context(), fs, []dfs.Path{"t.csv"}, s) {
+			if err == nil && (r.Key == "" || r.Label == "" || len(r.X) != len(s.Features)) {
+				t.Fatalf("row %+v", r)
+			}
+		}
+	})
+}
