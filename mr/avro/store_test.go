@@ -82,7 +82,7 @@ func bigFile(t testing.TB, codec Codec) []byte {
 	}
 	x := uint32(1)
 	for i := range 16 {
-		value := make([]byte, 1000+i%7*60_000)
+		value := make([]byte, 1000+i%7*80_000)
 		for j := range value {
 			x = x*1664525 + 1013904223
 			value[j] = byte(x >> 24)
@@ -151,5 +151,41 @@ func TestWriterStopsAtTheFirstFailure(t *testing.T) {
 		if err != nil && !errs.Is(err, errs.NoSpace) {
 			t.Fatalf("disk full at %d: %v", n, err)
 		}
+	}
+}
+
+// A marker may lie across two reads of the search for it.
+func TestMarkersAcrossReads(t *testing.T) {
+	data := bigFile(t, Null)
+	r, err := NewReader(bytes.NewReader(data), int64(len(data)), ReaderOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var starts []int64 // of blocks
+	it := r.Blocks(0, int64(len(data)))
+	for it.Next() {
+		starts = append(starts, it.Block().Offset)
+	}
+	if it.Err() != nil {
+		t.Fatal(it.Err())
+	}
+	tried := 0
+	for i := 1; i < len(starts); i++ {
+		// The search begins 16 bytes before the range and reads readBuffer at a time; the marker
+		// ends where the block starts.
+		for cut := int64(-1); cut <= 17; cut++ {
+			start := starts[i] - cut - readBuffer + 16
+			if start <= starts[i-1] {
+				continue
+			}
+			it := r.Blocks(start, int64(len(data)))
+			if !it.Next() || it.Block().Offset != starts[i] {
+				t.Fatalf("from %d: block at %d, want the one at %d; %v", start, it.Block().Offset, starts[i], it.Err())
+			}
+			tried++
+		}
+	}
+	if tried < 100 {
+		t.Errorf("only %d cuts: the file has no blocks larger than a read", tried)
 	}
 }

@@ -207,9 +207,9 @@ func TestFailuresOfASourceKeepTheirKind(t *testing.T) {
 
 // The message names the file that is damaged, so that its writer can run again.
 func TestDamageNamesItsSource(t *testing.T) {
-	data, seg := numbers(t, 8000)
+	data, seg := numbers(t, 2000)
 	rnd := rand.New(rand.NewPCG(5, 5))
-	for trial := range 200 {
+	for trial := range 100 {
 		dir := t.TempDir()
 		bad := bytes.Clone(data)
 		bad[rnd.IntN(len(bad))] ^= 1 << rnd.IntN(8)
@@ -297,7 +297,7 @@ func (f readerFunc) ReadAt(b []byte, off int64) (int, error) { return f(b, off) 
 // Too many sources are merged beforehand, but no more of them than needed, and what has been
 // merged on is removed at once.
 func TestNoMoreIsMergedThanNeeded(t *testing.T) {
-	data, seg := numbers(t, 10_000)
+	data, seg := numbers(t, 6_000)
 	for _, c := range []struct{ sources, factor, files, merged int }{
 		{16, 16, 0, 0}, {17, 16, 1, 2}, {20, 16, 1, 5}, {31, 16, 1, 16}, {32, 16, 2, 18}, {9, 3, 3, 9}, {5, 2, 1, 4},
 	} {

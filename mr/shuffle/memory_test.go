@@ -12,7 +12,7 @@ import (
 
 // constant is what a Writer or a merge may hold beside Options.Memory: a block being packed
 // and its packed form, small structures.
-const constant = 768 << 10
+const constant = 384 << 10
 
 // heapAbove is the live heap, above base.
 func heapAbove(base uint64) int64 {
@@ -31,20 +31,20 @@ func TestMemoryStaysWithinTheBound(t *testing.T) {
 		key, value func(i int) int
 		records    int
 	}{
-		{"hundred bytes", 4 << 20, func(int) int { return 10 }, func(int) int { return 90 }, 400_000},
-		{"a few bytes", 4 << 20, func(int) int { return 3 }, func(int) int { return 1 }, 900_000},
-		{"nothing", 2 << 20, func(int) int { return 0 }, func(int) int { return 0 }, 400_000},
-		{"vectors", 4 << 20, func(int) int { return 12 }, func(int) int { return 32 << 10 }, 1200},
-		{"volumes", 8 << 20, func(int) int { return 12 }, func(int) int { return 800 << 10 }, 40},
-		{"first small, then large", 8 << 20, func(int) int { return 8 }, func(i int) int {
-			if i < 400_000 {
+		{"hundred bytes", 1 << 20, func(int) int { return 10 }, func(int) int { return 90 }, 100_000},
+		{"a few bytes", 1 << 20, func(int) int { return 3 }, func(int) int { return 1 }, 200_000},
+		{"nothing", 512 << 10, func(int) int { return 0 }, func(int) int { return 0 }, 100_000},
+		{"vectors", 2 << 20, func(int) int { return 12 }, func(int) int { return 32 << 10 }, 600},
+		{"volumes", 8 << 20, func(int) int { return 12 }, func(int) int { return 800 << 10 }, 30},
+		{"first small, then large", 4 << 20, func(int) int { return 8 }, func(i int) int {
+			if i < 100_000 {
 				return 4
 			}
 			return 300 << 10
-		}, 400_150},
-		{"all sizes", 4 << 20, func(i int) int { return i % 40 }, func(i int) int {
+		}, 100_080},
+		{"all sizes", 1 << 20, func(i int) int { return i % 40 }, func(i int) int {
 			return int(rand.New(rand.NewPCG(uint64(i), 1)).Uint64() >> 40 % (1 << (i % 16)))
-		}, 30_000},
+		}, 8_000},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -98,7 +98,7 @@ func TestMemoryStaysWithinTheBound(t *testing.T) {
 			peak = 0
 			for _, s := range index {
 				var sources []Source
-				for range 11 {
+				for range 7 {
 					sources = append(sources, Source{R: &probe{r: out, look: look}, Seg: s})
 				}
 				g, err := Merge(t.Context(), sources, MergeOptions{Memory: c.memory / 2, Scratch: dir})
@@ -138,7 +138,7 @@ type probe struct {
 }
 
 func (p *probe) Write(b []byte) (int, error) {
-	if p.n++; p.n%97 == 0 {
+	if p.n++; p.n%61 == 0 {
 		p.look()
 	}
 	return p.w.Write(b)
@@ -168,7 +168,7 @@ func TestRecordsLargerThanMemory(t *testing.T) {
 }
 
 func (p *probe) ReadAt(b []byte, off int64) (int, error) {
-	if p.n++; p.n%211 == 0 {
+	if p.n++; p.n%101 == 0 {
 		p.look()
 	}
 	return p.r.ReadAt(b, off)

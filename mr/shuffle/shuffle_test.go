@@ -173,19 +173,26 @@ func TestEveryFlippedByteIsNoticed(t *testing.T) {
 		recs = append(recs, record{key: fmt.Sprintf("%05d", i*7919%4000), value: fmt.Sprint(i)})
 	}
 	data, index := mapOutput(t, Options{Partitions: 1, Memory: 20_000}, recs)
+	want, err := merged(t.Context(), []Source{{R: bytes.NewReader(data), Seg: index[0]}}, MergeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	seed := rand.Uint64()
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	for range 1000 {
 		at := rnd.IntN(len(data))
 		bad := slices.Clone(data)
 		bad[at] ^= 1 << rnd.IntN(8)
-		_, err := merged(t.Context(), []Source{{R: bytes.NewReader(bad), Seg: index[0], Name: "part-0"}}, MergeOptions{})
+		got, err := merged(t.Context(), []Source{{R: bytes.NewReader(bad), Seg: index[0], Name: "part-0"}}, MergeOptions{})
 		if !errs.Is(err, errs.Corrupt) {
 			t.Fatalf("seed %d: a flip at %d of %d: %v, want a corrupt kind", seed, at, len(data), err)
 		}
+		if len(got) >= len(want) || !slices.Equal(got, want[:len(got)]) { // what was handed out before is sound
+			t.Fatalf("seed %d: a flip at %d of %d gives %d records, wrong ones among them", seed, at, len(data), len(got))
+		}
 	}
 	short := index[0]
-	_, err := merged(t.Context(), []Source{{R: bytes.NewReader(data[:len(data)/2]), Seg: short}}, MergeOptions{})
+	_, err = merged(t.Context(), []Source{{R: bytes.NewReader(data[:len(data)/2]), Seg: short}}, MergeOptions{})
 	if !errs.Is(err, errs.Corrupt) {
 		t.Fatalf("half a segment: %v, want a corrupt kind", err)
 	}
