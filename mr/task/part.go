@@ -150,6 +150,9 @@ func readPart(ctx context.Context, fs dfs.FS, f mr.PartFile, yield func(mr.Recor
 	if err != nil {
 		return fail(err)
 	}
+	if r.Schema() != avro.KVSchema {
+		return fail(errs.E("read", errs.Internal, string(f.Path), errors.New("the file does not hold key-value pairs")))
+	}
 	blocks := r.Blocks(0, f.Bytes)
 	rows := int64(0)
 	for blocks.Next() {
