@@ -67,7 +67,7 @@ func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, 
 	defer func() { err = errors.Join(err, w.events.Close()) }()
 	w.events.begin(j, p)
 
-	rt, err := ort.Init(ort.Options{CacheDir: cacheDir()})
+	rt, err := ort.Init(ort.Options{CacheDir: cacheDir(), ArenaLimit: arenaLimit(j, p)})
 	if err != nil {
 		return nil, exit.As(exit.Invalid, err)
 	}
@@ -82,6 +82,16 @@ func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, 
 		return nil, exit.Running(err)
 	}
 	return s, nil
+}
+
+// arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
+// fails and is halved, instead of taking what it was not given. Weights that are not mapped from
+// the cache come out of the same arena, and preparing them takes some more for a moment.
+func arenaLimit(j *conf.Job, p *prepared) int64 {
+	if j.Limits.Memory == 0 {
+		return 0
+	}
+	return p.Regions.Inference*5/4 + p.Regions.Model*3/2 + 32<<20
 }
 
 // notReady puts an error of the preparation into its class: most are about what the user gave,

@@ -98,9 +98,9 @@ func (n *network) writePrograms(ctx context.Context, dir string, p plan.Plan, in
 		if err != nil {
 			return nil, err
 		}
-		name := dfs.Path(prog.Digest + ".onnx")
+		name := modelFile(prog.Digest)
 		if _, err := store.Stat(ctx, name); err != nil {
-			if err := writeModel(ctx, store, name, prog.Model); err != nil {
+			if err := writeModel(ctx, store, prog.Digest, prog.Model); err != nil {
 				return nil, err
 			}
 		}
@@ -116,22 +116,39 @@ func (n *network) writePrograms(ctx context.Context, dir string, p plan.Plan, in
 // specKey names a program within one job.
 func specKey(s layers.ProgramSpec) string { return fmt.Sprintf("%q %q %q", s.From, s.Raw, s.Pooled) }
 
-// writeModel streams a program into the run's folder.
-func writeModel(ctx context.Context, store dfs.FS, name dfs.Path, m *onnx.Model) error {
-	f, err := store.Create(ctx, name)
+// writeModel streams a program into the run's folder: the graph, and beside it the weights, which the
+// runtime then maps instead of reading them into memory. The graph is written last: where it is, all is.
+func writeModel(ctx context.Context, store dfs.FS, digest string, m *onnx.Model) error {
+	weights := digest + ".weights"
+	if err := store.Remove(ctx, dfs.Path(weights)); err != nil { // of a run that did not come to the graph
+		return err
+	}
+	data, err := store.Create(ctx, dfs.Path(weights))
 	if err != nil {
 		return err
 	}
-	w := bufio.NewWriterSize(f, 1<<20)
-	_, err = m.WriteTo(w)
+	graph, err := store.Create(ctx, modelFile(digest))
+	if err != nil {
+		return errors.Join(err, data.Abort())
+	}
+	w := bufio.NewWriterSize(data, 1<<20)
+	err = m.WriteExternal(graph, w, weights, minExternal)
 	if err = errors.Join(err, w.Flush()); err == nil {
-		err = f.Commit(ctx)
+		err = data.Commit(ctx)
+	}
+	if err == nil {
+		err = graph.Commit(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, f.Abort())
+		return errors.Join(err, data.Abort(), graph.Abort())
 	}
 	return nil
 }
+
+// minExternal is the size from which a weight is kept outside the graph, in bytes.
+const minExternal = 4096
+
+func modelFile(digest string) dfs.Path { return dfs.Path(digest + ".onnx") }
 
 func toModel(p *layers.Program, path string) extract.Model {
 	m := extract.Model{Digest: p.Digest, URI: path, In: extract.Port{Name: p.Input.Name, Bytes: p.Input.Elem == onnx.Uint8, Shape: p.Input.Shape}}
