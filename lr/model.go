@@ -24,30 +24,6 @@ type Report struct {
 	History     []float64 `json:"history"` // objective at the start and after each iteration
 }
 
-// centre takes what all scores have in common out of the intercepts and, where no penalty
-// fixes them, out of the weights, as MLlib does: it changes no probability.
-func (m *Model) centre(weights bool) {
-	avg := 0.0
-	for _, b := range m.Intercepts {
-		avg += b / float64(len(m.Intercepts))
-	}
-	for k := range m.Intercepts {
-		m.Intercepts[k] -= avg
-	}
-	if !weights {
-		return
-	}
-	for j := range m.Weights[0] {
-		avg := 0.0
-		for k := range m.Weights {
-			avg += float64(m.Weights[k][j]) / float64(len(m.Weights))
-		}
-		for k := range m.Weights {
-			m.Weights[k][j] = float32(float64(m.Weights[k][j]) - avg)
-		}
-	}
-}
-
 // Point is the model as a scan takes it.
 func (m *Model) Point() *Point {
 	return &Point{Kind: m.Kind, Classes: m.Classes, W: m.Weights, B: m.Intercepts}
@@ -72,10 +48,11 @@ func (m *Model) NonZero() int {
 func Predict(r *Rows, parts []int, p *Point, lo, hi int, out []float64, sc *Scratch) {
 	q := &Request{Parts: parts, Fold: -1, Point: p}
 	scores := len(p.W)
-	sc.prepare(scores, len(p.W[0]))
+	sc.prepare(p)
 	for t := lo; t < hi; t += tileRows {
 		n := min(tileRows, hi-t)
-		products(r, q, t, n, sc)
+		sc.cut(r, nil, t, n)
+		products(sc.tile, q, n, sc)
 		for i := range n {
 			probabilities(p, sc.score[i*scores:(i+1)*scores], out[(t-lo+i)*p.Classes:(t-lo+i+1)*p.Classes])
 		}

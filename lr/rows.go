@@ -3,6 +3,8 @@ package lr
 import (
 	"fmt"
 	"math"
+
+	"github.com/vista-mr/vista-mr/lr/kernel"
 )
 
 // Matrix is a row-major matrix.
@@ -46,15 +48,19 @@ func (r *Rows) Check(classes int) error {
 
 // Extent is what the first pass finds. It is merged by Merge in any order.
 type Extent struct {
-	Max    [][]float32 `json:"max"`    // by part and column: largest absolute value over training rows
-	Groups [][]int64   `json:"groups"` // by group and class: training rows
+	Low, High [][]float32 // by part and column: least and largest value over training rows
+	Groups    [][]int64   // by group and class: training rows
 }
 
 // NewExtent is the extent of no rows: cols holds the columns of each part.
 func NewExtent(cols []int, groups, classes int) *Extent {
 	e := &Extent{}
 	for _, c := range cols {
-		e.Max = append(e.Max, make([]float32, c))
+		low, high := make([]float32, c), make([]float32, c)
+		for j := range low {
+			low[j], high[j] = float32(math.Inf(1)), float32(math.Inf(-1))
+		}
+		e.Low, e.High = append(e.Low, low), append(e.High, high)
 	}
 	for range groups {
 		e.Groups = append(e.Groups, make([]int64, classes))
@@ -73,27 +79,30 @@ func (e *Extent) Count(r *Rows) {
 
 // Widen adds the values of one part of the rows.
 func (e *Extent) Widen(r *Rows, part int) {
-	m, top := &r.Parts[part], e.Max[part]
+	m := &r.Parts[part]
+	var four [4][]float32
+	n := 0
 	for i, g := range r.Group {
 		if g == HeldOut {
 			continue
 		}
-		for j, v := range m.row(i) {
-			if v < 0 {
-				v = -v
-			}
-			if v > top[j] {
-				top[j] = v
-			}
+		four[n] = m.row(i)
+		if n++; n == 4 {
+			kernel.Extent4(e.Low[part], e.High[part], four[0], four[1], four[2], four[3])
+			n = 0
 		}
+	}
+	for _, x := range four[:n] {
+		kernel.Extent4(e.Low[part], e.High[part], x, x, x, x)
 	}
 }
 
 // Merge adds another extent.
 func (e *Extent) Merge(o *Extent) {
-	for p, top := range o.Max {
-		for j, v := range top {
-			e.Max[p][j] = max(e.Max[p][j], v)
+	for p := range o.Low {
+		for j, v := range o.Low[p] {
+			e.Low[p][j] = min(e.Low[p][j], v)
+			e.High[p][j] = max(e.High[p][j], o.High[p][j])
 		}
 	}
 	for g, classes := range o.Groups {
@@ -114,28 +123,60 @@ func (e *Extent) N() int64 {
 	return n
 }
 
-// Scales are the powers of two by which sums over columns are multiplied before they become
-// integers: as large as they can be without any sum over all rows overflowing.
+// Scales say how rows are summed: what is subtracted from columns beforehand, and the powers
+// of two by which sums are multiplied before they become integers, as large as they can be
+// without any sum over all rows overflowing.
 type Scales struct {
-	Exp [][]int16 // by part and column: for sums of values times a factor of at most 1
-	One int16     // for sums of residuals
+	Exp   [][]int16   // by part and column: for sums of values times a factor of at most 1
+	One   int16       // for sums of residuals
+	Shift [][]float32 // by part and column; nil for parts of which nothing is subtracted
 }
 
 // headroom keeps sums below 2^62.
 const headroom = 61
 
+// farOff is how many times as far from 0 as it is wide a column must lie to be shifted. Years,
+// coordinates and timestamps do; in float32 little would be left of their products otherwise.
+// What networks compute does not, and is spared the copy.
+const farOff = 4
+
 // Scales of all sums that a training needs.
 func (e *Extent) Scales() *Scales {
 	n := float64(max(e.N(), 1))
 	s := &Scales{One: exponent(n)}
-	for _, top := range e.Max {
-		exp := make([]int16, len(top))
-		for j, v := range top {
-			exp[j] = exponent(n * float64(v))
+	for p := range e.Low {
+		exp, shift, any := make([]int16, len(e.Low[p])), make([]float32, len(e.Low[p])), false
+		for j, low := range e.Low[p] {
+			high := e.High[p][j]
+			mid, half := (float64(low)+float64(high))/2, (float64(high)-float64(low))/2
+			if half > 0 && math.Abs(mid) > farOff*half {
+				shift[j], any = float32(mid), true
+			}
+			exp[j] = exponent(n * e.reach(p, j, shift[j]))
 		}
-		s.Exp = append(s.Exp, exp)
+		if !any {
+			shift = nil
+		}
+		s.Exp, s.Shift = append(s.Exp, exp), append(s.Shift, shift)
 	}
 	return s
+}
+
+// reach is the largest absolute value of a column once shifted; 0 if there are no rows.
+func (e *Extent) reach(part, j int, shift float32) float64 {
+	low, high := e.Low[part][j], e.High[part][j]
+	if low > high {
+		return 0
+	}
+	return max(math.Abs(float64(low-shift)), math.Abs(float64(high-shift)))
+}
+
+// shift is what is subtracted from a column.
+func (s *Scales) shift(part, j int) float32 {
+	if s.Shift == nil || s.Shift[part] == nil {
+		return 0
+	}
+	return s.Shift[part][j]
 }
 
 // exponent is the largest k with bound * 2^k <= 2^headroom, within what a float64 can scale by.
@@ -150,9 +191,11 @@ func exponent(bound float64) int16 {
 // fixed is v as an integer scaled by 2^exp.
 func fixed(v float64, scale float64) int64 { return int64(math.RoundToEven(v * scale)) }
 
-func pow2(exp int16) float64 { return math.Ldexp(1, int(exp)) }
+// pow2 is 2^exp for -1000 <= exp <= 1000.
+func pow2(exp int16) float64 { return math.Float64frombits(uint64(int(exp)+1023) << 52) }
 
-// Moments are the sums that the second pass finds, by group. Merged in any order.
+// Moments are the sums that the second pass finds, by group, over shifted columns. Merged in
+// any order.
 type Moments struct {
 	Sum    [][][]int64 // by group, part, column: sum of values, scaled by 2^Scales.Exp
 	Square [][][]int64 // sum of squares, scaled by 2^squareExp
@@ -184,30 +227,40 @@ func (m *Moments) Add(r *Rows, part int, s *Scales) {
 	for j, e := range s.Exp[part] {
 		scale[j], square[j] = pow2(e), pow2(squareExp(e, s.One))
 	}
+	shift := make([]float32, p.Cols)
+	if s.Shift != nil && s.Shift[part] != nil {
+		shift = s.Shift[part]
+	}
 	// Blocks are summed in float64, in row order, before they become integers.
+	sum, sq := make([]float64, p.Cols), make([]float64, p.Cols)
 	for lo := 0; lo < r.N; lo += blockRows {
 		hi := min(lo+blockRows, r.N)
 		for g := range m.Sum {
-			sum, sq := make([]float64, p.Cols), make([]float64, p.Cols)
-			any := false
+			var four [4][]float32
+			n, any := 0, false
 			for i := lo; i < hi; i++ {
 				if int(r.Group[i]) != g {
 					continue
 				}
 				any = true
-				for j, v := range p.row(i) {
-					x := float64(v)
-					sum[j] += x
-					sq[j] += float64(x * x)
+				four[n] = p.row(i)
+				if n++; n == 4 {
+					kernel.Moments4(sum, sq, shift, four[0], four[1], four[2], four[3])
+					n = 0
 				}
 			}
 			if !any {
 				continue
 			}
+			for _, x := range four[:n] {
+				kernel.Moments1(sum, sq, shift, x)
+			}
 			for j := range sum {
 				m.Sum[g][part][j] += fixed(sum[j], scale[j])
 				m.Square[g][part][j] += fixed(sq[j], square[j])
 			}
+			clear(sum)
+			clear(sq)
 		}
 	}
 }

@@ -17,7 +17,8 @@ const Chunk = blockRows
 // that they are still in the cache for the second.
 const tileRows = 32
 
-// Point is where a model wants to be evaluated: raw weights for each score and an offset.
+// Point is where a model wants to be evaluated: raw weights for each score and an offset that
+// belongs to columns shifted by Scales.Shift. (A Model's offset belongs to raw columns.)
 type Point struct {
 	Kind    string
 	Classes int
@@ -28,7 +29,7 @@ type Point struct {
 // Partial is what an evaluation yields over some rows: integers, so that any order of adding
 // them up gives the same.
 type Partial struct {
-	Loss [2]int64  // whole and fractional part of the summed loss
+	Loss [3]int64  // whole and fractional part of the summed loss; blocks without a finite loss
 	Res  []int64   // by score: sum of residuals, scaled by 2^Scales.One
 	Grad [][]int64 // by score and column: sum of residual times value, scaled by 2^Scales.Exp
 }
@@ -44,7 +45,7 @@ func NewPartial(scores, cols int) *Partial {
 
 // Reset makes it the partial of no rows again.
 func (p *Partial) Reset() {
-	p.Loss = [2]int64{}
+	p.Loss = [3]int64{}
 	clear(p.Res)
 	for _, g := range p.Grad {
 		clear(g)
@@ -53,8 +54,7 @@ func (p *Partial) Reset() {
 
 // Merge adds another partial.
 func (p *Partial) Merge(o *Partial) {
-	p.Loss[0] += o.Loss[0]
-	p.Loss[1] += o.Loss[1]
+	addInts(p.Loss[:], o.Loss[:])
 	addInts(p.Res, o.Res)
 	for k := range o.Grad {
 		addInts(p.Grad[k], o.Grad[k])
@@ -65,8 +65,8 @@ func (p *Partial) Merge(o *Partial) {
 const lossFraction = 1 << 40
 
 func (p *Partial) addLoss(v float64) {
-	if !(v < 1<<50) { // also NaN: the sum shows that it is no use
-		p.Loss[0] = math.MaxInt64 / 2
+	if !(v < 1<<50) { // also NaN
+		p.Loss[2]++
 		return
 	}
 	whole := math.Floor(v)
@@ -74,9 +74,9 @@ func (p *Partial) addLoss(v float64) {
 	p.Loss[1] += int64(math.RoundToEven((v - whole) * lossFraction))
 }
 
-// loss is the summed loss.
+// loss is the summed loss; infinite if any block's was not finite.
 func (p *Partial) loss() float64 {
-	if p.Loss[0] >= math.MaxInt64/2 || p.Loss[0] < 0 {
+	if p.Loss[2] != 0 {
 		return math.Inf(1)
 	}
 	return float64(p.Loss[0]) + float64(p.Loss[1])/lossFraction
@@ -92,75 +92,130 @@ type Request struct {
 
 // Scratch is memory that scans reuse. One goroutine uses it at a time.
 type Scratch struct {
-	score []float32 // tile x scores
+	sums  []blockSum
+	tile  []Matrix    // by part: the rows of a tile, shifted
+	own   [][]float32 // by part: memory of those that are
+	score []float32
 	res   []float32
-	grad  [][]float32 // scores x columns, float32 sums of a block
 	prob  []float64
 	zero  []float32
 }
 
-// Scan evaluates requests over rows, in one pass. All partitions' rows but those of the last
-// call for a partition must come in multiples of Chunk.
+// blockSum is what a request sums up within a block.
+type blockSum struct {
+	loss float64
+	seen bool
+	res  []float64   // by score
+	grad [][]float32 // by score and column
+}
+
+// Scan evaluates requests over rows, in one pass: every tile of rows is read from memory once
+// and goes through all requests while it is in the cache. All partitions' rows but those of
+// the last call for a partition must come in multiples of Chunk.
 func Scan(r *Rows, s *Scales, requests []Request, sc *Scratch) {
+	for len(sc.sums) < len(requests) {
+		sc.sums = append(sc.sums, blockSum{})
+	}
+	for i := range requests {
+		sc.sums[i].prepare(requests[i].Point)
+		sc.prepare(requests[i].Point)
+	}
 	for lo := 0; lo < r.N; lo += blockRows {
 		hi := min(lo+blockRows, r.N)
-		for q := range requests {
-			scanBlock(r, s, &requests[q], lo, hi, sc)
+		for t := lo; t < hi; t += tileRows {
+			n := min(tileRows, hi-t)
+			sc.cut(r, s, t, n)
+			for i := range requests {
+				scanTile(r, &requests[i], t, n, &sc.sums[i], sc)
+			}
+		}
+		for i := range requests {
+			sc.sums[i].flush(&requests[i], s, r)
 		}
 	}
 }
 
-func scanBlock(r *Rows, s *Scales, q *Request, lo, hi int, sc *Scratch) {
-	scores, cols := len(q.Point.W), len(q.Point.W[0])
-	sc.prepare(scores, cols)
-	loss, seen := 0.0, false
-	var res [maxScores]float64
-	resSum := res[:0]
-	if scores <= maxScores {
-		resSum = res[:scores]
-	} else {
-		resSum = make([]float64, scores)
+// scanTile adds n rows from t on to a request's sums.
+func scanTile(r *Rows, q *Request, t, n int, sum *blockSum, sc *Scratch) {
+	any := false
+	for _, g := range r.Group[t : t+n] {
+		any = any || g != HeldOut && int(g) != q.Fold
 	}
-	for t := lo; t < hi; t += tileRows {
-		n := min(tileRows, hi-t)
-		products(r, q, t, n, sc)
-		any := false
-		for i := range n {
-			g := r.Group[t+i]
-			row := sc.res[i*scores : (i+1)*scores]
-			if g == HeldOut || int(g) == q.Fold {
-				clear(row)
-				continue
-			}
-			any = true
-			loss += residuals(q.Point, sc.score[i*scores:(i+1)*scores], int(r.Class[t+i]), row, sc.prob)
-			for k, v := range row {
-				resSum[k] += float64(v)
-			}
-		}
-		if any {
-			sums(r, q, t, n, sc)
-			seen = true
-		}
-	}
-	if !seen {
+	if !any {
 		return
 	}
-	q.Out.addLoss(loss)
+	sum.seen = true
+	scores := len(q.Point.W)
+	products(sc.tile, q, n, sc)
+	for i := range n {
+		row := sc.res[i*scores : (i+1)*scores]
+		if g := r.Group[t+i]; g == HeldOut || int(g) == q.Fold {
+			clear(row)
+			continue
+		}
+		sum.loss += residuals(q.Point, sc.score[i*scores:(i+1)*scores], int(r.Class[t+i]), row, sc.prob)
+		for k, v := range row {
+			sum.res[k] += float64(v)
+		}
+	}
+	weighted(sc.tile, q, n, sum.grad, sc)
+}
+
+// flush adds the block's sums to the request's as integers, and clears them.
+func (b *blockSum) flush(q *Request, s *Scales, r *Rows) {
+	if !b.seen {
+		return
+	}
+	q.Out.addLoss(b.loss)
 	one := pow2(s.One)
-	for k := range scores {
-		q.Out.Res[k] += fixed(resSum[k], one)
+	for k, v := range b.res {
+		q.Out.Res[k] += fixed(v, one)
 		at := 0
 		for _, p := range q.Parts {
 			n := r.Parts[p].Cols
-			flush(q.Out.Grad[k][at:at+n], sc.grad[k][at:at+n], s.Exp[p])
+			flush(q.Out.Grad[k][at:at+n], b.grad[k][at:at+n], s.Exp[p])
 			at += n
 		}
 	}
+	b.loss, b.seen = 0, false
+	clear(b.res)
 }
 
-// maxScores is how many scores need no allocation.
-const maxScores = 16
+// cut makes sc.tile the n rows from t on. Parts that are shifted are copied for it.
+func (sc *Scratch) cut(r *Rows, s *Scales, t, n int) {
+	for len(sc.tile) < len(r.Parts) {
+		sc.tile = append(sc.tile, Matrix{})
+	}
+	for p := range r.Parts {
+		m := &r.Parts[p]
+		if m.Data == nil {
+			continue // a part that no request reads need not be there
+		}
+		rows := m.Data[t*m.Cols : (t+n)*m.Cols]
+		if s == nil || s.Shift == nil || s.Shift[p] == nil {
+			sc.tile[p] = Matrix{Data: rows, Cols: m.Cols}
+			continue
+		}
+		sc.shifted(p, rows, s.Shift[p])
+	}
+}
+
+func (sc *Scratch) shifted(p int, rows, shift []float32) {
+	for len(sc.own) <= p {
+		sc.own = append(sc.own, nil)
+	}
+	if cap(sc.own[p]) < len(rows) {
+		sc.own[p] = make([]float32, tileRows*len(shift))
+	}
+	to := sc.own[p][:len(rows)]
+	for i := 0; i < len(rows); i += len(shift) {
+		from, to := rows[i:i+len(shift)], to[i:i+len(shift)]
+		for j, c := range shift {
+			to[j] = from[j] - c
+		}
+	}
+	sc.tile[p] = Matrix{Data: to, Cols: len(shift)}
+}
 
 // flush adds a block's float32 sums as integers and clears them.
 func flush(dst []int64, src []float32, exp []int16) {
@@ -178,33 +233,42 @@ func flush(dst []int64, src []float32, exp []int16) {
 	clear(src)
 }
 
-func (sc *Scratch) prepare(scores, cols int) {
-	if len(sc.score) < tileRows*scores {
-		sc.score, sc.res = make([]float32, tileRows*scores), make([]float32, tileRows*scores)
-		sc.prob = make([]float64, scores)
-	}
-	for len(sc.grad) < scores {
-		sc.grad = append(sc.grad, nil)
+func (b *blockSum) prepare(p *Point) {
+	scores, cols := len(p.W), len(p.W[0])
+	for len(b.grad) < scores {
+		b.grad = append(b.grad, nil)
 	}
 	for k := range scores {
-		if len(sc.grad[k]) < cols {
-			sc.grad[k] = make([]float32, cols)
+		if len(b.grad[k]) < cols {
+			b.grad[k] = make([]float32, cols)
 		}
+	}
+	if cap(b.res) < scores {
+		b.res = make([]float64, scores)
+	}
+	b.res = b.res[:scores]
+}
+
+func (sc *Scratch) prepare(p *Point) {
+	scores, cols := len(p.W), len(p.W[0])
+	if len(sc.prob) < scores {
+		sc.score, sc.res = make([]float32, tileRows*scores), make([]float32, tileRows*scores)
+		sc.prob = make([]float64, scores)
 	}
 	if len(sc.zero) < cols {
 		sc.zero = make([]float32, cols)
 	}
 }
 
-// products computes the scores of n rows from t on, without their offsets.
-func products(r *Rows, q *Request, t, n int, sc *Scratch) {
+// products computes the scores of a tile of n rows, without their offsets.
+func products(tile []Matrix, q *Request, n int, sc *Scratch) {
 	scores := len(q.Point.W)
 	clear(sc.score[:n*scores])
 	at := 0
 	for _, p := range q.Parts {
-		m := &r.Parts[p]
+		m := &tile[p]
 		for i := 0; i < n; i += 4 {
-			x := four(m, t, i, n, sc.zero)
+			x := four(m, i, n, sc.zero)
 			for k, w := range q.Point.W {
 				d := kernel.Dot4(x[0], x[1], x[2], x[3], w[at:at+m.Cols])
 				for l := 0; l < 4 && i+l < n; l++ {
@@ -216,11 +280,11 @@ func products(r *Rows, q *Request, t, n int, sc *Scratch) {
 	}
 }
 
-// four are four rows from t+i on; behind the last of n, zeros stand in.
-func four(m *Matrix, t, i, n int, zero []float32) (x [4][]float32) {
+// four are four rows from i on; behind the last of n, zeros stand in.
+func four(m *Matrix, i, n int, zero []float32) (x [4][]float32) {
 	for l := range x {
 		if i+l < n {
-			x[l] = m.row(t + i + l)
+			x[l] = m.row(i + l)
 		} else {
 			x[l] = zero[:m.Cols]
 		}
@@ -228,14 +292,14 @@ func four(m *Matrix, t, i, n int, zero []float32) (x [4][]float32) {
 	return x
 }
 
-// sums adds the rows, weighted by their residuals, to the block's sums.
-func sums(r *Rows, q *Request, t, n int, sc *Scratch) {
+// weighted adds a tile's rows, times their residuals, to the block's sums.
+func weighted(tile []Matrix, q *Request, n int, grad [][]float32, sc *Scratch) {
 	scores := len(q.Point.W)
 	at := 0
 	for _, p := range q.Parts {
-		m := &r.Parts[p]
+		m := &tile[p]
 		for i := 0; i < n; i += 4 {
-			x := four(m, t, i, n, sc.zero)
+			x := four(m, i, n, sc.zero)
 			for k := range scores {
 				var w [4]float32
 				for l := 0; l < 4 && i+l < n; l++ {
@@ -244,7 +308,7 @@ func sums(r *Rows, q *Request, t, n int, sc *Scratch) {
 				if w == [4]float32{} {
 					continue
 				}
-				kernel.Axpy4(sc.grad[k][at:at+m.Cols], x[0], x[1], x[2], x[3], w)
+				kernel.Axpy4(grad[k][at:at+m.Cols], x[0], x[1], x[2], x[3], w)
 			}
 		}
 		at += m.Cols

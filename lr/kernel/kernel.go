@@ -1,5 +1,6 @@
-// Package kernel has the two loops that training a linear model consists of: the products of
-// rows with a weight vector, and the sum of rows weighted by their residuals.
+// Package kernel has the loops that training a linear model consists of: the products of rows
+// with a weight vector, and the sum of rows weighted by their residuals; before that, least and
+// largest values, sums and sums of squares of columns.
 //
 // Invariant: the results have the same bits on every machine. Each loop has a fixed structure
 // of eight lanes, a multiplication and an addition are rounded separately, and the portable
@@ -65,5 +66,64 @@ func axpyRange(g, x0, x1, x2, x3 []float32, r *[4]float32, lo, hi int) {
 		s += float32(r[1] * x1[j])
 		s += float32(r[2] * x2[j])
 		g[j] = s + float32(r[3]*x3[j])
+	}
+}
+
+// Extent4 widens low and high by the values of four rows. What is no number changes nothing.
+func Extent4(low, high, x0, x1, x2, x3 []float32) {
+	n := len(low)
+	high, x0, x1, x2, x3 = high[:n], x0[:n], x1[:n], x2[:n], x3[:n]
+	whole := n &^ (lanes - 1)
+	if whole > 0 {
+		extent4(low, high, x0, x1, x2, x3, whole)
+	}
+	extentRange(low, high, x0, x1, x2, x3, whole, n)
+}
+
+func extentRange(low, high, x0, x1, x2, x3 []float32, lo, hi int) {
+	for j := lo; j < hi; j++ {
+		a, b := low[j], high[j]
+		for _, v := range [4]float32{x0[j], x1[j], x2[j], x3[j]} {
+			if v < a {
+				a = v
+			}
+			if v > b {
+				b = v
+			}
+		}
+		low[j], high[j] = a, b
+	}
+}
+
+// Moments4 adds four rows less shift, one after the other, to sum, and their squares to square.
+// The difference is float32, its square exact in float64.
+func Moments4(sum, square []float64, shift, x0, x1, x2, x3 []float32) {
+	n := len(sum)
+	square, shift, x0, x1, x2, x3 = square[:n], shift[:n], x0[:n], x1[:n], x2[:n], x3[:n]
+	whole := n &^ (lanes - 1)
+	if whole > 0 {
+		moments4(sum, square, shift, x0, x1, x2, x3, whole)
+	}
+	momentsRange(sum, square, shift, x0, x1, x2, x3, whole, n)
+}
+
+func momentsRange(sum, square []float64, shift, x0, x1, x2, x3 []float32, lo, hi int) {
+	for j := lo; j < hi; j++ {
+		s, q, c := sum[j], square[j], shift[j]
+		for _, v := range [4]float32{x0[j], x1[j], x2[j], x3[j]} {
+			d := float64(v - c)
+			s += d
+			q += float64(d * d)
+		}
+		sum[j], square[j] = s, q
+	}
+}
+
+// Moments1 adds one row.
+func Moments1(sum, square []float64, shift, x []float32) {
+	for j, v := range x {
+		d := float64(v - shift[j])
+		sum[j] += d
+		square[j] += float64(d * d)
 	}
 }

@@ -64,6 +64,55 @@ func TestVectorAndPortableCodeGiveTheSameBits(t *testing.T) {
 	}
 }
 
+// TestColumnStatistics compares extents and moments with plain loops, in vector and in portable
+// code, also over what is no number.
+func TestColumnStatistics(t *testing.T) {
+	have := vector
+	defer func() { vector = have }()
+	for n := range 70 {
+		rnd := rand.New(rand.NewPCG(uint64(n), 2))
+		x := vectors(rnd, 4, n)
+		shift := vectors(rnd, 1, n)[0]
+		if n > 9 {
+			x[1][9], x[2][1], x[0][3] = float32(math.NaN()), float32(math.Inf(1)), float32(math.Copysign(0, -1))
+		}
+		var low, high [2][]float32
+		var sum, square [2][]float64
+		for i, on := range []bool{have, false} {
+			vector = on
+			low[i], high[i] = make([]float32, n), make([]float32, n)
+			sum[i], square[i] = make([]float64, n), make([]float64, n)
+			for j := range n {
+				low[i][j], high[i][j] = float32(math.Inf(1)), float32(math.Inf(-1))
+				sum[i][j], square[i][j] = 1, 2
+			}
+			Extent4(low[i], high[i], x[0], x[1], x[2], x[3])
+			Moments4(sum[i], square[i], shift, x[0], x[1], x[2], x[3])
+			Moments1(sum[i], square[i], shift, x[0])
+		}
+		for j := range n {
+			wantLow, wantHigh, s, q := math.Inf(1), math.Inf(-1), 1.0, 2.0
+			for _, row := range [][]float32{x[0], x[1], x[2], x[3], x[0]} {
+				d := float64(row[j] - shift[j])
+				s, q = s+d, q+float64(d*d)
+				if v := float64(row[j]); !math.IsNaN(v) {
+					wantLow, wantHigh = min(wantLow, v), max(wantHigh, v)
+				}
+			}
+			for i := range 2 {
+				if float64(low[i][j]) != wantLow || float64(high[i][j]) != wantHigh {
+					t.Fatalf("n=%d column %d: from %v to %v, want %v to %v (code %d)", n, j, low[i][j], high[i][j], wantLow, wantHigh, i)
+				}
+				if !same(sum[i][j], s) || !same(square[i][j], q) {
+					t.Fatalf("n=%d column %d: sums %v and %v, want %v and %v (code %d)", n, j, sum[i][j], square[i][j], s, q, i)
+				}
+			}
+		}
+	}
+}
+
+func same(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
+
 func BenchmarkKernel(b *testing.B) {
 	const n = 8192
 	v := vectors(rand.New(rand.NewPCG(1, 1)), 6, n)

@@ -12,12 +12,13 @@ package optim
 import (
 	"errors"
 	"math"
+	"slices"
 )
 
 // Options are the stopping rules.
 type Options struct {
 	Iterations int     // at most; 0: none
-	Tol        float64 // relative decrease of the objective, or relative size of the gradient, below which it stops
+	Tol        float64 // it stops when the gradient's norm is below Tol times the objective, or when the objective has fallen by less over 20 iterations
 	Memory     int     // pairs kept; 0: 10, as MLlib
 }
 
@@ -31,7 +32,7 @@ type Result struct {
 	Gradient    float64 // largest component of the (pseudo-)gradient: the violation of optimality
 	Iterations  int
 	Evaluations int
-	Converged   bool      // by Tol; or because no step decreases the objective any more
+	Converged   bool      // by Tol, or because the arithmetic's floor is reached
 	History     []float64 // objective at the start and after each iteration
 }
 
@@ -42,6 +43,9 @@ const (
 	armijo    = 1e-4
 	curvature = 0.9
 	maxSteps  = 30
+	window    = 20   // iterations over which Tol looks at the objective
+	noise     = 1e-7 // relative: rows are evaluated in float32, and smaller differences mean nothing
+	patience  = 100  // iterations within noise without a smaller gradient, after which it stops
 )
 
 // state is the current point with all that belongs to it.
@@ -84,34 +88,52 @@ func (m *minimizer) run(x0 []float64) (*Result, error) {
 		return nil, ErrNotFinite
 	}
 	r := &Result{History: []float64{cur.f}}
+	best, since := cur, 0
 	for r.Iterations < m.o.Iterations {
-		if norm(cur.pg) <= m.o.Tol*1e-3*max(1, norm(cur.x)) {
+		if norm(cur.pg) <= max(m.o.Tol*math.Abs(cur.f), 1e-8) || m.flat(r.History) {
 			r.Converged = true
 			break
 		}
-		next, err := m.step(cur, r.Iterations == 0)
+		next, err := m.step(cur)
 		if err != nil {
 			return nil, err
 		}
-		if next == nil { // no decrease along any direction left: the arithmetic's floor
+		if next == nil { // no direction leads down any more: the arithmetic's floor
 			r.Converged = true
 			break
 		}
 		r.Iterations++
 		r.History = append(r.History, next.f)
-		decrease := (cur.f - next.f) / max(math.Abs(cur.f), math.Abs(next.f), 1e-300)
 		m.remember(cur, next)
 		cur = next
-		if decrease <= m.o.Tol {
+		// Within noise of the least objective, the smallest gradient tells the best point.
+		switch {
+		case cur.f < best.f-noise*math.Abs(best.f), norm(cur.pg) < norm(best.pg):
+			best, since = cur, 0
+		default:
+			since++
+		}
+		if since >= patience {
 			r.Converged = true
 			break
 		}
 	}
-	r.X, r.Objective, r.Evaluations = cur.x, cur.f, m.evals
-	for _, v := range cur.pg {
+	r.X, r.Objective, r.Evaluations = best.x, best.f, m.evals
+	for _, v := range best.pg {
 		r.Gradient = max(r.Gradient, math.Abs(v))
 	}
 	return r, nil
+}
+
+// flat is MLlib's rule (Breeze's FunctionValuesConverged): over so many iterations the
+// objective has fallen by less than Tol of its first value. A Tol below noise says nothing of
+// the objective; then the gradient decides, and patience.
+func (m *minimizer) flat(history []float64) bool {
+	if len(history) < window || m.o.Tol < noise {
+		return false
+	}
+	last := history[len(history)-window:]
+	return slices.Max(last)-last[window-1] <= m.o.Tol*math.Abs(history[0])
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
@@ -152,13 +174,13 @@ func pseudo(x, g, l1 float64) float64 {
 }
 
 // step finds the next point, or nil when nothing decreases the objective.
-func (m *minimizer) step(cur *state, first bool) (*state, error) {
+func (m *minimizer) step(cur *state) (*state, error) {
 	for {
 		d := m.direction(cur.pg)
 		slope := dot(cur.pg, d)
 		if slope < 0 {
 			t := 1.0
-			if first || len(m.s) == 0 {
+			if len(m.s) == 0 {
 				t = min(1, 1/norm(cur.pg))
 			}
 			next, err := m.search(cur, d, slope, t)
@@ -206,7 +228,9 @@ func (m *minimizer) direction(pg []float64) []float64 {
 }
 
 // search walks along d. With an L1 penalty it backtracks and keeps to the orthant; without,
-// it looks for a step with sufficient decrease and curvature by doubling and bisection.
+// it looks for a step with sufficient decrease and curvature by doubling and bisection. Where
+// the objective's differences drown in noise, slopes decide instead of it (the approximate
+// Wolfe conditions of Hager and Zhang, 2005).
 func (m *minimizer) search(cur *state, d []float64, slope, t float64) (*state, error) {
 	lo, hi := 0.0, math.Inf(1)
 	var best *state
@@ -218,20 +242,24 @@ func (m *minimizer) search(cur *state, d []float64, slope, t float64) (*state, e
 			if m.sparse && m.l1[i] > 0 && !sameOrthant(x[i], v, cur.pg[i]) {
 				x[i] = 0
 			}
-			gain += cur.pg[i] * (x[i] - v)
+			gain += float64(cur.pg[i] * (x[i] - v))
+		}
+		if -gain <= 1e-14*math.Abs(cur.f) {
+			break // whatever there is to gain is far below noise
 		}
 		next, err := m.at(x)
 		if err != nil {
 			return nil, err
 		}
+		down := next.f <= cur.f+armijo*gain
+		if !down && next.f <= cur.f+noise*math.Abs(cur.f) {
+			down = m.slope(cur, next) <= (2*armijo-1)*gain
+		}
 		switch {
-		case !finite(next.f) || next.f > cur.f+armijo*gain:
+		case !finite(next.f) || !down:
 			hi = t
 		case m.sparse || dot(next.g, d) >= curvature*slope:
-			if next.f < cur.f {
-				return next, nil
-			}
-			return best, nil // a step of no size: the floor is reached
+			return next, nil
 		default:
 			lo, best = t, next
 		}
@@ -244,10 +272,23 @@ func (m *minimizer) search(cur *state, d []float64, slope, t float64) (*state, e
 			break
 		}
 	}
-	if best != nil && best.f < cur.f {
-		return best, nil
+	return best, nil
+}
+
+// slope is the derivative at next along the step from cur to it, within cur's orthant.
+func (m *minimizer) slope(cur, next *state) float64 {
+	s := 0.0
+	for i, v := range next.g {
+		if m.sparse && m.l1[i] > 0 {
+			if up := cur.x[i] > 0 || cur.x[i] == 0 && cur.pg[i] < 0; up {
+				v += m.l1[i]
+			} else {
+				v -= m.l1[i]
+			}
+		}
+		s += float64(v * (next.x[i] - cur.x[i]))
 	}
-	return nil, nil
+	return s
 }
 
 // sameOrthant tells whether a coordinate stays on its side of zero; from zero it may go
