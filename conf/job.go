@@ -22,6 +22,7 @@ type Job struct {
 	Downstream Downstream `yaml:"downstream" json:"downstream" jsonschema_description:"The model that is trained on table features and each layer's vectors."`
 	Plan       Plan       `yaml:"plan" json:"plan" jsonschema_description:"How the job runs. What is not set is decided by the optimizer."`
 	Limits     Limits     `yaml:"limits" json:"limits" jsonschema_description:"What the job may use and put up with."`
+	Features   Features   `yaml:"features" json:"features" jsonschema_description:"How feature files are written."`
 	Keep       Keep       `yaml:"keep" json:"keep" jsonschema_description:"What stays in the output besides results and models."`
 	Reuse      URI        `yaml:"reuse" json:"reuse" jsonschema_description:"URI of a feature store that jobs share; empty: none."`
 	Output     URI        `yaml:"output" json:"output" jsonschema:"required,minLength=1" jsonschema_description:"Folder that receives results, models and logs. It must be empty or hold this job's own unfinished run."`
@@ -31,22 +32,43 @@ type Job struct {
 
 // Table says where the structured records are and what their columns mean.
 type Table struct {
-	URI      URI      `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"File or folder of the table: .csv with a header, .parquet or .avro."`
-	Key      string   `yaml:"key" json:"key" jsonschema:"required,minLength=1" jsonschema_description:"Column that names the record. It is matched with the image's key."`
-	Label    string   `yaml:"label" json:"label" jsonschema:"required,minLength=1" jsonschema_description:"Column with the class: 0 and 1, or any finite set of class names."`
-	Features []string `yaml:"features" json:"features" jsonschema:"uniqueItems=true" jsonschema_description:"Columns to learn from; empty: every other numeric column."`
+	URI           URI      `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"File or folder of the table: CSV (also gzipped), Parquet or Avro."`
+	Key           string   `yaml:"key" json:"key" jsonschema:"required,minLength=1" jsonschema_description:"Column that names the record. It is matched with the image's key."`
+	Label         string   `yaml:"label" json:"label" jsonschema:"required,minLength=1" jsonschema_description:"Column with the class: 0 and 1, or any finite set of class names."`
+	Features      []string `yaml:"features" json:"features" jsonschema:"uniqueItems=true" jsonschema_description:"Columns to learn from; empty: every other numeric column, and those of categorical."`
+	Delimiter     string   `yaml:"delimiter" json:"delimiter" jsonschema:"pattern=^(auto|tab|[\\,;:|])$,example=auto,example=tab" jsonschema_extras:"patternErrorMessage=must be auto or tab or one of the characters , ; : |" jsonschema_description:"What separates the cells of a CSV file: one character, tab, or auto (found in the first line)."`
+	Header        bool     `yaml:"header" json:"header" jsonschema_description:"false: the CSV file has no line with names; its columns are called c1, c2 and so on."`
+	Missing       string   `yaml:"missing" json:"missing" jsonschema:"enum=bad,enum=mean,enum=drop" jsonschema_description:"What an empty cell in a feature column does to its row: bad (set aside as a bad record), mean (filled with the column's mean over training rows), drop (left out and counted)."`
+	Categorical   []string `yaml:"categorical" json:"categorical" jsonschema:"uniqueItems=true" jsonschema_description:"Feature columns that name categories: each category becomes a column of 0 and 1."`
+	MaxCategories int      `yaml:"maxCategories" json:"maxCategories" jsonschema:"minimum=1,maximum=1000" jsonschema_description:"Categories that get a column of their own, the most frequent ones; the rest share one."`
 }
 
 // Images says where the images are.
 type Images struct {
-	URI      URI  `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"Folder of images (key = file stem), or tar, Avro or Parquet files with images."`
-	Required bool `yaml:"required" json:"required" jsonschema_description:"false: rows without an image are left out instead of being bad records."`
+	URI      URI         `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"Folder of images, or tar (WebDataset), Avro or Parquet files with images; with column: what relative paths start from."`
+	Required bool        `yaml:"required" json:"required" jsonschema_description:"false: rows without an image are left out instead of being bad records."`
+	Key      string      `yaml:"key" json:"key" jsonschema:"enum=stem,enum=path,enum=folder" jsonschema_description:"Which record an image file in a folder belongs to: stem (the file's name without its ending), path (its path below uri without the ending), folder (the name of the folder that it lies in)."`
+	Column   string      `yaml:"column" json:"column" jsonschema_description:"Table column that holds each record's image path or URI; empty: images are found by their keys."`
+	Fields   ImageFields `yaml:"fields" json:"fields" jsonschema_description:"Columns of Avro and Parquet files with images."`
+	Multiple string      `yaml:"multiple" json:"multiple" jsonschema:"enum=first,enum=mean,enum=max" jsonschema_description:"What becomes of several images of one record: first (the first counts, the others are bad records), mean or max (each image's vector is pooled as usual, then combined value by value)."`
+}
+
+// ImageFields names the columns of container files with images. What is left empty is found by its
+// usual names and types.
+type ImageFields struct {
+	Key   string `yaml:"key" json:"key,omitempty" jsonschema_description:"Column that holds the record's key; left out: id, key or __key__."`
+	Image string `yaml:"image" json:"image,omitempty" jsonschema_description:"Column that holds the image's bytes, or a struct with bytes as Hugging Face writes it; left out: image, or the only column of bytes."`
+}
+
+// Features says how feature files are written.
+type Features struct {
+	Format string `yaml:"format" json:"format" jsonschema:"enum=avro,enum=parquet" jsonschema_description:"Format of the files that keep.features leaves in the output."`
 }
 
 // CNN says which network, with which weights, and which of its layers.
 type CNN struct {
-	Model      string     `yaml:"model" json:"model" jsonschema:"required,pattern=^(alexnet|vgg16|resnet50|.+\\.onnx)$,example=alexnet,example=vgg16,example=resnet50" jsonschema_extras:"patternErrorMessage=must be alexnet or vgg16 or resnet50 or the URI of an .onnx file" jsonschema_description:"alexnet, vgg16, resnet50, or the URI of an ONNX file."`
-	Weights    string     `yaml:"weights" json:"weights" jsonschema:"pattern=^(random|.+\\.safetensors|.+\\.onnx)?$,example=random" jsonschema_extras:"patternErrorMessage=must be random or the URI of a .safetensors or .onnx file" jsonschema_description:"The network's weights: a .safetensors file with torchvision's names, an .onnx file, or random (seeded). May be left out when model is an ONNX file."`
+	Model      string     `yaml:"model" json:"model" jsonschema:"required,pattern=^(alexnet|vgg16|resnet50|efficientnet-lite0|.+\\.onnx)$,example=alexnet,example=vgg16,example=resnet50" jsonschema_extras:"patternErrorMessage=must be alexnet or vgg16 or resnet50 or efficientnet-lite0 or the URI of an .onnx file" jsonschema_description:"alexnet, vgg16, resnet50, efficientnet-lite0, or the URI of an ONNX file."`
+	Weights    string     `yaml:"weights" json:"weights" jsonschema:"pattern=^(random|.+\\.safetensors|.+\\.onnx|.+\\.pth|.+\\.pt|.+\\.bin)?$,example=random" jsonschema_extras:"patternErrorMessage=must be random or the URI of a .safetensors or .onnx or .pth file" jsonschema_description:"The network's weights: a .safetensors or .pth file with the names of torchvision, timm or Hugging Face, an .onnx file, or random (seeded). May be left out when model is an ONNX file."`
 	Layers     Layers     `yaml:"layers" json:"layers" jsonschema_description:"Layers to compare: the last n feature layers, or a list of names. Left out: all feature layers of a known model."`
 	Pool       string     `yaml:"pool" json:"pool" jsonschema:"enum=none,enum=avg-1x1,enum=max-2x2" jsonschema_description:"How a convolutional volume becomes a vector: max-2x2 (maximum of each cell of a 2x2 grid), avg-1x1 (global mean), none (all of it)."`
 	Preprocess Preprocess `yaml:"preprocess" json:"preprocess" jsonschema_description:"How an image becomes the network's input: imagenet, none, the URI of a preprocessor_config.json, or settings."`
@@ -99,8 +121,10 @@ type Keep struct {
 // It is the one place where defaults are written.
 func Defaults() *Job {
 	return &Job{
-		Seed:   1,
-		Images: Images{Required: true},
+		Seed:     1,
+		Table:    Table{Delimiter: "auto", Header: true, Missing: "bad", MaxCategories: 32},
+		Images:   Images{Required: true, Key: "stem", Multiple: "first"},
+		Features: Features{Format: "avro"},
 		CNN: CNN{
 			Pool:       "max-2x2",
 			Preprocess: Preprocess{Name: "imagenet"},

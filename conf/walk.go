@@ -132,7 +132,7 @@ func (l *loader) unknownKey(key *yaml.Node, path, near string, known []string) {
 		msg += fmt.Sprintf("; it belongs at %s", elsewhere[0])
 	case len(elsewhere) > 1 && len(elsewhere) <= 4:
 		msg += fmt.Sprintf("; it belongs at %s", orList(elsewhere))
-	case len(known) <= 12:
+	case len(known) <= 13:
 		msg += "; known are " + strings.Join(known, ", ")
 	}
 	l.addf(key, join(path, key.Value), "%s", msg)

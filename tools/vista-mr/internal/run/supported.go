@@ -21,11 +21,20 @@ type limitation struct {
 var limitations = []limitation{
 	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
 	{"table.uri", func(j *conf.Job) string { return ending(j.Table.URI, ".parquet", ".avro", ".gz", ".tsv") }, ".csv files"},
+	{"table.delimiter", other(func(j *conf.Job) string { return j.Table.Delimiter }, "auto", ","), "auto and ,"},
+	{"table.header", unless(func(j *conf.Job) bool { return j.Table.Header }), "true"},
+	{"table.missing", other(func(j *conf.Job) string { return j.Table.Missing }, "bad"), "bad"},
+	{"table.categorical", func(j *conf.Job) string { return strings.Join(j.Table.Categorical, ", ") }, "numeric columns; leave the key out"},
 	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "folders on this machine"},
 	{"images.uri", func(j *conf.Job) string { return ending(j.Images.URI, ".tar", ".avro", ".parquet") }, "a folder of image files"},
-	{"cnn.model", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Model), ".onnx") }, "alexnet, vgg16 and resnet50"},
+	{"images.key", other(func(j *conf.Job) string { return j.Images.Key }, "stem"), "stem"},
+	{"images.column", func(j *conf.Job) string { return j.Images.Column }, "images found by key; leave the key out"},
+	{"images.fields", func(j *conf.Job) string { return j.Images.Fields.Key + j.Images.Fields.Image }, "a folder of image files; leave the key out"},
+	{"images.multiple", other(func(j *conf.Job) string { return j.Images.Multiple }, "first"), "first"},
+	{"features.format", other(func(j *conf.Job) string { return j.Features.Format }, "avro"), "avro"},
+	{"cnn.model", other(func(j *conf.Job) string { return j.CNN.Model }, "alexnet", "vgg16", "resnet50"), "alexnet, vgg16 and resnet50"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
-	{"cnn.weights", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Weights), ".onnx") }, ".safetensors files and random"},
+	{"cnn.weights", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Weights), ".onnx", ".pth", ".pt", ".bin") }, ".safetensors files and random"},
 	{"cnn.preprocess", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Preprocess.Name), ".json") }, "imagenet and none"},
 	{"cnn.preprocess", func(j *conf.Job) string {
 		if j.CNN.Preprocess.Inline != nil {
@@ -56,6 +65,15 @@ func ending(u conf.URI, endings ...string) string {
 		}
 	}
 	return ""
+}
+
+func unless(is func(*conf.Job) bool) func(*conf.Job) string {
+	return func(j *conf.Job) string {
+		if is(j) {
+			return ""
+		}
+		return "false"
+	}
 }
 
 func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {
