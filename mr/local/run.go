@@ -44,6 +44,9 @@ func Run(ctx context.Context, job *mr.JobSpec, o Options) (map[mr.PhaseID]*mr.Ph
 	if err := job.Validate(); err != nil {
 		return nil, errs.E("submit", errs.Invalid, "", err)
 	}
+	if o.Env.Slots < 1 {
+		return nil, errs.E("submit", errs.Invalid, "", fmt.Errorf("%d slots: nothing could ever run", o.Env.Slots))
+	}
 	r := newRunner(ctx, job, o)
 	err := r.loop(ctx)
 	r.closeAll()
@@ -190,6 +193,7 @@ func (r *runner) act(a sched.Action) {
 type report struct {
 	event    sched.Event
 	pinned   *task.Pinned
+	unpinned *task.Pinned // has been closed
 	manifest *mr.PhaseManifest
 	round    *round
 }
@@ -202,6 +206,10 @@ func (rep report) note(r *runner) {
 			r.pinned[id.Phase] = map[int]*task.Pinned{}
 		}
 		r.pinned[id.Phase][id.Index] = rep.pinned
+	case rep.unpinned != nil:
+		if id := rep.unpinned.Spec().Attempt.Task; r.pinned[id.Phase][id.Index] == rep.unpinned {
+			delete(r.pinned[id.Phase], id.Index)
+		}
 	case rep.manifest != nil:
 		r.published[rep.manifest.Phase] = rep.manifest
 	case rep.round != nil:
@@ -294,6 +302,9 @@ func (r *runner) inBackground(what string, f func(ctx context.Context) error) {
 }
 
 func (r *runner) closePhase(id mr.PhaseID) {
+	if l := r.loops[id]; l != nil {
+		l.stop()
+	}
 	r.closePinned(id)
 	delete(r.loops, id)
 	if err := r.o.Env.Shared.CloseIdle(r.phases[id].KeepOpen...); err != nil {
@@ -322,9 +333,8 @@ func (r *runner) closeAll() {
 	}
 }
 
-// values gives a loop the small results of a published phase.
-func (r *runner) values(id mr.PhaseID) []json.RawMessage {
-	m := r.published[id]
+// values are the small results of a published phase.
+func values(m *mr.PhaseManifest) []json.RawMessage {
 	if m == nil {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 // Source is one sorted segment to be merged.
 type Source struct {
 	R    io.ReaderAt
+	Done func() error // called when the segment has been read to its end; may be nil
 	Seg  Segment
 	Name string // for messages: the file that holds it
 }

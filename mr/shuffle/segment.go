@@ -136,6 +136,9 @@ func (r *run) next() (bool, error) {
 				return false, r.corrupt("segment of partition %d: %d records and checksum %08x, want %d and %08x",
 					r.src.Seg.Partition, r.seen, r.crc, r.src.Seg.Records, r.src.Seg.CRC)
 			}
+			if r.src.Done != nil {
+				return false, r.src.Done()
+			}
 			return false, nil
 		}
 		if err := r.unpack(); err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"sort"
 	"sync"
 
@@ -35,6 +34,7 @@ type attempt struct {
 	parts    map[string]*part
 	value    json.RawMessage
 	bad      []mr.BadRecord
+	suspects []mr.PartFile // uncompressed files that were left in the middle: nobody knows yet whether they are sound
 }
 
 var _ mr.Task = (*attempt)(nil)
@@ -179,5 +179,3 @@ func (a *attempt) letGo() {
 }
 
 func asError(err error, target **errs.Error) bool { return errors.As(err, target) }
-
-func stack() string { return string(debug.Stack()) }
