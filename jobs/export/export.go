@@ -53,7 +53,7 @@ const (
 	ir    = 8
 )
 
-// ONNX is the content of models/LAYER.onnx: a matrix product, an addition, and the link
+// ONNX is the content of models/LAYER.onnx: the columns' shift, a matrix product, and the link
 // function, in operators that every runtime has.
 func ONNX(m *Model) *onnx.Model {
 	cols, classes := len(m.Structured)+m.Dim, len(m.Classes)
@@ -64,30 +64,36 @@ func ONNX(m *Model) *onnx.Model {
 	weights, bias := scores(m.Model, cols)
 	g.Initializers = []*onnx.Tensor{
 		{Name: "weights", Type: onnx.Float32, Dims: []int64{int64(cols), int64(classes)}, Raw: floats(weights)},
-		{Name: "intercepts", Type: onnx.Float32, Dims: []int64{int64(classes)}, Raw: floats(bias)},
+		{Name: "offsets", Type: onnx.Float32, Dims: []int64{int64(classes)}, Raw: floats(bias)},
 		{Name: "classes", Type: onnx.String, Dims: []int64{int64(classes)}, Strings: text(m.Classes)},
 	}
-	g.Nodes = []*onnx.Node{
-		onnx.NewNode("Gemm", "scores", []string{"features", "weights", "intercepts"}, []string{"scores"}),
+	input := "features"
+	if len(m.Model.Shift) > 0 { // columns far from zero would lose their digits in the product
+		g.Initializers = append(g.Initializers, &onnx.Tensor{Name: "shift", Type: onnx.Float32, Dims: []int64{int64(cols)}, Raw: floats(m.Model.Shift)})
+		g.Nodes = append(g.Nodes, onnx.NewNode("Sub", "shifted", []string{input, "shift"}, []string{"shifted"}))
+		input = "shifted"
+	}
+	g.Nodes = append(g.Nodes,
+		onnx.NewNode("Gemm", "scores", []string{input, "weights", "offsets"}, []string{"scores"}),
 		onnx.NewNode("Softmax", "probability", []string{"scores"}, []string{"probability"}, onnx.IntAttr("axis", 1)),
 		onnx.NewNode("ArgMax", "class", []string{"scores"}, []string{"class"}, onnx.IntAttr("axis", 1), onnx.IntAttr("keepdims", 0)),
-		onnx.NewNode("Gather", "label", []string{"classes", "class"}, []string{"label"}, onnx.IntAttr("axis", 0)),
-	}
+		onnx.NewNode("Gather", "label", []string{"classes", "class"}, []string{"label"}, onnx.IntAttr("axis", 0)))
 	return &onnx.Model{IRVersion: ir, Producer: "vista-mr", Opsets: []onnx.Opset{{Version: opset}}, Graph: g,
 		Metadata: []onnx.Entry{{Key: "layer", Value: m.Layer}, {Key: "network", Value: m.Network}, {Key: "pool", Value: m.Pool}}}
 }
 
-// scores are weights [cols, classes] and intercepts of a score for each class. With two
+// scores are weights [cols, classes] and offsets, for shifted columns, of a score for each class. With two
 // classes the model has one score z, that of class 1; the softmax of (0, z) is its logistic
 // function.
 func scores(m *lr.Model, cols int) (weights, bias []float32) {
 	weights, bias = make([]float32, cols*m.Classes), make([]float32, m.Classes)
 	first := m.Classes - len(m.Weights) // 1 with two classes, else 0
+	offsets := m.Offsets()
 	for k, w := range m.Weights {
 		for j, v := range w {
 			weights[j*m.Classes+first+k] = v
 		}
-		bias[first+k] = float32(m.Intercepts[k])
+		bias[first+k] = float32(offsets[k])
 	}
 	return weights, bias
 }

@@ -345,7 +345,7 @@ func (p *partition) predict(ctx context.Context, t mr.Task, models []Trained) er
 			}
 			prob = prob[:r.N*p.classes]
 			for f, m := range group {
-				lr.Predict(r, parts, m.Model.Point(), 0, r.N, prob, &p.scratch)
+				lr.Predict(r, parts, m.Model, 0, r.N, prob, &p.scratch)
 				for i := range r.N {
 					if p.judges(lo+i, f-1) {
 						answers[lo+i] = append(answers[lo+i], newAnswer(prob[i*p.classes:(i+1)*p.classes], p.class[lo+i]))
