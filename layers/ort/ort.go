@@ -69,6 +69,9 @@ func Init(o Options) (*Runtime, error) {
 	if o.ArenaLimit < 0 {
 		return nil, fail("start", idRun, "give a limit of 0 (none) or more", fmt.Errorf("a memory limit of %d bytes", o.ArenaLimit))
 	}
+	if err := silence(); err != nil {
+		return nil, fail("start", idRun, "", err)
+	}
 	lib, err := FindLibrary()
 	if err != nil {
 		return nil, err
