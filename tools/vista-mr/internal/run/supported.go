@@ -95,6 +95,9 @@ func (e *UnsupportedError) Error() string {
 	return strings.Join(e.Lines, "\n")
 }
 
+// Summarized puts the id behind the lines, as for the problems of a job file.
+func (e *UnsupportedError) Summarized() {}
+
 // ErrorID is the stable name of the failure.
 func (e *UnsupportedError) ErrorID() string { return "E-UNSUPPORTED" }
 

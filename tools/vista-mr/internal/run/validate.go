@@ -77,6 +77,9 @@ func (e *ProblemsError) Error() string {
 	return strings.Join(append(lines, fmt.Sprintf("%d problems", len(lines))), "\n")
 }
 
+// Summarized says that the last line of Error is its summary.
+func (e *ProblemsError) Summarized() {}
+
 // Unwrap returns the problems.
 func (e *ProblemsError) Unwrap() []error { return e.Problems }
 
