@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run test vet race bench clean
+.PHONY: all build setup run test vet fuzz bench clean
 
 all: build
 
@@ -25,6 +25,11 @@ test: setup vet
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt differs:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
+
+# Every reader of files against made-up input: make fuzz FUZZ=10m
+FUZZ ?= 60s
+fuzz:
+	tools/fuzz/run.sh $(FUZZ)
 
 bench: build
 	go test -run '^$$' -bench . -benchtime 1s ./...
