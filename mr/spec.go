@@ -167,12 +167,14 @@ type Manifest struct {
 }
 
 // PhaseManifest is what a published phase consists of: one committed manifest for each task,
-// in task order.
+// in task order. A phase whose files proved to be damaged is published again, with the next
+// revision; readers follow the highest one of the highest epoch.
 type PhaseManifest struct {
-	Job   JobID      `json:"job"`
-	Phase PhaseID    `json:"phase"`
-	Epoch int64      `json:"epoch"`
-	Tasks []Manifest `json:"tasks"`
+	Job      JobID      `json:"job"`
+	Phase    PhaseID    `json:"phase"`
+	Epoch    int64      `json:"epoch"`
+	Revision int        `json:"revision,omitempty"`
+	Tasks    []Manifest `json:"tasks"`
 }
 
 // Quarantine is the channel to which records that were set aside go.
