@@ -120,7 +120,7 @@ func (r *runner) runRound(a sched.RunRound) {
 		}
 		if len(done.tasks) > 0 {
 			rd := &round{phase: a.Phase, number: a.Round, tasks: done.tasks, sum: done.sum}
-			r.events <- report{round: rd, event: sched.RoundDone{Worker: worker, Job: r.job.ID, Phase: a.Phase, Round: a.Round, Tasks: done.tasks}}
+			r.events <- report{round: rd, event: sched.RoundDone{Worker: worker, Job: r.job.ID, Phase: a.Phase, Epoch: a.Epoch, Round: a.Round, Tasks: done.tasks}}
 		}
 	}()
 }

@@ -115,7 +115,7 @@ func (a *attempt) end(ctx context.Context, runErr error) (*mr.Manifest, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return &mr.Manifest{Attempt: a.spec.Attempt, Files: files, Counters: a.counters, Value: a.value, Bad: a.bad}, nil
+	return &mr.Manifest{Attempt: a.spec.Attempt, Epoch: a.spec.Epoch, Files: files, Counters: a.counters, Value: a.value, Bad: a.bad}, nil
 }
 
 func (a *attempt) runMap(ctx context.Context) error {

@@ -233,7 +233,7 @@ func runPhases(ctx context.Context, p *prepared, dir string, rt *ort.Runtime, w 
 		return nil, err
 	}
 	store := local.New(dir, true)
-	pub := &commit.Publisher{FS: store, Root: dfs.Path(p.Spec.ID)}
+	pub := &commit.Publisher{FS: store, Root: dfs.Path(p.Spec.ID), Log: o.Log}
 	epoch, err := pub.ClaimEpoch(ctx)
 	if err != nil {
 		return nil, err
