@@ -54,7 +54,7 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.runner.Close()) }()
 	if p.Source != Volume {
-		choice, err := decoder(p.Decoder)
+		choice, err := Decoder(p.Decoder)
 		if err != nil {
 			return err
 		}
@@ -69,9 +69,9 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 	return w.all(ctx)
 }
 
-// decoder reads the name of a JPEG decoder. Go is the default: it needs no library, so that the
+// Decoder reads the name of a JPEG decoder. Go is the default: it needs no library, so that the
 // same job gives the same bits on every machine.
-func decoder(name string) (image.DecoderChoice, error) {
+func Decoder(name string) (image.DecoderChoice, error) {
 	switch name {
 	case "", "go":
 		return image.Go, nil

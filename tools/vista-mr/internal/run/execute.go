@@ -67,7 +67,7 @@ func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, 
 	defer func() { err = errors.Join(err, w.events.Close()) }()
 	w.events.begin(j, p)
 
-	rt, err := ort.Init(ort.Options{CacheDir: cacheDir(), ArenaLimit: arenaLimit(j, p)})
+	rt, err := ort.Init(ort.Options{Library: o.ORTLib, CacheDir: cacheDir(), ArenaLimit: arenaLimit(j, p)})
 	if err != nil {
 		return nil, exit.As(exit.Invalid, err)
 	}
@@ -196,7 +196,7 @@ func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
 	splits, dups := d.splits(p.Partitions)
 	in := &compile.Inputs{
 		Table: d.tables, Ingest: ingest.Params{Schema: *d.schema, Seed: uint64(j.Seed), Test: ds.Test},
-		Splits: splits, Duplicates: dups, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv("VISTA_MR_JPEG"),
+		Splits: splits, Duplicates: dups, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable),
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
 		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase},

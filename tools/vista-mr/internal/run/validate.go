@@ -15,7 +15,7 @@ import (
 
 // Check is one thing that Validate looked at and found in order.
 type Check struct {
-	Name   string `json:"name"`   // job, table, images, model, output, runtime
+	Name   string `json:"name"`   // job, table, images, model, output, runtime, decoder
 	Detail string `json:"detail"` // what was found
 }
 
@@ -30,6 +30,7 @@ var checks = []struct {
 	{"model", checkModel},
 	{"output", checkOutput},
 	{"runtime", checkRuntime},
+	{"decoder", checkDecoder},
 }
 
 // Validate looks at everything that a job names without running anything. It returns what it found,
