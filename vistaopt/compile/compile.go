@@ -134,7 +134,6 @@ func Compile(p plan.Plan, in *Inputs) ([]mr.PhaseSpec, error) {
 		c.infer("extract", programs[0], nil)
 		for i, l := range in.Layers {
 			c.infer("pool-"+l.Name, programs[i+1], &in.Layers[i])
-			c.drop(c.raw[l.Name])
 			c.train("train-"+l.Name, in.Layers[i:i+1], i == 0)
 		}
 	case plan.Lazy:
@@ -146,14 +145,12 @@ func Compile(p plan.Plan, in *Inputs) ([]mr.PhaseSpec, error) {
 		var below *Layer
 		for i, l := range in.Layers {
 			c.infer("stage-"+l.Name, programs[i], below)
-			if below != nil {
-				c.drop(c.raw[below.Name])
-			}
 			c.train("train-"+l.Name, in.Layers[i:i+1], i == 0)
 			below = &in.Layers[i]
 		}
 	}
 	c.finish()
+	c.drops()
 	return c.phases, c.err
 }
 
@@ -192,13 +189,6 @@ func (c *compiler) add(p mr.PhaseSpec, params any) {
 	c.phases = append(c.phases, p)
 }
 
-// last is the phase added last.
-func (c *compiler) last() *mr.PhaseSpec { return &c.phases[len(c.phases)-1] }
-
-func (c *compiler) drop(r ref) {
-	c.last().Drop = append(c.last().Drop, mr.Drop{Phase: r.phase, Channel: r.channel})
-}
-
 func (c *compiler) uncompressed() bool { return c.p.Storage == plan.Raw }
 
 // partitions is the number of shuffle partitions, 0 where nothing is shuffled.
@@ -207,14 +197,6 @@ func (c *compiler) partitions() int {
 		return c.p.Partitions
 	}
 	return 0
-}
-
-// tasks is the number of tasks of every phase over images or what is made of them.
-func (c *compiler) tasks() int {
-	if c.p.Join == plan.Shuffle {
-		return c.p.Partitions
-	}
-	return len(c.in.Splits)
 }
 
 const (
@@ -238,7 +220,6 @@ func (c *compiler) joinImages() {
 	c.add(mr.PhaseSpec{ID: joinedPhase, Type: mr.ReducePhase, Kind: join.JoinName, Tasks: c.p.Partitions,
 		Inputs: shuffled(TablePhase, loadPhase)},
 		join.Params{Required: c.in.Required, Store: c.uncompressed(), Images: true})
-	c.drop(ref{phase: loadPhase})
 	c.images = ref{joinedPhase, join.Joined}
 }
 
