@@ -94,7 +94,7 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 	if !whole {
 		phases = phases[:2] // table, extract
 	}
-	pr := &prepared{Plan: p, Spec: mr.JobSpec{ID: "job", Phases: phases}, Sort: 8 << 20, Regions: vistaopt.Regions{Base: 1 << 30, Cache: 192 << 20}}
+	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases}, Sort: 8 << 20, Regions: vistaopt.Regions{Base: 1 << 30, Cache: 192 << 20}}
 	w := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
 	o := &Options{}
 	o.fill()

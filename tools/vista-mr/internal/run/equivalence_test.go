@@ -387,7 +387,7 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 	if err != nil {
 		t.Fatal(err)
 	}
-	pr := &prepared{Plan: p, Spec: mr.JobSpec{ID: "job", Phases: phases}, Sort: 1 << 20,
+	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases}, Sort: 1 << 20,
 		Regions: vistaopt.Regions{Base: 1 << 30, Cache: 64 << 10}} // a cache that overflows to disk
 	ev := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
 	o := &Options{}

@@ -4,10 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs"
@@ -34,34 +35,40 @@ import (
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// prepared is a job that is ready to run. It is kept in the run's folder, so that a run that
-// is taken up again has the same phases, whatever has changed around it.
+// prepared is a job that is ready to run.
 type prepared struct {
-	Spec    mr.JobSpec        `json:"spec"`
+	kept
+	Spec    mr.JobSpec
+	Regions vistaopt.Regions
+	Sort    int64
+	Layers  []layers.Layer
+	Dims    map[string]int // of the layers' vectors
+	Columns []string
+	Skipped []string
+	Resumed bool // phases of an earlier run count
+}
+
+// kept is what a run leaves in its folder for the one that takes it up again. It says from what the published phases
+// were made, and which knobs must stay as they are for them to be of use; all else is decided anew.
+type kept struct {
+	Origin  *origin           `json:"origin"`
 	Plan    plan.Plan         `json:"plan"`
 	From    map[string]string `json:"from"`
-	Regions vistaopt.Regions  `json:"regions"`
-	Sort    int64             `json:"sort"`
-	Layers  []layers.Layer    `json:"layers"`
-	Dims    map[string]int    `json:"dims"` // of the layers' vectors
-	Columns []string          `json:"columns"`
-	Skipped []string          `json:"skipped,omitempty"`
 	Started time.Time         `json:"started"`
 }
+
+const keptFile = "job.json"
 
 // execute runs the plan of a job that has been validated, in its claimed output.
 func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, err error) {
 	start := time.Now()
 	dir := workDir(j)
-	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o777); err != nil {
-		return nil, exit.Running(err)
-	}
 	p, err := prepare(ctx, j, dir, o)
 	if err != nil {
 		return nil, notReady(err)
 	}
 	w := &watch{job: p, sink: o.Progress}
-	if w.events, err = openEvents(j, time.Now); err != nil {
+	if err := w.open(j, time.Now); err != nil {
 		return nil, exit.Running(err)
 	}
 	defer func() { err = errors.Join(err, w.events.Close()) }()
@@ -69,17 +76,26 @@ func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, 
 
 	rt, err := ort.Init(ort.Options{Library: o.ORTLib, CacheDir: cacheDir(), ArenaLimit: arenaLimit(j, p)})
 	if err != nil {
+		w.events.end(err)
 		return nil, exit.As(exit.Invalid, err)
 	}
 	defer func() { err = errors.Join(err, rt.Close()) }()
+	var s *results.Summary
 	phases, err := runPhases(ctx, p, dir, rt, w, o)
-	w.events.end(err)
 	if err != nil {
-		return nil, exit.Running(w.withBad(err, w.manifests))
+		err = w.withBad(err)
+	} else {
+		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: rt.Version(), version: o.Version, dir: dir})
 	}
-	s, err := publish(ctx, j, p, phases, &finished{seconds: time.Since(start).Seconds(), watch: w, ort: rt.Version(), version: o.Version, dir: dir})
+	w.events.end(err) // before the marker, behind which nothing is written
+	if err == nil {
+		err = errors.Join(w.events.Sync(), markFinished(ctx, j))
+	}
 	if err != nil {
 		return nil, exit.Running(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		o.Log.Warn("what the finished run was made from cannot be removed; it is not needed", zap.Error(err))
 	}
 	return s, nil
 }
@@ -117,17 +133,9 @@ func cacheDir() string {
 	return filepath.Join(dir, "vista-mr", "ort")
 }
 
-// prepare plans the job and compiles it, or takes up what an interrupted run has prepared.
+// prepare plans the job and compiles it. What an interrupted run has published is kept if it was made from the same
+// inputs and the plan that it was made by fits; else the run starts anew, and says so.
 func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepared, error) {
-	name := filepath.Join(dir, "job.json")
-	if b, err := os.ReadFile(name); err == nil {
-		var p prepared
-		if err := json.Unmarshal(b, &p); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		p.Spec.Budgets = budgets(j)
-		return &p, nil
-	}
 	o.Progress.Update(progress.Update{Stage: "plan"})
 	d, err := readInput(ctx, j)
 	if err != nil {
@@ -137,38 +145,127 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, err
 	}
-	memory := machine.Memory()
-	if j.Limits.Memory > 0 {
-		memory = min(memory, int64(j.Limits.Memory))
-	}
-	choice, err := vistaopt.Choose(wanted(j), n.sizes(), d.stats, vistaopt.Machine{Cores: machine.Cores(), Memory: memory})
+	old := readKept(dir)
+	choice, follows, err := choose(j, n, d, old)
 	if err != nil {
 		return nil, exit.As(exit.Infeasible, err)
 	}
-	p := &prepared{Plan: choice.Plan, From: choice.From, Regions: choice.Regions, Sort: choice.SortMemory, Layers: n.layers,
-		Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Started: time.Now()}
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Sort: choice.SortMemory,
+		Layers: n.layers, Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
 	in := inputs(j, d, n, choice.Plan)
-	models, err := n.writePrograms(ctx, filepath.Join(dir, "models"), choice.Plan, in)
+	models, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
 	n.forget()
+	if p.Origin, err = newOrigin(ctx, d, n, models, o.ortVersion); err != nil {
+		return nil, err
+	}
 	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return models[specKey(s)], nil }
 	phases, err := compile.Compile(choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
 	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j)}
-	b, err := json.Marshal(p)
+	if _, err := os.Lstat(filepath.Join(dir, keptFile)); err == nil && old == nil {
+		o.Log.Warn("what the interrupted run has left cannot be understood, as that of another build: it starts anew")
+	}
+	if old != nil && !follows {
+		o.Log.Warn("the plan of the interrupted run does not fit into the memory that there is now: it starts anew")
+	} else if old != nil {
+		if changed := old.Origin.changes(p.Origin); len(changed) > 0 {
+			o.Log.Warn(sentence(changed))
+			follows = false
+		}
+	}
+	if p.Resumed = old != nil && follows; p.Resumed {
+		p.Started = old.Started
+		err = begin(ctx, dir, nil)
+	} else {
+		err = startAnew(ctx, j, dir, &p.kept)
+	}
 	if err != nil {
 		return nil, err
 	}
 	o.Progress.Update(progress.Update{Stage: "plan", End: true})
-	return p, dfs.WriteFile(ctx, local.New(dir, true), "job.json", b)
+	return p, nil
 }
+
+// choose plans the job; as the interrupted run did, if that is still possible. Processors and batches are the machine's
+// matter and chosen anew in any case.
+func choose(j *conf.Job, n *network, d *data, old *kept) (c *vistaopt.Choice, follows bool, err error) {
+	m := vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory()}
+	if j.Limits.Memory > 0 {
+		m.Memory = min(m.Memory, int64(j.Limits.Memory))
+	}
+	if old != nil {
+		want := old.Plan
+		want.CPU, want.Batch = j.Plan.CPU, j.Plan.Batch
+		if c, err := vistaopt.Choose(want, n.sizes(), d.stats, m); err == nil {
+			for knob := range c.From {
+				if knob != "cpu" && knob != "batch" {
+					c.From[knob] = old.From[knob]
+				}
+			}
+			return c, true, nil
+		}
+	}
+	c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, m)
+	return c, false, err
+}
+
+// readKept returns what an interrupted run has left; nil without one, or if it cannot be understood, as that of an
+// older build.
+func readKept(dir string) *kept {
+	b, err := os.ReadFile(filepath.Join(dir, keptFile))
+	var k kept
+	if err != nil || json.Unmarshal(b, &k) != nil || k.Origin == nil || k.Plan.Validate() != nil {
+		return nil
+	}
+	return &k
+}
+
+// modelsFolder holds programs by their digests, which are good for any run.
+const modelsFolder = "models"
+
+// startAnew removes what another run has left, its log as well, and notes from what this one is made. What says that
+// a run can be taken up goes first and comes last.
+func startAnew(ctx context.Context, j *conf.Job, dir string, k *kept) error {
+	b, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	remove := []string{filepath.Join(dir, keptFile), filepath.Join(j.Output.LocalPath(), EventsFile)}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != modelsFolder {
+			remove = append(remove, filepath.Join(dir, e.Name()))
+		}
+	}
+	for _, name := range remove {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return begin(ctx, dir, b)
+}
+
+// begin makes an empty folder for scratch files, of which a process that was killed leaves some, and writes what is kept.
+func begin(ctx context.Context, dir string, keep []byte) error {
+	scratch := filepath.Join(dir, scratchFolder)
+	if err := errors.Join(os.RemoveAll(scratch), os.MkdirAll(scratch, 0o777)); err != nil || keep == nil {
+		return err
+	}
+	return dfs.WriteFile(ctx, local.New(dir, true), keptFile, keep)
+}
+
+const scratchFolder = "tmp"
 
 // budgets bound the bad records by the table's rows. They may be other ones when a run is taken
 // up again: raising the budget is how a job that broke it goes on.
@@ -242,9 +339,10 @@ func runPhases(ctx context.Context, p *prepared, dir string, rt *ort.Runtime, w 
 	if err != nil {
 		return nil, err
 	}
+	w.resume(done)
 	r := p.Regions
 	machine.LimitHeap(r.Base/2 + r.Table + r.Buffers + r.Sort + r.Cache)
-	scratch := filepath.Join(dir, "tmp")
+	scratch := filepath.Join(dir, scratchFolder)
 	env := &task.Env{Store: store, Mux: stores(), Registry: registry, Shared: task.NewShared(), Cache: cache.New(r.Cache, scratch),
 		Scratch: scratch, Slots: p.Plan.CPU, SortMemory: p.Sort, Log: o.Log}
 	return mrlocal.Run(ctx, &p.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Observe: w.update, Log: o.Log})

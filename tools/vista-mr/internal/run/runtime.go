@@ -16,6 +16,7 @@ func checkRuntime(_ context.Context, _ *conf.Job, o *Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	o.ortVersion = version
 	return path + ", version " + version, nil
 }
 

@@ -37,13 +37,17 @@ var checks = []struct {
 // or all problems at once; their exit class is invalid unless they say otherwise.
 func Validate(ctx context.Context, j *conf.Job, o Options) ([]Check, error) {
 	o.fill()
+	return validate(ctx, j, &o)
+}
+
+func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, error) {
 	if err := Supported(j); err != nil {
 		return nil, err
 	}
 	found := []Check{{"job", fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}}
 	var problems []error
 	for _, c := range checks {
-		detail, err := c.run(ctx, j, &o)
+		detail, err := c.run(ctx, j, o)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
