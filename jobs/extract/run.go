@@ -62,12 +62,25 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 			return err
 		}
 		defer w.decode.Close()
+		if p.Decode > 0 {
+			g, err := t.Shared(ctx, "decode", func(context.Context) (io.Closer, error) { return &gateOf{image.NewGate(p.Decode)}, nil })
+			if err != nil {
+				return err
+			}
+			w.decode.Share(g.(*gateOf).Gate)
+		}
 	}
 	if w.out, err = openOutputs(ctx, t, p); err != nil {
 		return err
 	}
 	return w.all(ctx)
 }
+
+// gateOf is the process's bound on what all its slots decode in.
+type gateOf struct{ *image.Gate }
+
+// Close does nothing: a gate holds nothing.
+func (*gateOf) Close() error { return nil }
 
 // Decoder reads the name of a JPEG decoder. Go is the default: it needs no library, so that the
 // same job gives the same bits on every machine.

@@ -45,6 +45,7 @@ type Inputs struct {
 	Required   bool             // images.required
 	Image      image.Spec
 	Decoder    string
+	Decode     int64 // bytes that a process may decode in; 0: any
 	Pool       layers.Pool
 	Normalize  *layers.Normalize
 	Layers     []Layer // bottom to top
@@ -216,7 +217,7 @@ func (c *compiler) table() {
 // joinImages joins before the inference, reduce-side: the images' bytes travel.
 func (c *compiler) joinImages() {
 	c.add(mr.PhaseSpec{ID: loadPhase, Type: mr.MapPhase, Kind: join.LoadName, Splits: c.in.Splits, Partitions: c.p.Partitions},
-		join.LoadParams{Duplicates: c.in.Duplicates})
+		join.LoadParams{Duplicates: c.in.Duplicates, MaxBytes: c.in.Image.MaxBytes})
 	c.add(mr.PhaseSpec{ID: joinedPhase, Type: mr.ReducePhase, Kind: join.JoinName, Tasks: c.p.Partitions,
 		Inputs: shuffled(TablePhase, loadPhase)},
 		join.Params{Required: c.in.Required, Store: c.uncompressed(), Images: true})

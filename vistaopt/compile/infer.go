@@ -24,7 +24,7 @@ func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
 	id := mr.PhaseID(name)
 	phase := mr.PhaseSpec{ID: id, Type: mr.MapPhase, Kind: extract.Name}
 	params := extract.Params{
-		Model: model, Image: c.in.Image, Decoder: c.in.Decoder, Batch: c.p.Batch,
+		Model: model, Image: c.in.Image, Decoder: c.in.Decoder, Decode: c.in.Decode, Batch: c.p.Batch,
 		Store: c.uncompressed(), Required: c.in.Required, Repeat: c.inferred > 0,
 	}
 	joinLater := c.p.Placement == plan.BeforeJoin && c.joins(spec)

@@ -377,7 +377,7 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	in := inputs(w.job, d, n, p)
+	in := inputs(w.job, d, n, &vistaopt.Choice{Plan: p})
 	models, err := n.writePrograms(t.Context(), filepath.Join(w.dir, "models"), p, in)
 	if err != nil {
 		t.Fatal(err)
@@ -387,8 +387,8 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 	if err != nil {
 		t.Fatal(err)
 	}
-	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases}, Sort: 1 << 20,
-		Regions: vistaopt.Regions{Base: 1 << 30, Cache: 64 << 10}} // a cache that overflows to disk
+	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases},
+		Room: vistaopt.Room{Sort: 1 << 20, Cache: 64 << 10}} // a cache that overflows to disk
 	ev := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
 	o := &Options{}
 	o.fill()

@@ -40,7 +40,7 @@ type prepared struct {
 	kept
 	Spec    mr.JobSpec
 	Regions vistaopt.Regions
-	Sort    int64
+	Room    vistaopt.Room
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
 	Columns []string
@@ -101,13 +101,12 @@ func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, 
 }
 
 // arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
-// fails and is halved, instead of taking what it was not given. Weights that are not mapped from
-// the cache come out of the same arena, and preparing them takes some more for a moment.
+// fails and is halved, instead of taking what it was not given.
 func arenaLimit(j *conf.Job, p *prepared) int64 {
 	if j.Limits.Memory == 0 {
 		return 0
 	}
-	return p.Regions.Inference*5/4 + p.Regions.Model*3/2 + 32<<20
+	return p.Room.Arena
 }
 
 // notReady puts an error of the preparation into its class: most are about what the user gave,
@@ -150,12 +149,12 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, exit.As(exit.Infeasible, err)
 	}
-	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Sort: choice.SortMemory,
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
 		Layers: n.layers, Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
-	in := inputs(j, d, n, choice.Plan)
+	in := inputs(j, d, n, choice)
 	models, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
 	if err != nil {
 		return nil, err
@@ -204,7 +203,7 @@ func choose(j *conf.Job, n *network, d *data, old *kept) (c *vistaopt.Choice, fo
 	if old != nil {
 		want := old.Plan
 		want.CPU, want.Batch = j.Plan.CPU, j.Plan.Batch
-		if c, err := vistaopt.Choose(want, n.sizes(), d.stats, m); err == nil {
+		if c, err := vistaopt.Choose(want, n.sizes(), d.stats, training(j, d, n), m); err == nil {
 			for knob := range c.From {
 				if knob != "cpu" && knob != "batch" {
 					c.From[knob] = old.From[knob]
@@ -213,7 +212,7 @@ func choose(j *conf.Job, n *network, d *data, old *kept) (c *vistaopt.Choice, fo
 			return c, true, nil
 		}
 	}
-	c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, m)
+	c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m)
 	return c, false, err
 }
 
@@ -283,21 +282,32 @@ func wanted(j *conf.Job) plan.Plan {
 // chosen on held-out rows.
 const defaultFolds = 3
 
-func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
-	ds := &j.Downstream
-	settings := grid(ds)
-	folds := ds.Folds
-	if len(settings) > 1 && folds < 2 {
-		folds = defaultFolds
+// training is what the models take, as far as it is known before the table is read.
+func training(j *conf.Job, d *data, n *network) vistaopt.Training {
+	settings, folds := grid(&j.Downstream)
+	t := vistaopt.Training{Settings: len(settings), Folds: folds, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{len(d.schema.Features)}}
+	for _, l := range n.layers {
+		t.Columns = append(t.Columns, len(d.schema.Features)+l.PooledDim(n.pool))
 	}
-	splits, dups := d.splits(p.Partitions)
+	return t
+}
+
+func inputs(j *conf.Job, d *data, n *network, c *vistaopt.Choice) *compile.Inputs {
+	ds := &j.Downstream
+	settings, folds := grid(ds)
+	splits, dups := d.splits(c.Plan.Partitions)
 	in := &compile.Inputs{
-		Table: d.tables, Ingest: ingest.Params{Schema: *d.schema, Seed: uint64(j.Seed), Test: ds.Test},
-		Splits: splits, Duplicates: dups, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable),
+		Table: d.tables, Ingest: ingest.Params{Schema: *d.schema, Seed: uint64(j.Seed), Test: ds.Test, Needs: ingest.Needs{Metric: ds.Metric}},
+		Splits: splits, Duplicates: dups, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode,
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
 		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
-			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase},
+			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase,
+			Room: train.Room{Bytes: c.Room.Models, Training: c.Room.PerTraining, Trained: c.Room.PerTrained, Kept: c.Room.PerKept}},
 		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric},
+	}
+	in.Image.MaxBytes = c.Room.File
+	for _, k := range c.Room.Classes {
+		in.Ingest.Needs.Memory = append(in.Ingest.Needs.Memory, ingest.Memory{For: k.For, Available: c.Memory, Fixed: k.Fixed, PerClass: k.PerClass})
 	}
 	for _, l := range n.layers {
 		in.Layers = append(in.Layers, compile.Layer{Name: l.Name, Raw: l.Dim, Pooled: l.PooledDim(n.pool)})
@@ -305,8 +315,8 @@ func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
 	return in
 }
 
-// grid is every combination of hyper-parameters.
-func grid(d *conf.Downstream) []train.Setting {
+// grid is every combination of hyper-parameters, and the folds that judge them.
+func grid(d *conf.Downstream) (settings []train.Setting, folds int) {
 	regs, nets := d.Grid.Reg, d.Grid.ElasticNet
 	if len(regs) == 0 {
 		regs = []float64{d.Reg}
@@ -314,13 +324,15 @@ func grid(d *conf.Downstream) []train.Setting {
 	if len(nets) == 0 {
 		nets = []float64{d.ElasticNet}
 	}
-	var out []train.Setting
 	for _, r := range regs {
 		for _, e := range nets {
-			out = append(out, train.Setting{Reg: r, ElasticNet: e})
+			settings = append(settings, train.Setting{Reg: r, ElasticNet: e})
 		}
 	}
-	return out
+	if len(settings) > 1 && d.Folds < 2 {
+		return settings, defaultFolds
+	}
+	return settings, d.Folds
 }
 
 // runPhases runs the chain in this process.
@@ -340,10 +352,8 @@ func runPhases(ctx context.Context, p *prepared, dir string, rt *ort.Runtime, w 
 		return nil, err
 	}
 	w.resume(done)
-	r := p.Regions
-	machine.LimitHeap(r.Base/2 + r.Table + r.Buffers + r.Sort + r.Cache)
 	scratch := filepath.Join(dir, scratchFolder)
-	env := &task.Env{Store: store, Mux: stores(), Registry: registry, Shared: task.NewShared(), Cache: cache.New(r.Cache, scratch),
-		Scratch: scratch, Slots: p.Plan.CPU, SortMemory: p.Sort, Log: o.Log}
+	env := &task.Env{Store: store, Mux: stores(), Registry: registry, Shared: task.NewShared(), Cache: cache.New(p.Room.Cache, scratch),
+		Scratch: scratch, Slots: p.Plan.CPU, SortMemory: p.Room.Sort, Log: o.Log}
 	return mrlocal.Run(ctx, &p.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Observe: w.update, Log: o.Log})
 }
