@@ -192,11 +192,11 @@ func (r Regions) spread(p plan.Plan, t Training, memory int64) Room {
 	// Making a model ready comes before anything is decoded.
 	room.Arena = max(room.Arena, min(r.Prepare+arenaSlack, memory-r.always()))
 
-	// Training: partitions up to half of what is free, unless the models leave more.
+	// Training: a quarter of what is free for partitions. The models, whose classes are not known yet, cannot do with
+	// less than they need; partitions can.
 	free := memory - r.always()
 	w := t.weights()
-	all := t.moments(p.CPU) + w.all*(room.PerTraining+trainedBytes) + w.kept*keptBytes
-	room.Cache = max(min(free-min(all, max(free/2, r.Train)), maxCache), minCache)
+	room.Cache = max(min(free/4, free-r.Train, maxCache), minCache)
 	room.Models = free - room.Cache - t.moments(p.CPU)
 	room.Classes = []Classes{
 		{"training one model at a time", r.always() + room.Cache + t.moments(p.CPU), w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
