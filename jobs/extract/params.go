@@ -42,6 +42,7 @@ type Params struct {
 	Required   bool             `json:"required,omitempty"`
 	Image      image.Spec       `json:"image"`
 	Decoder    string           `json:"decoder,omitempty"` // auto, go, turbo
+	Decode     int64            `json:"decode,omitempty"`  // bytes that all slots of a process may decode in; 0: any
 	Batch      int              `json:"batch"`
 	Store      bool             `json:"raw,omitempty"`        // write blocks uncompressed
 	Base       bool             `json:"base,omitempty"`       // write channel Base

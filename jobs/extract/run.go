@@ -54,7 +54,7 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.runner.Close()) }()
 	if p.Source != Volume {
-		choice, err := decoder(p.Decoder)
+		choice, err := Decoder(p.Decoder)
 		if err != nil {
 			return err
 		}
@@ -62,6 +62,13 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 			return err
 		}
 		defer w.decode.Close()
+		if p.Decode > 0 {
+			g, err := t.Shared(ctx, "decode", func(context.Context) (io.Closer, error) { return &gateOf{image.NewGate(p.Decode)}, nil })
+			if err != nil {
+				return err
+			}
+			w.decode.Share(g.(*gateOf).Gate)
+		}
 	}
 	if w.out, err = openOutputs(ctx, t, p); err != nil {
 		return err
@@ -69,9 +76,15 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 	return w.all(ctx)
 }
 
-// decoder reads the name of a JPEG decoder. Go is the default: it needs no library, so that the
+// gateOf is the process's bound on what all its slots decode in.
+type gateOf struct{ *image.Gate }
+
+// Close does nothing: a gate holds nothing.
+func (*gateOf) Close() error { return nil }
+
+// Decoder reads the name of a JPEG decoder. Go is the default: it needs no library, so that the
 // same job gives the same bits on every machine.
-func decoder(name string) (image.DecoderChoice, error) {
+func Decoder(name string) (image.DecoderChoice, error) {
 	switch name {
 	case "", "go":
 		return image.Go, nil

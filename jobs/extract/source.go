@@ -25,11 +25,11 @@ type item struct {
 	bad    *mr.BadRecord // the image cannot be had; image is nil then
 }
 
-// readAheadBytes bounds the image files that a task holds beyond the batch it works on.
+// readAheadBytes bounds the image files that a task holds, unless one alone is larger.
 const readAheadBytes = 8 << 20
 
-// maxFile refuses to read a file that no decoder would be given anyway.
-const maxFile = 256 << 20
+// maxFile is the largest file that is read: the largest that is decoded.
+func (w *work) maxFile() int64 { return w.decode.Spec().MaxBytes }
 
 // KeyOf is an image file's key: its name without folder and extension.
 func KeyOf(uri string) string {
@@ -78,7 +78,7 @@ func (w *work) files(ctx context.Context) iter.Seq2[item, error] {
 	return func(yield func(item, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		ch := make(chan fetched, 2*w.p.Batch) // closed by the reading goroutine
-		room := semaphore.NewWeighted(readAheadBytes)
+		room := semaphore.NewWeighted(max(readAheadBytes, w.maxFile()))
 		go func() {
 			defer close(ch)
 			w.readAhead(ctx, room, ch)
@@ -89,8 +89,9 @@ func (w *work) files(ctx context.Context) iter.Seq2[item, error] {
 			}
 		}()
 		for f := range ch {
-			room.Release(f.weight)
-			if !yield(f.item, f.err) || f.err != nil {
+			more := yield(f.item, f.err)
+			room.Release(f.weight) // not before it is decoded
+			if !more || f.err != nil {
 				return
 			}
 		}
@@ -137,7 +138,7 @@ func (w *work) fetch(ctx context.Context, room *semaphore.Weighted, uri string, 
 	if err != nil {
 		return fetched{item: it, err: err}
 	}
-	data, weight, err := readFile(ctx, room, fs, p)
+	data, err := readFile(ctx, room, fs, p, w.maxFile())
 	var tooLarge errTooLarge
 	switch {
 	case err == nil:
@@ -149,33 +150,32 @@ func (w *work) fetch(ctx context.Context, room *semaphore.Weighted, uri string, 
 	default:
 		return fetched{item: it, err: errs.E("read image", errs.KindOf(err), uri, err)}
 	}
-	return fetched{item: it, weight: weight}
+	return fetched{item: it, weight: int64(len(data))}
 }
 
-type errTooLarge struct{ size int64 }
+type errTooLarge struct{ size, most int64 }
 
-func (e errTooLarge) Error() string { return fmt.Sprintf("%d bytes, more than %d", e.size, maxFile) }
+func (e errTooLarge) Error() string { return fmt.Sprintf("%d bytes, more than %d", e.size, e.most) }
 
 // readFile takes room for the file before it reads it; the receiver gives it back.
-func readFile(ctx context.Context, room *semaphore.Weighted, fs dfs.FS, p dfs.Path) ([]byte, int64, error) {
+func readFile(ctx context.Context, room *semaphore.Weighted, fs dfs.FS, p dfs.Path, most int64) ([]byte, error) {
 	f, err := fs.Open(ctx, p)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer f.Close() // reading only: a failed close loses nothing
-	if f.Size() > maxFile {
-		return nil, 0, errTooLarge{f.Size()}
+	if f.Size() > most {
+		return nil, errTooLarge{f.Size(), most}
 	}
-	weight := min(f.Size(), readAheadBytes)
-	if err := room.Acquire(ctx, weight); err != nil {
-		return nil, 0, err
+	if err := room.Acquire(ctx, f.Size()); err != nil {
+		return nil, err
 	}
 	data := make([]byte, f.Size())
 	if n, err := f.ReadAt(data, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(data)) {
-		room.Release(weight)
-		return nil, 0, err
+		room.Release(f.Size())
+		return nil, err
 	}
-	return data, weight, nil
+	return data, nil
 }
 
 func badImage(key []byte, cause string, err error) *mr.BadRecord {

@@ -39,6 +39,7 @@ type Params struct {
 	Part   bool         `json:"part,omitempty"` // write channel Rows
 	Emit   bool         `json:"emit,omitempty"` // send rows into the shuffle
 	Raw    bool         `json:"raw,omitempty"`  // do not compress
+	Needs  Needs        `json:"needs"`
 }
 
 // Value is the phase's small result.
@@ -96,7 +97,11 @@ func run(ctx context.Context, t mr.Task, p *Params) error {
 	}
 	t.Count("rows", in.rows)
 	t.Progress(in.rows, in.rows)
-	return t.SetValue(Value{Classes: table.Labels(in.labels), Rows: int64(len(in.seen))})
+	classes := table.Labels(in.labels)
+	if err := p.Needs.check(classes, int64(len(in.seen))); err != nil {
+		return err
+	}
+	return t.SetValue(Value{Classes: classes, Rows: int64(len(in.seen))})
 }
 
 type ingester struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -15,10 +16,8 @@ import (
 // by key, for a join that comes before the inference.
 type LoadParams struct {
 	Duplicates map[int][]string `json:"duplicates,omitempty"` // files whose key an earlier file has, by task
+	MaxBytes   int64            `json:"maxBytes,omitempty"`   // of a file that travels; a larger one is a bad record. 0: image.DefaultMaxBytes
 }
-
-// maxImage is the largest file that travels; a larger one is a bad record.
-const maxImage = 256 << 20
 
 func load(ctx context.Context, t mr.Task, p *LoadParams) error {
 	for _, uri := range p.Duplicates[t.Spec().Attempt.Task.Index] {
@@ -37,7 +36,7 @@ func load(ctx context.Context, t mr.Task, p *LoadParams) error {
 		if err != nil {
 			return err
 		}
-		if buf, err = readValue(ctx, fs, path, key, buf[:0]); err != nil {
+		if buf, err = readValue(ctx, fs, path, key, p.maxBytes(), buf[:0]); err != nil {
 			return err
 		}
 		t.Count("images", 1)
@@ -49,8 +48,15 @@ func load(ctx context.Context, t mr.Task, p *LoadParams) error {
 	return nil
 }
 
+func (p *LoadParams) maxBytes() int64 {
+	if p.MaxBytes > 0 {
+		return p.MaxBytes
+	}
+	return image.DefaultMaxBytes
+}
+
 // readValue appends what travels for one file: its bytes, or why there are none.
-func readValue(ctx context.Context, fs dfs.FS, path dfs.Path, key string, dst []byte) ([]byte, error) {
+func readValue(ctx context.Context, fs dfs.FS, path dfs.Path, key string, most int64, dst []byte) ([]byte, error) {
 	fail := func(cause string, err error) ([]byte, error) {
 		story, jerr := json.Marshal(mr.BadRecord{Key: key, Stage: "image", Cause: cause, Error: err.Error()})
 		return append(append(dst[:0], extract.Unusable), story...), jerr
@@ -63,8 +69,8 @@ func readValue(ctx context.Context, fs dfs.FS, path dfs.Path, key string, dst []
 		return dst, err
 	}
 	defer f.Close() // reading only: a failed close loses nothing
-	if f.Size() > maxImage {
-		return fail("too-large", fmt.Errorf("%d bytes, more than %d", f.Size(), maxImage))
+	if f.Size() > most {
+		return fail("too-large", fmt.Errorf("%d bytes, more than %d", f.Size(), most))
 	}
 	dst = append(dst, extract.Usable)
 	dst = append(dst, make([]byte, f.Size())...)

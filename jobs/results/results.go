@@ -40,7 +40,7 @@ type Summary struct {
 	Plan          Plan              `json:"plan" jsonschema_description:"How the job was run, with estimates and measurements."`
 	Counters      Counters          `json:"counters" jsonschema_description:"Records read, matched and set aside."`
 	Versions      Versions          `json:"versions" jsonschema_description:"What ran."`
-	Digests       map[string]string `json:"digests,omitempty" jsonschema_description:"SHA-256 in hex of inputs and outputs by name: job, table, weights, models/LAYER.json."`
+	Digests       map[string]string `json:"digests,omitempty" jsonschema_description:"SHA-256 in hex of inputs and outputs by name: job, table (of several files: of their digests in hex, a line each), weights (of the file; absent with random ones), models/LAYER.json and the other files of the output but this one, features and quarantine."`
 	Warnings      []string          `json:"warnings,omitempty" jsonschema_description:"What the reader of the results should know."`
 	Started       string            `json:"started,omitempty" jsonschema_description:"Start, RFC 3339."`
 	Seconds       float64           `json:"seconds" jsonschema_description:"Duration of the whole job."`

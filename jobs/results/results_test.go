@@ -186,8 +186,11 @@ func TestText(t *testing.T) {
 	s.Verdict.Tie, s.Warnings = true, nil
 	show("tie", s)
 	s = sample()
-	s.Verdict.Tie, s.Verdict.Helps = true, false
+	s.Verdict.Tie, s.Verdict.Helps, s.Verdict.OverStructured = true, false, &Metric{0, -0.02, 0.02}
 	show("no layer helps", s)
+	s = sample()
+	s.Verdict.Tie, s.Verdict.Helps, s.Verdict.OverStructured = true, false, &Metric{0.333, -0.05, 0.7}
+	show("it cannot be told", s)
 	s = sample()
 	s.Layers, s.Verdict.RunnerUp, s.Verdict.Margin, s.Verdict.On = s.Layers[:1], "", nil, OnTrain
 	show("one layer, training metrics", s)

@@ -144,7 +144,7 @@ func (e *BadImage) ErrorID() string { return "E-BAD-IMAGE" }
 func (e *BadImage) Hint() string {
 	switch e.Reason {
 	case ReasonTooLarge:
-		return "shrink the picture before packing it"
+		return "shrink the picture, or raise limits.memory"
 	case ReasonWrongSize:
 		return "preprocess: none takes pictures of the model's size only; use preprocess: imagenet or inline settings"
 	case ReasonUnknown, ReasonUnsupported:

@@ -81,7 +81,7 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 		x.b.Fatal(err)
 	}
 	p.CPU, p.Partitions, p.Batch = 2, max(len(d.images)/64, 2), 8
-	in := inputs(x.job, d, x.n, p)
+	in := inputs(x.job, d, x.n, &vistaopt.Choice{Plan: p})
 	models, err := x.n.writePrograms(x.b.Context(), filepath.Join(x.dir, "models"), p, in)
 	if err != nil {
 		x.b.Fatal(err)
@@ -94,7 +94,7 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 	if !whole {
 		phases = phases[:2] // table, extract
 	}
-	pr := &prepared{Plan: p, Spec: mr.JobSpec{ID: "job", Phases: phases}, Sort: 8 << 20, Regions: vistaopt.Regions{Base: 1 << 30, Cache: 192 << 20}}
+	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases}, Room: vistaopt.Room{Sort: 8 << 20, Cache: 192 << 20}}
 	w := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
 	o := &Options{}
 	o.fill()

@@ -2,7 +2,9 @@ package run
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"hash"
 	"path/filepath"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -22,10 +24,12 @@ type data struct {
 	bytes  int64 // of all images
 	dups   []int // indices in images whose key an earlier file has
 	stats  vistaopt.Stats
+
+	listing hash.Hash // of the images' names, sizes and times
 }
 
 func readInput(ctx context.Context, j *conf.Job) (*data, error) {
-	d := &data{}
+	d := &data{listing: sha256.New()}
 	fs, files, err := TableFiles(ctx, j)
 	if err != nil {
 		return nil, err
@@ -77,6 +81,7 @@ func (d *data) listImages(ctx context.Context, j *conf.Job) error {
 			seen[key] = true
 		}
 		d.images = append(d.images, mr.FileRange{URI: uri})
+		fmt.Fprintf(d.listing, "%q %d %d\n", uri, info.Size, info.ModTime.UnixNano())
 		d.bytes += info.Size
 	}
 	if len(d.images) == 0 {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 
@@ -29,22 +28,16 @@ type network struct {
 	pool      layers.Pool
 	normalize *layers.Normalize
 	image     image.Spec
+	weights   string // digest of the weights' file; "" without one
 }
 
 func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
-	read := func(_ context.Context, uri string) ([]byte, error) {
-		b, err := os.ReadFile(conf.URI(uri).LocalPath())
-		if err != nil {
-			return nil, &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: uri, Cause: "cannot be read", Err: err,
-				Next: "give the path of the weights" + nearHint(conf.URI(uri).LocalPath())}
-		}
-		return b, nil
-	}
-	cnn, err := layers.Open(ctx, layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: read})
+	n := &network{pool: layers.Pool(j.CNN.Pool)}
+	cnn, err := layers.Open(ctx, layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: n.read(j)})
 	if err != nil {
 		return nil, err
 	}
-	n := &network{cnn: cnn, pool: layers.Pool(j.CNN.Pool)}
+	n.cnn = cnn
 	switch {
 	case len(j.CNN.Layers.Names) > 0:
 		n.layers, err = cnn.Select(j.CNN.Layers.Names...)

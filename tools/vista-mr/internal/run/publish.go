@@ -9,8 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
-	"os"
 	"runtime"
 	"strings"
 
@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/lr/metrics"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/checksum"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -52,7 +53,7 @@ type publisher struct {
 	digests    map[string]string
 }
 
-// publish writes everything and _SUCCESS last.
+// publish writes everything but the marker that says so.
 func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finished) (*results.Summary, error) {
 	w := &publisher{out: local.New(j.Output.LocalPath(), true), store: local.New(f.dir, true), j: j, p: p, phases: ph, digests: map[string]string{}}
 	if err := json.Unmarshal(ph[compile.EvaluatePhase].Tasks[0].Value, &w.report); err != nil {
@@ -69,10 +70,7 @@ func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finish
 	if err := w.write(ctx, ResultsFile, b); err != nil {
 		return nil, err
 	}
-	if err := os.RemoveAll(f.dir); err != nil {
-		return nil, errs.E("clean up", errs.KindOf(err), f.dir, err)
-	}
-	return s, w.write(ctx, SuccessFile, nil)
+	return s, nil
 }
 
 // write makes a file of the output, replacing what an interrupted publication left.
@@ -143,6 +141,7 @@ func (w *publisher) quarantine(ctx context.Context) error {
 	return nil
 }
 
+// copy copies a phase's file, if it is what the phase's manifest says.
 func (w *publisher) copy(ctx context.Context, f mr.PartFile, to dfs.Path) error {
 	if err := w.out.Remove(ctx, to); err != nil {
 		return err
@@ -156,7 +155,11 @@ func (w *publisher) copy(ctx context.Context, f mr.PartFile, to dfs.Path) error 
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, io.NewSectionReader(in, 0, in.Size()))
+	sum := checksum.NewWriter(out)
+	_, err = io.Copy(sum, io.NewSectionReader(in, 0, in.Size()))
+	if err == nil && (sum.N() != f.Bytes || sum.Sum() != f.CRC) {
+		err = errs.E("publish", errs.Corrupt, string(f.Path), fmt.Errorf("%d bytes with checksum %08x, want %d with %08x", sum.N(), sum.Sum(), f.Bytes, f.CRC))
+	}
 	if err == nil {
 		err = out.Commit(ctx)
 	}
@@ -178,10 +181,13 @@ func (w *publisher) summary(f *finished) *results.Summary {
 	s := &results.Summary{
 		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool,
 			Kind: w.j.Downstream.Kind, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
-		Counters: w.counters(), Digests: w.digests, Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
+		Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
 	}
-	w.digests["job"] = w.j.Digest()
+	s.Digests["job"], s.Digests["table"] = w.j.Digest(), w.p.Origin.tableDigest()
+	if d := w.p.Origin.Weights; d != "" {
+		s.Digests["weights"] = d
+	}
 	for i := range w.report.Targets {
 		w.target(s, &w.report.Targets[i], f)
 	}
@@ -221,22 +227,26 @@ func (w *publisher) target(s *results.Summary, t *evaluate.Target, f *finished) 
 			}
 		}
 	}
-	for _, p := range w.p.Spec.Phases {
-		if m := w.phases[p.ID]; m != nil && p.Kind != join(p) {
-			for _, file := range m.Files(extract.Pooled(t.Name)) {
-				l.Bytes += file.Bytes
-			}
-		}
-	}
+	l.Bytes = w.stored(extract.Pooled(t.Name))
 	s.Layers = append(s.Layers, l)
 }
 
-// join is the kind of phases that copy vectors, which are not counted twice.
-func join(p mr.PhaseSpec) string {
-	if p.Kind == "match" || p.Kind == "join" {
-		return p.Kind
+// stored is the size of a channel as the last phase that writes it leaves it: a join behind the inference writes the
+// vectors again, without those that found no row.
+func (w *publisher) stored(channel string) (bytes int64) {
+	for _, p := range w.p.Spec.Phases {
+		m := w.phases[p.ID]
+		if m == nil {
+			continue
+		}
+		if files := m.Files(channel); len(files) > 0 {
+			bytes = 0
+			for _, f := range files {
+				bytes += f.Bytes
+			}
+		}
 	}
-	return ""
+	return bytes
 }
 
 // trainSeconds is the time of the phase that trained a target.
@@ -256,16 +266,6 @@ func (w *publisher) trainSeconds(f *finished, target string) float64 {
 		}
 	}
 	return 0
-}
-
-func (w *watch) seconds(id mr.PhaseID) float64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p := w.phases[id]
-	if p == nil || p.end.IsZero() {
-		return 0
-	}
-	return p.end.Sub(p.start).Seconds()
 }
 
 func (w *publisher) verdict(s *results.Summary) {

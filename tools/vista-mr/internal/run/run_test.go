@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
@@ -147,18 +148,17 @@ func TestSupported(t *testing.T) {
 	}
 }
 
-func TestFindORT(t *testing.T) {
-	dir := t.TempDir()
-	lib := filepath.Join(dir, "lib.so")
-	if err := os.WriteFile(lib, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := FindORT(lib); err != nil || got != lib {
-		t.Errorf("FindORT = %q, %v", got, err)
-	}
-	for _, bad := range []string{dir, lib + "x"} {
-		if _, err := FindORT(bad); err == nil {
-			t.Errorf("%s is accepted", bad)
+func TestDecoderIsCheckedBeforeAnythingRuns(t *testing.T) {
+	for name, want := range map[string]string{"": "go", "go": "go", "foo": ""} {
+		t.Setenv(decoderVariable, name)
+		got, err := checkDecoder(t.Context(), nil, nil)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", name, got, err)
 		}
+	}
+	t.Setenv(decoderVariable, "turbo")
+	_, err := checkDecoder(t.Context(), nil, nil)
+	if _, ok := image.TurboAvailable(); (err == nil) != ok {
+		t.Errorf("turbo: %v; it can be loaded: %v", err, ok)
 	}
 }

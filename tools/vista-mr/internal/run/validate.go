@@ -15,7 +15,7 @@ import (
 
 // Check is one thing that Validate looked at and found in order.
 type Check struct {
-	Name   string `json:"name"`   // job, table, images, model, output, runtime
+	Name   string `json:"name"`   // job, table, images, model, output, runtime, decoder
 	Detail string `json:"detail"` // what was found
 }
 
@@ -30,19 +30,24 @@ var checks = []struct {
 	{"model", checkModel},
 	{"output", checkOutput},
 	{"runtime", checkRuntime},
+	{"decoder", checkDecoder},
 }
 
 // Validate looks at everything that a job names without running anything. It returns what it found,
 // or all problems at once; their exit class is invalid unless they say otherwise.
 func Validate(ctx context.Context, j *conf.Job, o Options) ([]Check, error) {
 	o.fill()
+	return validate(ctx, j, &o)
+}
+
+func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, error) {
 	if err := Supported(j); err != nil {
 		return nil, err
 	}
 	found := []Check{{"job", fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}}
 	var problems []error
 	for _, c := range checks {
-		detail, err := c.run(ctx, j, &o)
+		detail, err := c.run(ctx, j, o)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
