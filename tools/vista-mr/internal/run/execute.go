@@ -46,6 +46,8 @@ type prepared struct {
 	Dims    map[string]int    `json:"dims"` // of the layers' vectors
 	Columns []string          `json:"columns"`
 	Skipped []string          `json:"skipped,omitempty"`
+	Steps   string            `json:"steps"`           // the preprocessing in words
+	Notes   []string          `json:"notes,omitempty"` // on the network
 	Started time.Time         `json:"started"`
 }
 
@@ -146,7 +148,7 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		return nil, exit.As(exit.Infeasible, err)
 	}
 	p := &prepared{Plan: choice.Plan, From: choice.From, Regions: choice.Regions, Sort: choice.SortMemory, Layers: n.layers,
-		Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Started: time.Now()}
+		Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Steps: n.steps, Notes: n.notes, Started: time.Now()}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}

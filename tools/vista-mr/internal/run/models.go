@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
@@ -29,11 +29,13 @@ type network struct {
 	pool      layers.Pool
 	normalize *layers.Normalize
 	image     image.Spec
+	steps     string   // the preprocessing in words
+	notes     []string // what the user should know about weights and preprocessing
 }
 
 func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
 	read := func(_ context.Context, uri string) ([]byte, error) {
-		b, err := os.ReadFile(conf.URI(uri).LocalPath())
+		b, err := readBounded(uri, maxWeights)
 		if err != nil {
 			return nil, &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: uri, Cause: "cannot be read", Err: err,
 				Next: "give the path of the weights" + nearHint(conf.URI(uri).LocalPath())}
@@ -56,15 +58,12 @@ func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.normalize, err = layers.Preset(j.CNN.Preprocess.Name); err != nil {
+	r, err := recipe(j, cnn.Input)
+	if err != nil {
 		return nil, err
 	}
-	if n.normalize != nil {
-		n.image = image.Imagenet()
-		n.image.CropH, n.image.CropW = cnn.Input.H, cnn.Input.W
-	} else {
-		n.image = image.Spec{CropH: cnn.Input.H, CropW: cnn.Input.W, Exact: true}
-	}
+	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
+	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
 	return n, n.image.Validate()
 }
 
