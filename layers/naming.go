@@ -122,18 +122,21 @@ func fit(a Arch, file *weights.File) (Arch, *built, weights.Named, []string, err
 	list := namings(a.Name)
 	named := weights.Recognize(file.Tensors, b.params, list)
 	var notes []string
-	if named.Naming.Name != list[0].Name || named.Prefix != "" || file.Path != "" {
-		note := "The weights' names are those of " + named.Naming.Name
-		if named.Prefix != "" {
-			note += fmt.Sprintf(", behind the prefix %q", named.Prefix)
-		}
-		if file.Path != "" {
-			note += fmt.Sprintf(", under %q", file.Path)
-		}
-		notes = append(notes, note+".")
+	var where []string
+	if named.Naming.Name != list[0].Name {
+		where = append(where, "under the names of "+named.Naming.Name)
+	}
+	if named.Prefix != "" {
+		where = append(where, fmt.Sprintf("behind the prefix %q", named.Prefix))
+	}
+	if file.Path != "" {
+		where = append(where, fmt.Sprintf("in %q of a checkpoint", file.Path))
+	}
+	if len(where) > 0 {
+		notes = append(notes, "The weights were found "+strings.Join(where, ", ")+".")
 	}
 	if a.Name == "efficientnet-lite0" && named.Naming.Name == "timm" {
-		notes = append(notes, "They are taken for those of tf_efficientnet_lite0; timm's efficientnet_lite0 has the same names, but pads and normalises differently.")
+		notes = append(notes, "The weights are taken for those of tf_efficientnet_lite0; timm's efficientnet_lite0 has the same names, but pads and normalises differently.")
 	}
 	head := a.Steps[len(a.Steps)-1]
 	if head.Op != "linear" || named.Found == 0 {

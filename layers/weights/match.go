@@ -45,7 +45,13 @@ const (
 // which a file holds the most of the parameters. Of equally good ones the first naming and the shortest
 // prefix count. Cost: probes x namings x tensors, and prefixes x namings x parameters.
 func Recognize(file map[string]Tensor, params []Param, namings []Naming) Named {
-	best := Named{Naming: namings[0]}
+	own := Named{Naming: namings[0]}
+	for _, p := range params {
+		if _, ok := file[own.Of(p.Name)]; ok {
+			own.Found++
+		}
+	}
+	best := own
 	names := sortedKeys(file)
 	for _, n := range namings {
 		tried := []string{""}
@@ -69,6 +75,9 @@ func Recognize(file map[string]Tensor, params []Param, namings []Naming) Named {
 				best = c
 			}
 		}
+	}
+	if best.Found*4 < len(params) {
+		return own // a few names that are alike by chance
 	}
 	return best
 }
