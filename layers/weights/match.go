@@ -101,7 +101,7 @@ func Match(file map[string]Tensor, params []Param, names Named) (map[string][]by
 		}
 	}
 	slices.Sort(extra)
-	hints := 0
+	tries := maxTries
 	for _, p := range params {
 		name := names.Of(p.Name)
 		t, ok := file[name]
@@ -111,9 +111,10 @@ func Match(file map[string]Tensor, params []Param, names Named) (map[string][]by
 			if name == "" {
 				problem = p.Name + " is missing"
 			}
-			if near := nearest(name, p, extra, file); near != "" && hints < maxHints {
-				problem += "; nearest: " + near
-				hints++
+			if tries--; tries >= 0 {
+				if near := nearest(name, p, extra, file); near != "" {
+					problem += "; nearest: " + near
+				}
 			}
 			e.Problems = append(e.Problems, problem)
 		case !sameShape(t.Dims, p.Dims):
@@ -159,11 +160,11 @@ func sameShape(have, want []int64) bool {
 	return a == b
 }
 
-// Bounds on the search for names that resemble a missing one.
+// Bounds on the search for names that resemble a missing one: with them it takes a second at most.
 const (
-	maxHints      = 20
-	maxCandidates = 2000
-	maxName       = 200
+	maxTries      = 40
+	maxCandidates = 500
+	maxName       = 150
 )
 
 // nearest returns the superfluous tensor whose name is most like a missing one's: one of the same shape if

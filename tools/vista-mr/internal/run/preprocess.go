@@ -11,9 +11,10 @@ import (
 	"github.com/vista-mr/vista-mr/layers/preprocess"
 )
 
-// Bounds on the files that a job names beside its data. The largest network of the roster has 528 MiB.
+// Bounds on the files that a job names beside its data. The largest network of the roster has 528 MiB; a file
+// of half as many bytes that is converted takes no more memory than these.
 const (
-	maxWeights = 1 << 30
+	maxWeights = 768 << 20
 	maxConfig  = 1 << 20
 )
 

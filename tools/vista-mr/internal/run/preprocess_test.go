@@ -95,7 +95,7 @@ func TestWeightsFiles(t *testing.T) {
 		write("text.onnx", []byte("hello")):           "is no ONNX file",
 		write("program.pt", readSeed(t, "runs.pth")):  "nothing of it was executed",
 		write("script.pt", readSeed(t, "script.pth")): "TorchScript",
-		huge: "at most 1073741824 are read",
+		huge: "at most 805306368 are read",
 	} {
 		_, err := Validate(t.Context(), job(t, filepath.Join(dir, "out"), "cnn.weights="+path, "cnn.model=alexnet"), Options{})
 		if err == nil || !strings.Contains(err.Error(), want) && !strings.Contains(hints(err), want) {
