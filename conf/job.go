@@ -71,7 +71,7 @@ type CNN struct {
 	Weights    string     `yaml:"weights" json:"weights" jsonschema:"pattern=^(random|.+\\.safetensors|.+\\.onnx|.+\\.pth|.+\\.pt|.+\\.bin)?$,example=random" jsonschema_extras:"patternErrorMessage=must be random or the URI of a .safetensors or .onnx or .pth file" jsonschema_description:"The network's weights: a .safetensors or .pth file with the names of torchvision, timm or Hugging Face, an .onnx file, or random (seeded). May be left out when model is an ONNX file."`
 	Layers     Layers     `yaml:"layers" json:"layers" jsonschema_description:"Layers to compare: the last n feature layers, or a list of names. Left out: all feature layers of a known model."`
 	Pool       string     `yaml:"pool" json:"pool" jsonschema:"enum=none,enum=avg-1x1,enum=max-2x2" jsonschema_description:"How a convolutional volume becomes a vector: max-2x2 (maximum of each cell of a 2x2 grid), avg-1x1 (global mean), none (all of it)."`
-	Preprocess Preprocess `yaml:"preprocess" json:"preprocess" jsonschema_description:"How an image becomes the network's input: imagenet, none, the URI of a preprocessor_config.json, or settings."`
+	Preprocess Preprocess `yaml:"preprocess" json:"preprocess" jsonschema_description:"How an image becomes the network's input: a preset (imagenet, imagenet-v2, efficientnet-lite, none), the URI of a Hugging Face model's preprocessor_config.json or a timm model's config.json, or settings."`
 	Precision  string     `yaml:"precision" json:"precision" jsonschema:"enum=float32,enum=bfloat16,enum=int8,enum=auto" jsonschema_description:"Arithmetic of the network."`
 }
 

@@ -1,6 +1,6 @@
-// Package layers is the catalogue of CNNs and the maker of the programs that a job runs. It knows three
-// networks by name (AlexNet, VGG16, ResNet50, as torchvision defines them) and reads any other from an
-// ONNX file; it finds by analysis where a network can be cut, resolves the names under which users know
+// Package layers is the catalogue of CNNs and the maker of the programs that a job runs. It knows four
+// networks by name (AlexNet, VGG16, ResNet50, as torchvision defines them, and EfficientNet-Lite0) and reads
+// any other from an ONNX file; it finds by analysis where a network can be cut, resolves the names under which users know
 // layers, and builds the ONNX graph for any inference plan: from the image or from a stored layer, to
 // full volumes, pooled vectors or both.
 //
@@ -87,6 +87,7 @@ type CNN struct {
 	Digest     string // SHA-256 over graph and weights, hexadecimal (see onnx.Digester)
 	Input      InputSpec
 	Preprocess string   // name of the preset it was trained with: "imagenet", or "" when not known
+	Notes      []string // what the user should know about its weights, in full sentences
 	Layers     []Layer  // candidate cuts, bottom to top
 	Roster     []string // names of its feature layers, bottom to top
 	cuts       []Layer  // all single-tensor cuts, bottom to top
@@ -96,7 +97,7 @@ type CNN struct {
 // Source says where a CNN comes from.
 type Source struct {
 	Model   string // name in the catalogue, or URI of an ONNX file
-	Weights string // "random", or URI of a .safetensors or .onnx file; not used for an ONNX model
+	Weights string // "random", or URI of a .safetensors, .pth or .onnx file; not used for an ONNX model
 	Seed    uint64 // of random weights
 	// Read returns the whole content of a URI. External data of an ONNX model is asked for by the model's
 	// URI with the last element replaced by a plain file name.

@@ -3,6 +3,7 @@ package layers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -53,18 +54,19 @@ func Open(ctx context.Context, src Source) (*CNN, error) {
 func Build(ctx context.Context, a Arch, src Source) (*CNN, error) { return openArch(ctx, a, src) }
 
 func openArch(ctx context.Context, a Arch, src Source) (*CNN, error) {
-	b, err := build(a)
-	if err != nil {
-		return nil, err
-	}
-	values, err := load(ctx, b, src)
+	a, b, values, notes, err := parameters(ctx, a, src)
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range b.model.Graph.Initializers {
-		t.Raw = values[t.Name]
+		if v, ok := values[t.Name]; ok { // the others are the graph's own constants
+			t.Raw = v
+		}
 	}
-	c := &CNN{Name: a.Name, Roster: slices.Clone(a.Roster), Preprocess: "imagenet"}
+	c := &CNN{Name: a.Name, Roster: slices.Clone(a.Roster), Preprocess: a.Preprocess, Notes: notes}
+	if c.Preprocess == "" {
+		c.Preprocess = "imagenet"
+	}
 	if err := c.analyze(b.model, b.names); err != nil {
 		return nil, err
 	}
@@ -76,49 +78,75 @@ func openArch(ctx context.Context, a Arch, src Source) (*CNN, error) {
 	return c, nil
 }
 
-// load gets the parameters of an architecture.
-func load(ctx context.Context, b *built, src Source) (map[string][]byte, error) {
+// parameters builds the graph of an architecture and gets its parameters. Those of a file decide on the
+// classifier.
+func parameters(ctx context.Context, a Arch, src Source) (Arch, *built, map[string][]byte, []string, error) {
+	fail := func(err error) (Arch, *built, map[string][]byte, []string, error) { return a, nil, nil, nil, err }
+	if src.Weights == "random" {
+		b, err := build(a)
+		if err != nil {
+			return fail(err)
+		}
+		return a, b, weights.Random(b.params, src.Seed), nil, nil
+	}
+	file, only, err := readWeights(ctx, src)
+	if err != nil {
+		return fail(err)
+	}
+	a, b, named, notes, err := fit(a, file)
+	if err != nil {
+		return fail(err)
+	}
+	if only { // an ONNX file has constants of its own beside the parameters
+		own := map[string]bool{}
+		for _, p := range b.params {
+			own[named.Of(p.Name)] = true
+		}
+		maps.DeleteFunc(file.Tensors, func(name string, _ weights.Tensor) bool { return !own[name] })
+	}
+	values, err := weights.Match(file.Tensors, b.params, named)
+	if err != nil {
+		return fail(fmt.Errorf("%s: %w", src.Weights, err))
+	}
+	return a, b, values, notes, nil
+}
+
+// readWeights reads the file of weights. only says that the file may hold other tensors beside them.
+func readWeights(ctx context.Context, src Source) (file *weights.File, only bool, err error) {
 	switch {
-	case src.Weights == "random":
-		return weights.Random(b.params, src.Seed), nil
 	case src.Weights == "":
-		return nil, &Error{ID: "E-WEIGHTS", Msg: "no weights are given", Do: "set cnn.weights to a .safetensors or .onnx file, or to random"}
+		return nil, false, &Error{ID: "E-WEIGHTS", Msg: "no weights are given", Do: "set cnn.weights to a .safetensors, .pth or .onnx file, or to random"}
 	case src.Read == nil:
-		return nil, &Error{ID: "E-WEIGHTS", Msg: "there is nothing to read " + src.Weights + " with"}
+		return nil, false, &Error{ID: "E-WEIGHTS", Msg: "there is nothing to read " + src.Weights + " with"}
 	}
 	data, err := src.Read(ctx, src.Weights)
 	if err != nil {
-		return nil, fmt.Errorf("weights %s: %w", src.Weights, err)
+		return nil, false, fmt.Errorf("weights %s: %w", src.Weights, err)
 	}
-	file := map[string]weights.Tensor{}
-	if weights.IsSafetensors(data) {
+	var m *onnx.Model
+	known := weights.Known(data)
+	if !known {
+		m, err = onnx.Parse(data)
+	}
+	if known || err != nil && !strings.HasSuffix(strings.ToLower(src.Weights), ".onnx") {
 		if file, err = weights.Read(data); err != nil {
-			return nil, fmt.Errorf("%s: %w", src.Weights, err)
+			return nil, false, fmt.Errorf("%s: %w", src.Weights, err)
 		}
-	} else {
-		m, err := onnx.Parse(data)
-		if err != nil {
-			return nil, &Error{ID: "E-WEIGHTS", Msg: fmt.Sprintf("%s is neither a safetensors nor an ONNX file: %v", src.Weights, err), Do: "give a .safetensors file with torchvision's parameter names, or an ONNX file that holds them"}
-		}
-		if err := loadExternal(ctx, m, src.Weights, src); err != nil {
-			return nil, err
-		}
-		types := map[onnx.Elem]string{onnx.Float32: "F32", onnx.Float16: "F16", onnx.BFloat16: "BF16", onnx.Float64: "F64"}
-		wanted := map[string]bool{}
-		for _, p := range b.params {
-			wanted[p.Name] = true
-		}
-		for _, t := range m.Graph.Initializers {
-			if wanted[t.Name] { // an ONNX file has constants of its own beside the parameters
-				file[t.Name] = weights.Tensor{Type: types[t.Type], Dims: t.Dims, Data: t.Raw}
-			}
-		}
+		return file, false, nil
 	}
-	values, err := weights.Match(file, b.params)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", src.Weights, err)
+		return nil, false, &Error{ID: "E-WEIGHTS", Msg: fmt.Sprintf("%s is no ONNX file: %v", src.Weights, err),
+			Do: "give a .safetensors or .pth file, or an ONNX file that holds the parameters under torchvision's names"}
 	}
-	return values, nil
+	if err := loadExternal(ctx, m, src.Weights, src); err != nil {
+		return nil, false, err
+	}
+	types := map[onnx.Elem]string{onnx.Float32: "F32", onnx.Float16: "F16", onnx.BFloat16: "BF16", onnx.Float64: "F64"}
+	file = &weights.File{Format: "ONNX", Tensors: map[string]weights.Tensor{}}
+	for _, t := range m.Graph.Initializers {
+		file.Tensors[t.Name] = weights.Tensor{Type: types[t.Type], Dims: t.Dims, Data: t.Raw}
+	}
+	return file, true, nil
 }
 
 func openONNX(ctx context.Context, src Source) (*CNN, error) {
@@ -200,7 +228,7 @@ func (c *CNN) analyze(m *onnx.Model, known map[string]string) error {
 				l.Name = name
 			}
 		}
-		if cut.Candidate {
+		if cut.Candidate && (known == nil || l.Name != cut.Tensor) { // in networks of the catalogue, layers are what it names
 			l.Index = len(c.Layers)
 			c.Layers = append(c.Layers, l)
 		}

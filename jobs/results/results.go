@@ -48,15 +48,16 @@ type Summary struct {
 
 // Job names the job and what decides its results.
 type Job struct {
-	Name     string   `json:"name" jsonschema_description:"Name in the job file."`
-	Seed     int64    `json:"seed" jsonschema_description:"Seed of every random choice."`
-	Model    string   `json:"model" jsonschema_description:"The CNN."`
-	Weights  string   `json:"weights,omitempty" jsonschema_description:"Its weights."`
-	Pool     string   `json:"pool,omitempty" jsonschema_description:"How a volume becomes a vector."`
-	Kind     string   `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
-	Classes  []string `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
-	Features []string `json:"features" jsonschema_description:"The table's feature columns, in the order in which the models take them."`
-	Output   string   `json:"output,omitempty" jsonschema_description:"Folder of the results."`
+	Name       string   `json:"name" jsonschema_description:"Name in the job file."`
+	Seed       int64    `json:"seed" jsonschema_description:"Seed of every random choice."`
+	Model      string   `json:"model" jsonschema_description:"The CNN."`
+	Weights    string   `json:"weights,omitempty" jsonschema_description:"Its weights."`
+	Pool       string   `json:"pool,omitempty" jsonschema_description:"How a volume becomes a vector."`
+	Preprocess string   `json:"preprocess,omitempty" jsonschema_description:"How images became the network's input, in words."`
+	Kind       string   `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
+	Classes    []string `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
+	Features   []string `json:"features" jsonschema_description:"The table's feature columns, in the order in which the models take them."`
+	Output     string   `json:"output,omitempty" jsonschema_description:"Folder of the results."`
 }
 
 // Metric is a measured value with its 95 % interval.

@@ -271,7 +271,7 @@ func (s *sweep) count(name string, seen map[string]bool) {
 		s.a.Bytes += int64(len(t.Raw))
 		switch t.Type {
 		case Float32, Float16, BFloat16, Float64, Int8, Uint8:
-			if !s.buffers[name] {
+			if !s.buffers[name] && len(t.Dims) > 0 { // scalars are settings, such as the bounds of a Clip
 				n, _ := elements(t.Dims)
 				s.a.Params += n
 			}

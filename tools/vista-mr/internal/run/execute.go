@@ -45,7 +45,9 @@ type prepared struct {
 	Dims    map[string]int // of the layers' vectors
 	Columns []string
 	Skipped []string
-	Resumed bool // phases of an earlier run count
+	Steps   string   // the preprocessing in words
+	Notes   []string // on the network
+	Resumed bool     // phases of an earlier run count
 }
 
 // kept is what a run leaves in its folder for the one that takes it up again. It says from what the published phases
@@ -150,7 +152,7 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		return nil, exit.As(exit.Infeasible, err)
 	}
 	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
-		Layers: n.layers, Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped}
+		Layers: n.layers, Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Steps: n.steps, Notes: n.notes}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}

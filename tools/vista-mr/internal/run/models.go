@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
@@ -28,7 +29,9 @@ type network struct {
 	pool      layers.Pool
 	normalize *layers.Normalize
 	image     image.Spec
-	weights   string // digest of the weights' file; "" without one
+	weights   string   // digest of the weights' file; "" without one
+	steps     string   // the preprocessing in words
+	notes     []string // what the user should know about weights and preprocessing
 }
 
 func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
@@ -49,15 +52,12 @@ func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.normalize, err = layers.Preset(j.CNN.Preprocess.Name); err != nil {
+	r, err := recipe(j, cnn.Input)
+	if err != nil {
 		return nil, err
 	}
-	if n.normalize != nil {
-		n.image = image.Imagenet()
-		n.image.CropH, n.image.CropW = cnn.Input.H, cnn.Input.W
-	} else {
-		n.image = image.Spec{CropH: cnn.Input.H, CropW: cnn.Input.W, Exact: true}
-	}
+	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
+	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
 	return n, n.image.Validate()
 }
 

@@ -135,7 +135,7 @@ func sentence(changed []string) string {
 // read reads the files of a network and notes the weights' digest.
 func (n *network) read(j *conf.Job) func(context.Context, string) ([]byte, error) {
 	return func(_ context.Context, uri string) ([]byte, error) {
-		b, err := os.ReadFile(conf.URI(uri).LocalPath())
+		b, err := readBounded(uri, maxWeights)
 		if err != nil {
 			return nil, &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: uri, Cause: "cannot be read", Err: err,
 				Next: "give the path of the weights" + nearHint(conf.URI(uri).LocalPath())}

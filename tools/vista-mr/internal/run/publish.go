@@ -179,7 +179,7 @@ func (w *publisher) metrics(ctx context.Context) error {
 
 func (w *publisher) summary(f *finished) *results.Summary {
 	s := &results.Summary{
-		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool,
+		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool, Preprocess: w.p.Steps,
 			Kind: w.j.Downstream.Kind, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
 		Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
@@ -361,7 +361,8 @@ func (w *publisher) warnings(s *results.Summary) {
 	if len(w.j.Downstream.Grid.Reg)+len(w.j.Downstream.Grid.ElasticNet) > 0 && w.j.Downstream.Folds < 2 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("The grid was judged in %d folds, because downstream.folds names none.", defaultFolds))
 	}
-	if n := s.Counters.Other["images.rotated"]; n > 0 {
+	s.Warnings = append(s.Warnings, w.p.Notes...)
+	if n := s.Counters.Other["images.rotated"]; n > 0 && (w.j.CNN.Preprocess.Inline == nil || w.j.CNN.Preprocess.Inline.EXIF != "apply") {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d images have an EXIF orientation, which the preprocessing ignores.", n))
 	}
 	if n := s.Counters.Other["batch.halved"]; n > 0 {

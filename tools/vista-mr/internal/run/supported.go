@@ -32,16 +32,9 @@ var limitations = []limitation{
 	{"images.fields", func(j *conf.Job) string { return j.Images.Fields.Key + j.Images.Fields.Image }, "a folder of image files; leave the key out"},
 	{"images.multiple", other(func(j *conf.Job) string { return j.Images.Multiple }, "first"), "first"},
 	{"features.format", other(func(j *conf.Job) string { return j.Features.Format }, "avro"), "avro"},
-	{"cnn.model", other(func(j *conf.Job) string { return j.CNN.Model }, "alexnet", "vgg16", "resnet50"), "alexnet, vgg16 and resnet50"},
+	{"cnn.model", other(func(j *conf.Job) string { return j.CNN.Model }, "alexnet", "vgg16", "resnet50", "efficientnet-lite0"), "alexnet, vgg16, resnet50 and efficientnet-lite0"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
-	{"cnn.weights", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Weights), ".onnx", ".pth", ".pt", ".bin") }, ".safetensors files and random"},
-	{"cnn.preprocess", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Preprocess.Name), ".json") }, "imagenet and none"},
-	{"cnn.preprocess", func(j *conf.Job) string {
-		if j.CNN.Preprocess.Inline != nil {
-			return "settings"
-		}
-		return ""
-	}, "imagenet and none"},
+	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files on this machine"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
 	{"downstream.kind", other(func(j *conf.Job) string { return j.Downstream.Kind }, "logistic-regression"), "logistic-regression"},
 	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},

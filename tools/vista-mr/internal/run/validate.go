@@ -166,7 +166,8 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
 	for _, l := range n.layers {
 		names = append(names, l.Name)
 	}
-	return fmt.Sprintf("%s, weights %s, layers %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " ")), nil
+	detail := fmt.Sprintf("%s, weights %s, layers %s; %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " "), n.steps)
+	return strings.Join(append([]string{detail}, n.notes...), " "), nil
 }
 
 func checkOutput(_ context.Context, j *conf.Job, _ *Options) (string, error) {
