@@ -80,8 +80,8 @@ func (r Regions) largest() string {
 	return "evaluation"
 }
 
-// Room is how much of what is there may be taken by what depends on the data. All of it together, at its worst, stays
-// within the memory that the choice was made for.
+// Room is how much of what is there may be taken by what depends on the data. In each phase all of it together, at its
+// worst, stays within the memory that the choice was made for.
 type Room struct {
 	Sort    int64 // of one attempt
 	File    int64 // the largest image file
@@ -189,8 +189,8 @@ func (r Regions) spread(p plan.Plan, t Training, memory int64) Room {
 	room.Decode = min(r.Decode+left, maxDecode)
 	inference := r.Buffers + (room.File-fileBytes)*cpu + room.Decode + room.Sort*cpu
 
-	// Making a model ready comes before anything is decoded.
-	room.Arena = max(room.Arena, min(r.Prepare+arenaSlack, memory-r.always()))
+	// Making a model ready comes before anything is decoded: what it takes beyond that is there, because Need counts it.
+	room.Arena = max(room.Arena, r.Prepare)
 
 	// Training: a quarter of what is free for partitions. The models, whose classes are not known yet, cannot do with
 	// less than they need; partitions can.

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"reflect"
 
 	"github.com/invopop/jsonschema"
 
@@ -33,6 +34,7 @@ type Model struct {
 // Schema is the JSON Schema (draft-07) of models/LAYER.json.
 func Schema() ([]byte, error) {
 	r := &jsonschema.Reflector{DoNotReference: true, ExpandedStruct: true}
+	r.Namer = func(t reflect.Type) string { return t.String() } // lr.Model has the same name without its package
 	s := r.Reflect(&Model{})
 	s.Version, s.ID, s.Title = "http://json-schema.org/draft-07/schema#", "", "A trained model: models/LAYER.json"
 	b, err := json.MarshalIndent(s, "", "  ")
