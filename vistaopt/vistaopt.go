@@ -39,6 +39,8 @@ type Stats struct {
 	RowBytes   int64 // of one row as it is broadcast
 	Images     int64
 	ImageBytes int64 // of one image file, on average
+	PerRecord  int64 // images of one record, at most; 0 means 1
+	UnitBytes  int64 // the largest thing that is unpacked to get at images in it; 0: there is none
 }
 
 // Machine is what a worker may use.
@@ -93,7 +95,28 @@ func (e *InfeasibleError) ErrorID() string { return "E-INFEASIBLE" }
 // Hint says what to change.
 func (e *InfeasibleError) Hint() string { return e.Change }
 
+// RecordError says that a record's volumes are too much for one value.
+type RecordError struct {
+	Plan               plan.Plan
+	PerRecord, Volumes int64
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("plan.inference %s keeps whole volumes: %s for a record with %d images, %s is the most", e.Plan.Inference, size(e.Volumes), e.PerRecord, size(maxRecord))
+}
+
+// ErrorID is stable.
+func (e *RecordError) ErrorID() string { return "E-INFEASIBLE" }
+
+// Hint says what to change.
+func (e *RecordError) Hint() string {
+	return "set plan.inference to fused or lazy, which keep pooled vectors"
+}
+
 const mib = 1 << 20
+
+// maxRecord is the most that one record's volumes may take: they travel as one value.
+const maxRecord = 48 * mib
 
 // What a process holds whatever it runs. Measured: see docs/memory.md.
 const (
@@ -125,6 +148,11 @@ func Choose(want plan.Plan, n Network, s Stats, m Machine) (*Choice, error) {
 	}
 	fill(c, "join", &c.Plan.Join, join)
 	fill(c, "partitions", &c.Plan.Partitions, partitions(s))
+	if keepsVolumes(c.Plan) {
+		if v := max(s.PerRecord, 1) * n.RawBytes; s.PerRecord > 1 && v > maxRecord {
+			return nil, &RecordError{Plan: c.Plan, PerRecord: s.PerRecord, Volumes: v}
+		}
+	}
 	cpus, batches := candidates(want.CPU, m.Cores), candidates(want.Batch, maxBatch)
 	note(c, "cpu", want.CPU)
 	note(c, "batch", want.Batch)
@@ -194,17 +222,27 @@ func partitions(s Stats) int {
 	return int(min(max((s.Images+perTask-1)/perTask, 1), most))
 }
 
+// keepsVolumes tells whether a plan stores whole volumes.
+func keepsVolumes(p plan.Plan) bool { return p.Inference == plan.Eager || p.Inference == plan.Staged }
+
 func regions(p plan.Plan, n Network, s Stats) Regions {
 	inFlight := int64(p.CPU * p.Batch)
 	out := n.PooledBytes
-	if p.Inference == plan.Eager || p.Inference == plan.Staged {
+	record := int64(0) // what is held of a record until its last image
+	if s.PerRecord > 1 {
+		record = 2 * n.PooledBytes
+	}
+	if keepsVolumes(p) {
 		out += n.RawBytes
+		if s.PerRecord > 1 {
+			record += s.PerRecord * n.RawBytes
+		}
 	}
 	r := Regions{
 		Base:      baseBytes,
 		Model:     n.WeightBytes,
 		Inference: inFlight * n.ImageBytes,
-		Buffers:   inFlight*(n.PixelBytes+2*out) + int64(p.CPU)*(8*mib+4*s.ImageBytes),
+		Buffers:   inFlight*(n.PixelBytes+2*out) + int64(p.CPU)*(8*mib+4*s.ImageBytes+record) + int64(p.CPU+1)*s.UnitBytes,
 		Cache:     minCache,
 	}
 	if p.Join == plan.Broadcast {

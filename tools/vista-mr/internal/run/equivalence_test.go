@@ -32,6 +32,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
@@ -369,7 +370,7 @@ func allPlans() []plan.Plan {
 // run runs the compiled plan in a folder of its own.
 func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[mr.PhaseID]*mr.PhaseManifest {
 	t.Helper()
-	d, err := readInput(t.Context(), w.job)
+	d, err := readInput(t.Context(), w.job, progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -378,6 +379,9 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 		t.Fatal(err)
 	}
 	in := inputs(w.job, d, n, p)
+	if in.Splits, err = d.images.Write(t.Context(), local.New(dir, false), imageIndex, p.Partitions); err != nil {
+		t.Fatal(err)
+	}
 	models, err := n.writePrograms(t.Context(), filepath.Join(w.dir, "models"), p, in)
 	if err != nil {
 		t.Fatal(err)

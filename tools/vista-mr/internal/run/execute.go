@@ -129,7 +129,7 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		return &p, nil
 	}
 	o.Progress.Update(progress.Update{Stage: "plan"})
-	d, err := readInput(ctx, j)
+	d, err := readInput(ctx, j, o.Progress)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +151,9 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
 	in := inputs(j, d, n, choice.Plan)
+	if in.Splits, err = d.images.Write(ctx, local.New(dir, true), imageIndex, choice.Plan.Partitions); err != nil {
+		return nil, err
+	}
 	models, err := n.writePrograms(ctx, filepath.Join(dir, "models"), choice.Plan, in)
 	if err != nil {
 		return nil, err
@@ -193,10 +196,9 @@ func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
 	if len(settings) > 1 && folds < 2 {
 		folds = defaultFolds
 	}
-	splits, dups := d.splits(p.Partitions)
 	in := &compile.Inputs{
 		Table: d.tables, Ingest: ingest.Params{Schema: *d.schema, Seed: uint64(j.Seed), Test: ds.Test},
-		Splits: splits, Duplicates: dups, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv("VISTA_MR_JPEG"),
+		Multiple: j.Images.Multiple, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv("VISTA_MR_JPEG"),
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
 		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase},
