@@ -64,13 +64,14 @@ type world struct {
 	table  string
 	images string
 
+	columns  int    // of the table
 	dirOfRun string // of the last run
 }
 
 func newWorld(t *testing.T, required bool) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{dir: dir, table: filepath.Join(dir, "t.csv"), images: filepath.Join(dir, "images")}
+	w := &world{columns: 5, dir: dir, table: filepath.Join(dir, "t.csv"), images: filepath.Join(dir, "images")}
 	if err := os.Mkdir(w.images, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +163,7 @@ func (w *world) network(t *testing.T) *network {
 type expected struct {
 	records map[string]truth
 	count   map[string]int64
+	labels  map[string]string // of good rows
 }
 
 type truth struct {
@@ -169,11 +171,10 @@ type truth struct {
 	features     map[string][]float64
 }
 
-// oracle does the whole work in one loop, on plain files and with the whole network, sharing nothing with
-// the engine, the joins or the pooling in the graph.
-func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool) *expected {
+// rows reads the table for an oracle.
+func (w *world) rows(t *testing.T) *expected {
 	t.Helper()
-	e := &expected{records: map[string]truth{}, count: map[string]int64{}}
+	e := &expected{records: map[string]truth{}, count: map[string]int64{}, labels: map[string]string{}}
 	f, err := os.Open(w.table)
 	if err != nil {
 		t.Fatal(err)
@@ -185,10 +186,10 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	labels := map[string]string{}
+	labels := e.labels
 	for _, l := range lines[1:] {
 		e.count["rows"]++
-		good := len(l) == 5
+		good := len(l) == w.columns
 		if good {
 			for _, i := range []int{1, 2, 4} {
 				_, err := strconv.ParseFloat(l[i], 32)
@@ -201,6 +202,26 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 		}
 		labels[l[0]] = l[3]
 	}
+	return e
+}
+
+// truth is what a record of a good row has.
+func (e *expected) truth(key string, v map[string][]float64) {
+	sum := sha256.Sum256([]byte("7:" + key))
+	split := "train"
+	if float64(binary.BigEndian.Uint64(sum[:8]))/math.Pow(2, 64) < 0.3 {
+		split = "test"
+	}
+	e.records[key] = truth{e.labels[key], split, v}
+	e.count["matched"]++
+}
+
+// oracle does the whole work in one loop, on plain files and with the whole network, sharing nothing with
+// the engine, the joins or the pooling in the graph.
+func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool) *expected {
+	t.Helper()
+	e := w.rows(t)
+	labels := e.labels
 	files, err := os.ReadDir(w.images)
 	if err != nil {
 		t.Fatal(err)
@@ -210,7 +231,7 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 	for _, file := range files {
 		e.count["images"]++
 		key := file.Name()[:strings.LastIndexByte(file.Name(), '.')]
-		label, ok := labels[key]
+		_, ok := labels[key]
 		switch {
 		case seen[key]:
 			e.count["bad"]++
@@ -232,13 +253,7 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 			e.count["bad"]++
 			continue
 		}
-		sum := sha256.Sum256([]byte("7:" + key))
-		split := "train"
-		if float64(binary.BigEndian.Uint64(sum[:8]))/math.Pow(2, 64) < 0.3 {
-			split = "test"
-		}
-		e.records[key] = truth{label, split, v}
-		e.count["matched"]++
+		e.truth(key, v)
 	}
 	for key := range labels {
 		if !seen[key] && required {
@@ -315,18 +330,7 @@ func poolByHand(v []float32, shape []int64) []float64 {
 // TestAllPlansGiveWhatTheOracleGives is the thesis of the system: how a workload is run changes its cost
 // and nothing else.
 func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
-	if _, err := ort.FindLibrary(); err != nil && !strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
-		t.Skipf("needs the ONNX Runtime library: %v", err)
-	}
-	rt, err := ort.Init(ort.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // after the oracle's session is closed
-		if err := rt.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	rt := startRuntime(t)
 	for _, required := range []bool{true, false} {
 		w := newWorld(t, required)
 		n := w.network(t)
@@ -351,6 +355,24 @@ func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
 			})
 		}
 	}
+}
+
+// startRuntime starts the runtime, or skips the test where there is none and none is required.
+func startRuntime(t *testing.T) *ort.Runtime {
+	t.Helper()
+	if _, err := ort.FindLibrary(); err != nil && !strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
+		t.Skipf("needs the ONNX Runtime library: %v", err)
+	}
+	rt, err := ort.Init(ort.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // after the oracle's session is closed
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return rt
 }
 
 func allPlans() []plan.Plan {
@@ -463,7 +485,7 @@ func compareRecords(t *testing.T, w *world, want *expected, phases map[mr.PhaseI
 
 func compareCounts(t *testing.T, want *expected, phases map[mr.PhaseID]*mr.PhaseManifest) {
 	t.Helper()
-	for _, name := range []string{"rows", "images", "matched", "bad"} {
+	for _, name := range []string{"rows", "images", "images.several", "matched", "bad"} {
 		n := int64(0)
 		for _, p := range phases {
 			n += p.Sum(name)
