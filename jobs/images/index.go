@@ -13,7 +13,7 @@ const (
 	First = "first"
 	Mean  = "mean"
 	Max   = "max"
-	keep  = "keep" // all of them, however many, for Pack
+	Keep  = "keep" // all of them, however many: for package pack
 )
 
 // kind says what a unit is.
@@ -183,7 +183,7 @@ func (b *builder) index(multiple string) *Index {
 			continue
 		}
 		group[e.key], place[i] = g, g
-		if sizes[g]++; sizes[g] > MaxPerRecord && multiple != keep {
+		if sizes[g]++; sizes[g] > MaxPerRecord && multiple != Keep {
 			e.flags, e.bad = isAside, b.flaw("too-many-images", fmt.Sprintf("%s: of one record the first %d images count", x.units[e.unit].URI, MaxPerRecord))
 		}
 	}

@@ -24,6 +24,12 @@ type Located struct {
 // keysVersion and the shard's size stand in the metadata of a file of keys.
 const keysVersion = "1"
 
+// PackMarker is a file that says that a folder was made by package pack.
+const PackMarker = "_pack.json"
+
+// LookupName is the file of a packed folder that covers its first shards. It is written last.
+func LookupName(shards int) string { return fmt.Sprintf("_index-%05d.lookup", shards) }
+
 // KeysPath is the file beside a shard that lists its keys. Its name begins with "_": it is no data.
 func KeysPath(shard dfs.Path) dfs.Path {
 	base := strings.TrimSuffix(shard.Base(), path.Ext(shard.Base()))
@@ -44,7 +50,10 @@ func EncodeKeys(size int64, all []Located) ([]byte, error) {
 			return nil, err
 		}
 	}
-	return b.Bytes(), errors.Join(w.Close())
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 // ReadKeys reads the file of keys beside a shard of the given size. ok is false if there is none, or if it speaks

@@ -43,8 +43,10 @@ type Source struct {
 	Files  []dfs.Info // in the order of the source
 	FS     dfs.FS
 
-	root  dfs.Path // the folder that keys of files are relative to
-	scope string   // what makes a URI of a path
+	root   dfs.Path // the folder that keys of files are relative to
+	scope  string   // what makes a URI of a path
+	packed bool     // by package pack
+	lookup string   // the last lookup file of a packed folder
 }
 
 // SourceError says that a source cannot be used.
@@ -142,8 +144,13 @@ func (s *Source) list(ctx context.Context, uri string) error {
 		}
 		any = true
 		if patterns == nil {
-			if isData(info.Path.Base()) {
+			switch base := info.Path.Base(); {
+			case isData(base):
 				s.Files = append(s.Files, info)
+			case info.Path == dir.Join(PackMarker):
+				s.packed = true
+			case strings.HasSuffix(base, ".lookup"):
+				s.lookup = base
 			}
 			continue
 		}
@@ -229,6 +236,9 @@ func (s *Source) choose(ctx context.Context, uri string, single bool) error {
 		return &SourceError{Path: uri, Cause: fmt.Sprintf("holds files of several formats: %s", list(formats)), Fix: "name those that hold the images with a pattern such as " + uri + "/*." + string(formats[0])}
 	case loose > 0:
 		return &SourceError{Path: uri, Cause: fmt.Sprintf("holds %d image files and %d .%s files", loose, n[formats[0]], formats[0]), Fix: "name the ones that are meant with a pattern such as " + uri + "/*." + string(formats[0])}
+	}
+	if s.packed && s.lookup != LookupName(n[Avro]) {
+		return &SourceError{Path: uri, Cause: "is a packed folder that is not finished", Fix: "run the same vista-mr pack command again: it goes on where it stopped"}
 	}
 	s.Format = formats[0]
 	s.Files = slices.DeleteFunc(s.Files, func(f dfs.Info) bool { return formatOf(string(f.Path)) != s.Format })
