@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/vista-mr/vista-mr/jobs/images/parquet"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/avro"
 	"github.com/vista-mr/vista-mr/mr/dfs"
@@ -175,6 +176,9 @@ func (p *part) take(key, value []byte) error {
 		if err := json.Unmarshal(value, &u); err != nil {
 			return corrupt("a unit: %w", err)
 		}
+		if u.At < 0 || u.Stored < 0 || u.Size < 0 || u.Stored > parquet.MaxPage || u.Kind == page && u.Page == nil {
+			return corrupt("a unit of %d bytes at %d", u.Stored, u.At)
+		}
 		p.units = append(p.units, u)
 		return nil
 	case len(key) > 1 && key[0] == entryMark && len(p.units) > 0:
@@ -186,6 +190,9 @@ func (p *part) take(key, value []byte) error {
 				return corrupt("the entry of %q is not whole", e.key)
 			}
 			v[i], value = n, value[k:]
+		}
+		if v[0] > isFirst|isLast|isAside || v[1] > 1<<31-1 || v[2] > 1<<62 || v[3] > 1<<62 {
+			return corrupt("the entry of %q has a place that cannot be", e.key)
 		}
 		e.flags, e.elem, e.at, e.size = uint8(v[0]), int32(v[1]), int64(v[2]), int64(v[3])
 		if len(value) > 0 {

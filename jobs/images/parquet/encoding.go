@@ -28,6 +28,18 @@ const maxRatio = 1100
 
 var codecNames = map[int32]string{3: "LZO", 4: "BROTLI", 5: "LZ4"}
 
+func supported(codec int32) bool {
+	return codec == uncompressed || codec == snappyCodec || codec == gzipCodec || codec == zstdCodec || codec == lz4Raw
+}
+
+func unsupported(codec int32) error {
+	name := codecNames[codec]
+	if name == "" {
+		name = fmt.Sprint(codec)
+	}
+	return fmt.Errorf("codec %s is not supported: UNCOMPRESSED, SNAPPY, GZIP, ZSTD and LZ4_RAW are", name)
+}
+
 // zstdReader unpacks never more than the room that it is given. It may be used by several goroutines.
 var zstdReader = sync.OnceValues(func() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(MaxPage), zstd.WithDecodeAllCapLimit(true))
@@ -72,11 +84,7 @@ func unpack(codec int32, src []byte, n int) ([]byte, error) {
 		}
 		out = out[:max(k, 0)]
 	default:
-		name := codecNames[codec]
-		if name == "" {
-			name = fmt.Sprint(codec)
-		}
-		return nil, fmt.Errorf("codec %s is not supported: UNCOMPRESSED, SNAPPY, GZIP, ZSTD and LZ4_RAW are", name)
+		return nil, unsupported(codec)
 	}
 	if err == nil && len(out) != n {
 		err = fmt.Errorf("unpacks to %d bytes, %d are stated", len(out), n)

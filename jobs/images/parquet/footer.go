@@ -317,6 +317,8 @@ func (f *File) Chunk(group int, c *Column, size int64) (Chunk, error) {
 		return out, errs.E("parquet", errs.Invalid, "", fmt.Errorf("column %s lies in a list, which is not supported", c.Name()))
 	case m.encrypted || !m.known:
 		return out, errs.E("parquet", errs.Invalid, "", fmt.Errorf("column %s is encrypted", c.Name()))
+	case !supported(m.codec):
+		return out, errs.E("parquet", errs.Invalid, "", fmt.Errorf("column %s: %w", c.Name(), unsupported(m.codec)))
 	case m.file != "":
 		return out, errs.E("parquet", errs.Invalid, "", fmt.Errorf("column %s lies in another file, which is not supported", c.Name()))
 	case Type(m.typ) != c.Type:
