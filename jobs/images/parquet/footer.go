@@ -120,10 +120,15 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 	if err := f.parse(&thrift{b: footer}); err != nil {
 		return nil, damaged("footer: %w", err)
 	}
+	rows := int64(0)
 	for i := range f.groups {
+		rows += f.groups[i].rows
 		if len(f.groups[i].chunks) != len(f.Columns) {
 			return nil, damaged("row group %d has %d columns, the schema has %d", i, len(f.groups[i].chunks), len(f.Columns))
 		}
+	}
+	if rows != f.Rows {
+		return nil, damaged("footer: the row groups have %d rows, the file %d", rows, f.Rows)
 	}
 	return f, nil
 }
@@ -141,7 +146,11 @@ type element struct {
 
 func (f *File) parse(t *thrift) error {
 	var schema []element
+	seen := 0 // of the fields that every footer has
 	err := t.fields(func(id int, typ byte) (bool, error) {
+		if id >= 1 && id <= 4 {
+			seen |= 1 << id
+		}
 		switch id {
 		case 2:
 			return t.structures(typ, func() error {
@@ -168,6 +177,9 @@ func (f *File) parse(t *thrift) error {
 	})
 	if err != nil {
 		return err
+	}
+	if seen != 0b11110 {
+		return errors.New("a field that every footer has is missing")
 	}
 	return f.columns(schema)
 }
