@@ -96,8 +96,8 @@ func noColumn(what, want string, have []string) error {
 	if len(have) > 12 {
 		have = append(slices.Clone(have[:12]), "...")
 	}
-	return &SourceError{Path: "images.fields." + what, Cause: fmt.Sprintf("no column %s; there are %s", want, strings.Join(have, ", ")),
-		Fix: "set images.fields." + what + " to the column that holds it"}
+	return &SourceError{Key: "images.fields." + what, Cause: fmt.Sprintf("no column %s; there are %s", want, strings.Join(have, ", ")),
+		Fix: fmt.Sprintf("name the column that holds it: images.fields.%s in a job file, --%s-field for vista-mr pack", what, what)}
 }
 
 // value tells whether the type, or the one beside null, is one of these.

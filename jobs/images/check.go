@@ -32,9 +32,12 @@ func Check(ctx context.Context, r Resolver, spec Spec) (string, error) {
 	var se *SourceError
 	switch {
 	case errors.As(err, &se):
+		if se.Path == "" {
+			se.Path = uri
+		}
 		return "", err
 	case errs.Is(err, errs.Invalid), errs.Is(err, errs.Corrupt):
-		return "", &SourceError{Path: uri, Cause: "cannot be used", Fix: "check images.uri and images.fields", Err: err}
+		return "", &SourceError{Path: uri, Cause: "cannot be used", Fix: "name the files and the columns that hold the images", Err: err}
 	}
 	return what + more, err
 }

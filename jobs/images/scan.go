@@ -32,7 +32,7 @@ func Scan(ctx context.Context, r Resolver, spec Spec, progress func(done, total 
 		return nil, err
 	}
 	if len(b.entries) == 0 {
-		return nil, &SourceError{Path: spec.URI, Cause: "holds no image", Fix: "check images.uri and images.fields"}
+		return nil, &SourceError{Path: spec.URI, Cause: "holds no image", Fix: "name the files and the columns that hold the images"}
 	}
 	x := b.index(spec.Multiple)
 	x.What = s.describe(spec)
@@ -47,13 +47,20 @@ func (s *Source) describe(spec Spec) string {
 	}
 	switch s.Format {
 	case Files:
-		return fmt.Sprintf("%d image files, key %s", len(s.Files), key)
+		return several(len(s.Files), "image file") + ", key " + key
 	case Tar:
-		return fmt.Sprintf("%d tar archives, key %s", len(s.Files), key)
+		return several(len(s.Files), "tar archive") + ", key " + key
 	case Avro:
-		return fmt.Sprintf("%d Avro files", len(s.Files))
+		return several(len(s.Files), "Avro file")
 	}
-	return fmt.Sprintf("%d Parquet files", len(s.Files))
+	return several(len(s.Files), "Parquet file")
+}
+
+func several(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func (s *Source) scanFiles(spec Spec, b *builder) error {
@@ -118,10 +125,13 @@ func (s *Source) scanOne(ctx context.Context, spec Spec, info dfs.Info, b *build
 	}
 	var se *SourceError
 	switch {
+	case errors.As(err, &se) && se.Path == "":
+		se.Path = uri
+		return err
 	case err == nil || errors.As(err, &se) || errs.Is(err, errs.Canceled):
 		return err
 	case errs.Is(err, errs.Invalid):
-		return &SourceError{Path: uri, Cause: "cannot be used", Fix: "check images.uri and images.fields", Err: err}
+		return &SourceError{Path: uri, Cause: "cannot be used", Fix: "name the files and the columns that hold the images", Err: err}
 	case errs.Is(err, errs.Corrupt):
 		return &SourceError{Path: uri, Cause: "is damaged", Fix: "fetch or write the file again", Err: err}
 	}
@@ -200,7 +210,7 @@ func ScanColumn(ctx context.Context, r Resolver, spec Spec, pairs func(yield fun
 		return nil, err
 	}
 	if len(b.entries) == 0 {
-		return nil, &SourceError{Path: spec.URI, Cause: "the table's column names no image", Fix: "check images.column"}
+		return nil, &SourceError{Key: "images.column", Path: spec.URI, Cause: "the table's column names no image", Fix: "set images.column to the column that holds paths"}
 	}
 	x := b.index(spec.Multiple)
 	x.What = fmt.Sprintf("%d paths in the table", len(b.entries))

@@ -51,6 +51,7 @@ type Source struct {
 
 // SourceError says that a source cannot be used.
 type SourceError struct {
+	Key   string // of the job file: images.uri if it is empty
 	Path  string
 	Cause string
 	Fix   string
@@ -171,7 +172,7 @@ func (s *Source) list(ctx context.Context, uri string) error {
 	}
 	if patterns == nil {
 		if !any {
-			return &SourceError{Path: uri, Cause: "does not exist, or is an empty folder", Fix: "set images.uri to the folder or the files that hold the images"}
+			return &SourceError{Path: uri, Cause: "does not exist, or is an empty folder", Fix: "name the folder or the files that hold the images"}
 		}
 		return nil
 	}
@@ -228,7 +229,7 @@ func (s *Source) choose(ctx context.Context, uri string, single bool) error {
 	}
 	switch {
 	case len(s.Files) == 0:
-		return &SourceError{Path: uri, Cause: "holds no file", Fix: "set images.uri to the folder or the files that hold the images"}
+		return &SourceError{Path: uri, Cause: "holds no file", Fix: "name the folder or the files that hold the images"}
 	case len(formats) == 0:
 		s.Format = Files
 		return nil
@@ -275,9 +276,9 @@ func (s *Source) sniff(ctx context.Context, uri string) error {
 	case bytes.HasPrefix(b, []byte("\x1f\x8b")):
 		return &SourceError{Path: uri, Cause: "is compressed as a whole, so that no image in it can be found without unpacking all before it", Fix: "unpack it with gunzip: images are compressed already"}
 	case isImageData(b):
-		return &SourceError{Path: uri, Cause: "is a single image", Fix: "set images.uri to the folder that holds the image files"}
+		return &SourceError{Path: uri, Cause: "is a single image", Fix: "name the folder that holds the image files"}
 	default:
-		return &SourceError{Path: uri, Cause: "is neither a folder nor a tar, Avro or Parquet file", Fix: "set images.uri to the folder that holds the image files"}
+		return &SourceError{Path: uri, Cause: "is neither a folder nor a tar, Avro or Parquet file", Fix: "name the folder that holds the image files"}
 	}
 	return nil
 }

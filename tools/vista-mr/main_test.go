@@ -27,6 +27,11 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			fixtures, err := filepath.Abs("../../jobs/images/testdata")
+			if err != nil {
+				return err
+			}
+			env.Setenv("FIXTURES", fixtures)
 			// A file that passes for the runtime library where only its presence matters.
 			return os.WriteFile(filepath.Join(env.WorkDir, "libonnxruntime.so"), nil, 0o644)
 		},

@@ -54,13 +54,17 @@ func imagePaths(ctx context.Context, fs dfs.FS, files []dfs.Path, s *table.Schem
 	return nil
 }
 
-// imagesError puts an error about the images' source into its class.
+// imagesError names the key of the job file that an error about the images' source is about.
 func imagesError(err error) error {
-	var source *images.SourceError
-	if errors.As(err, &source) {
-		return exit.As(exit.Invalid, err)
+	var e *images.SourceError
+	if !errors.As(err, &e) {
+		return err
 	}
-	return err
+	key := e.Key
+	if key == "" {
+		key = "images.uri"
+	}
+	return exit.As(exit.Invalid, &InputError{ID: e.ErrorID(), Key: key, Path: e.Path, Cause: e.Cause, Err: e.Err, Next: e.Fix})
 }
 
 // checkImages finds the files of the source and their format, and reads the columns that it would use. It does not

@@ -24,11 +24,12 @@ func Pack(ctx context.Context, source images.Spec, out string, sink progress.Sin
 			sink.Update(progress.Update{Stage: "scan", Unit: "files", Done: int64(done), Total: int64(total), End: done == total})
 		}})
 	var output *pack.OutputError
+	var from *images.SourceError
 	switch {
 	case err == nil:
 		return s, nil
-	case errors.As(err, &output):
+	case errors.As(err, &output), errors.As(err, &from):
 		return nil, exit.As(exit.Invalid, err)
 	}
-	return nil, exit.Running(imagesError(err))
+	return nil, exit.Running(err)
 }
