@@ -146,7 +146,7 @@ func classCounts(spec Spec, e *Extent) ([]int64, error) {
 func (f *Fit) columns(e *Extent, m *Moments, s *Scales) error {
 	for _, p := range f.spec.Parts {
 		for j, exp := range s.Exp[p] {
-			if top := max(math.Abs(float64(e.Low[p][j])), math.Abs(float64(e.High[p][j]))); top > maxReach {
+			if top := e.reach(p, j, 0); top > maxReach {
 				return &RangeError{Column: len(f.mean), Value: top}
 			}
 			var sum, square int64

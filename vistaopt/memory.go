@@ -106,8 +106,15 @@ type Classes struct {
 func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
 	inFlight := int64(p.CPU * p.Batch)
 	out := n.PooledBytes
-	if p.Inference == plan.Eager || p.Inference == plan.Staged {
+	record := int64(0) // what is held of a record of several images until its last one
+	if s.PerRecord > 1 {
+		record = 2 * n.PooledBytes
+	}
+	if keepsVolumes(p) {
 		out += n.RawBytes
+		if s.PerRecord > 1 {
+			record += s.PerRecord * n.RawBytes
+		}
 	}
 	w := t.weights()
 	r := Regions{
@@ -116,7 +123,7 @@ func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
 		Model:     n.WeightBytes,
 		Prepare:   n.WeightBytes * 3 / 2,
 		Inference: inFlight * n.ImageBytes,
-		Buffers:   inFlight*(n.PixelBytes+2*out) + int64(p.CPU)*(fileBytes+pipelineBytes),
+		Buffers:   inFlight*(n.PixelBytes+2*out) + int64(p.CPU)*(fileBytes+pipelineBytes+record) + int64(p.CPU+1)*s.UnitBytes,
 		Decode:    minDecode,
 		Cache:     minCache,
 		Train:     t.moments(p.CPU) + w.largest*perTraining(p.CPU) + w.all*trainedBytes + w.kept*keptBytes,

@@ -41,6 +41,8 @@ type Stats struct {
 	RowBytes   int64 // of one row as it is broadcast
 	Images     int64
 	ImageBytes int64 // of one image file, on average
+	PerRecord  int64 // images of one record, at most; 0 means 1
+	UnitBytes  int64 // the largest thing that is unpacked to get at images in it; 0: there is none
 }
 
 // Machine is what a worker may use.
@@ -89,6 +91,27 @@ func (e *InfeasibleError) Hint() string { return e.Change }
 // maxBroadcast is the share of the memory that a broadcast table may take.
 const maxBroadcast = 0.25
 
+// maxRecord is the most that one record's volumes may take: they travel as one value.
+const maxRecord = 48 * mib
+
+// RecordError says that a record's volumes are too much for one value.
+type RecordError struct {
+	Plan               plan.Plan
+	PerRecord, Volumes int64
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("plan.inference %s keeps whole volumes: %s for a record with %d images, %s is the most", e.Plan.Inference, size(e.Volumes), e.PerRecord, size(maxRecord))
+}
+
+// ErrorID is stable.
+func (e *RecordError) ErrorID() string { return "E-INFEASIBLE" }
+
+// Hint says what to change.
+func (e *RecordError) Hint() string {
+	return "set plan.inference to fused or lazy, which keep pooled vectors"
+}
+
 // Choose fills in the knobs that are zero in want.
 func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice, error) {
 	c := &Choice{Plan: want, From: map[string]string{}, Memory: m.Memory}
@@ -96,6 +119,9 @@ func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice,
 	fill(c, "placement", &c.Plan.Placement, plan.AfterJoin)
 	fill(c, "storage", &c.Plan.Storage, plan.Snappy)
 	fill(c, "partitions", &c.Plan.Partitions, partitions(s))
+	if v := s.PerRecord * n.RawBytes; keepsVolumes(c.Plan) && s.PerRecord > 1 && v > maxRecord {
+		return nil, &RecordError{Plan: c.Plan, PerRecord: s.PerRecord, Volumes: v}
+	}
 	note(c, "join", string(want.Join), "")
 	note(c, "cpu", want.CPU, 0)
 	note(c, "batch", want.Batch, 0)
@@ -204,6 +230,9 @@ func partitions(s Stats) int {
 	const perTask, most = 64, 4096
 	return int(min(max((s.Images+perTask-1)/perTask, 1), most))
 }
+
+// keepsVolumes tells whether a plan stores whole volumes.
+func keepsVolumes(p plan.Plan) bool { return p.Inference == plan.Eager || p.Inference == plan.Staged }
 
 func size(n int64) string {
 	switch {

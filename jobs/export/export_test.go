@@ -74,7 +74,7 @@ func TestONNXGivesWhatTheModelGives(t *testing.T) {
 		want := make([]float64, 4*classes)
 		rows := &lr.Rows{N: 4, Class: make([]int32, 4), Group: make([]uint8, 4), Parts: []lr.Matrix{{Data: r.InputF32(), Cols: 5}}}
 		var sc lr.Scratch
-		lr.Predict(rows, []int{0}, m.Model.Point(), 0, 4, want, &sc)
+		lr.Predict(rows, []int{0}, m.Model, 0, 4, want, &sc)
 		for i, p := range r.Output(0) {
 			if math.Abs(float64(p)-want[i]) > 1e-6 {
 				t.Errorf("%d classes: probability %d is %v, want %v", classes, i, p, want[i])

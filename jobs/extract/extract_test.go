@@ -16,9 +16,12 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/mrtest"
 )
@@ -94,22 +97,17 @@ func plain(t *testing.T, c color.Color) []byte {
 func runFolder(t *testing.T, e *colours, change func(*Params)) (*mrtest.Cluster, *mr.PhaseManifest, error) {
 	t.Helper()
 	dir := t.TempDir()
-	var split mr.Split
 	add := func(name string, data []byte) {
-		path := filepath.Join(dir, name)
-		if data != nil {
-			if err := os.WriteFile(path, data, 0o666); err != nil {
-				t.Fatal(err)
-			}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o666); err != nil {
+			t.Fatal(err)
 		}
-		split.Files = append(split.Files, mr.FileRange{URI: path})
 	}
 	for i := range 5 {
 		add(fmt.Sprintf("k%d.png", i), plain(t, color.RGBA{uint8(10 * i), 20, 30, 255}))
 	}
 	add("bad.png", []byte("no picture"))
 	add("big.png", make([]byte, 5000))
-	add("gone.png", nil)
+	add("gone.png", []byte("here while the folder is listed"))
 	add("nobody.png", plain(t, color.White))
 	p := Params{Model: Model{Digest: "d", In: Port{Bytes: true, Shape: []int64{side, side, 3}}, Out: []Port{{Channel: Pooled("a"), Shape: []int64{3}}}},
 		Source: Files, Table: "rows", Required: true, Image: image.Spec{CropH: side, CropW: side, Exact: true, MaxBytes: 4000}, Batch: 4, Base: true, Decode: 1 << 20}
@@ -133,9 +131,20 @@ func runFolder(t *testing.T, e *colours, change func(*Params)) (*mrtest.Cluster,
 		}), nil
 	}}
 	c := mrtest.New(t, rows, Kind(e))
+	x, err := images.Scan(t.Context(), dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open}), images.Spec{URI: dir}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	splits, err := x.Write(t.Context(), c.Store, "index", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "gone.png")); err != nil {
+		t.Fatal(err)
+	}
 	out, err := c.Run(t.Context(), &mr.JobSpec{ID: "j", Phases: []mr.PhaseSpec{
 		{ID: "rows", Type: mr.MapPhase, Kind: "rows", Tasks: 1},
-		{ID: "extract", Type: mr.MapPhase, Kind: Name, Params: raw, Splits: []mr.Split{split}, Inputs: []mr.Input{{Name: "rows", Phase: "rows", Channel: "rows", Mode: mr.All}}},
+		{ID: "extract", Type: mr.MapPhase, Kind: Name, Params: raw, Splits: splits, Inputs: []mr.Input{{Name: "rows", Phase: "rows", Channel: "rows", Mode: mr.All}}},
 	}})
 	return c, out["extract"], err
 }
@@ -230,14 +239,6 @@ func TestDecoderNames(t *testing.T) {
 	}
 	if _, err := Decoder("foo"); err == nil {
 		t.Error("foo is accepted")
-	}
-}
-
-func TestKeyOf(t *testing.T) {
-	for uri, want := range map[string]string{"/a/b.jpg": "b", "/a/b.c.png": "b.c", "b": "b", "/a/.hidden": ".hidden", "/a.b/c": "c"} {
-		if got := KeyOf(uri); got != want {
-			t.Errorf("%s: %q, want %q", uri, got, want)
-		}
 	}
 }
 

@@ -11,8 +11,11 @@ import (
 	"testing"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/avro"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/mrtest"
 )
@@ -41,8 +44,9 @@ func rows(ctx context.Context, t mr.Task) error {
 	return nil
 }
 
+// story is the value of a record whose only image cannot be used.
 func story(key string) []byte {
-	b, err := json.Marshal(mr.BadRecord{Key: key, Stage: "image", Cause: "truncated", Error: key + " is cut off"})
+	b, err := extract.AppendOutcome(nil, []mr.BadRecord{{Key: key, Stage: "image", Cause: "truncated", Error: key + " is cut off"}}, true)
 	if err != nil {
 		panic(err)
 	}
@@ -75,11 +79,15 @@ var counted = []string{"matched", "bad", "bad.no-row", "bad.no-image", "bad.trun
 func TestReduceSideJoinOfVectors(t *testing.T) {
 	vectors := maker("vectors", func(ctx context.Context, t mr.Task) error {
 		for _, k := range []string{"z", "b", "a"} {
-			if err := t.Emit(ctx, []byte(k), avro.AppendFloat32s([]byte{extract.Usable}, []float32{float32(k[0]), 2, 3})); err != nil {
+			v, err := extract.AppendOutcome(nil, nil, false)
+			if err != nil {
+				return err
+			}
+			if err := t.Emit(ctx, []byte(k), avro.AppendFloat32s(v, []float32{float32(k[0]), 2, 3})); err != nil {
 				return err
 			}
 		}
-		return t.Emit(ctx, []byte("c"), append([]byte{extract.Unusable}, story("c")...))
+		return t.Emit(ctx, []byte("c"), story("c"))
 	})
 	for _, c := range []struct {
 		required, repeat bool
@@ -117,20 +125,27 @@ func TestReduceSideJoinOfVectors(t *testing.T) {
 // The images' bytes travel with their rows; a file that is too large or gone does not, and its row is not without image.
 func TestImagesTravel(t *testing.T) {
 	dir := t.TempDir()
-	var split mr.Split
-	for name, data := range map[string]string{"a.jpg": "image of a", "b.jpg": "more than ten bytes", "z.jpg": "image of z"} {
+	for name, data := range map[string]string{"a.jpg": "image of a", "a.png": "another", "b.jpg": "more than ten bytes", "c.jpg": "is gone", "z.jpg": "image of z"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"a.jpg", "b.jpg", "c.jpg", "z.jpg"} {
-		split.Files = append(split.Files, mr.FileRange{URI: filepath.Join(dir, name)})
+	x, err := images.Scan(t.Context(), dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open}), images.Spec{URI: dir}, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
 	cl := mrtest.New(t, append(Kinds(), maker("rows", rows))...)
+	splits, err := x.Write(t.Context(), cl.Store, "index", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "c.jpg")); err != nil {
+		t.Fatal(err)
+	}
 	m, err := cl.Run(t.Context(), &mr.JobSpec{ID: "j", Phases: []mr.PhaseSpec{
 		{ID: "rows", Type: mr.MapPhase, Kind: "rows", Tasks: 1, Partitions: 2},
-		{ID: "load", Type: mr.MapPhase, Kind: LoadName, Splits: []mr.Split{split}, Partitions: 2,
-			Params: params(t, LoadParams{MaxBytes: 10, Duplicates: map[int][]string{0: {filepath.Join(dir, "a.png")}}})},
+		{ID: "load", Type: mr.MapPhase, Kind: LoadName, Splits: splits, Partitions: 2,
+			Params: params(t, LoadParams{MaxBytes: 10})},
 		{ID: "join", Type: mr.ReducePhase, Kind: JoinName, Tasks: 2, Params: params(t, Params{Required: true, Images: true}),
 			Inputs: []mr.Input{{Name: "rows", Phase: "rows", Mode: mr.Shuffled}, {Name: "load", Phase: "load", Mode: mr.Shuffled}}},
 	}})
@@ -145,8 +160,12 @@ func TestImagesTravel(t *testing.T) {
 	if len(got) != 1 {
 		t.Fatalf("joined %q", got)
 	}
-	r, img, err := extract.SplitJoined([]byte(strings.TrimPrefix(got[0], "a=")))
-	if err != nil || string(r) != "row a" || string(img) != "image of a" {
+	r, frames, err := extract.SplitJoined([]byte(strings.TrimPrefix(got[0], "a=")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, rest, err := extract.CutFrame(frames)
+	if err != nil || len(rest) != 0 || string(r) != "row a" || string(img) != "image of a" {
 		t.Errorf("%q with %q, %v", r, img, err)
 	}
 }

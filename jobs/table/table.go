@@ -34,6 +34,7 @@ type Spec struct {
 	Key      string   `json:"key"`
 	Label    string   `json:"label"`
 	Features []string `json:"features,omitempty"` // empty: every other numeric column
+	Image    string   `json:"image,omitempty"`    // column with the record's image path; empty: none
 }
 
 // Schema says where a table's columns are. It is made once, from the header and a sample, and
@@ -44,6 +45,7 @@ type Schema struct {
 	Label    int      `json:"label"`
 	Features []int    `json:"features"`          // in file order
 	Skipped  []string `json:"skipped,omitempty"` // columns that are not numeric and were not asked for
+	Image    *int     `json:"image,omitempty"`   // column with the record's image path
 }
 
 // FeatureNames are the names of the feature columns, in file order.
@@ -60,6 +62,7 @@ type Row struct {
 	Line  int
 	Key   string
 	Label string
+	Image string // what stands in the column of image paths, if the schema has one
 	X     []float32
 }
 
@@ -112,6 +115,13 @@ func Inspect(ctx context.Context, fs dfs.FS, path dfs.Path, spec Spec) (*Schema,
 	if s.Label, err = find(string(path), columns, spec.Label, "table.label"); err != nil {
 		return nil, err
 	}
+	if spec.Image != "" {
+		i, err := find(string(path), columns, spec.Image, "images.column")
+		if err != nil {
+			return nil, err
+		}
+		s.Image = &i
+	}
 	if len(spec.Features) > 0 {
 		for _, name := range spec.Features {
 			i, err := find(string(path), columns, name, "table.features")
@@ -156,7 +166,7 @@ func (r *reader) numericColumns(ctx context.Context, s *Schema) error {
 	}
 	for i := range s.Columns {
 		switch {
-		case i == s.Key || i == s.Label:
+		case i == s.Key || i == s.Label || s.Image != nil && i == *s.Image:
 		case number[i] > text[i]:
 			s.Features = append(s.Features, i)
 		default:
@@ -270,6 +280,9 @@ func (row *Row) parse(rec []string, s *Schema) *Bad {
 	}
 	if row.Label == "" {
 		return bad("no-label", "column %q is empty", s.Columns[s.Label])
+	}
+	if s.Image != nil {
+		row.Image = rec[*s.Image]
 	}
 	for _, i := range s.Features {
 		v, err := strconv.ParseFloat(strings.TrimSpace(rec[i]), 32)

@@ -153,6 +153,9 @@ func (a *Reader) Meta() map[string]string { return maps.Clone(a.meta) }
 // Codec is how the blocks are stored.
 func (a *Reader) Codec() Codec { return a.codec }
 
+// Sync is the file's marker.
+func (a *Reader) Sync() [16]byte { return a.sync }
+
 // HeaderEnd is the offset of the first block.
 func (a *Reader) HeaderEnd() int64 { return a.end }
 

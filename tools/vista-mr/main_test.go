@@ -41,6 +41,11 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
+			fixtures, err := filepath.Abs("../../jobs/images/testdata")
+			if err != nil {
+				return err
+			}
+			env.Setenv("FIXTURES", fixtures)
 			return os.Link(lib, filepath.Join(env.WorkDir, "libonnxruntime.so"))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -38,17 +38,17 @@ import (
 
 // Inputs is what a chain is made of beside its plan.
 type Inputs struct {
-	Table      []mr.FileRange   // the table's files, in order
-	Ingest     ingest.Params    // Part and Emit are set here
-	Splits     []mr.Split       // of the image files
-	Duplicates map[int][]string // files whose key an earlier file has, by split
-	Required   bool             // images.required
-	Image      image.Spec
-	Decoder    string
-	Decode     int64 // bytes that a process may decode in; 0: any
-	Pool       layers.Pool
-	Normalize  *layers.Normalize
-	Layers     []Layer // bottom to top
+	Table     []mr.FileRange // the table's files, in order
+	Ingest    ingest.Params  // Part and Emit are set here
+	Splits    []mr.Split     // of the images (package jobs/images)
+	Multiple  string         // images.multiple
+	Required  bool           // images.required
+	Image     image.Spec
+	Decoder   string
+	Decode    int64 // bytes that a process may decode in; 0: any
+	Pool      layers.Pool
+	Normalize *layers.Normalize
+	Layers    []Layer // bottom to top
 	// Model finds the file of a program; it was built beforehand from Programs.
 	Model    func(layers.ProgramSpec) (extract.Model, error)
 	Train    train.Params    // Layers, Structured and Channel names are set here
@@ -217,7 +217,7 @@ func (c *compiler) table() {
 // joinImages joins before the inference, reduce-side: the images' bytes travel.
 func (c *compiler) joinImages() {
 	c.add(mr.PhaseSpec{ID: loadPhase, Type: mr.MapPhase, Kind: join.LoadName, Splits: c.in.Splits, Partitions: c.p.Partitions},
-		join.LoadParams{Duplicates: c.in.Duplicates, MaxBytes: c.in.Image.MaxBytes})
+		join.LoadParams{MaxBytes: c.in.Image.MaxBytes})
 	c.add(mr.PhaseSpec{ID: joinedPhase, Type: mr.ReducePhase, Kind: join.JoinName, Tasks: c.p.Partitions,
 		Inputs: shuffled(TablePhase, loadPhase)},
 		join.Params{Required: c.in.Required, Store: c.uncompressed(), Images: true})

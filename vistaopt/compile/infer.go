@@ -25,7 +25,7 @@ func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
 	phase := mr.PhaseSpec{ID: id, Type: mr.MapPhase, Kind: extract.Name}
 	params := extract.Params{
 		Model: model, Image: c.in.Image, Decoder: c.in.Decoder, Decode: c.in.Decode, Batch: c.p.Batch,
-		Store: c.uncompressed(), Required: c.in.Required, Repeat: c.inferred > 0,
+		Store: c.uncompressed(), Required: c.in.Required, Repeat: c.inferred > 0, Multiple: c.in.Multiple,
 	}
 	joinLater := c.p.Placement == plan.BeforeJoin && c.joins(spec)
 	switch {
@@ -40,7 +40,6 @@ func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
 		phase.Tasks = c.p.Partitions
 	default:
 		params.Source = extract.Files
-		params.Duplicates = c.in.Duplicates
 		phase.Splits = c.in.Splits
 		if c.p.Placement == plan.AfterJoin {
 			params.Table, params.Base = ingest.Rows, c.inferred == 0
@@ -107,7 +106,8 @@ func (c *compiler) joinOutputs(id mr.PhaseID, spec layers.ProgramSpec, repeat bo
 	to := "join-" + id
 	channels := c.columns(spec)
 	if c.p.Join == plan.Shuffle {
-		params := join.Params{Required: c.in.Required, Repeat: repeat, Store: c.uncompressed(), Base: !repeat}
+		params := join.Params{Required: c.in.Required, Repeat: repeat, Store: c.uncompressed(), Base: !repeat,
+			Volumes: c.p.Inference == plan.Eager}
 		for _, ch := range channels {
 			params.Columns = append(params.Columns, join.Column{Channel: ch, Len: c.length(ch)})
 		}

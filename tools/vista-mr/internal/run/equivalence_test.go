@@ -34,6 +34,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
@@ -65,6 +66,7 @@ type world struct {
 	table  string
 	images string
 
+	columns  int    // of the table
 	dirOfRun string // of the last run
 	chain    []mr.PhaseSpec
 }
@@ -72,7 +74,7 @@ type world struct {
 func newWorld(t *testing.T, required bool) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{dir: dir, table: filepath.Join(dir, "t.csv"), images: filepath.Join(dir, "images")}
+	w := &world{columns: 5, dir: dir, table: filepath.Join(dir, "t.csv"), images: filepath.Join(dir, "images")}
 	if err := os.Mkdir(w.images, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -164,6 +166,7 @@ func (w *world) network(t *testing.T) *network {
 type expected struct {
 	records map[string]truth
 	count   map[string]int64
+	labels  map[string]string // of good rows
 }
 
 type truth struct {
@@ -171,11 +174,10 @@ type truth struct {
 	features     map[string][]float64
 }
 
-// oracle does the whole work in one loop, on plain files and with the whole network, sharing nothing with
-// the engine, the joins or the pooling in the graph.
-func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool) *expected {
+// rows reads the table for an oracle.
+func (w *world) rows(t *testing.T) *expected {
 	t.Helper()
-	e := &expected{records: map[string]truth{}, count: map[string]int64{}}
+	e := &expected{records: map[string]truth{}, count: map[string]int64{}, labels: map[string]string{}}
 	f, err := os.Open(w.table)
 	if err != nil {
 		t.Fatal(err)
@@ -187,10 +189,10 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	labels := map[string]string{}
+	labels := e.labels
 	for _, l := range lines[1:] {
 		e.count["rows"]++
-		good := len(l) == 5
+		good := len(l) == w.columns
 		if good {
 			for _, i := range []int{1, 2, 4} {
 				_, err := strconv.ParseFloat(l[i], 32)
@@ -206,6 +208,26 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 		}
 		labels[l[0]] = l[3]
 	}
+	return e
+}
+
+// truth is what a record of a good row has.
+func (e *expected) truth(key string, v map[string][]float64) {
+	sum := sha256.Sum256([]byte("7:" + key))
+	split := "train"
+	if float64(binary.BigEndian.Uint64(sum[:8]))/math.Pow(2, 64) < 0.3 {
+		split = "test"
+	}
+	e.records[key] = truth{e.labels[key], split, v}
+	e.count["matched"]++
+}
+
+// oracle does the whole work in one loop, on plain files and with the whole network, sharing nothing with
+// the engine, the joins or the pooling in the graph.
+func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool) *expected {
+	t.Helper()
+	e := w.rows(t)
+	labels := e.labels
 	files, err := os.ReadDir(w.images)
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +251,7 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 		if v != nil {
 			e.count["decodable"]++
 		}
-		label, ok := labels[key]
+		_, ok := labels[key]
 		switch {
 		case !ok && required:
 			e.count["bad"]++
@@ -243,13 +265,7 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 			e.count["bad.truncated"]++
 			continue
 		}
-		sum := sha256.Sum256([]byte("7:" + key))
-		split := "train"
-		if float64(binary.BigEndian.Uint64(sum[:8]))/math.Pow(2, 64) < 0.3 {
-			split = "test"
-		}
-		e.records[key] = truth{label, split, v}
-		e.count["matched"]++
+		e.truth(key, v)
 	}
 	for key := range labels {
 		switch {
@@ -331,18 +347,7 @@ func poolByHand(v []float32, shape []int64) []float64 {
 // TestAllPlansGiveWhatTheOracleGives is the thesis of the system: how a workload is run changes its cost
 // and nothing else.
 func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
-	if _, err := ort.FindLibrary(); err != nil && !strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
-		t.Skipf("needs the ONNX Runtime library: %v", err)
-	}
-	rt, err := ort.Init(ort.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // after the oracle's session is closed
-		if err := rt.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	rt := startRuntime(t)
 	for _, required := range []bool{true, false} {
 		w := newWorld(t, required)
 		n := w.network(t)
@@ -376,6 +381,24 @@ func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
 	}
 }
 
+// startRuntime starts the runtime, or skips the test where there is none and none is required.
+func startRuntime(t *testing.T) *ort.Runtime {
+	t.Helper()
+	if _, err := ort.FindLibrary(); err != nil && !strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
+		t.Skipf("needs the ONNX Runtime library: %v", err)
+	}
+	rt, err := ort.Init(ort.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // after the oracle's session is closed
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return rt
+}
+
 func allPlans() []plan.Plan {
 	var out []plan.Plan
 	for _, i := range plan.Inferences {
@@ -393,7 +416,7 @@ func allPlans() []plan.Plan {
 // run runs the compiled plan in a folder of its own.
 func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[mr.PhaseID]*mr.PhaseManifest {
 	t.Helper()
-	d, err := readInput(t.Context(), w.job)
+	d, err := readInput(t.Context(), w.job, progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -402,6 +425,9 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 		t.Fatal(err)
 	}
 	in := inputs(w.job, d, n, &vistaopt.Choice{Plan: p})
+	if in.Splits, err = d.images.Write(t.Context(), local.New(dir, false), imageIndex, p.Partitions); err != nil {
+		t.Fatal(err)
+	}
 	models, err := n.writePrograms(t.Context(), filepath.Join(w.dir, "models"), p, in)
 	if err != nil {
 		t.Fatal(err)
@@ -483,7 +509,7 @@ func compareRecords(t *testing.T, w *world, want *expected, phases map[mr.PhaseI
 
 func compareCounts(t *testing.T, want *expected, phases map[mr.PhaseID]*mr.PhaseManifest) {
 	t.Helper()
-	for _, name := range []string{"rows", "images", "matched", "bad", "bad.duplicate-key", "bad.no-row", "bad.no-image", "bad.truncated", "left-out.row", "left-out.image"} {
+	for _, name := range []string{"rows", "images", "images.several", "matched", "bad", "bad.duplicate-key", "bad.no-row", "bad.no-image", "bad.truncated", "left-out.row", "left-out.image"} {
 		n := int64(0)
 		for _, p := range phases {
 			n += p.Sum(name)

@@ -138,7 +138,7 @@ func cacheDir() string {
 // inputs and the plan that it was made by fits; else the run starts anew, and says so.
 func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepared, error) {
 	o.Progress.Update(progress.Update{Stage: "plan"})
-	d, err := readInput(ctx, j)
+	d, err := readInput(ctx, j, o.Progress)
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +157,9 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
 	in := inputs(j, d, n, choice)
+	if in.Splits, err = d.images.Write(ctx, local.New(dir, true), imageIndex, choice.Plan.Partitions); err != nil {
+		return nil, err
+	}
 	models, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
 	if err != nil {
 		return nil, err
@@ -297,10 +300,9 @@ func training(j *conf.Job, d *data, n *network) vistaopt.Training {
 func inputs(j *conf.Job, d *data, n *network, c *vistaopt.Choice) *compile.Inputs {
 	ds := &j.Downstream
 	settings, folds := grid(ds)
-	splits, dups := d.splits(c.Plan.Partitions)
 	in := &compile.Inputs{
 		Table: d.tables, Ingest: ingest.Params{Schema: *d.schema, Seed: uint64(j.Seed), Test: ds.Test, Needs: ingest.Needs{Metric: ds.Metric}},
-		Splits: splits, Duplicates: dups, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode,
+		Multiple: j.Images.Multiple, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode,
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
 		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase,

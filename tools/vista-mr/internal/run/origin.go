@@ -39,7 +39,7 @@ type inputFile struct {
 // listing is a folder's files by name, size and time: reading all images to see whether they are the same
 // would cost more than what it saves.
 type listing struct {
-	Files  int    `json:"files"`
+	Images int64  `json:"images"`
 	SHA256 string `json:"sha256"`
 }
 
@@ -75,7 +75,7 @@ func (o *origin) tableDigest() string {
 
 // newOrigin reads the table, to which nothing but its content is a witness, and the program.
 func newOrigin(ctx context.Context, d *data, n *network, models map[string]extract.Model, runtime string) (*origin, error) {
-	o := &origin{Runtime: runtime, Decoder: os.Getenv(decoderVariable), Images: listing{Files: len(d.images), SHA256: hex.EncodeToString(d.listing.Sum(nil))},
+	o := &origin{Runtime: runtime, Decoder: os.Getenv(decoderVariable), Images: listing{Images: d.images.Images, SHA256: d.images.Listing},
 		Weights: n.weights}
 	if version, ok := image.TurboAvailable(); ok && o.Decoder != "" && o.Decoder != "go" {
 		o.Decoder += " " + version

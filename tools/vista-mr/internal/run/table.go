@@ -54,6 +54,11 @@ func TableFiles(ctx context.Context, j *conf.Job) (dfs.FS, []dfs.Path, error) {
 	return fs, files, nil
 }
 
+// tableSpec is what a job file says about the table.
+func tableSpec(j *conf.Job) table.Spec {
+	return table.Spec{URI: string(j.Table.URI), Key: j.Table.Key, Label: j.Table.Label, Features: j.Table.Features, Image: j.Images.Column}
+}
+
 // checkTable sees to it that the table's header has the columns that the job names and that there is
 // something to learn from.
 func checkTable(ctx context.Context, j *conf.Job, _ *Options) (string, error) {
@@ -61,7 +66,7 @@ func checkTable(ctx context.Context, j *conf.Job, _ *Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s, err := table.Inspect(ctx, fs, files[0], table.Spec{URI: string(j.Table.URI), Key: j.Table.Key, Label: j.Table.Label, Features: j.Table.Features})
+	s, err := table.Inspect(ctx, fs, files[0], tableSpec(j))
 	var header *table.HeaderError
 	if errors.As(err, &header) {
 		return "", err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,42 +98,6 @@ func (e *ProblemsError) ErrorID() string {
 
 // Hint says what to do next.
 func (e *ProblemsError) Hint() string { return "correct them, then run vista-mr validate again" }
-
-// checkImages sees to it that the image folder holds at least one file.
-func checkImages(ctx context.Context, j *conf.Job, _ *Options) (string, error) {
-	dir := j.Images.URI.LocalPath()
-	fail := func(cause, next string, err error) (string, error) {
-		return "", &InputError{ID: "E-IMAGES", Key: "images.uri", Path: dir, Cause: cause, Err: err, Next: next}
-	}
-	info, err := os.Stat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fail("does not exist", "set images.uri to the folder of images"+nearHint(dir), nil)
-	case err != nil:
-		return fail("cannot be read", "check the permissions", err)
-	case !info.IsDir():
-		return fail("is not a folder", "set images.uri to the folder that holds the image files", nil)
-	}
-	some := errors.New("found")
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !d.IsDir() && !strings.HasPrefix(d.Name(), ".") && !strings.HasPrefix(d.Name(), "_"):
-			return some
-		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, some):
-		return dir, nil
-	case err != nil:
-		return fail("cannot be read", "check the permissions", err)
-	}
-	return fail("holds no file", "set images.uri to the folder that holds the image files", nil)
-}
 
 // nearHint suggests the entry beside a missing path whose name is most like it.
 func nearHint(path string) string {
