@@ -25,7 +25,9 @@ type (
 	// (0: not limited). Host is where it is near, as Split.Hosts names it; it may be empty.
 	// Announcing a known worker again changes its figures. A process that starts anew is a
 	// new worker with another id; one that was Gone names what still runs there, which is
-	// then taken back or cancelled.
+	// then taken back or cancelled. An announcement belongs to the connection on which it is
+	// made: it must not come after launches that it does not know of, and so neither twice
+	// nor to another coordinator.
 	WorkerUp struct {
 		Worker  WorkerID
 		Slots   int
@@ -45,7 +47,8 @@ type (
 	// phases that are published: they are not run again. Committed lists results of tasks of
 	// other phases, and Running the attempts that were launched and are not known to have
 	// ended; both may be left out (State.Snapshot makes them). A task of Running is launched
-	// again when its worker has not named it for Options.Expire.
+	// again when its worker has not named it for Options.Expire. A coordinator that takes over
+	// submits its jobs before it listens to workers: what is of no live job is cancelled.
 	//
 	// Epoch is the coordinator's, 0: Options.Epoch. A job that has ended is not run again in
 	// the same epoch: its Done is said once more. (The last thousand ended jobs are known.)

@@ -350,11 +350,11 @@ func (g *judge) done(a Done) error {
 func (g *judge) room() error {
 	for _, id := range g.w.alive {
 		r := g.w.workers[id]
-		used, held := r.room()
+		used, held, holders := r.room()
 		if used > r.slots {
 			return fmt.Errorf("worker %s runs %d attempts in %d slots", id, used, r.slots)
 		}
-		if r.memory > 0 && held > r.memory && len(r.attempts) > 1 {
+		if r.memory > 0 && held > r.memory && holders > 1 {
 			return fmt.Errorf("worker %s holds %d bytes of %d", id, held, r.memory)
 		}
 	}

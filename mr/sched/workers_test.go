@@ -225,8 +225,8 @@ func (w *world) runRound(a RunRound) {
 	}
 }
 
-// room is what a worker really holds.
-func (r *realWorker) room() (used int, held int64) {
+// room is what a worker really holds, and how many attempts hold memory.
+func (r *realWorker) room() (used int, held int64, holders int) {
 	for _, a := range r.attempts {
 		if a.unwanted { // it was to be cancelled
 			continue
@@ -234,9 +234,11 @@ func (r *realWorker) room() (used int, held int64) {
 		if !a.pinned {
 			used++
 		}
-		held += a.spec.Memory
+		if held += a.spec.Memory; a.spec.Memory > 0 {
+			holders++
+		}
 	}
-	return used, held
+	return used, held, holders
 }
 
 // belongs tells whether a path is one of an attempt's.
@@ -256,6 +258,7 @@ func (w *world) restart() {
 	for _, h := range w.queue {
 		switch h.ev.(type) {
 		case Published, PublishFailed, Message:
+		case WorkerUp: // it was made to the first one, on a connection of its
 		default:
 			left = append(left, h)
 		}

@@ -300,7 +300,7 @@ func (w *world) run() error {
 	if w.hazard > 0 && w.rnd.IntN(3) == 0 {
 		w.later(Tick(w.rnd.IntN(60_000)), w.restart)
 	}
-	const longest = 3600 * 1000
+	const longest = 4 * 3600 * 1000 // twenty losses of a partition may take more than one hour
 	for w.queue.Len() > 0 && !w.judge.over() {
 		if err := w.one(); err != nil {
 			return err
