@@ -43,8 +43,9 @@ type prepared struct {
 	Regions vistaopt.Regions  `json:"regions"`
 	Sort    int64             `json:"sort"`
 	Layers  []layers.Layer    `json:"layers"`
-	Dims    map[string]int    `json:"dims"` // of the layers' vectors
-	Columns []string          `json:"columns"`
+	Dims    map[string]int    `json:"dims"`    // of the layers' vectors
+	Columns []string          `json:"columns"` // that models take, encoded
+	Table   *results.Table    `json:"table"`
 	Skipped []string          `json:"skipped,omitempty"`
 	Started time.Time         `json:"started"`
 }
@@ -146,7 +147,7 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		return nil, exit.As(exit.Infeasible, err)
 	}
 	p := &prepared{Plan: choice.Plan, From: choice.From, Regions: choice.Regions, Sort: choice.SortMemory, Layers: n.layers,
-		Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Started: time.Now()}
+		Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Table: d.table.summary(), Skipped: d.table.schema.Skipped, Started: time.Now()}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
@@ -195,10 +196,10 @@ func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
 	}
 	splits, dups := d.splits(p.Partitions)
 	in := &compile.Inputs{
-		Table: d.tables, Ingest: ingest.Params{Schema: *d.schema, Seed: uint64(j.Seed), Test: ds.Test},
+		Table: d.tables, Ingest: ingest.Params{Schema: *d.table.schema, Encoding: d.table.Encoding, MaxCategories: j.Table.MaxCategories, Seed: uint64(j.Seed), Test: ds.Test},
 		Splits: splits, Duplicates: dups, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv("VISTA_MR_JPEG"),
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
-		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
+		Train: train.Params{Features: d.table.Encoding.Width(), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase},
 		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric},
 	}

@@ -7,9 +7,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
-	"github.com/vista-mr/vista-mr/jobs/table"
 	"github.com/vista-mr/vista-mr/mr"
-	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/vistaopt"
 )
@@ -17,7 +15,7 @@ import (
 // data is a job's input as far as it is known before anything runs.
 type data struct {
 	tables []mr.FileRange
-	schema *table.Schema
+	table  *surveyed
 	images []mr.FileRange
 	bytes  int64 // of all images
 	dups   []int // indices in images whose key an earlier file has
@@ -26,32 +24,18 @@ type data struct {
 
 func readInput(ctx context.Context, j *conf.Job) (*data, error) {
 	d := &data{}
-	fs, files, err := TableFiles(ctx, j)
-	if err != nil {
+	var err error
+	if d.table, err = survey(ctx, j); err != nil {
 		return nil, err
 	}
-	spec := table.Spec{URI: string(j.Table.URI), Key: j.Table.Key, Label: j.Table.Label, Features: j.Table.Features}
-	if d.schema, err = table.Inspect(ctx, fs, files[0], spec); err != nil {
-		return nil, err
-	}
-	var size int64
-	for _, f := range files {
-		info, err := fs.Stat(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		size += info.Size
+	for _, f := range d.table.files {
 		d.tables = append(d.tables, mr.FileRange{URI: "/" + string(f)})
 	}
 	if err := d.listImages(ctx, j); err != nil {
 		return nil, err
 	}
-	line, err := meanLine(ctx, fs, files[0])
-	if err != nil {
-		return nil, err
-	}
-	d.stats.Rows = size/line + 1
-	d.stats.RowBytes = int64(4*len(d.schema.Features) + 32)
+	d.stats.Rows = d.table.Encoding.Good
+	d.stats.RowBytes = int64(4*d.table.Encoding.Width() + 32)
 	return d, nil
 }
 
@@ -110,27 +94,6 @@ func (d *data) splits(n int) ([]mr.Split, map[int][]string) {
 		at++
 	}
 	return out, dups
-}
-
-// meanLine is the mean length of the first lines of a file, in bytes.
-func meanLine(ctx context.Context, fs dfs.FS, p dfs.Path) (int64, error) {
-	f, err := fs.Open(ctx, p)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close() // reading only
-	buf := make([]byte, min(f.Size(), 1<<20))
-	n, err := f.ReadAt(buf, 0)
-	if n == 0 {
-		return 1, err
-	}
-	lines := int64(1)
-	for _, c := range buf[:n] {
-		if c == '\n' {
-			lines++
-		}
-	}
-	return max(int64(n)/lines, 1), nil
 }
 
 // workFolder holds what a run keeps until it is done: phases, models, scratch.

@@ -117,10 +117,10 @@ func TestSupported(t *testing.T) {
 		t.Fatalf("the example: %v", err)
 	}
 	refusals := []string{
-		"table.uri=hdfs://nn/t.csv", "table.uri=t.parquet", "table.uri=t.csv.gz", "images.uri=s3://b/images", "images.uri=shards/a.tar", "cnn.precision=auto",
+		"table.uri=hdfs://nn/t.csv", "images.uri=s3://b/images", "images.uri=shards/a.tar", "cnn.precision=auto",
 		"cnn.weights=s3a://b/w.safetensors", "cnn.weights=w.onnx", "cnn.preprocess=p.json", "cnn.preprocess={crop: 10}", "downstream.kind=linear-svc",
-		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx", "table.delimiter=tab", "table.header=false", "table.missing=mean",
-		"table.categorical=[brand]", "images.key=path", "images.column=photo", "images.fields={key: k}", "images.multiple=mean", "features.format=parquet",
+		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx",
+		"images.key=path", "images.column=photo", "images.fields={key: k}", "images.multiple=mean", "features.format=parquet",
 	}
 	for _, set := range refusals {
 		sets := []string{set}

@@ -20,11 +20,6 @@ type limitation struct {
 // limitations lists all of them. What a build learns is removed here.
 var limitations = []limitation{
 	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
-	{"table.uri", func(j *conf.Job) string { return ending(j.Table.URI, ".parquet", ".avro", ".gz", ".tsv") }, ".csv files"},
-	{"table.delimiter", other(func(j *conf.Job) string { return j.Table.Delimiter }, "auto", ","), "auto and ,"},
-	{"table.header", unless(func(j *conf.Job) bool { return j.Table.Header }), "true"},
-	{"table.missing", other(func(j *conf.Job) string { return j.Table.Missing }, "bad"), "bad"},
-	{"table.categorical", func(j *conf.Job) string { return strings.Join(j.Table.Categorical, ", ") }, "numeric columns; leave the key out"},
 	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "folders on this machine"},
 	{"images.uri", func(j *conf.Job) string { return ending(j.Images.URI, ".tar", ".avro", ".parquet") }, "a folder of image files"},
 	{"images.key", other(func(j *conf.Job) string { return j.Images.Key }, "stem"), "stem"},
@@ -65,15 +60,6 @@ func ending(u conf.URI, endings ...string) string {
 		}
 	}
 	return ""
-}
-
-func unless(is func(*conf.Job) bool) func(*conf.Job) string {
-	return func(j *conf.Job) string {
-		if is(j) {
-			return ""
-		}
-		return "false"
-	}
 }
 
 func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {
