@@ -12,7 +12,7 @@ const (
 	maxRecord = 16 << 20
 	// maxColumns bounds what a header may announce.
 	maxColumns = 100_000
-	csvBuffer  = 1 << 20
+	csvBuffer  = 64 << 10 // at first; it grows to the longest record
 )
 
 // The reasons why a line is no record.
