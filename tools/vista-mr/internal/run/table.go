@@ -89,7 +89,29 @@ func inspect(ctx context.Context, j *conf.Job) (*surveyed, error) {
 	spec := table.Spec{URI: string(t.URI), Key: t.Key, Label: t.Label, Features: t.Features, Delimiter: t.Delimiter, NoHeader: !t.Header,
 		Missing: t.Missing, Categorical: t.Categorical}
 	s, err := table.Inspect(ctx, fs, files, spec)
-	return &surveyed{fs: fs, files: files, schema: s}, err
+	return &surveyed{fs: fs, files: files, schema: s}, asWritten(j, err)
+}
+
+// asWritten makes an error name the file as the job file does, and not by its path in the store.
+func asWritten(j *conf.Job, err error) error {
+	_, root, rerr := stores().Resolve(context.Background(), string(j.Table.URI))
+	if err == nil || rerr != nil {
+		return err
+	}
+	name := func(p *string) {
+		if below, ok := strings.CutPrefix(*p, string(root)); ok {
+			*p = strings.TrimSuffix(string(j.Table.URI), "/") + below
+		}
+	}
+	var header *table.HeaderError
+	var format *table.FormatError
+	switch {
+	case errors.As(err, &header):
+		name(&header.Path)
+	case errors.As(err, &format):
+		name(&format.Path)
+	}
+	return err
 }
 
 // survey reads the whole table.
@@ -99,7 +121,7 @@ func survey(ctx context.Context, j *conf.Job) (*surveyed, error) {
 		return nil, err
 	}
 	s.Surveyed, err = ingest.Survey(ctx, s.fs, s.files, s.schema, j.Table.MaxCategories, uint64(j.Seed), j.Downstream.Test)
-	return s, err
+	return s, asWritten(j, err)
 }
 
 // checkTable sees to it that the table has the columns that the job names, that its rows can be encoded, and
