@@ -77,7 +77,8 @@ func avroFields(schema string) (fields []avroField, err error) {
 			fields, err = nil, badAvro(errs.Corrupt, "schema: %v", r)
 		}
 	}()
-	s, err := twmb.Parse(schema)
+	// Names decide nothing here, and some programs leave that of the record out.
+	s, err := twmb.Parse(schema, twmb.WithLaxNames(func(string) error { return nil }))
 	if err != nil {
 		return nil, badAvro(errs.Corrupt, "schema: %w", err)
 	}

@@ -36,7 +36,8 @@ type csvReader struct {
 	line   int // of the record that was read last
 	next   int // line at pos
 	fields [][]byte
-	count  int // fields of the record, those that were not kept included
+	raw    []byte // all the text of the fields, in one piece
+	count  int    // fields of the record, those that were not kept included
 	text   []byte
 	ends   []int
 }
@@ -130,6 +131,7 @@ func (r *csvReader) record(n int) error {
 	line := trim(r.buf[r.pos : r.pos+n])
 	if bytes.IndexByte(line, '"') < 0 {
 		r.plain(line)
+		r.raw = line
 		r.pos += n
 		r.next++
 		return nil
@@ -142,6 +144,7 @@ func (r *csvReader) record(n int) error {
 	}
 	r.pos += used
 	r.next += lines
+	r.raw = r.text
 	return nil
 }
 

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -224,5 +226,47 @@ func TestHostileText(t *testing.T) {
 	var fe *FormatError
 	if !errors.As(last, &fe) || !strings.Contains(fe.Error(), "bomb.csv: ") || !strings.Contains(fe.Error(), "unpack to more than") {
 		t.Errorf("a bomb: %v", last)
+	}
+}
+
+func TestNumbers(t *testing.T) {
+	for _, c := range []string{"1", "-1", "0", "-0", "1.", ".5", "-.5", ".", "-", "", "1.2.3", "9007199254740991", "9007199254740993", "123456789012345678", "0.123456789012345678", "1e5", "1E-5", "+3", " 4 ", "\t5",
+		"0x1p-2", "1_000", "inf", "-Infinity", "1e999", "12345678901234567890", "true", "False", "TRUE", "١", "1,5", strings.Repeat("1", 300), strings.Repeat("0", 500)} {
+		agreeNumber(t, c)
+	}
+}
+
+// agreeNumber compares with strconv.
+func agreeNumber(t *testing.T, s string) {
+	t.Helper()
+	v, missing, ok := parseNumber([]byte(s))
+	trimmed := strings.TrimSpace(s)
+	want, err := strconv.ParseFloat(trimmed, 64)
+	switch {
+	case strings.EqualFold(trimmed, "true"):
+		want, err = 1, nil
+	case strings.EqualFold(trimmed, "false"):
+		want, err = 0, nil
+	}
+	none := missingText([]byte(s)) || err == nil && want != want
+	fine := err == nil && !none && len(s) <= maxNumber
+	if missing != none || ok != fine || ok && math.Float64bits(v) != math.Float64bits(want) {
+		t.Fatalf("%q is %v, missing %v, a number %v; strconv has %v, %v", s, v, missing, ok, want, err)
+	}
+}
+
+func FuzzNumber(f *testing.F) {
+	for _, s := range []string{"12.5", "-0.001", "1e5", "nan", "NA", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) { agreeNumber(t, s) })
+}
+
+func TestNumbersAreThoseOfStrconv(t *testing.T) {
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	for range 300_000 {
+		v := rnd.NormFloat64() * math.Pow10(rnd.IntN(30)-15)
+		agreeNumber(t, strconv.FormatFloat(v, "efg"[rnd.IntN(3)], rnd.IntN(20)-1, 64))
 	}
 }

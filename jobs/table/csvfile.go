@@ -204,6 +204,9 @@ func (c *csvFile) next(row *Row) (*Bad, error) {
 		}
 		return b, nil
 	}
+	if utf8.Valid(c.csv.raw) {
+		return nil, nil
+	}
 	for i, f := range c.csv.fields {
 		if !utf8.Valid(f) {
 			b := c.bad("encoding", fmt.Errorf("column %q is not UTF-8", c.schema.Columns[i]))

@@ -196,6 +196,17 @@ func TestTypesOfColumns(t *testing.T) {
 	}
 }
 
+func TestRowNumbersAreNoFeatures(t *testing.T) {
+	fs := store(t, map[string]string{"t.csv": ",id,label,x,Unnamed: 0,__index_level_0__\n0,a,p,1,0,0\n1,b,q,2,1,1\n"})
+	s := inspect(t, fs, "t.csv", Spec{})
+	if got := s.FeatureNames(); !slices.Equal(got, []string{"x"}) || !slices.Equal(s.Skipped, []string{"(no name)", "Unnamed: 0", "__index_level_0__"}) {
+		t.Errorf("features %v, skipped %q", got, s.Skipped)
+	}
+	if got := inspect(t, fs, "t.csv", Spec{Features: []string{"Unnamed: 0"}}).FeatureNames(); !slices.Equal(got, []string{"Unnamed: 0"}) {
+		t.Errorf("asked for by name: %v", got)
+	}
+}
+
 func TestAvroTypes(t *testing.T) {
 	schema := `{"type":"record","name":"R","fields":[
 	 {"name":"id","type":{"type":"enum","name":"E","symbols":["a","b"]}},
@@ -217,6 +228,12 @@ func TestAvroTypes(t *testing.T) {
 		t.Errorf("features %v, skipped %v, want %v", got, s.Skipped, want)
 	}
 	if got, want := lines(t, fs, s, "t.avro"), []string{"1 a p 42 12.5 1.5", "bad 2 b no-label"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	// Polars gives its records no name.
+	nameless := `{"type":"record","name":"","fields":[{"name":"id","type":"string"},{"name":"x","type":["null","float"]},{"name":"label","type":"long"}]}`
+	fs = store(t, map[string]string{"t.avro": ocfFile(nameless, 1, "\x02a\x02\x00\x00\x80\x3f\x04")})
+	if got, want := lines(t, fs, inspect(t, fs, "t.avro", Spec{}), "t.avro"), []string{"1 a 2 1"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for _, c := range []struct{ schema, want string }{

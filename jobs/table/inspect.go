@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -180,13 +181,18 @@ func (s *Schema) features(path string, spec Spec, numeric []bool) error {
 		case i == s.Key || i == s.Label:
 		case categorical[i]:
 			s.Features = append(s.Features, Feature{Column: i, Categorical: true})
-		case wanted[i] || len(spec.Features) == 0 && numeric[i]:
+		case wanted[i] || len(spec.Features) == 0 && numeric[i] && !isIndex(name):
 			s.Features = append(s.Features, Feature{Column: i})
 		case len(spec.Features) == 0:
-			s.Skipped = append(s.Skipped, name)
+			s.Skipped = append(s.Skipped, cmp.Or(name, "(no name)"))
 		}
 	}
 	return nil
+}
+
+// isIndex tells whether a column holds the numbers of the rows, as pandas leaves them in its files.
+func isIndex(name string) bool {
+	return name == "" || name == "Unnamed: 0" || strings.HasPrefix(name, "__index_level_")
 }
 
 // find looks a column up by name; where says which setting named it.

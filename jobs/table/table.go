@@ -61,7 +61,7 @@ type Schema struct {
 	Key       int       `json:"key"`
 	Label     int       `json:"label"`
 	Features  []Feature `json:"features"`          // in file order
-	Skipped   []string  `json:"skipped,omitempty"` // columns that are not numeric and were not asked for
+	Skipped   []string  `json:"skipped,omitempty"` // columns that are not numeric, or only number the rows, and were not asked for
 }
 
 // Feature is a column that models learn from.

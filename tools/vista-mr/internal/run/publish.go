@@ -358,7 +358,7 @@ func (w *publisher) warnings(s *results.Summary) {
 		s.Warnings = append(s.Warnings, "downstream.test is 0 and there are no folds: the metrics are those of the training rows, which flatter every model.")
 	}
 	if len(w.p.Skipped) > 0 {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers were left out: %s.", strings.Join(w.p.Skipped, ", ")))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers, or only number the rows, were left out: %s.", strings.Join(w.p.Skipped, ", ")))
 	}
 	if n := s.Counters.Dropped; n > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%s rows were left out because a value is missing.", results.Count(n)))

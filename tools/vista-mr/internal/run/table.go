@@ -120,8 +120,13 @@ func survey(ctx context.Context, j *conf.Job) (*surveyed, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Surveyed, err = ingest.Survey(ctx, s.fs, s.files, s.schema, j.Table.MaxCategories, uint64(j.Seed), j.Downstream.Test)
-	return s, asWritten(j, err)
+	if s.Surveyed, err = ingest.Survey(ctx, s.fs, s.files, s.schema, j.Table.MaxCategories, uint64(j.Seed), j.Downstream.Test); err != nil {
+		return nil, asWritten(j, err)
+	}
+	if s.Encoding.Rows == 0 {
+		return nil, &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "has columns and no rows", Next: "set table.uri to a table with rows"}
+	}
+	return s, nil
 }
 
 // checkTable sees to it that the table has the columns that the job names, that its rows can be encoded, and
@@ -175,7 +180,7 @@ func (s *surveyed) describe(j *conf.Job) string {
 		}
 	}
 	if n := len(s.schema.Skipped); n > 0 {
-		out = append(out, "not numeric and left out: "+strings.Join(s.schema.Skipped[:min(n, 8)], ", "))
+		out = append(out, "left out: "+strings.Join(s.schema.Skipped[:min(n, 8)], ", "))
 	}
 	return strings.Join(out, "; ")
 }
