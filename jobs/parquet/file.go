@@ -211,9 +211,11 @@ type Reader struct {
 	cursors []*cursor
 	values  []cell.Value
 	group   int
-	left    int64 // rows of the group
-	held    int64 // bytes of all cursors' buffers
-	packed  int64 // bytes unpacked so far
+	left    int64  // rows of the group
+	held    int64  // bytes of all buffers
+	raw     []byte // a page as it is stored
+	head    []byte // a page's header
+	packed  int64  // bytes unpacked so far
 	err     error
 }
 

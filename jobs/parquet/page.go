@@ -26,18 +26,17 @@ type cursor struct {
 	rows *Reader
 	col  *Column
 
-	chunk    chunk
-	at       int64 // offset of the next page's header
-	left     int64 // values of the current page that were not taken yet
-	levels   *hybrid
-	values   values
-	fixed    fixed // of values, kept for reuse
-	dict     values
-	dictLen  uint32
-	starts   int64  // bytes that the dictionary's own index takes
-	raw, out []byte // a page as stored and unpacked
-	dictBuf  []byte
-	head     []byte
+	chunk   chunk
+	at      int64 // offset of the next page's header
+	left    int64 // values of the current page that were not taken yet
+	levels  *hybrid
+	values  values
+	fixed   fixed // of values, kept for reuse
+	dict    values
+	dictLen uint32
+	starts  int64  // bytes that the dictionary's own index takes
+	buf     []byte // the page
+	dictBuf []byte
 }
 
 // values decodes the values of a page that are there, one at a step.
@@ -113,32 +112,36 @@ func (c *cursor) page() error {
 	if c.rows.packed += unpacked; c.rows.packed > maxUnpacked+maxRatio*c.rows.f.size {
 		return corrupt("the file of %d bytes unpacks to more than %d times its size", c.rows.f.size, maxRatio)
 	}
-	if c.raw, err = c.hold(c.raw, stored); err != nil {
-		return err
-	}
-	if err := readFull(c.rows.f.r, c.raw, at); err != nil {
-		return err
-	}
-	if h.CRC != 0 && crc32.ChecksumIEEE(c.raw) != uint32(h.CRC) {
-		return corrupt("the checksum of the page at %d differs", at)
-	}
 	switch h.Type {
 	case format.DictionaryPage:
-		return c.dictionaryPage(h)
+		if c.dictBuf, err = c.load(c.dictBuf, h, at, 0, true); err == nil {
+			err = c.dictionaryPage(h)
+		}
 	case format.DataPage:
-		return c.dataPage(h)
+		if c.buf, err = c.load(c.buf, h, at, 0, true); err == nil {
+			err = c.dataPage(h)
+		}
+	case format.DataPageV2:
+		p := &h.DataPageHeaderV2.V
+		levels := int64(p.RepetitionLevelsByteLength) + int64(p.DefinitionLevelsByteLength)
+		if !h.DataPageHeaderV2.Valid || p.RepetitionLevelsByteLength < 0 || p.DefinitionLevelsByteLength < 0 || levels > min(stored, unpacked) {
+			return corrupt("a page of %d bytes with %d bytes of levels", min(stored, unpacked), levels)
+		}
+		if c.buf, err = c.load(c.buf, h, at, int(levels), !p.IsCompressed.Valid || p.IsCompressed.V); err == nil {
+			err = c.dataPageV2(h)
+		}
 	}
-	return c.dataPageV2(h)
+	return err
 }
 
 // header reads the page header at c.at and moves behind it.
 func (c *cursor) header() (*format.PageHeader, error) {
 	for n := int64(headerPiece); ; n *= 16 {
 		n = min(n, c.chunk.end-c.at, maxHeader)
-		if int64(cap(c.head)) < n {
-			c.head = make([]byte, n)
+		if int64(cap(c.rows.head)) < n {
+			c.rows.head = make([]byte, n)
 		}
-		b := c.head[:n]
+		b := c.rows.head[:n]
 		if err := readFull(c.rows.f.r, b, c.at); err != nil {
 			return nil, err
 		}
@@ -158,47 +161,55 @@ func (c *cursor) header() (*format.PageHeader, error) {
 	}
 }
 
+// load reads a page and unpacks it into buf, but for the first plain bytes, which are never packed.
+func (c *cursor) load(buf []byte, h *format.PageHeader, at int64, plain int, packed bool) ([]byte, error) {
+	stored := int64(h.CompressedPageSize)
+	packed = packed && c.chunk.codec != format.Uncompressed
+	raw, err := buf, error(nil)
+	if packed {
+		raw = c.rows.raw // every column's, and only for a moment
+	}
+	if raw, err = c.rows.hold(raw, stored); err != nil {
+		return buf, err
+	}
+	if packed {
+		c.rows.raw = raw
+	}
+	if err := readFull(c.rows.f.r, raw, at); err != nil {
+		return buf, err
+	}
+	if h.CRC != 0 && crc32.ChecksumIEEE(raw) != uint32(h.CRC) {
+		return buf, corrupt("the checksum of the page at %d differs", at)
+	}
+	if !packed {
+		return raw, nil
+	}
+	if buf, err = c.rows.hold(buf, int64(h.UncompressedPageSize)); err != nil || len(buf) == 0 {
+		return buf, err
+	}
+	copy(buf, raw[:plain])
+	if len(buf) == plain {
+		return buf, nil
+	}
+	return buf, unpack(c.chunk.codec, buf[plain:], raw[plain:])
+}
+
 // hold gives a buffer of n bytes, within the budget that all columns share.
-func (c *cursor) hold(b []byte, n int64) ([]byte, error) {
+func (r *Reader) hold(b []byte, n int64) ([]byte, error) {
 	if int64(cap(b)) >= n {
 		return b[:n], nil
 	}
-	if c.rows.held += n - int64(cap(b)); c.rows.held > maxHeld {
-		return nil, unsupported("the pages of the columns need more than %d MiB at once: write the file with smaller row groups", maxHeld>>20)
+	if r.held += n - int64(cap(b)); r.held > maxHeld {
+		return b, unsupported("the pages of the columns need more than %d MiB at once: write the file with smaller row groups", maxHeld>>20)
 	}
 	return make([]byte, n), nil
 }
 
-// unpackPage unpacks the page that lies in c.raw into buf, behind the first skip bytes, which are copied.
-func (c *cursor) unpackPage(buf []byte, h *format.PageHeader, skip int, packed bool) (b, own []byte, err error) {
-	if !packed || c.chunk.codec == format.Uncompressed {
-		return c.raw[skip:], buf, nil
-	}
-	n := int64(h.UncompressedPageSize) - int64(skip)
-	if n < 0 {
-		return nil, buf, corrupt("a page of %d bytes with %d bytes of levels", h.UncompressedPageSize, skip)
-	}
-	if buf, err = c.hold(buf, n); err != nil {
-		return nil, buf, err
-	}
-	if n == 0 {
-		return buf, buf, nil
-	}
-	return buf, buf, unpack(c.chunk.codec, buf, c.raw[skip:])
-}
-
-func (c *cursor) dictionaryPage(h *format.PageHeader) (err error) {
+func (c *cursor) dictionaryPage(h *format.PageHeader) error {
 	if !h.DictionaryPageHeader.Valid || c.dict != nil {
 		return corrupt("a dictionary page without its header, or a second one")
 	}
-	b, own, err := c.unpackPage(c.dictBuf, h, 0, true)
-	if err != nil {
-		return err
-	}
-	if c.dictBuf = own; c.chunk.codec == format.Uncompressed {
-		// The page's own buffer stays the dictionary's; the next page gets another.
-		c.dictBuf, c.raw = c.raw, c.dictBuf
-	}
+	b := c.dictBuf
 	n := int64(h.DictionaryPageHeader.V.NumValues)
 	if n < 0 || n > int64(len(b)) {
 		return corrupt("a dictionary of %d values in %d bytes", n, len(b))
@@ -226,12 +237,7 @@ func (c *cursor) dataPage(h *format.PageHeader) error {
 	if !h.DataPageHeader.Valid {
 		return corrupt("a data page without its header")
 	}
-	b, own, err := c.unpackPage(c.out, h, 0, true)
-	if err != nil {
-		return err
-	}
-	c.out = own
-	p := &h.DataPageHeader.V
+	b, p := c.buf, &h.DataPageHeader.V
 	c.levels = nil
 	if c.col.maxDef > 0 {
 		if p.DefinitionLevelEncoding != format.RLE {
@@ -252,24 +258,15 @@ func (c *cursor) dataPage(h *format.PageHeader) error {
 
 func (c *cursor) levelBits() int { return bits.Len(uint(c.col.maxDef)) }
 
+// dataPageV2 opens a page whose levels, whose lengths were checked, are in front and without lengths.
 func (c *cursor) dataPageV2(h *format.PageHeader) error {
-	if !h.DataPageHeaderV2.Valid {
-		return corrupt("a data page without its header")
-	}
 	p := &h.DataPageHeaderV2.V
-	reps, defs := int64(p.RepetitionLevelsByteLength), int64(p.DefinitionLevelsByteLength)
-	if reps < 0 || defs < 0 || reps+defs > int64(len(c.raw)) {
-		return corrupt("levels of %d and %d bytes in a page of %d", reps, defs, len(c.raw))
-	}
-	b, own, err := c.unpackPage(c.out, h, int(reps+defs), !p.IsCompressed.Valid || p.IsCompressed.V)
-	if err != nil {
-		return err
-	}
-	c.out, c.levels = own, nil
+	reps, defs := int(p.RepetitionLevelsByteLength), int(p.DefinitionLevelsByteLength)
+	c.levels = nil
 	if c.col.maxDef > 0 {
-		c.levels = newHybrid(c.raw[reps:reps+defs], c.levelBits())
+		c.levels = newHybrid(c.buf[reps:reps+defs], c.levelBits())
 	}
-	return c.open(b, int64(p.NumValues), p.Encoding)
+	return c.open(c.buf[reps+defs:], int64(p.NumValues), p.Encoding)
 }
 
 // open starts decoding a page's values.
