@@ -34,6 +34,7 @@ const (
 type Summary struct {
 	SchemaVersion int               `json:"schemaVersion" jsonschema_description:"Version of this file's format."`
 	Job           Job               `json:"job" jsonschema_description:"The job that was run."`
+	Table         *Table            `json:"table,omitempty" jsonschema_description:"What was made of the table's columns."`
 	Verdict       Verdict           `json:"verdict" jsonschema_description:"Which layer is best."`
 	Layers        []Layer           `json:"layers" jsonschema_description:"One entry per layer, in the order of the network."`
 	Baselines     Baselines         `json:"baselines" jsonschema_description:"What the layers have to beat."`
@@ -56,8 +57,34 @@ type Job struct {
 	Preprocess string   `json:"preprocess,omitempty" jsonschema_description:"How images became the network's input, in words."`
 	Kind       string   `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
 	Classes    []string `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
-	Features   []string `json:"features" jsonschema_description:"The table's feature columns, in the order in which the models take them."`
+	Features   []string `json:"features" jsonschema_description:"The models' structured inputs in their order: the table's feature columns, categorical ones as one column for each category."`
 	Output     string   `json:"output,omitempty" jsonschema_description:"Folder of the results."`
+}
+
+// Table says how the table's columns became the models' inputs.
+type Table struct {
+	Format      string        `json:"format" jsonschema:"enum=csv,enum=csv.gz,enum=parquet,enum=avro" jsonschema_description:"Format of the table's files."`
+	Files       int           `json:"files" jsonschema_description:"Number of files."`
+	Missing     string        `json:"missing" jsonschema:"enum=bad,enum=mean,enum=drop" jsonschema_description:"What a missing value did to its row (table.missing)."`
+	Filled      []Filled      `json:"filled,omitempty" jsonschema_description:"Numeric columns in which missing values were filled."`
+	Categorical []Categorical `json:"categorical,omitempty" jsonschema_description:"Columns that became one column of 0 and 1 for each category."`
+}
+
+// Filled is a numeric column in which values were missing.
+type Filled struct {
+	Column string  `json:"column" jsonschema_description:"Name of the column."`
+	Rows   int64   `json:"rows" jsonschema_description:"Rows whose value was missing, training and held-out ones."`
+	Value  float32 `json:"value" jsonschema_description:"What they were filled with: the mean over the table's training rows."`
+}
+
+// Categorical is a column that names categories. Its inputs stand side by side: COLUMN=CATEGORY for each
+// category in the order given, then COLUMN=other, then COLUMN=missing if there is one.
+type Categorical struct {
+	Column     string   `json:"column" jsonschema_description:"Name of the column."`
+	Categories []string `json:"categories" jsonschema_description:"Categories with an input of their own: the most frequent ones of the training rows, sorted by name."`
+	Other      int64    `json:"other" jsonschema_description:"Rows with any other category; they share one input."`
+	Missing    int64    `json:"missing,omitempty" jsonschema_description:"Rows without a category."`
+	Absent     bool     `json:"absent,omitempty" jsonschema_description:"Missing is a category of its own, with the last input; else such rows count as other."`
 }
 
 // Metric is a measured value with its 95 % interval.
@@ -157,7 +184,7 @@ type Cost struct {
 	PeakMemory      int64   `json:"peakMemory,omitempty" jsonschema_description:"Largest resident memory of a worker, in bytes."`
 }
 
-// Counters count records. rows = matched + leftOut + the bad ones among the rows.
+// Counters count records. rows = matched + leftOut + dropped + the bad ones among the rows.
 type Counters struct {
 	Rows    int64            `json:"rows" jsonschema_description:"Rows of the table."`
 	Images  int64            `json:"images" jsonschema_description:"Images found."`
@@ -166,6 +193,7 @@ type Counters struct {
 	Train   int64            `json:"train" jsonschema_description:"Records trained on."`
 	Test    int64            `json:"test" jsonschema_description:"Records held out."`
 	LeftOut int64            `json:"leftOut,omitempty" jsonschema_description:"Rows without an image that are not bad (images.required: false)."`
+	Dropped int64            `json:"dropped,omitempty" jsonschema_description:"Rows left out because a value is missing (table.missing: drop)."`
 	Causes  map[string]int64 `json:"causes,omitempty" jsonschema_description:"Bad records by cause."`
 	Other   map[string]int64 `json:"other,omitempty" jsonschema_description:"Further counters by name, such as images with an EXIF orientation."`
 }

@@ -33,6 +33,7 @@ func TestJobs(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":      code,
 			"interrupt": interrupt,
+			"tables":    tables,
 		},
 	})
 }

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":      code,
 			"interrupt": interrupt,
+			"tables":    tables,
 			"tty":       tty,
 			"json":      checkJSON,
 		},

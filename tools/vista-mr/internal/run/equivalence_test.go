@@ -113,7 +113,7 @@ func newWorld(t *testing.T, required bool) *world {
 	}
 	w.job = conf.Defaults()
 	w.job.Name, w.job.Seed = "small", 7
-	w.job.Table = conf.Table{URI: conf.URI(w.table), Key: "name", Label: "colour"}
+	w.job.Table.URI, w.job.Table.Key, w.job.Table.Label = conf.URI(w.table), "name", "colour"
 	w.job.Images = conf.Images{URI: conf.URI(w.images), Required: required}
 	w.job.CNN.Model, w.job.CNN.Weights = "small", "random"
 	w.job.Downstream.Test, w.job.Downstream.Iterations = 0.3, 6

@@ -43,7 +43,8 @@ type prepared struct {
 	Room    vistaopt.Room
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
-	Columns []string
+	Columns []string       // that models take, encoded
+	Table   *results.Table
 	Skipped []string
 	Steps   string   // the preprocessing in words
 	Notes   []string // on the network
@@ -152,7 +153,7 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		return nil, exit.As(exit.Infeasible, err)
 	}
 	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
-		Layers: n.layers, Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Steps: n.steps, Notes: n.notes}
+		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
@@ -290,9 +291,9 @@ const defaultFolds = 3
 // training is what the models take, as far as it is known before the table is read.
 func training(j *conf.Job, d *data, n *network) vistaopt.Training {
 	settings, folds := grid(&j.Downstream)
-	t := vistaopt.Training{Settings: len(settings), Folds: folds, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{len(d.schema.Features)}}
+	t := vistaopt.Training{Settings: len(settings), Folds: folds, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
 	for _, l := range n.layers {
-		t.Columns = append(t.Columns, len(d.schema.Features)+l.PooledDim(n.pool))
+		t.Columns = append(t.Columns, d.table.Encoding.Width()+l.PooledDim(n.pool))
 	}
 	return t
 }
@@ -301,10 +302,10 @@ func inputs(j *conf.Job, d *data, n *network, c *vistaopt.Choice) *compile.Input
 	ds := &j.Downstream
 	settings, folds := grid(ds)
 	in := &compile.Inputs{
-		Table: d.tables, Ingest: ingest.Params{Schema: *d.schema, Seed: uint64(j.Seed), Test: ds.Test, Needs: ingest.Needs{Metric: ds.Metric}},
+		Table: d.tables, Ingest: ingest.Params{Schema: *d.table.schema, Encoding: d.table.Encoding, MaxCategories: j.Table.MaxCategories, Seed: uint64(j.Seed), Test: ds.Test, Needs: ingest.Needs{Metric: ds.Metric}},
 		Multiple: j.Images.Multiple, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode,
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
-		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
+		Train: train.Params{Features: d.table.Encoding.Width(), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase,
 			Room: train.Room{Bytes: c.Room.Models, Training: c.Room.PerTraining, Trained: c.Room.PerTrained, Kept: c.Room.PerKept}},
 		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric},

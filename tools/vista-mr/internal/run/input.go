@@ -7,9 +7,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/images"
-	"github.com/vista-mr/vista-mr/jobs/table"
 	"github.com/vista-mr/vista-mr/mr"
-	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 )
@@ -17,63 +15,26 @@ import (
 // data is a job's input as far as it is known before anything runs.
 type data struct {
 	tables []mr.FileRange
-	schema *table.Schema
+	table  *surveyed
 	images *images.Index
 	stats  vistaopt.Stats
 }
 
 func readInput(ctx context.Context, j *conf.Job, sink progress.Sink) (*data, error) {
 	d := &data{}
-	fs, files, err := TableFiles(ctx, j)
-	if err != nil {
+	var err error
+	if d.table, err = survey(ctx, j); err != nil {
 		return nil, err
 	}
-	if d.schema, err = table.Inspect(ctx, fs, files[0], tableSpec(j)); err != nil {
-		return nil, err
-	}
-	var size int64
-	for _, f := range files {
-		info, err := fs.Stat(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		size += info.Size
+	for _, f := range d.table.files {
 		d.tables = append(d.tables, mr.FileRange{URI: "/" + string(f)})
 	}
-	if d.images, err = scanImages(ctx, j, d.schema, fs, files, sink); err != nil {
+	if d.images, err = scanImages(ctx, j, d.table.schema, d.table.fs, d.table.files, sink); err != nil {
 		return nil, err
 	}
-	d.stats.Images = d.images.Images
-	d.stats.ImageBytes = d.images.Bytes / d.images.Images
-	d.stats.PerRecord, d.stats.UnitBytes = d.images.PerRecord, d.images.Largest
-	line, err := meanLine(ctx, fs, files[0])
-	if err != nil {
-		return nil, err
-	}
-	d.stats.Rows = size/line + 1
-	d.stats.RowBytes = int64(4*len(d.schema.Features) + 32)
+	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, RowBytes: int64(4*d.table.Encoding.Width() + 32),
+		Images: d.images.Images, ImageBytes: d.images.Bytes / d.images.Images, PerRecord: d.images.PerRecord, UnitBytes: d.images.Largest}
 	return d, nil
-}
-
-// meanLine is the mean length of the first lines of a file, in bytes.
-func meanLine(ctx context.Context, fs dfs.FS, p dfs.Path) (int64, error) {
-	f, err := fs.Open(ctx, p)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close() // reading only
-	buf := make([]byte, min(f.Size(), 1<<20))
-	n, err := f.ReadAt(buf, 0)
-	if n == 0 {
-		return 1, err
-	}
-	lines := int64(1)
-	for _, c := range buf[:n] {
-		if c == '\n' {
-			lines++
-		}
-	}
-	return max(int64(n)/lines, 1), nil
 }
 
 // workFolder holds what a run keeps until it is done: phases, models, scratch.

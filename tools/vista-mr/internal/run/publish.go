@@ -181,7 +181,7 @@ func (w *publisher) summary(f *finished) *results.Summary {
 	s := &results.Summary{
 		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool, Preprocess: w.p.Steps,
 			Kind: w.j.Downstream.Kind, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
-		Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
+		Table: w.p.Table, Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
 	}
 	s.Digests["job"], s.Digests["table"] = w.j.Digest(), w.p.Origin.tableDigest()
@@ -299,6 +299,8 @@ func (w *publisher) counters() results.Counters {
 					c.Causes[cause] += n
 				case name == "left-out.row":
 					c.LeftOut += n
+				case name == "left-out.missing":
+					c.Dropped += n
 				default:
 					c.Other[name] += n
 				}
@@ -356,7 +358,13 @@ func (w *publisher) warnings(s *results.Summary) {
 		s.Warnings = append(s.Warnings, "downstream.test is 0 and there are no folds: the metrics are those of the training rows, which flatter every model.")
 	}
 	if len(w.p.Skipped) > 0 {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers were left out: %s.", strings.Join(w.p.Skipped, ", ")))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers, or only number the rows, were left out: %s.", strings.Join(w.p.Skipped, ", ")))
+	}
+	if n := s.Counters.Dropped; n > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s rows were left out because a value is missing.", results.Count(n)))
+	}
+	if t := w.p.Table; t != nil && len(t.Filled) > 0 {
+		s.Warnings = append(s.Warnings, "Missing values were filled with means over training rows: "+filled(t.Filled)+".")
 	}
 	if len(w.j.Downstream.Grid.Reg)+len(w.j.Downstream.Grid.ElasticNet) > 0 && w.j.Downstream.Folds < 2 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("The grid was judged in %d folds, because downstream.folds names none.", defaultFolds))
@@ -371,4 +379,17 @@ func (w *publisher) warnings(s *results.Summary) {
 	if w.j.CNN.Weights == "random" {
 		s.Warnings = append(s.Warnings, "The network's weights are random: its layers carry colour and texture, but nothing learned.")
 	}
+}
+
+// filled lists the first columns that were filled.
+func filled(columns []results.Filled) string {
+	const most = 5
+	var out []string
+	for _, c := range columns[:min(len(columns), most)] {
+		out = append(out, fmt.Sprintf("%s (%s)", c.Column, results.Count(c.Rows)))
+	}
+	if n := len(columns) - most; n > 0 {
+		out = append(out, fmt.Sprintf("and %d more columns", n))
+	}
+	return strings.Join(out, ", ")
 }

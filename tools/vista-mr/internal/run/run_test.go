@@ -118,10 +118,10 @@ func TestSupported(t *testing.T) {
 		t.Fatalf("the example: %v", err)
 	}
 	refusals := []string{
-		"table.uri=hdfs://nn/t.csv", "table.uri=t.parquet", "table.uri=t.csv.gz", "images.uri=s3://b/images", "cnn.precision=auto",
+		"table.uri=hdfs://nn/t.csv", "images.uri=s3://b/images", "cnn.precision=auto",
 		"cnn.weights=s3a://b/w.safetensors", "cnn.preprocess=s3://b/p.json", "downstream.kind=linear-svc",
-		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx", "table.delimiter=tab", "table.header=false", "table.missing=mean",
-		"table.categorical=[brand]", "features.format=parquet",
+		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx",
+		"features.format=parquet",
 	}
 	for _, set := range refusals {
 		sets := []string{set}

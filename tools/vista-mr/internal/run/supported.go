@@ -20,11 +20,6 @@ type limitation struct {
 // limitations lists all of them. What a build learns is removed here.
 var limitations = []limitation{
 	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
-	{"table.uri", func(j *conf.Job) string { return ending(j.Table.URI, ".parquet", ".avro", ".gz", ".tsv") }, ".csv files"},
-	{"table.delimiter", other(func(j *conf.Job) string { return j.Table.Delimiter }, "auto", ","), "auto and ,"},
-	{"table.header", unless(func(j *conf.Job) bool { return j.Table.Header }), "true"},
-	{"table.missing", other(func(j *conf.Job) string { return j.Table.Missing }, "bad"), "bad"},
-	{"table.categorical", func(j *conf.Job) string { return strings.Join(j.Table.Categorical, ", ") }, "numeric columns; leave the key out"},
 	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine"},
 	{"features.format", other(func(j *conf.Job) string { return j.Features.Format }, "avro"), "avro"},
 	{"cnn.model", other(func(j *conf.Job) string { return j.CNN.Model }, "alexnet", "vgg16", "resnet50", "efficientnet-lite0"), "alexnet, vgg16, resnet50 and efficientnet-lite0"},
@@ -53,15 +48,6 @@ func ending(u conf.URI, endings ...string) string {
 		}
 	}
 	return ""
-}
-
-func unless(is func(*conf.Job) bool) func(*conf.Job) string {
-	return func(j *conf.Job) string {
-		if is(j) {
-			return ""
-		}
-		return "false"
-	}
 }
 
 func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {
