@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/mr"
@@ -119,7 +120,8 @@ type block struct {
 }
 
 func (p *packer) all(ctx context.Context, x *images.Index) error {
-	want := func(key []byte) bool { return !p.f.known[string(key)] }
+	before := maps.Clone(p.f.known) // want is called from another goroutine
+	want := func(key []byte) bool { return !before[string(key)] }
 	for m, err := range x.All(ctx, p.o.From, want) {
 		if err != nil {
 			return err

@@ -277,6 +277,7 @@ func TestImagesThatATableNames(t *testing.T) {
 	n := w.network(t)
 	want := w.oracle(t, rt, n, true)
 	want.count["images"] += 2 // the two that are not there: each a bad image, where the oracle sees a row without one
+	want.count["bad.no-image"] -= 2
 	w.check(t, rt, n, want, sourcePlans())
 }
 
@@ -329,6 +330,9 @@ func (w *world) oracleOfAlbums(t *testing.T, rt *ort.Runtime, n *network, requir
 		if _, ok := e.labels[key]; !ok {
 			if required {
 				e.count["bad"]++ // the record, not each image
+				e.count["bad.no-row"]++
+			} else {
+				e.count["left-out.image"]++
 			}
 			continue
 		}
@@ -342,6 +346,9 @@ func (w *world) oracleOfAlbums(t *testing.T, rt *ort.Runtime, n *network, requir
 				all = append(all, v)
 			} else {
 				e.count["bad"]++
+				if string(b) != "not an image" {
+					e.count["bad.truncated"]++
+				}
 			}
 		}
 		if len(all) > 0 {
@@ -349,8 +356,13 @@ func (w *world) oracleOfAlbums(t *testing.T, rt *ort.Runtime, n *network, requir
 		}
 	}
 	for key := range e.labels {
-		if !seen[key] && required {
+		switch {
+		case seen[key]:
+		case required:
 			e.count["bad"]++
+			e.count["bad.no-image"]++
+		default:
+			e.count["left-out.row"]++
 		}
 	}
 	return e
