@@ -45,6 +45,9 @@ func readInput(ctx context.Context, j *conf.Job, sink progress.Sink) (*data, err
 	}
 	d.stats.Images = d.images.Images
 	d.stats.ImageBytes = d.images.Bytes / d.images.Images
+	if d.stats.ImageBytes == 0 { // paths in the table: nobody has looked at the files
+		d.stats.ImageBytes = 256 << 10
+	}
 	d.stats.PerRecord, d.stats.UnitBytes = d.images.PerRecord, d.images.Largest
 	line, err := meanLine(ctx, fs, files[0])
 	if err != nil {
