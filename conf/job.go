@@ -45,11 +45,11 @@ type Table struct {
 
 // Images says where the images are.
 type Images struct {
-	URI      URI         `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"Folder of images, or tar (WebDataset), Avro or Parquet files with images; with column: what relative paths start from."`
+	URI      URI         `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"Folder of images, or tar (WebDataset), Avro or Parquet files with images; may be a pattern with * ? {000..127} or {a,b}; with column: what relative paths start from."`
 	Required bool        `yaml:"required" json:"required" jsonschema_description:"false: rows without an image are left out instead of being bad records."`
 	Key      string      `yaml:"key" json:"key" jsonschema:"enum=stem,enum=path,enum=folder" jsonschema_description:"Which record an image file in a folder belongs to: stem (the file's name without its ending), path (its path below uri without the ending), folder (the name of the folder that it lies in)."`
 	Column   string      `yaml:"column" json:"column" jsonschema_description:"Table column that holds each record's image path or URI; empty: images are found by their keys."`
-	Fields   ImageFields `yaml:"fields" json:"fields" jsonschema_description:"Columns of Avro and Parquet files with images."`
+	Fields   ImageFields `yaml:"fields" json:"fields" jsonschema_description:"Columns of Avro and Parquet files with images, and endings within tar archives."`
 	Multiple string      `yaml:"multiple" json:"multiple" jsonschema:"enum=first,enum=mean,enum=max" jsonschema_description:"What becomes of several images of one record: first (the first counts, the others are bad records), mean or max (each image's vector is pooled as usual, then combined value by value)."`
 }
 
@@ -57,7 +57,7 @@ type Images struct {
 // usual names and types.
 type ImageFields struct {
 	Key   string `yaml:"key" json:"key,omitempty" jsonschema_description:"Column that holds the record's key; left out: id, key or __key__."`
-	Image string `yaml:"image" json:"image,omitempty" jsonschema_description:"Column that holds the image's bytes, or a struct with bytes as Hugging Face writes it; left out: image, or the only column of bytes."`
+	Image string `yaml:"image" json:"image,omitempty" jsonschema_description:"Column that holds the image's bytes, or a struct with bytes as Hugging Face writes it; left out: image, or the only column of bytes. Of tar archives: the endings that are images, such as jpg or jpg;png; left out: all image endings."`
 }
 
 // Features says how feature files are written.

@@ -15,6 +15,9 @@ const (
 	maxFooter   = 64 << 20
 	maxElements = 20_000  // of a schema
 	maxGroups   = 200_000 // row groups
+	// slack is what may be walked beyond twice the file's size. Chunks do not overlap: a file that has the same
+	// bytes walked again and again is after our time.
+	slack = 1 << 20
 	// MaxPage is the largest page that is read, stored or unpacked. Writers that do not bound pages by bytes
 	// make them as large as a row group.
 	MaxPage = 256 << 20
@@ -53,6 +56,7 @@ type Chunk struct {
 	codec  int32
 	start  int64
 	size   int64
+	left   *int64
 }
 
 // File is what a file's footer says.
@@ -60,6 +64,7 @@ type File struct {
 	Columns []Column
 	Rows    int64
 	groups  []group
+	left    int64 // bytes that may still be walked
 }
 
 type group struct {
@@ -116,7 +121,7 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 	if err := readAt(r, footer, size-8-n); err != nil {
 		return nil, err
 	}
-	f := &File{}
+	f := &File{left: 2*size + slack}
 	if err := f.parse(&thrift{b: footer}); err != nil {
 		return nil, damaged("footer: %w", err)
 	}
@@ -317,7 +322,7 @@ func (f *File) Groups() int { return len(f.groups) }
 func (f *File) Chunk(group int, c *Column, size int64) (Chunk, error) {
 	g := &f.groups[group]
 	m := &g.chunks[c.Leaf]
-	out := Chunk{Column: c, Rows: g.rows, codec: m.codec, start: m.data, size: m.size}
+	out := Chunk{Column: c, Rows: g.rows, codec: m.codec, start: m.data, size: m.size, left: &f.left}
 	if m.dictionary > 0 && m.dictionary < m.data {
 		out.start = m.dictionary
 	}

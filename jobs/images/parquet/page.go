@@ -7,6 +7,8 @@ import (
 	"io"
 	"math/bits"
 	"strconv"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // Encodings and kinds of pages, as the format numbers them.
@@ -48,10 +50,16 @@ type Page struct {
 func (c *Chunk) Walk(r io.ReaderAt, f func(Page) error) error {
 	at, end, rows := c.start, c.start+c.size, int64(0)
 	w := window{r: r, end: end}
-	for rows < c.Rows {
+	for first := true; rows < c.Rows; first = false {
 		p, n, err := readHeader(&w, at)
 		if err != nil {
-			return damaged("column %s: page at %d: %w", c.Column.Name(), at, err)
+			return broken(err, "column %s: page at %d", c.Column.Name(), at)
+		}
+		if p.Dictionary && !first {
+			return damaged("column %s: page at %d: a dictionary behind other pages", c.Column.Name(), at)
+		}
+		if *c.left -= int64(n + p.Stored); *c.left < 0 {
+			return damaged("column %s: page at %d: the parts of the file overlap", c.Column.Name(), at)
 		}
 		p.Offset = at + int64(n)
 		if int64(p.Stored) > end-p.Offset {
@@ -71,6 +79,17 @@ func (c *Chunk) Walk(r io.ReaderAt, f func(Page) error) error {
 		}
 	}
 	return nil
+}
+
+// broken says what a failure means: bytes that make no sense are damage, a store that does not answer keeps its
+// own kind.
+func broken(err error, format string, args ...any) error {
+	where := fmt.Sprintf(format, args...)
+	var e *errs.Error
+	if errors.As(err, &e) && e.Kind != errs.Corrupt {
+		return errs.E("parquet", errs.Unknown, "", fmt.Errorf("%s: %w", where, err))
+	}
+	return damaged("%s: %w", where, err)
 }
 
 // window reads a little at a time: headers are small, and bodies lie between them. What it returns is valid
@@ -334,7 +353,7 @@ func (c *Chunk) Spans(r io.ReaderAt, p Page, f func(row int, offset, length int6
 	if c.Column.MaxDef > 0 && !p.Dictionary {
 		var err error
 		if present, at, err = c.levelsOf(&w, p); err != nil {
-			return c.wrong(p, err)
+			return broken(err, "column %s: page at %d", c.Column.Name(), p.Offset)
 		}
 	}
 	for i := range p.Values {

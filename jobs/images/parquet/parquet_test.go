@@ -216,6 +216,30 @@ func TestFlippedBytesAreNoticedOrHarmless(t *testing.T) {
 	}
 }
 
+// TestOverlappingChunksAreNotWalkedForEver has a file walked as a footer with the same chunk in many row groups would.
+func TestOverlappingChunksAreNotWalkedForEver(t *testing.T) {
+	b := write(t, rows(100))
+	f, err := Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		c, err := f.Chunk(0, &f.Columns[0], int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = c.Walk(bytes.NewReader(b), func(Page) error { return nil }); err != nil {
+			if !strings.Contains(err.Error(), "overlap") {
+				t.Error(err)
+			}
+			return
+		}
+		if n > 100_000 {
+			t.Fatal("walked 100,000 times")
+		}
+	}
+}
+
 func TestPacked(t *testing.T) {
 	for width := 1; width <= 64; width++ {
 		src := make([]byte, 8*width)

@@ -34,6 +34,9 @@ func readInput(ctx context.Context, j *conf.Job, sink progress.Sink) (*data, err
 	}
 	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, RowBytes: int64(4*d.table.Encoding.Width() + 32),
 		Images: d.images.Images, ImageBytes: d.images.Bytes / d.images.Images, PerRecord: d.images.PerRecord, UnitBytes: d.images.Largest}
+	if d.stats.ImageBytes == 0 { // paths in the table: nobody has looked at the files
+		d.stats.ImageBytes = 256 << 10
+	}
 	return d, nil
 }
 

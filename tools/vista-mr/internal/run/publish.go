@@ -19,6 +19,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/export"
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/features"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/lr/metrics"
@@ -372,6 +373,10 @@ func (w *publisher) warnings(s *results.Summary) {
 	s.Warnings = append(s.Warnings, w.p.Notes...)
 	if n := s.Counters.Other["images.rotated"]; n > 0 && (w.j.CNN.Preprocess.Inline == nil || w.j.CNN.Preprocess.Inline.EXIF != "apply") {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d images have an EXIF orientation, which the preprocessing ignores.", n))
+	}
+	if n := s.Counters.Other["images.several"]; n > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d keys have more than one image: each image's vectors are pooled, then the record has the %s of them, value by value.", n,
+			map[string]string{images.Mean: "mean", images.Max: "largest"}[w.j.Images.Multiple]))
 	}
 	if n := s.Counters.Other["batch.halved"]; n > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("The batch was halved %d times to stay within the memory limit.", n))

@@ -47,7 +47,7 @@ func (w *world) pick(t *testing.T) []picked {
 	return out
 }
 
-func save(t *testing.T, name string, data []byte) {
+func save(t testing.TB, name string, data []byte) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o777); err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func save(t *testing.T, name string, data []byte) {
 }
 
 // tarOf packs images with what usually lies beside them in a shard.
-func tarOf(t *testing.T, all []picked) []byte {
+func tarOf(t testing.TB, all []picked) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
