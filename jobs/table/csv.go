@@ -80,7 +80,7 @@ func (r *csvReader) lineEnd(from int) (n int, ok bool) {
 		}
 		at = len(r.buf) - r.pos
 		if !r.fill() {
-			return at - from, at > from && r.eof != nil
+			return at - from, at > from && r.eof == io.EOF
 		}
 	}
 }
@@ -106,10 +106,10 @@ func (r *csvReader) read() error {
 // ended is why there is no further line.
 func (r *csvReader) ended(left int) error {
 	switch {
+	case r.eof != nil && r.eof != io.EOF:
+		return r.eof
 	case left > 0:
 		return fmt.Errorf("line %d has more than %d MiB: this is not a CSV table", r.next, maxRecord>>20)
-	case r.eof != nil:
-		return r.eof
 	}
 	return io.EOF
 }
