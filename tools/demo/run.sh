@@ -4,7 +4,7 @@
 # `make demo-files` has put the packages and the weights.
 set -eu
 bin=$1
-records=${RECORDS:-3000}
+records=${RECORDS:-5000}
 data=out/demo/data-$records
 result=out/demo/digits-$records
 

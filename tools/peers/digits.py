@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What scikit-learn makes of the features of `make demo`: the same rows, folds, columns and objective.
 
-    pip install scikit-learn fastavro
-    python3 tools/peers/digits.py out/demo/digits-3000 out/demo/data-3000/table.csv
+    pip install scikit-learn fastavro cramjam
+    python3 tools/peers/digits.py out/demo/digits-5000 out/demo/data-5000/table.csv
 
 For the table alone and for [table, layer] it trains LogisticRegression on columns divided by their sample deviation
 over the training rows, with C = 1/(rows * reg), which is the job's objective with elasticNet 0, and prints its
