@@ -33,6 +33,8 @@ func TestJobs(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":      code,
 			"interrupt": interrupt,
+			"json":      checkJSON,
+			"network":   network,
 		},
 	})
 }

@@ -133,7 +133,11 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, err
 	}
-	n, err := openNetwork(ctx, j)
+	models := filepath.Join(dir, "models")
+	if err := os.MkdirAll(models, 0o777); err != nil {
+		return nil, err
+	}
+	n, err := tried(ctx, j, models)
 	if err != nil {
 		return nil, err
 	}
@@ -151,12 +155,12 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
 	in := inputs(j, d, n, choice.Plan)
-	models, err := n.writePrograms(ctx, filepath.Join(dir, "models"), choice.Plan, in)
+	programs, err := n.writePrograms(ctx, models, choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
 	n.forget()
-	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return models[specKey(s)], nil }
+	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return programs[specKey(s)], nil }
 	phases, err := compile.Compile(choice.Plan, in)
 	if err != nil {
 		return nil, err

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 
@@ -31,16 +30,14 @@ type network struct {
 	image     image.Spec
 }
 
-func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
-	read := func(_ context.Context, uri string) ([]byte, error) {
-		b, err := os.ReadFile(conf.URI(uri).LocalPath())
-		if err != nil {
-			return nil, &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: uri, Cause: "cannot be read", Err: err,
-				Next: "give the path of the weights" + nearHint(conf.URI(uri).LocalPath())}
-		}
-		return b, nil
+// openNetwork opens the CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
+// nil, layers behind operators that are not known here cannot be had.
+func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) {
+	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: ReadModel(j.CNN.Model), Size: openSize(j)}
+	if p != nil {
+		src.Measure = p.measure
 	}
-	cnn, err := layers.Open(ctx, layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: read})
+	cnn, err := layers.Open(ctx, src)
 	if err != nil {
 		return nil, err
 	}
@@ -60,12 +57,31 @@ func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
 		return nil, err
 	}
 	if n.normalize != nil {
-		n.image = image.Imagenet()
-		n.image.CropH, n.image.CropW = cnn.Input.H, cnn.Input.W
+		n.image = imagenet(cnn.Input.H, cnn.Input.W)
 	} else {
 		n.image = image.Spec{CropH: cnn.Input.H, CropW: cnn.Input.W, Exact: true}
 	}
 	return n, n.image.Validate()
+}
+
+// imagenet is the preset for images of any size: the crop is what the network takes, the size before it
+// keeps the preset's proportion, 256 to 224.
+func imagenet(h, w int) image.Spec {
+	s := image.Imagenet()
+	s.Resize = (max(h, w)*s.Resize + s.CropH/2) / s.CropH
+	s.CropH, s.CropW = h, w
+	return s
+}
+
+// openSize is the height and width to give to a network that leaves them open, or 0 if the job says none.
+func openSize(j *conf.Job) int {
+	if j.CNN.Preprocess.Inline != nil {
+		return j.CNN.Preprocess.Inline.Crop
+	}
+	if j.CNN.Preprocess.Name == "imagenet" {
+		return image.Imagenet().CropH
+	}
+	return 0
 }
 
 // activationFactor is how many bytes a network needs for an image in flight for each byte of

@@ -118,13 +118,13 @@ func TestSupported(t *testing.T) {
 	}
 	refusals := []string{
 		"table.uri=hdfs://nn/t.csv", "table.uri=t.parquet", "table.uri=t.csv.gz", "images.uri=s3://b/images", "images.uri=shards/a.tar", "cnn.precision=auto",
-		"cnn.weights=s3a://b/w.safetensors", "cnn.weights=w.onnx", "cnn.preprocess=p.json", "cnn.preprocess={crop: 10}", "downstream.kind=linear-svc",
-		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx", "table.delimiter=tab", "table.header=false", "table.missing=mean",
+		"cnn.weights=s3a://b/w.safetensors", "cnn.weights=w.pth", "cnn.preprocess=p.json", "cnn.preprocess={crop: 10}", "downstream.kind=linear-svc",
+		"reuse=store", "output=s3://b/out", "cnn.model=s3://b/net.onnx", "cnn.model=efficientnet-lite0", "table.delimiter=tab", "table.header=false", "table.missing=mean",
 		"table.categorical=[brand]", "images.key=path", "images.column=photo", "images.fields={key: k}", "images.multiple=mean", "features.format=parquet",
 	}
 	for _, set := range refusals {
 		sets := []string{set}
-		if strings.HasPrefix(set, "cnn.model") {
+		if strings.HasSuffix(set, "net.onnx") {
 			sets = append(sets, "cnn.weights=")
 		}
 		err := Supported(job(t, "out", sets...))
@@ -135,7 +135,7 @@ func TestSupported(t *testing.T) {
 	}
 	used := map[int]bool{}
 	for _, set := range refusals {
-		j := job(t, "out", append([]string{set}, map[bool][]string{true: {"cnn.weights="}}[strings.HasPrefix(set, "cnn.model")]...)...)
+		j := job(t, "out", append([]string{set}, map[bool][]string{true: {"cnn.weights="}}[strings.HasSuffix(set, "net.onnx")]...)...)
 		for i, l := range limitations {
 			if l.found(j) != "" {
 				used[i] = true

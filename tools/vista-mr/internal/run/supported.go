@@ -32,9 +32,12 @@ var limitations = []limitation{
 	{"images.fields", func(j *conf.Job) string { return j.Images.Fields.Key + j.Images.Fields.Image }, "a folder of image files; leave the key out"},
 	{"images.multiple", other(func(j *conf.Job) string { return j.Images.Multiple }, "first"), "first"},
 	{"features.format", other(func(j *conf.Job) string { return j.Features.Format }, "avro"), "avro"},
-	{"cnn.model", other(func(j *conf.Job) string { return j.CNN.Model }, "alexnet", "vgg16", "resnet50"), "alexnet, vgg16 and resnet50"},
+	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "ONNX files on this machine"},
+	{"cnn.model", func(j *conf.Job) string {
+		return map[string]string{"efficientnet-lite0": "efficientnet-lite0"}[j.CNN.Model]
+	}, "alexnet, vgg16, resnet50 and ONNX files"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
-	{"cnn.weights", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Weights), ".onnx", ".pth", ".pt", ".bin") }, ".safetensors files and random"},
+	{"cnn.weights", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Weights), ".pth", ".pt", ".bin") }, ".safetensors and .onnx files and random"},
 	{"cnn.preprocess", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Preprocess.Name), ".json") }, "imagenet and none"},
 	{"cnn.preprocess", func(j *conf.Job) string {
 		if j.CNN.Preprocess.Inline != nil {

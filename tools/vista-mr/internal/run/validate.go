@@ -150,13 +150,21 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
 	if o.opensModel {
 		return j.CNN.Model, nil
 	}
-	n, err := openNetwork(ctx, j)
+	dir, err := os.MkdirTemp("", "vista-mr-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
+	n, err := tried(ctx, j, dir)
 	if err != nil {
 		return "", err
 	}
 	var names []string
 	for _, l := range n.layers {
 		names = append(names, l.Name)
+	}
+	if isFile(j.CNN.Model) {
+		return fmt.Sprintf("%s, %s, layers %s", j.CNN.Model, n.cnn.Input, strings.Join(names, " ")), nil
 	}
 	return fmt.Sprintf("%s, weights %s, layers %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " ")), nil
 }
