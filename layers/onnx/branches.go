@@ -7,7 +7,7 @@ import (
 
 // maxRounds bounds the nesting of conditions that are resolved: each round puts in place what the round
 // before has made known.
-const maxRounds = 32
+const maxRounds = 8
 
 // chooseBranches puts the branch that is taken in place of every If whose condition does not depend on the
 // image: exporters write such conditions on shapes. Others stay, and are refused later.
@@ -74,6 +74,12 @@ func (g *Graph) unfold(ed *Editor, n *Node, branch *Graph) ([]*Node, error) {
 	if len(branch.Outputs) != len(n.Outputs) || len(branch.Inputs) > 0 {
 		return nil, &Error{Node: nodeName(n), Msg: "the branch that is taken has other inputs or outputs than the node"}
 	}
+	prefix := "" // the name of an output is one that no other node has
+	for _, o := range n.Outputs {
+		if prefix == "" && o != "" {
+			prefix = o + "/"
+		}
+	}
 	names := map[string]string{"": ""}
 	result := map[string]bool{}
 	for i, o := range branch.Outputs {
@@ -90,7 +96,7 @@ func (g *Graph) unfold(ed *Editor, n *Node, branch *Graph) ([]*Node, error) {
 			}
 			own[o] = true
 			if !result[o] && o != "" {
-				names[o] = ed.Name(nodeName(n) + "/" + o)
+				names[o] = ed.Name(prefix + o)
 			}
 		}
 	}
@@ -98,7 +104,7 @@ func (g *Graph) unfold(ed *Editor, n *Node, branch *Graph) ([]*Node, error) {
 		if own[t.Name] {
 			return nil, &Error{Node: nodeName(n), Msg: fmt.Sprintf("tensor %q is defined twice", t.Name)}
 		}
-		names[t.Name] = ed.Name(nodeName(n) + "/" + t.Name)
+		names[t.Name] = ed.Name(prefix + t.Name)
 	}
 	var copies []*Node
 	for i, o := range branch.Outputs {

@@ -152,12 +152,20 @@ func (c *inferer) fail(format string, a ...any) error {
 // nodeName names a node for people: its name, or its type and first output.
 func nodeName(n *Node) string {
 	if n.Name != "" {
-		return n.Name + " (" + n.OpType + ")"
+		return clip(n.Name) + " (" + clip(n.OpType) + ")"
 	}
 	if len(n.Outputs) > 0 {
-		return n.OpType + " -> " + n.Outputs[0]
+		return clip(n.OpType) + " -> " + clip(n.Outputs[0])
 	}
-	return n.OpType
+	return clip(n.OpType)
+}
+
+// clip shortens a name to what a message has room for.
+func clip(s string) string {
+	if len(s) <= 200 {
+		return s
+	}
+	return s[:200] + "..."
 }
 
 func (c *inferer) visit(n *Node) error {
@@ -456,7 +464,9 @@ func inferBroadcast(c *inferer, n *Node) ([]*Info, error) {
 		}
 	}
 	out := &Info{Elem: elem, Dims: dims}
-	out.Vals = foldVals(n.OpType, operands, dims)
+	if c.left > 0 {
+		out.Vals = foldVals(n.OpType, operands, dims)
+	}
 	return []*Info{out}, nil
 }
 

@@ -1,7 +1,5 @@
 package onnx
 
-import "slices"
-
 // sweep is the state of one pass over the nodes.
 type sweep struct {
 	m         *Model
@@ -17,6 +15,7 @@ type sweep struct {
 	counted   map[string]bool // constants in the totals
 	since     []*Node         // nodes behind the last cut
 	groups    []segment       // behind each cut of the analysis: what lies between it and the one before
+	latest    string          // the last cut's tensor or the last of its aliases
 }
 
 // segment is what lies between a cut and the one before it.
@@ -162,7 +161,8 @@ func (s *sweep) cut(tensor string, n *Node, peak, macs int64) bool {
 	access, shape, ok := s.access(tensor)
 	if last := len(s.a.Cuts) - 1; last >= 0 && s.alias(n) {
 		prev := &s.a.Cuts[last]
-		if prev.Tensor == n.Inputs[0] || slices.Contains(prev.Aliases, n.Inputs[0]) {
+		if s.latest == n.Inputs[0] {
+			s.latest = tensor
 			prev.Aliases = append(prev.Aliases, tensor)
 			if prev.Access.Elem != Float32 && access.Elem == Float32 && ok && s.plain(prev.Tensor) == nil {
 				prev.rename(tensor)
@@ -182,6 +182,7 @@ func (s *sweep) cut(tensor string, n *Node, peak, macs int64) bool {
 			c.Nodes = append(c.Nodes, p)
 		}
 	}
+	s.latest = tensor
 	s.a.Cuts = append(s.a.Cuts, c)
 	s.groups = append(s.groups, segment{s.since, macs})
 	return true
@@ -195,9 +196,9 @@ func (s *sweep) plain(tensor string) *Info {
 	return nil
 }
 
-// rename makes one of the aliases the cut's name.
+// rename makes the last alias, to, the cut's name.
 func (c *Cut) rename(to string) {
-	i := slices.Index(c.Aliases, to)
+	i := len(c.Aliases) - 1 // it has just been added
 	c.Aliases[i], c.Tensor = c.Tensor, to
 }
 
