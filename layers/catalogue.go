@@ -181,7 +181,7 @@ func Roster() []Entry {
 		e := Entry{Name: name, H: a.H, W: a.W, C: a.C, Layers: slices.Clone(a.Roster)}
 		// The catalogue's architectures are sound: tests build and analyse each of them.
 		if b, err := build(a); err == nil {
-			if an, err := b.model.Analyze(int64(a.H)); err == nil {
+			if an, err := b.model.Analyze(); err == nil {
 				e.Params, e.MACs = an.Params, an.MACs
 			}
 		}

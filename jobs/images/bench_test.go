@@ -64,7 +64,7 @@ func BenchmarkRead(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					for m, err := range read(b.Context(), mux, cache, p, func([]byte) bool { return true }) {
+					for m, err := range read(b.Context(), mux, cache, p, 0, func([]byte) bool { return true }) {
 						if err != nil || m.Bad != nil || len(m.Data) != size {
 							b.Fatal(m.Bad, err)
 						}

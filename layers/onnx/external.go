@@ -44,6 +44,13 @@ func (m *Model) HasExternal() bool {
 	return found
 }
 
+// WeightBytes is the size of all tensors of the model.
+func (m *Model) WeightBytes() int64 {
+	var n int64
+	m.tensors(func(t *Tensor) { n += int64(len(t.Raw)) })
+	return n
+}
+
 // tensors calls fn for every tensor of the model: initializers and attributes, in subgraphs and
 // functions too.
 func (m *Model) tensors(fn func(*Tensor)) {

@@ -34,6 +34,8 @@ func TestJobs(t *testing.T) {
 			"code":      code,
 			"interrupt": interrupt,
 			"tables":    tables,
+			"json":      checkJSON,
+			"network":   network,
 		},
 	})
 }

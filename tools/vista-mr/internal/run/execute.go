@@ -143,7 +143,11 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, err
 	}
-	n, err := openNetwork(ctx, j)
+	models := filepath.Join(dir, modelsFolder)
+	if err := os.MkdirAll(models, 0o777); err != nil {
+		return nil, err
+	}
+	n, err := tried(ctx, j, models)
 	if err != nil {
 		return nil, err
 	}
@@ -161,15 +165,15 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if in.Splits, err = d.images.Write(ctx, local.New(dir, true), imageIndex, choice.Plan.Partitions); err != nil {
 		return nil, err
 	}
-	models, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
+	programs, err := n.writePrograms(ctx, models, choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
 	n.forget()
-	if p.Origin, err = newOrigin(ctx, d, n, models, o.ortVersion); err != nil {
+	if p.Origin, err = newOrigin(ctx, d, n, programs, o.ortVersion); err != nil {
 		return nil, err
 	}
-	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return models[specKey(s)], nil }
+	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return programs[specKey(s)], nil }
 	phases, err := compile.Compile(choice.Plan, in)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
@@ -34,9 +35,15 @@ type network struct {
 	notes     []string // what the user should know about weights and preprocessing
 }
 
-func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
+// openNetwork opens the CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
+// nil, layers behind operators that are not known here cannot be had.
+func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) {
 	n := &network{pool: layers.Pool(j.CNN.Pool)}
-	cnn, err := layers.Open(ctx, layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: n.read(j)})
+	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: n.read(j), Size: openSize(j)}
+	if p != nil {
+		src.Measure = p.measure
+	}
+	cnn, err := layers.Open(ctx, src)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +66,17 @@ func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
 	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
 	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
 	return n, n.image.Validate()
+}
+
+// openSize is the height and width to give to a network that leaves them open, or 0 if the job says none.
+func openSize(j *conf.Job) int {
+	if j.CNN.Preprocess.Inline != nil {
+		return j.CNN.Preprocess.Inline.Crop
+	}
+	if strings.HasPrefix(j.CNN.Preprocess.Name, "imagenet") {
+		return image.Imagenet().CropH
+	}
+	return 0
 }
 
 // activationFactor is how many bytes a network needs for an image in flight for each byte of

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -132,18 +133,15 @@ func sentence(changed []string) string {
 	return fmt.Sprintf("%s %s changed since the run was interrupted: it starts anew", strings.Join(changed, " and "), verb)
 }
 
-// read reads the files of a network and notes the weights' digest.
+// read reads the files of a network and notes the digest of its weights.
 func (n *network) read(j *conf.Job) func(context.Context, string) ([]byte, error) {
-	return func(_ context.Context, uri string) ([]byte, error) {
-		b, err := readBounded(uri, maxWeights)
-		if err != nil {
-			return nil, &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: uri, Cause: "cannot be read", Err: err,
-				Next: "give the path of the weights" + nearHint(conf.URI(uri).LocalPath())}
-		}
-		if uri == j.CNN.Weights {
+	read := ReadModel(j.CNN.Model)
+	return func(ctx context.Context, uri string) ([]byte, error) {
+		b, err := read(ctx, uri)
+		if err == nil && uri == cmp.Or(j.CNN.Weights, j.CNN.Model) {
 			sum := sha256.Sum256(b)
 			n.weights = hex.EncodeToString(sum[:])
 		}
-		return b, nil
+		return b, err
 	}
 }

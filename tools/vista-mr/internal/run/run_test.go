@@ -120,12 +120,12 @@ func TestSupported(t *testing.T) {
 	refusals := []string{
 		"table.uri=hdfs://nn/t.csv", "images.uri=s3://b/images", "cnn.precision=auto",
 		"cnn.weights=s3a://b/w.safetensors", "cnn.preprocess=s3://b/p.json", "downstream.kind=linear-svc",
-		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx",
+		"reuse=store", "output=s3://b/out", "cnn.model=s3://b/net.onnx",
 		"features.format=parquet",
 	}
 	for _, set := range refusals {
 		sets := []string{set}
-		if strings.HasPrefix(set, "cnn.model") {
+		if strings.HasSuffix(set, "net.onnx") {
 			sets = append(sets, "cnn.weights=")
 		}
 		err := Supported(job(t, "out", sets...))
@@ -136,7 +136,7 @@ func TestSupported(t *testing.T) {
 	}
 	used := map[int]bool{}
 	for _, set := range refusals {
-		j := job(t, "out", append([]string{set}, map[bool][]string{true: {"cnn.weights="}}[strings.HasPrefix(set, "cnn.model")]...)...)
+		j := job(t, "out", append([]string{set}, map[bool][]string{true: {"cnn.weights="}}[strings.HasSuffix(set, "net.onnx")]...)...)
 		for i, l := range limitations {
 			if l.found(j) != "" {
 				used[i] = true

@@ -22,7 +22,7 @@ var limitations = []limitation{
 	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
 	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine"},
 	{"features.format", other(func(j *conf.Job) string { return j.Features.Format }, "avro"), "avro"},
-	{"cnn.model", other(func(j *conf.Job) string { return j.CNN.Model }, "alexnet", "vgg16", "resnet50", "efficientnet-lite0"), "alexnet, vgg16, resnet50 and efficientnet-lite0"},
+	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names and ONNX files on this machine"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
 	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files on this machine"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},

@@ -121,7 +121,12 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
 	if o.opensModel {
 		return j.CNN.Model, nil
 	}
-	n, err := openNetwork(ctx, j)
+	dir, err := os.MkdirTemp("", "vista-mr-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
+	n, err := tried(ctx, j, dir)
 	if err != nil {
 		return "", err
 	}
@@ -130,6 +135,9 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
 		names = append(names, l.Name)
 	}
 	detail := fmt.Sprintf("%s, weights %s, layers %s; %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " "), n.steps)
+	if isFile(j.CNN.Model) {
+		detail = fmt.Sprintf("%s, %s, layers %s; %s", j.CNN.Model, n.cnn.Input, strings.Join(names, " "), n.steps)
+	}
 	return strings.Join(append([]string{detail}, n.notes...), " "), nil
 }
 
