@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/mr"
@@ -119,7 +120,8 @@ type block struct {
 }
 
 func (p *packer) all(ctx context.Context, x *images.Index) error {
-	want := func(key []byte) bool { return !p.f.known[string(key)] }
+	had := maps.Clone(p.f.known) // asked from another goroutine, while known grows
+	want := func(key []byte) bool { return !had[string(key)] }
 	for m, err := range x.All(ctx, p.o.From, want) {
 		if err != nil {
 			return err
