@@ -120,8 +120,8 @@ type block struct {
 }
 
 func (p *packer) all(ctx context.Context, x *images.Index) error {
-	before := maps.Clone(p.f.known) // want is called from another goroutine
-	want := func(key []byte) bool { return !before[string(key)] }
+	had := maps.Clone(p.f.known) // asked from another goroutine, while known grows
+	want := func(key []byte) bool { return !had[string(key)] }
 	for m, err := range x.All(ctx, p.o.From, want) {
 		if err != nil {
 			return err
