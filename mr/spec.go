@@ -30,7 +30,8 @@ type JobSpec struct {
 
 // Budget bounds a counter by a share of another one: the job fails with errs.Budget once the
 // committed sum of Counter exceeds Fraction times the sum of Of. It is not judged before
-// phase Of.Phase is published, because until then the base is not known.
+// phase Of.Phase is published, because until then the base is not known. A Fraction of 1 or more
+// allows any number: of things that do not belong to the base there may be more than all of it.
 type Budget struct {
 	Counter  string  `json:"counter"`
 	Of       string  `json:"of"`

@@ -124,7 +124,7 @@ func (s *State) overBudget(j *job) bool {
 			continue
 		}
 		n, of := j.sums[b.Counter], j.sums[b.Of]
-		if float64(n) > b.Fraction*float64(of) {
+		if b.Fraction < 1 && float64(n) > b.Fraction*float64(of) {
 			e := failure(errs.Budget, "", fmt.Errorf("%d of %d %s are %s, more than the share of %g that is allowed", n, of, b.Of, b.Counter, b.Fraction))
 			e.ID = "E-BAD-RECORDS"
 			s.end(j, e)

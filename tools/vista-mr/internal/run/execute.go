@@ -253,7 +253,7 @@ func startAnew(ctx context.Context, j *conf.Job, dir string, k *kept) error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != modelsFolder {
+		if e.Name() != modelsFolder && e.Name() != string(imageIndex) { // those of the new run are there already
 			remove = append(remove, filepath.Join(dir, e.Name()))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -270,7 +271,11 @@ type BadRecordsError struct {
 	Err    error
 	Causes map[string]int64
 	First  []mr.BadRecord
+	Rows   int64 // of the table
 }
+
+// Summarized says that the last line of Error is its summary.
+func (e *BadRecordsError) Summarized() {}
 
 // Error lists the records, then says in its last line how many there were of which cause.
 func (e *BadRecordsError) Error() string {
@@ -287,7 +292,7 @@ func (e *BadRecordsError) Error() string {
 		causes = append(causes, fmt.Sprintf("%d %s", n, c))
 	}
 	slices.Sort(causes)
-	fmt.Fprintf(&b, "%v: %s", e.Err, strings.Join(causes, ", "))
+	fmt.Fprintf(&b, "%v; so far: %s", e.Err, strings.Join(causes, ", "))
 	return b.String()
 }
 
@@ -302,7 +307,15 @@ func (e *BadRecordsError) ErrorID() string { return "E-BAD-RECORDS" }
 
 // Hint says what to do.
 func (e *BadRecordsError) Hint() string {
-	return "correct the records, or raise limits.maxBadFraction (--set limits.maxBadFraction=0.05)"
+	var bad int64
+	for _, n := range e.Causes {
+		bad += n
+	}
+	share := 1.0
+	if 2*bad < e.Rows { // the job stopped where the limit was passed: there may be more
+		share = math.Ceil(200*float64(bad)/float64(e.Rows)) / 100
+	}
+	return fmt.Sprintf("correct the records, or allow more of them: --set limits.maxBadFraction=%g (1: any number)", share)
 }
 
 // withBad adds the bad records to an error that they have caused.
@@ -315,6 +328,9 @@ func (w *watch) withBad(err error) error {
 		for _, m := range w.manifests[p.ID] {
 			e.First = append(e.First, m.Bad...)
 			for name, n := range m.Counters {
+				if name == "rows" {
+					e.Rows += n
+				}
 				if len(name) > 4 && name[:4] == "bad." {
 					e.Causes[name[4:]] += n
 				}
