@@ -159,7 +159,7 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
 		names = append(names, l.Name)
 	}
 	detail := fmt.Sprintf("%s, weights %s, layers %s; %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " "), n.steps)
-	return strings.Join(append([]string{detail}, n.notes...), " "), nil
+	return strings.Join(append([]string{detail}, n.notes...), ". "), nil
 }
 
 func checkOutput(_ context.Context, j *conf.Job, _ *Options) (string, error) {
