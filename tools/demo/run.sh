@@ -32,7 +32,7 @@ cnn:
   preprocess: efficientnet-lite
   layers: [block3_2, block4_3, block5_3, block6_4, block7_1, fc]
 downstream:
-  iterations: 300            # at most; tol ends training after 30 to 150
+  iterations: 300            # at most; tol ends training after 60 to 260
   tol: 1e-6
   reg: 0.01
   elasticNet: 0
