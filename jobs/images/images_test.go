@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vista-mr/vista-mr/mr"
@@ -24,7 +25,7 @@ import (
 type disk struct {
 	dfs.FS
 	name  string
-	reads *int
+	reads *atomic.Int64
 }
 
 func (d disk) Caps() dfs.Caps { return dfs.Caps{Name: d.name} }
@@ -39,11 +40,11 @@ func (d disk) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 
 type counting struct {
 	dfs.File
-	reads *int
+	reads *atomic.Int64
 }
 
 func (c counting) ReadAt(b []byte, at int64) (int, error) {
-	*c.reads++
+	c.reads.Add(1)
 	return c.File.ReadAt(b, at)
 }
 
@@ -487,7 +488,7 @@ func (s stripping) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 }
 
 func TestWhatIsNotWantedIsNotRead(t *testing.T) {
-	var reads int
+	var reads atomic.Int64
 	h := newDisk(t, map[string][]byte{"a.tar": tarFile(t, member{"a.jpg", "1", 0}, member{"b.jpg", strings.Repeat("b", 100<<10), 0}, member{"c.jpg", "3", 0})})
 	x := scan(t, h, Spec{URI: "a.tar"})
 	h.fs = disk{h.fs, "mem", &reads}
@@ -498,8 +499,8 @@ func TestWhatIsNotWantedIsNotRead(t *testing.T) {
 		}
 		got = append(got, describe(&m))
 	}
-	if want := []string{"(a=1)", "(b=)", "(c=3)"}; !slices.Equal(got, want) || reads != 2 {
-		t.Errorf("got %q in %d reads, want %q in 2: one on either side of what is too far to read along", got, reads, want)
+	if want := []string{"(a=1)", "(b=)", "(c=3)"}; !slices.Equal(got, want) || reads.Load() != 2 {
+		t.Errorf("got %q in %d reads, want %q in 2: one on either side of what is too far to read along", got, reads.Load(), want)
 	}
 }
 
@@ -510,7 +511,7 @@ func TestNeighboursAreReadTogether(t *testing.T) {
 	}
 	h := newDisk(t, map[string][]byte{"a.tar": tarFile(t, all...)})
 	x := scan(t, h, Spec{URI: "a.tar"})
-	var reads int
+	var reads atomic.Int64
 	h.fs = disk{h.fs, "mem", &reads}
 	n := 0
 	for _, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
@@ -519,8 +520,8 @@ func TestNeighboursAreReadTogether(t *testing.T) {
 		}
 		n++
 	}
-	if n != 200 || reads > 2 {
-		t.Errorf("%d images in %d reads", n, reads)
+	if n != 200 || reads.Load() > 2 {
+		t.Errorf("%d images in %d reads", n, reads.Load())
 	}
 }
 
@@ -602,7 +603,7 @@ func TestPagesAreUnpackedOnce(t *testing.T) {
 	}
 	h := newDisk(t, map[string][]byte{"f": data})
 	x := scan(t, h, Spec{URI: "f"})
-	var reads int
+	var reads atomic.Int64
 	h.fs = disk{h.fs, "mem", &reads}
 	cache := newUnpacked()
 	for i := range x.entries {
@@ -613,8 +614,8 @@ func TestPagesAreUnpackedOnce(t *testing.T) {
 			}
 		}
 	}
-	if reads != 1 {
-		t.Errorf("%d reads of one page", reads)
+	if reads.Load() != 1 {
+		t.Errorf("%d reads of one page", reads.Load())
 	}
 }
 
@@ -698,7 +699,7 @@ func TestKeysOfShards(t *testing.T) {
 	if err := dfs.WriteFile(t.Context(), h.fs, "d/_part-00000.keys", keys); err != nil {
 		t.Fatal(err)
 	}
-	var reads int
+	var reads atomic.Int64
 	h.fs = disk{h.fs, "mem", &reads}
 	for _, name := range []string{"with keys", "without"} {
 		x := scan(t, h, Spec{URI: "d", Multiple: Keep})
