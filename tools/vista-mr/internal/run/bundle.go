@@ -48,7 +48,7 @@ func ReadModel(model string) func(ctx context.Context, uri string) ([]byte, erro
 		case !info.Mode().IsRegular():
 			return nil, modelError(model, path, "is not a file", nil)
 		case info.Size() > maxModelFile:
-			return nil, modelError(model, path, fmt.Sprintf("has %d bytes, more than any CNN", info.Size()), nil)
+			return nil, modelError(model, path, fmt.Sprintf("has %d bytes; at most %d are read", info.Size(), int64(maxModelFile)), nil)
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {
