@@ -167,9 +167,15 @@ func (f field) fixed(dst []byte, width int) ([]byte, error) {
 
 // encoder collects a message as segments, so that big payloads are referred to and not copied.
 type encoder struct {
-	segs [][]byte
+	segs []segment
 	cur  []byte
 	size int64 // bytes in segs
+}
+
+// segment is a piece of a message: bytes, or a section of a file that is read when it is written.
+type segment struct {
+	b    []byte
+	from *io.SectionReader
 }
 
 // bigPayload is the size from which bytes become a segment of their own.
@@ -179,7 +185,7 @@ func (e *encoder) len() int64 { return e.size + int64(len(e.cur)) }
 
 func (e *encoder) flush() {
 	if len(e.cur) > 0 {
-		e.segs = append(e.segs, e.cur)
+		e.segs = append(e.segs, segment{b: e.cur})
 		e.size += int64(len(e.cur))
 		e.cur = nil
 	}
@@ -191,8 +197,15 @@ func (e *encoder) raw(b []byte) {
 		return
 	}
 	e.flush()
-	e.segs = append(e.segs, b)
+	e.segs = append(e.segs, segment{b: b})
 	e.size += int64(len(b))
+}
+
+// section refers to bytes that lie in a file.
+func (e *encoder) section(from *io.SectionReader) {
+	e.flush()
+	e.segs = append(e.segs, segment{from: from})
+	e.size += from.Size()
 }
 
 func (e *encoder) tag(num, wire int) {
@@ -260,7 +273,11 @@ func (e *encoder) message(num int, fill func(*encoder)) {
 	e.tag(num, wireBytes)
 	e.cur = binary.AppendUvarint(e.cur, uint64(sub.len()))
 	for _, s := range sub.segs {
-		e.raw(s)
+		if s.from != nil {
+			e.section(s.from)
+			continue
+		}
+		e.raw(s.b)
 	}
 	e.raw(sub.cur)
 }
@@ -269,11 +286,24 @@ func (e *encoder) writeTo(w io.Writer) (int64, error) {
 	e.flush()
 	var total int64
 	for _, s := range e.segs {
-		n, err := w.Write(s)
-		total += int64(n)
+		n, err := s.writeTo(w)
+		total += n
 		if err != nil {
 			return total, fmt.Errorf("write model: %w", err)
 		}
 	}
 	return total, nil
+}
+
+func (s segment) writeTo(w io.Writer) (int64, error) {
+	if s.from == nil {
+		n, err := w.Write(s.b)
+		return int64(n), err
+	}
+	// A reader of its own: the same model may be written again.
+	n, err := io.Copy(w, io.NewSectionReader(s.from, 0, s.from.Size()))
+	if err == nil && n < s.from.Size() {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
