@@ -21,6 +21,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
+	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/lr/metrics"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -42,7 +43,11 @@ type Params struct {
 	Settings []train.Setting `json:"settings"`
 	Folds    int             `json:"folds"`
 	Metric   string          `json:"metric"`
+	Kind     string          `json:"kind,omitempty"` // of the models, as in train.Params
 }
+
+// probabilities tells whether the models give any: without them there is no log-loss.
+func (p *Params) probabilities() bool { return p.Kind != lr.LinearSVC }
 
 // Target is what is known of one target: a layer, or structured features alone.
 type Target struct {
@@ -209,7 +214,10 @@ func (g *gathered) row(walkers []*walker, classes int) (bool, error) {
 		for k := range w.count {
 			class, own, score := p.Answer(k)
 			c := &g.columns[w.first+k].sets[p.Set]
-			c.Label, c.Class, c.Own = append(c.Label, p.Class), append(c.Class, class), append(c.Own, own)
+			c.Label, c.Class = append(c.Label, p.Class), append(c.Class, class)
+			if g.p.probabilities() {
+				c.Own = append(c.Own, own)
+			}
 			if classes == 2 {
 				c.Score = append(c.Score, score)
 			}
@@ -285,6 +293,9 @@ func (e *MetricError) Hint() string {
 
 func (g *gathered) majority(r *Report, rows *metrics.Predictions, on string) {
 	m := metrics.Majority(rows.Label, g.train)
+	if !g.p.probabilities() {
+		m.Own = nil // a log-loss that nothing else has tells nothing
+	}
 	r.Majority = metrics.Measure(m)
 	best := 0
 	for c, n := range g.train {
@@ -350,7 +361,10 @@ func only(p *metrics.Predictions, groups []uint8, fold uint8) *metrics.Predictio
 		if g != fold {
 			continue
 		}
-		out.Label, out.Class, out.Own = append(out.Label, p.Label[i]), append(out.Class, p.Class[i]), append(out.Own, p.Own[i])
+		out.Label, out.Class = append(out.Label, p.Label[i]), append(out.Class, p.Class[i])
+		if p.Own != nil {
+			out.Own = append(out.Own, p.Own[i])
+		}
 		if p.Score != nil {
 			out.Score = append(out.Score, p.Score[i])
 		}

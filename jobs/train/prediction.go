@@ -19,8 +19,8 @@ const (
 // answer is what one model says of one row.
 type answer struct {
 	class int32   // the class given
-	own   float64 // probability of the row's own class
-	score float64 // probability of class 1
+	own   float64 // probability of the row's own class; with a support vector classifier its score
+	score float64 // probability or score of class 1
 }
 
 func newAnswer(prob []float64, class int32) answer {
@@ -76,7 +76,8 @@ func DecodePrediction(value []byte) (Prediction, error) {
 // Len is the number of answers: one for each target and setting.
 func (p Prediction) Len() int { return p.n }
 
-// Answer is the class given, the probability of the row's own class and that of class 1.
+// Answer is the class given, the probability of the row's own class and that of class 1, which
+// are scores where the kind of model has no probabilities.
 func (p Prediction) Answer(i int) (class int32, own, score float64) {
 	b := p.raw[i*answerBytes:]
 	return int32(binary.LittleEndian.Uint32(b)), math.Float64frombits(binary.LittleEndian.Uint64(b[4:])),

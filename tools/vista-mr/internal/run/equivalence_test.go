@@ -314,18 +314,7 @@ func poolByHand(v []float32, shape []int64) []float64 {
 // TestAllPlansGiveWhatTheOracleGives is the thesis of the system: how a workload is run changes its cost
 // and nothing else.
 func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
-	if _, err := ort.FindLibrary(); err != nil && !strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
-		t.Skipf("needs the ONNX Runtime library: %v", err)
-	}
-	rt, err := ort.Init(ort.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { // after the oracle's session is closed
-		if err := rt.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	rt := startORT(t)
 	for _, required := range []bool{true, false} {
 		w := newWorld(t, required)
 		n := w.network(t)

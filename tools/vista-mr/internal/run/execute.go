@@ -47,6 +47,10 @@ type prepared struct {
 	Columns []string          `json:"columns"`
 	Skipped []string          `json:"skipped,omitempty"`
 	Started time.Time         `json:"started"`
+
+	Network    string             `json:"network"` // digest of graph and weights
+	Preprocess results.Preprocess `json:"preprocess"`
+	Whole      extract.Model      `json:"whole"` // from the image to all layers' vectors
 }
 
 // execute runs the plan of a job that has been validated, in its claimed output.
@@ -145,13 +149,29 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, exit.As(exit.Infeasible, err)
 	}
+	p, err := lay(ctx, j, d, n, choice, dir)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	o.Progress.Update(progress.Update{Stage: "plan", End: true})
+	return p, dfs.WriteFile(ctx, local.New(dir, true), "job.json", b)
+}
+
+// lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
+// let go of.
+func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, dir string) (*prepared, error) {
 	p := &prepared{Plan: choice.Plan, From: choice.From, Regions: choice.Regions, Sort: choice.SortMemory, Layers: n.layers,
-		Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Started: time.Now()}
+		Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Started: time.Now(),
+		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
 	in := inputs(j, d, n, choice.Plan)
-	models, err := n.writePrograms(ctx, filepath.Join(dir, "models"), choice.Plan, in)
+	models, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
@@ -161,13 +181,9 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, err
 	}
+	p.Whole = models[specKey(compile.Whole(in))]
 	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j)}
-	b, err := json.Marshal(p)
-	if err != nil {
-		return nil, err
-	}
-	o.Progress.Update(progress.Update{Stage: "plan", End: true})
-	return p, dfs.WriteFile(ctx, local.New(dir, true), "job.json", b)
+	return p, nil
 }
 
 // budgets bound the bad records by the table's rows. They may be other ones when a run is taken
@@ -200,7 +216,7 @@ func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
 		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase},
-		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric},
+		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric, Kind: ds.Kind},
 	}
 	for _, l := range n.layers {
 		in.Layers = append(in.Layers, compile.Layer{Name: l.Name, Raw: l.Dim, Pooled: l.PooledDim(n.pool)})

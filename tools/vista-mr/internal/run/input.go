@@ -136,6 +136,9 @@ func meanLine(ctx context.Context, fs dfs.FS, p dfs.Path) (int64, error) {
 // workFolder holds what a run keeps until it is done: phases, models, scratch.
 const workFolder = "_work"
 
+// modelsFolder is the part of it that holds the programs.
+const modelsFolder = "models"
+
 func workDir(j *conf.Job) string { return filepath.Join(j.Output.LocalPath(), workFolder) }
 
 // jobID is the name of a run's folder: one output has one run.

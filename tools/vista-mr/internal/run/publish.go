@@ -50,6 +50,7 @@ type publisher struct {
 	phases     phases
 	report     evaluate.Report
 	digests    map[string]string
+	made       *results.Pipeline
 }
 
 // publish writes everything and _SUCCESS last.
@@ -58,7 +59,7 @@ func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finish
 	if err := json.Unmarshal(ph[compile.EvaluatePhase].Tasks[0].Value, &w.report); err != nil {
 		return nil, errs.E("results", errs.Corrupt, "", err)
 	}
-	if err := errors.Join(w.models(ctx), w.features(ctx), w.quarantine(ctx), w.metrics(ctx)); err != nil {
+	if err := errors.Join(w.models(ctx), w.pipeline(ctx), w.features(ctx), w.quarantine(ctx), w.metrics(ctx)); err != nil {
 		return nil, err
 	}
 	s := w.summary(f)
@@ -92,8 +93,7 @@ func (w *publisher) models(ctx context.Context) error {
 		if t.Name == train.Structured {
 			name = results.Folder(results.StructuredRow)
 		}
-		m := &export.Model{Layer: t.Name, Classes: w.report.Classes, Structured: w.p.Columns, Dim: w.p.Dims[t.Name],
-			Pool: w.j.CNN.Pool, Network: w.j.CNN.Model, Model: t.Model.Model}
+		m := w.model(t)
 		b, err := export.JSON(m)
 		if err != nil {
 			return errs.E("results", errs.Internal, name, err)
@@ -108,6 +108,12 @@ func (w *publisher) models(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// model is what a target's files hold.
+func (w *publisher) model(t *evaluate.Target) *export.Model {
+	return &export.Model{Layer: t.Name, Classes: w.report.Classes, Structured: w.p.Columns, Dim: w.p.Dims[t.Name],
+		Pool: w.j.CNN.Pool, Network: w.j.CNN.Model, Model: t.Model.Model}
 }
 
 // features copies the exported features to where the user looks for them.
@@ -181,7 +187,8 @@ func (w *publisher) summary(f *finished) *results.Summary {
 		Counters: w.counters(), Digests: w.digests, Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
 	}
-	w.digests["job"] = w.j.Digest()
+	w.digests["job"], w.digests["network"] = w.j.Digest(), w.p.Network
+	s.Pipeline = w.made
 	for i := range w.report.Targets {
 		w.target(s, &w.report.Targets[i], f)
 	}
@@ -354,6 +361,10 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 func (w *publisher) warnings(s *results.Summary) {
 	if w.report.On == results.OnTrain {
 		s.Warnings = append(s.Warnings, "downstream.test is 0 and there are no folds: the metrics are those of the training rows, which flatter every model.")
+	}
+	if !w.report.Verdict.Helps {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s uses %s, the best layer, though it is not shown to be better than structured features alone: the model of those is models/%s.onnx.",
+			w.made.File, w.made.Layer, results.Folder(results.StructuredRow)))
 	}
 	if len(w.p.Skipped) > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers were left out: %s.", strings.Join(w.p.Skipped, ", ")))

@@ -43,7 +43,6 @@ var limitations = []limitation{
 		return ""
 	}, "imagenet and none"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
-	{"downstream.kind", other(func(j *conf.Job) string { return j.Downstream.Kind }, "logistic-regression"), "logistic-regression"},
 	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},
 	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "folders on this machine"},
 }
