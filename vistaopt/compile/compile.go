@@ -27,6 +27,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/features"
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/join"
 	"github.com/vista-mr/vista-mr/jobs/train"
@@ -53,6 +54,7 @@ type Inputs struct {
 	Train    train.Params    // Layers, Structured and Channel names are set here
 	Evaluate evaluate.Params // likewise
 	Features bool            // keep the features as files of their own
+	Keep     features.Params // how: Layers is set here
 }
 
 // Layer is one of the layers asked for.

@@ -13,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs"
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/features"
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
@@ -217,6 +218,9 @@ func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
 		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase},
 		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric, Kind: ds.Kind},
+	}
+	if in.Features {
+		in.Keep = features.Params{Format: j.Features.Format, Meta: n.origin(j)}
 	}
 	for _, l := range n.layers {
 		in.Layers = append(in.Layers, compile.Layer{Name: l.Name, Raw: l.Dim, Pooled: l.PooledDim(n.pool)})

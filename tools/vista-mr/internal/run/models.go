@@ -3,6 +3,7 @@ package run
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -112,6 +113,16 @@ func (n *network) preprocess() results.Preprocess {
 		p.Std = append(p.Std, shortest(v))
 	}
 	return p
+}
+
+// origin is what files of features say about where they come from.
+func (n *network) origin(j *conf.Job) map[string]string {
+	how, err := json.Marshal(n.preprocess())
+	if err != nil {
+		// Numbers of it come from float32 constants that were checked before.
+		panic(fmt.Sprintf("run: preprocessing cannot be written as JSON: %v", err))
+	}
+	return map[string]string{"vista.network": j.CNN.Model, "vista.networkDigest": n.cnn.Digest, "vista.pool": string(n.pool), "vista.preprocess": string(how)}
 }
 
 // shortest is the number with the fewest digits that is v in float32: 0.485, not 0.48500001430511475.

@@ -11,6 +11,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path"
 	"runtime"
 	"strings"
 
@@ -124,7 +125,7 @@ func (w *publisher) features(ctx context.Context) error {
 	}
 	for _, l := range w.p.Layers {
 		for i, f := range m.Files(features.Channel(l.Name)) {
-			to := dfs.Path("features").Join(results.Folder(l.Name), fmt.Sprintf("part-%05d.avro", i))
+			to := dfs.Path("features").Join(results.Folder(l.Name), fmt.Sprintf("part-%05d%s", i, path.Ext(string(f.Path))))
 			if err := w.copy(ctx, f, to); err != nil {
 				return err
 			}

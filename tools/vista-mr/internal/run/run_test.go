@@ -120,7 +120,7 @@ func TestSupported(t *testing.T) {
 		"table.uri=hdfs://nn/t.csv", "table.uri=t.parquet", "table.uri=t.csv.gz", "images.uri=s3://b/images", "images.uri=shards/a.tar", "cnn.precision=auto",
 		"cnn.weights=s3a://b/w.safetensors", "cnn.weights=w.onnx", "cnn.preprocess=p.json", "cnn.preprocess={crop: 10}",
 		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx", "table.delimiter=tab", "table.header=false", "table.missing=mean",
-		"table.categorical=[brand]", "images.key=path", "images.column=photo", "images.fields={key: k}", "images.multiple=mean", "features.format=parquet",
+		"table.categorical=[brand]", "images.key=path", "images.column=photo", "images.fields={key: k}", "images.multiple=mean",
 	}
 	for _, set := range refusals {
 		sets := []string{set}

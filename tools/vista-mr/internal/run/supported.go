@@ -31,7 +31,6 @@ var limitations = []limitation{
 	{"images.column", func(j *conf.Job) string { return j.Images.Column }, "images found by key; leave the key out"},
 	{"images.fields", func(j *conf.Job) string { return j.Images.Fields.Key + j.Images.Fields.Image }, "a folder of image files; leave the key out"},
 	{"images.multiple", other(func(j *conf.Job) string { return j.Images.Multiple }, "first"), "first"},
-	{"features.format", other(func(j *conf.Job) string { return j.Features.Format }, "avro"), "avro"},
 	{"cnn.model", other(func(j *conf.Job) string { return j.CNN.Model }, "alexnet", "vgg16", "resnet50"), "alexnet, vgg16 and resnet50"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
 	{"cnn.weights", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Weights), ".onnx", ".pth", ".pt", ".bin") }, ".safetensors files and random"},
