@@ -8,6 +8,7 @@ package export
 
 import (
 	"encoding/json"
+	"reflect"
 
 	"github.com/invopop/jsonschema"
 
@@ -31,7 +32,8 @@ type Model struct {
 
 // Schema is the JSON Schema (draft-07) of models/LAYER.json.
 func Schema() ([]byte, error) {
-	r := &jsonschema.Reflector{DoNotReference: true, ExpandedStruct: true}
+	// Types are told apart by their names, of which two are Model.
+	r := &jsonschema.Reflector{DoNotReference: true, ExpandedStruct: true, Namer: func(t reflect.Type) string { return t.String() }}
 	s := r.Reflect(&Model{})
 	s.Version, s.ID, s.Title = "http://json-schema.org/draft-07/schema#", "", "A trained model: models/LAYER.json"
 	b, err := json.MarshalIndent(s, "", "  ")

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/layers/onnx"
 	"github.com/vista-mr/vista-mr/lr"
@@ -13,7 +15,7 @@ import (
 
 func model(kind string, dim int, structured ...string) *Model {
 	m := &Model{Layer: "conv/1", Classes: []string{"no", "yes"}, Structured: structured, Dim: dim, Pool: "none", Network: "net",
-		Model: &lr.Model{Kind: kind, Classes: 2, Weights: [][]float32{make([]float32, dim+len(structured))}, Intercepts: []float64{0.5}}}
+		Model: &lr.Model{Kind: kind, Classes: 2, Weights: [][]float32{make([]float32, dim+len(structured))}, Intercepts: []float64{0.5}, Report: lr.Report{History: []float64{1}}}}
 	for j := range m.Model.Weights[0] {
 		m.Model.Weights[0][j] = float32(j + 1)
 	}
@@ -107,5 +109,38 @@ func TestScoresOfASupportVectorClassifierAreOpposite(t *testing.T) {
 	w, b = scores(m.Model, 2)
 	if !slices.Equal(w, []float32{0, 1, 0, 2}) || !slices.Equal(b, []float32{0, 0.5}) {
 		t.Errorf("weights %v, intercepts %v", w, b)
+	}
+}
+
+// What is written is what the published schema describes.
+func TestSchemaDescribesTheFile(t *testing.T) {
+	schema, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := validator.UnmarshalJSON(bytes.NewReader(schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := validator.NewCompiler()
+	if err := c.AddResource("model.schema.json", parsed); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("model.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := JSON(model(lr.Logistic, 6, "a", "b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, ok := range map[string]bool{string(file): true, `{"kind":"logistic-regression","classes":2}`: false} {
+		doc, err := validator.UnmarshalJSON(bytes.NewReader([]byte(text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Validate(doc); (err == nil) != ok {
+			t.Errorf("valid: %v, want %v: %v", err == nil, ok, err)
+		}
 	}
 }

@@ -55,6 +55,7 @@ type Job struct {
 	Weights  string   `json:"weights,omitempty" jsonschema_description:"Its weights."`
 	Pool     string   `json:"pool,omitempty" jsonschema_description:"How a volume becomes a vector."`
 	Kind     string   `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
+	Test     float64  `json:"test,omitempty" jsonschema_description:"Share of the rows held out; absent: none. Which rows follows from it, the seed and the rows' keys."`
 	Classes  []string `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
 	Features []string `json:"features" jsonschema_description:"The table's feature columns, in the order in which the models take them."`
 	Output   string   `json:"output,omitempty" jsonschema_description:"Folder of the results."`

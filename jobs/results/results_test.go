@@ -39,7 +39,7 @@ func m(v, half float64) Metric { return Metric{Value: v, Low: v - half, High: v 
 // sample is a complete summary of a job with a clear winner.
 func sample() *Summary {
 	s := &Summary{
-		Job:     Job{Name: "foods", Seed: 2019, Model: "resnet50", Weights: "random", Pool: "max-2x2", Kind: "logistic-regression", Classes: []string{"0", "1"}, Features: []string{"f0", "f1"}, Output: "out/foods"},
+		Job:     Job{Name: "foods", Seed: 2019, Model: "resnet50", Weights: "random", Pool: "max-2x2", Kind: "logistic-regression", Test: 0.2, Classes: []string{"0", "1"}, Features: []string{"f0", "f1"}, Output: "out/foods"},
 		Verdict: Verdict{BestLayer: "conv5_3", Metric: Accuracy, Helps: true, On: OnTest, RunnerUp: "fc6", Margin: &Metric{0.021, 0.004, 0.038}, OverStructured: &Metric{0.102, 0.081, 0.123}},
 		Layers: []Layer{
 			{Name: "conv5_3", Folder: "conv5_3", Tensor: "/layer4/relu_8", Shape: []int{2048, 7, 7}, Dim: 8192, Metrics: Metrics{Accuracy: m(0.742, 0.011), F1: m(0.731, 0.012), AUC: m(0.81, 0.01), LogLoss: m(0.52, 0.02)}, Chosen: Chosen{Reg: 0.01, ElasticNet: 0.5, Iterations: 10, Objective: 0.5, NonZero: 1200}, Seconds: 3.21, Bytes: 65536000},

@@ -184,7 +184,7 @@ func (w *publisher) metrics(ctx context.Context) error {
 func (w *publisher) summary(f *finished) *results.Summary {
 	s := &results.Summary{
 		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool,
-			Kind: w.j.Downstream.Kind, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
+			Kind: w.j.Downstream.Kind, Test: w.j.Downstream.Test, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
 		Counters: w.counters(), Digests: w.digests, Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
 	}
@@ -363,7 +363,10 @@ func (w *publisher) warnings(s *results.Summary) {
 	if w.report.On == results.OnTrain {
 		s.Warnings = append(s.Warnings, "downstream.test is 0 and there are no folds: the metrics are those of the training rows, which flatter every model.")
 	}
-	if !w.report.Verdict.Helps {
+	switch v := w.report.Verdict; {
+	case v.Helps && v.Tie:
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s uses %s, the best layer, though %s cannot be told from it.", w.made.File, v.Best, v.RunnerUp))
+	case !v.Helps:
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%s uses %s, the best layer, though it is not shown to be better than structured features alone: the model of those is models/%s.onnx.",
 			w.made.File, w.made.Layer, results.Folder(results.StructuredRow)))
 	}
