@@ -30,7 +30,7 @@ func BenchmarkRecord(b *testing.B) {
 		}
 	})
 	b.Run("format=parquet", func(b *testing.B) {
-		s := newParquetSink(discard{}, nil)
+		s := newParquetSink(discard{}, nil, rowGroupBytes)
 		b.SetBytes(int64(4 * l.Dim))
 		b.ReportAllocs()
 		for b.Loop() {

@@ -108,12 +108,11 @@ func export(t *testing.T, records int, p Params) map[string][][]byte {
 	return out
 }
 
-func check(t *testing.T, task, at, dim int, id, label, split string, v []float32) {
+func check(t *testing.T, i, dim int, id, label, split string, v []float32) {
 	t.Helper()
-	i := task + 2*at
 	wantLabel, wantSplit := want(i)
 	if id != key(i) || label != wantLabel || split != wantSplit || !slices.Equal(v, vector(i, dim)) {
-		t.Errorf("record %d of task %d is %q, %q, %q with %d values; want %q, %q, %q", at, task, id, label, split, len(v), key(i), wantLabel, wantSplit)
+		t.Errorf("record %d is %q, %q, %q with %d values; want %q, %q, %q", i, id, label, split, len(v), key(i), wantLabel, wantSplit)
 	}
 }
 
@@ -142,7 +141,7 @@ func TestBothFormatsHoldTheSameRecords(t *testing.T) {
 				for _, x := range m["features"].([]any) {
 					v = append(v, x.(float32))
 				}
-				check(t, task, at, l.Dim, m["id"].(string), m["label"].(string), m["split"].(string), v)
+				check(t, task+2*at, l.Dim, m["id"].(string), m["label"].(string), m["split"].(string), v)
 			}
 		}
 	}
@@ -167,40 +166,62 @@ func TestBothFormatsHoldTheSameRecords(t *testing.T) {
 				t.Fatal(err)
 			}
 			for at, r := range rows {
-				check(t, task, at, l.Dim, r.ID, r.Label, r.Split, r.Features)
+				check(t, task+2*at, l.Dim, r.ID, r.Label, r.Split, r.Features)
 			}
 		}
 	}
 }
 
-// A row group ends by size, so that memory does not depend on the number of rows.
+// memory takes a file's bytes.
+type memory struct {
+	bytes.Buffer
+	rows int64
+}
+
+func (m *memory) SetRows(n int64) { m.rows = n }
+
+// A row group ends by size, so that memory does not depend on the number of rows; the same rows give the
+// same bytes.
 func TestRowGroupsAreBounded(t *testing.T) {
-	const records, dim = 30, 300_000 // 15 records of 1.2 MB a task
-	p := Params{Layers: []Layer{{"raw", dim}}, Format: Parquet}
-	first := export(t, records, p)["raw"]
-	for task, b := range first {
-		f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
-		if err != nil {
+	const records, dim, limit = 30, 1000, 40_000 // 4 KB a record
+	meta := map[string]string{}
+	for i := range 20 {
+		meta[fmt.Sprintf("key%d", i)] = "value"
+	}
+	var files [3]memory
+	for k := range files {
+		s := newParquetSink(&files[k], meta, limit)
+		for i := range records {
+			label, split := want(i)
+			if err := s.record([]byte(key(i)), label, split, vector(i, dim)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.close(); err != nil {
 			t.Fatal(err)
 		}
-		at := 0
-		for _, g := range f.RowGroups() {
-			if n := g.NumRows(); n*4*dim > rowGroupBytes+4*dim {
-				t.Errorf("a row group of %d rows", n)
-			}
-			at += int(g.NumRows())
+		if !bytes.Equal(files[k].Bytes(), files[0].Bytes()) || files[k].rows != records {
+			t.Errorf("file %d of %d rows differs from the first", k, files[k].rows)
 		}
-		if n := len(f.RowGroups()); n != 2 || at != records/2 {
-			t.Errorf("task %d: %d row groups with %d rows, want 2 with %d", task, n, at, records/2)
-		}
-		rows, err := parquet.Read[feature](bytes.NewReader(b), int64(len(b)))
-		if err != nil || len(rows) != records/2 {
-			t.Fatalf("%d rows, %v", len(rows), err)
-		}
-		check(t, task, 14, dim, rows[14].ID, rows[14].Label, rows[14].Split, rows[14].Features)
 	}
-	if again := export(t, records, p)["raw"]; !slices.EqualFunc(first, again, bytes.Equal) {
-		t.Error("the same rows gave other bytes")
+	in := bytes.NewReader(files[0].Bytes())
+	f, err := parquet.OpenFile(in, in.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var groups []int64
+	for _, g := range f.RowGroups() {
+		groups = append(groups, g.NumRows())
+	}
+	if !slices.Equal(groups, []int64{10, 10, 10}) {
+		t.Errorf("row groups of %v rows", groups)
+	}
+	rows, err := parquet.Read[feature](in, in.Size())
+	if err != nil || len(rows) != records {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for i, r := range rows {
+		check(t, i, dim, r.ID, r.Label, r.Split, r.Features)
 	}
 }
 

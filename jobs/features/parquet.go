@@ -27,7 +27,8 @@ type parquetSink struct {
 	file  mr.FileWriter
 	w     *parquet.GenericWriter[feature]
 	row   [1]feature
-	group int // bytes in the row group
+	limit int // bytes of a row group, before compression
+	group int // bytes in this one
 	rows  int64
 }
 
@@ -36,10 +37,10 @@ func newParquet(ctx context.Context, t mr.Task, l Layer, meta map[string]string)
 	if err != nil {
 		return nil, err
 	}
-	return newParquetSink(file, meta), nil
+	return newParquetSink(file, meta, rowGroupBytes), nil
 }
 
-func newParquetSink(file mr.FileWriter, meta map[string]string) *parquetSink {
+func newParquetSink(file mr.FileWriter, meta map[string]string, limit int) *parquetSink {
 	options := []parquet.WriterOption{
 		parquet.Compression(&parquet.Snappy),
 		parquet.DataPageVersion(1), // every reader knows it
@@ -48,7 +49,7 @@ func newParquetSink(file mr.FileWriter, meta map[string]string) *parquetSink {
 	for k, v := range meta {
 		options = append(options, parquet.KeyValueMetadata(k, v)) // the writer sorts them
 	}
-	return &parquetSink{file: file, w: parquet.NewGenericWriter[feature](file, options...)}
+	return &parquetSink{file: file, w: parquet.NewGenericWriter[feature](file, options...), limit: limit}
 }
 
 func (s *parquetSink) record(id []byte, label, split string, v []float32) error {
@@ -57,7 +58,7 @@ func (s *parquetSink) record(id []byte, label, split string, v []float32) error 
 		return errs.E("parquet", errs.KindOf(err), "", err)
 	}
 	s.rows++
-	if s.group += len(id) + len(label) + len(split) + 4*len(v); s.group < rowGroupBytes {
+	if s.group += len(id) + len(label) + len(split) + 4*len(v); s.group < s.limit {
 		return nil
 	}
 	s.group = 0

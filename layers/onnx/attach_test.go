@@ -98,7 +98,9 @@ func TestAttachRefusesWhatIsNotThere(t *testing.T) {
 
 func TestAttachedModelNoticesThatItsFileShrank(t *testing.T) {
 	_, outside, data := attachable(t)
-	a, err := outside.Attach(func(string) (io.ReaderAt, int64, error) { return bytes.NewReader(data[:len(data)-1]), int64(len(data)), nil })
+	a, err := outside.Attach(func(string) (io.ReaderAt, int64, error) {
+		return bytes.NewReader(data[:len(data)-1]), int64(len(data)), nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
