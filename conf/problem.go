@@ -63,6 +63,9 @@ func (e *Error) Hint() string {
 	return "correct the file, then: vista-mr validate " + e.File
 }
 
+// Summarized says that the last line of Error is its summary.
+func (e *Error) Summarized() {}
+
 // Error renders the problems for a terminal, each with its place, the line and a caret.
 func (e *Error) Error() string {
 	var b strings.Builder

@@ -52,8 +52,8 @@ func generate(t *testing.T) []byte {
 				inline.Version = ""
 				inline.Description = "The steps, spelled out."
 				return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
-					{Type: "string", Pattern: `^(imagenet|none|.+\.json)$`, Examples: []any{"imagenet", "none"}, Description: "A preset, or the URI of a preprocessor_config.json.",
-						Extras: map[string]any{"patternErrorMessage": "must be imagenet or none or the URI of a preprocessor_config.json or a mapping of settings"}},
+					{Type: "string", Pattern: `^(imagenet|imagenet-v2|efficientnet-lite|none|.+\.json)$`, Examples: []any{"imagenet", "imagenet-v2", "efficientnet-lite", "none"}, Description: "A preset, or the URI of the .json file of a Hugging Face or timm model.",
+						Extras: map[string]any{"patternErrorMessage": "must be imagenet or imagenet-v2 or efficientnet-lite or none or the URI of a .json file or a mapping of settings"}},
 					inline,
 				}}
 			}

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/layers/onnx"
@@ -15,18 +16,22 @@ type Arch struct {
 	H, W, C int
 	Steps   []Step
 	Roster  []string // the feature layers that users know, bottom to top: names given by Step.Layer
+	// Preprocess is the preset that it was trained with; "" means imagenet.
+	Preprocess string
 }
 
 // Step is one module, or a residual block of modules.
 type Step struct {
-	Op     string // conv, bn, relu, maxpool, avgpool, flatten, dropout, linear, residual
+	Op     string // conv, bn, relu, relu6, maxpool, avgpool, flatten, dropout, linear, residual
 	Path   string
 	Out    int // conv, linear: output channels; avgpool: side of the output
 	Kernel int // conv, maxpool
 	Stride int // conv, maxpool; 0 means 1
 	Pad    int
-	Groups int // conv; 0 means 1
+	Same   bool // conv: TensorFlow's SAME padding instead of Pad: outputs ceil(side/Stride), the odd pixel below and right
+	Groups int  // conv; 0 means 1
 	NoBias bool
+	Eps    float32 // bn; 0 means 1e-5
 	Gain   float32 // bn: gamma of random weights; 0 means 1
 	// Body and Shortcut of a residual block; an empty shortcut is the identity. Their sum is not rectified:
 	// a relu step follows.
@@ -51,7 +56,7 @@ type builder struct {
 	g       *onnx.Graph
 	cur     string  // tensor
 	c, h, w int     // its shape; h = 0 after flatten
-	first   bool    // no convolution yet
+	linear  bool    // the tensor is not rectified: the image, or the end of a linear bottleneck
 	v       float32 // variance expected with random weights, before rectification
 	uses    map[string]int
 	err     error
@@ -61,7 +66,7 @@ type builder struct {
 func build(a Arch) (*built, error) {
 	b := &built{names: map[string]string{}, model: &onnx.Model{IRVersion: 8, Producer: "vista-mr", Opsets: []onnx.Opset{{Version: opset}},
 		Graph: &onnx.Graph{Name: a.Name, Inputs: []*onnx.ValueInfo{onnx.NewValue("input", onnx.Float32, onnx.BatchOf(int64(a.C), int64(a.H), int64(a.W))...)}}}}
-	w := &builder{b: b, g: b.model.Graph, cur: "input", c: a.C, h: a.H, w: a.W, first: true, v: 1, uses: map[string]int{}}
+	w := &builder{b: b, g: b.model.Graph, cur: "input", c: a.C, h: a.H, w: a.W, linear: true, v: 1, uses: map[string]int{}}
 	w.steps(a.Steps)
 	if w.err != nil {
 		return nil, fmt.Errorf("architecture %s: %w", a.Name, w.err)
@@ -121,8 +126,16 @@ func (w *builder) node(op, scope string, inputs []string, attrs ...*onnx.Attr) s
 }
 
 func (w *builder) param(name string, kind weights.Kind, level float32, dims ...int64) string {
-	w.b.params = append(w.b.params, weights.Param{Name: name, Dims: dims, Kind: kind, Level: level, First: w.first && kind == weights.Weight})
+	w.b.params = append(w.b.params, weights.Param{Name: name, Dims: dims, Kind: kind, Level: level, First: w.linear && kind == weights.Weight})
 	w.g.Initializers = append(w.g.Initializers, &onnx.Tensor{Name: name, Dims: dims, Type: onnx.Float32})
+	return name
+}
+
+// scalar is a constant of the graph, which is no parameter.
+func (w *builder) scalar(name string, v float32) string {
+	if !slices.ContainsFunc(w.g.Initializers, func(t *onnx.Tensor) bool { return t.Name == name }) {
+		w.g.Initializers = append(w.g.Initializers, onnx.Floats(name, nil, v))
+	}
 	return name
 }
 
@@ -130,9 +143,21 @@ func (w *builder) step(s Step) {
 	stride, groups := int64(max(s.Stride, 1)), max(s.Groups, 1)
 	k, p := int64(s.Kernel), int64(s.Pad)
 	side := func(n int) int { return (n+2*s.Pad-s.Kernel)/int(stride) + 1 }
-	window := []*onnx.Attr{onnx.IntsAttr("kernel_shape", k, k), onnx.IntsAttr("pads", p, p, p, p), onnx.IntsAttr("strides", stride, stride)}
-	if (s.Op == "conv" || s.Op == "maxpool") && (w.h == 0 || s.Kernel < 1 || s.Pad < 0 || w.h+2*s.Pad < s.Kernel || w.w+2*s.Pad < s.Kernel) {
+	pads := []int64{p, p, p, p}
+	if s.Same && w.h > 0 && s.Kernel > 0 {
+		side = func(n int) int { return (n + int(stride) - 1) / int(stride) }
+		for axis, n := range []int{w.h, w.w} {
+			all := max(int64(side(n)-1)*stride+k-int64(n), 0)
+			pads[axis], pads[axis+2] = all/2, all-all/2
+		}
+	}
+	window := []*onnx.Attr{onnx.IntsAttr("kernel_shape", k, k), onnx.IntsAttr("pads", pads...), onnx.IntsAttr("strides", stride, stride)}
+	if !s.Same && (s.Op == "conv" || s.Op == "maxpool") && (w.h == 0 || s.Kernel < 1 || s.Pad < 0 || w.h+2*s.Pad < s.Kernel || w.w+2*s.Pad < s.Kernel) {
 		w.fail(s, "kernel %d with padding %d over %dx%d", s.Kernel, s.Pad, w.h, w.w)
+		return
+	}
+	if s.Same && (s.Op != "conv" || w.h == 0 || s.Kernel < 1) {
+		w.fail(s, "only convolutions of volumes take SAME padding")
 		return
 	}
 	switch s.Op {
@@ -147,7 +172,7 @@ func (w *builder) step(s Step) {
 		}
 		attrs := append([]*onnx.Attr{onnx.IntsAttr("dilations", 1, 1), onnx.IntAttr("group", int64(groups))}, window...)
 		w.cur = w.node("Conv", w.scope(s.Path), in, attrs...)
-		w.c, w.h, w.w, w.first = s.Out, side(w.h), side(w.w), false
+		w.c, w.h, w.w, w.linear = s.Out, side(w.h), side(w.w), true
 	case "bn":
 		c := int64(w.c)
 		gain := s.Gain
@@ -156,10 +181,18 @@ func (w *builder) step(s Step) {
 		}
 		in := []string{w.cur, w.param(s.Path+".weight", weights.Gamma, gain, c), w.param(s.Path+".bias", weights.Beta, gain, c),
 			w.param(s.Path+".running_mean", weights.Mean, w.v, c), w.param(s.Path+".running_var", weights.Variance, w.v, c)}
-		w.cur = w.node("BatchNormalization", w.scope(s.Path), in, onnx.FloatAttr("epsilon", 1e-5))
+		eps := s.Eps
+		if eps == 0 {
+			eps = 1e-5
+		}
+		w.cur = w.node("BatchNormalization", w.scope(s.Path), in, onnx.FloatAttr("epsilon", eps))
 		w.v = gain * gain
 	case "relu":
 		w.cur = w.node("Relu", w.scope(s.Path), []string{w.cur})
+		w.linear = false
+	case "relu6":
+		w.cur = w.node("Clip", w.scope(s.Path), []string{w.cur, w.scalar("zero", 0), w.scalar("six", 6)})
+		w.linear = false
 	case "dropout": // nothing, at inference
 	case "maxpool":
 		w.cur = w.node("MaxPool", w.scope(s.Path), []string{w.cur}, window...)
@@ -176,7 +209,7 @@ func (w *builder) step(s Step) {
 		}
 		in := []string{w.cur, w.param(s.Path+".weight", weights.Weight, 0, int64(s.Out), int64(w.c)), w.param(s.Path+".bias", weights.Bias, 0, int64(s.Out))}
 		w.cur = w.node("Gemm", w.scope(s.Path), in, onnx.IntAttr("transB", 1))
-		w.c, w.first = s.Out, false
+		w.c, w.linear = s.Out, true
 	case "residual":
 		w.residual(s)
 	default:
@@ -204,19 +237,20 @@ func (w *builder) avgpool(s Step) {
 }
 
 func (w *builder) residual(s Step) {
-	in, c, h, wd, v := w.cur, w.c, w.h, w.w, w.v
+	in, c, h, wd, v, lin := w.cur, w.c, w.h, w.w, w.v, w.linear
 	w.steps(s.Body)
 	body, bc, bh, bw, bv := w.cur, w.c, w.h, w.w, w.v
-	w.cur, w.c, w.h, w.w, w.v = in, c, h, wd, v
+	w.cur, w.c, w.h, w.w, w.v, w.linear = in, c, h, wd, v, lin
 	w.steps(s.Shortcut)
 	if w.err == nil && (w.c != bc || w.h != bh || w.w != bw) {
 		w.fail(s, "the body ends in %dx%dx%d, the shortcut in %dx%dx%d", bc, bh, bw, w.c, w.h, w.w)
 		return
 	}
-	if len(s.Shortcut) == 0 {
+	if len(s.Shortcut) == 0 && !w.linear {
 		w.v *= carried
 	}
 	w.v += bv
+	w.linear = true
 	w.cur = w.node("Add", w.scope(s.Path), []string{body, w.cur})
 }
 

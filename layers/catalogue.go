@@ -6,7 +6,8 @@ import (
 )
 
 // catalogue returns the architecture of a network known by name: exactly torchvision's, with its
-// parameter names; ResNet50 has the stride in the 3x3 convolution.
+// parameter names; ResNet50 has the stride in the 3x3 convolution. EfficientNet-Lite0, which torchvision
+// lacks, is that of the Python package efficientnet_lite_pytorch.
 func catalogue(name string) (Arch, bool) {
 	switch name {
 	case "alexnet":
@@ -15,12 +16,14 @@ func catalogue(name string) (Arch, bool) {
 		return vgg16(), true
 	case "resnet50":
 		return resnet50(), true
+	case "efficientnet-lite0":
+		return efficientNetLite0(), true
 	}
 	return Arch{}, false
 }
 
-// names of the catalogue, smallest network first.
-func names() []string { return []string{"alexnet", "vgg16", "resnet50"} }
+// names of the catalogue.
+func names() []string { return []string{"alexnet", "vgg16", "resnet50", "efficientnet-lite0"} }
 
 func alexnet() Arch {
 	f := func(i int) string { return fmt.Sprintf("features.%d", i) }
@@ -117,6 +120,49 @@ func resnet50() Arch {
 	return a
 }
 
+// efficientNetLite0 is a stem, 16 inverted bottlenecks in 7 stages, and a head (Tan and Le, "EfficientNet",
+// table 1, without squeeze and excitation and with ReLU6). It is TensorFlow's network, ported: SAME padding
+// and epsilon 1e-3. The bottlenecks' ends are linear. blockS_I is the I-th block of stage S.
+func efficientNetLite0() Arch {
+	bn := func(path string) Step { return Step{Op: "bn", Path: path, Eps: 1e-3} }
+	conv := func(path string, out, kernel, stride, groups int) Step {
+		return Step{Op: "conv", Path: path, Out: out, Kernel: kernel, Stride: stride, Same: true, Groups: groups, NoBias: true}
+	}
+	a := Arch{Name: "efficientnet-lite0", H: 224, W: 224, C: 3, Roster: []string{"block5_3", "block6_1", "block6_2", "block6_3", "block6_4", "block7_1", "head", "fc"},
+		Preprocess: "efficientnet-lite", Steps: []Step{
+			conv("_conv_stem", 32, 3, 2, 1), bn("_bn0"), {Op: "relu6", Path: "_swish", Layer: "stem"},
+		}}
+	in, index := 32, 0
+	for stage, g := range []struct{ blocks, kernel, stride, expand, out int }{
+		{1, 3, 1, 1, 16}, {2, 3, 2, 6, 24}, {2, 5, 2, 6, 40}, {3, 3, 2, 6, 80}, {3, 5, 1, 6, 112}, {4, 5, 2, 6, 192}, {1, 3, 1, 6, 320},
+	} {
+		for i := range g.blocks {
+			path := fmt.Sprintf("_blocks.%d", index)
+			index++
+			stride, wide := 1, in*g.expand
+			if i == 0 {
+				stride = g.stride
+			}
+			var body []Step
+			if g.expand > 1 {
+				body = append(body, conv(path+"._expand_conv", wide, 1, 1, 1), bn(path+"._bn0"), Step{Op: "relu6", Path: path + "._swish"})
+			}
+			body = append(body, conv(path+"._depthwise_conv", wide, g.kernel, stride, wide), bn(path+"._bn1"), Step{Op: "relu6", Path: path + "._swish"},
+				conv(path+"._project_conv", g.out, 1, 1, 1), bn(path+"._bn2"))
+			if stride == 1 && in == g.out {
+				body[len(body)-1].Gain = 0.5
+				body = []Step{{Op: "residual", Path: path, Body: body}}
+			}
+			body[len(body)-1].Layer = fmt.Sprintf("block%d_%d", stage+1, i+1)
+			a.Steps = append(a.Steps, body...)
+			in = g.out
+		}
+	}
+	a.Steps = append(a.Steps, conv("_conv_head", 1280, 1, 1, 1), bn("_bn1"), Step{Op: "relu6", Path: "_swish", Layer: "head"},
+		Step{Op: "avgpool", Path: "_avg_pooling", Out: 1}, Step{Op: "flatten"}, Step{Op: "dropout", Path: "_dropout"}, Step{Op: "linear", Path: "_fc", Out: 1000, Layer: "fc"})
+	return a
+}
+
 // Entry describes one network of the catalogue.
 type Entry struct {
 	Name    string
@@ -135,7 +181,7 @@ func Roster() []Entry {
 		e := Entry{Name: name, H: a.H, W: a.W, C: a.C, Layers: slices.Clone(a.Roster)}
 		// The catalogue's architectures are sound: tests build and analyse each of them.
 		if b, err := build(a); err == nil {
-			if an, err := b.model.Analyze(int64(a.H)); err == nil {
+			if an, err := b.model.Analyze(); err == nil {
 				e.Params, e.MACs = an.Params, an.MACs
 			}
 		}

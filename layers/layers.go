@@ -1,6 +1,6 @@
-// Package layers is the catalogue of CNNs and the maker of the programs that a job runs. It knows three
-// networks by name (AlexNet, VGG16, ResNet50, as torchvision defines them) and reads any other from an
-// ONNX file; it finds by analysis where a network can be cut, resolves the names under which users know
+// Package layers is the catalogue of CNNs and the maker of the programs that a job runs. It knows four
+// networks by name (AlexNet, VGG16, ResNet50, as torchvision defines them, and EfficientNet-Lite0) and reads
+// any other from an ONNX file; it finds by analysis where a network can be cut, resolves the names under which users know
 // layers, and builds the ONNX graph for any inference plan: from the image or from a stored layer, to
 // full volumes, pooled vectors or both.
 //
@@ -15,6 +15,7 @@ package layers
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/vista-mr/vista-mr/layers/onnx"
@@ -39,12 +40,28 @@ type Normalize struct {
 	Channels string    // "RGB" (default) or "BGR": the order that the network wants
 }
 
-// InputSpec is what a network reads: one image of H x W with C channels, in the tensor named.
+// InputSpec is what a network reads: one image of H x W with C channels, 3 or 1, in the tensor named.
 type InputSpec struct {
 	H, W, C int
 	Tensor  string
 	Layout  string    // "NCHW" or "NHWC": how the network's own input tensor is laid out
-	Elem    onnx.Elem // element type of that tensor, Float32 as a rule
+	Elem    onnx.Elem // element type of that tensor: Float32 as a rule, Float16, Float64, or Uint8 for bytes as they are
+	Open    bool      // the file leaves height or width open: they are Source.Size
+}
+
+// String describes the input: size, channels, layout, type.
+func (in InputSpec) String() string {
+	s := fmt.Sprintf("images %dx%dx%d %s %s", in.C, in.H, in.W, in.Layout, in.Elem)
+	if in.Open {
+		s += " (the model leaves the size open)"
+	}
+	if in.C == 1 {
+		s += ", grey: colours become their luma"
+	}
+	if in.Elem == onnx.Uint8 {
+		s += ", bytes: the network normalises by itself"
+	}
+	return s
 }
 
 // Layer is a place where a network can be cut: one tensor that everything behind it depends on.
@@ -61,6 +78,7 @@ type Layer struct {
 	Share   float64  // MACs as a share of the whole network's
 	Peak    int64    // most bytes of activations alive at once per image up to here, at 4 bytes an element
 	module  string   // path of the module that the producer belongs to, one of Aliases
+	access  onnx.Access
 }
 
 // Volume says whether the layer has channels, height and width.
@@ -87,21 +105,33 @@ type CNN struct {
 	Digest     string // SHA-256 over graph and weights, hexadecimal (see onnx.Digester)
 	Input      InputSpec
 	Preprocess string   // name of the preset it was trained with: "imagenet", or "" when not known
+	Notes      []string // what the user should know about its weights, in full sentences
 	Layers     []Layer  // candidate cuts, bottom to top
 	Roster     []string // names of its feature layers, bottom to top
+	Unknown    []string // nodes of an ONNX model behind which no layers can be had, because shapes are not known
 	cuts       []Layer  // all single-tensor cuts, bottom to top
+	shapes     map[string]onnx.Shape
 	digests    *onnx.Digester
 }
 
 // Source says where a CNN comes from.
 type Source struct {
 	Model   string // name in the catalogue, or URI of an ONNX file
-	Weights string // "random", or URI of a .safetensors or .onnx file; not used for an ONNX model
+	Weights string // "random", or URI of a .safetensors, .pth or .onnx file; not used for an ONNX model
 	Seed    uint64 // of random weights
 	// Read returns the whole content of a URI. External data of an ONNX model is asked for by the model's
 	// URI with the last element replaced by a plain file name.
 	Read func(ctx context.Context, uri string) ([]byte, error)
+	// Size is the height and width to take for an ONNX model that leaves them open; 0: that is an error.
+	Size int
+	// Measure finds out shapes by running a model: for operators of an ONNX model whose effect on shapes
+	// is not known here. nil: layers behind such operators cannot be had.
+	Measure Measure
 }
+
+// Measure runs a model once on any image of its input's shape, batch times over, and returns the types and
+// dimensions of the tensors named, batch included.
+type Measure func(ctx context.Context, m *onnx.Model, batch int, tensors []string) (map[string]onnx.Info, error)
 
 // Kind is what a port of a program carries.
 type Kind string

@@ -3,7 +3,6 @@ package layers
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/vista-mr/vista-mr/layers/onnx"
 )
@@ -25,17 +24,19 @@ const imageName = "image"
 
 // assembly is a program in the making.
 type assembly struct {
-	c     *CNN
-	m     *onnx.Model
-	ed    *onnx.Editor
-	ports []Port
+	c      *CNN
+	m      *onnx.Model
+	ed     *onnx.Editor
+	ports  []Port
+	floats map[string]string // by a layer's tensor: where it is had in float32, channels first
 }
 
 // Program builds the graph that spec asks for: the nodes between From and the wanted layers and nothing
-// else, preprocessing before them and pooling behind. Weights are shared with the network and with its
-// other programs. The input is "image" or the From layer's tensor; a raw output is the layer's tensor,
-// unless that is the input, a pooled one the tensor's name with "/pooled". A layer without height and
-// width gives the same numbers raw and pooled.
+// else, preprocessing before them and pooling behind. Raw volumes are float32 with channels first,
+// whatever the network computes with: a stage that begins with one turns it back into what lies there.
+// Weights are shared with the network and with its other programs. The input is "image" or named after the
+// From layer's tensor, outputs after theirs: see their ports. A layer without height and width gives the
+// same numbers raw and pooled.
 func (c *CNN) Program(spec ProgramSpec) (*Program, error) {
 	switch spec.Pool {
 	case PoolNone, PoolAvg, PoolMax:
@@ -57,23 +58,31 @@ func (c *CNN) Program(spec ProgramSpec) (*Program, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := Port{Name: imageName, Kind: KindImage, Elem: onnx.Uint8, Shape: []int64{int64(c.Input.H), int64(c.Input.W), 3}, Len: c.Input.H * c.Input.W * 3}
-	root := onnx.NewValue(c.Input.Tensor, onnx.Float32, onnx.BatchOf(c.inputDims()...)...)
+	var from *Layer
 	if spec.From != "" {
-		from, err := c.each([]string{spec.From})
+		list, err := c.each([]string{spec.From})
 		if err != nil {
 			return nil, err
 		}
-		l := from[0]
-		in = Port{Name: l.Tensor, Layer: l.Name, Kind: KindRaw, Elem: onnx.Float32, Shape: l.Shape, Len: l.Dim}
-		root = onnx.NewValue(l.Tensor, onnx.Float32, onnx.BatchOf(l.Shape...)...)
+		from = &list[0]
+	}
+	return c.assemble(from, raw, pooled, spec)
+}
+
+// assemble builds the program from a layer (nil: the image) to others.
+func (c *CNN) assemble(from *Layer, raw, pooled []Layer, spec ProgramSpec) (*Program, error) {
+	in := Port{Name: imageName, Kind: KindImage, Elem: onnx.Uint8, Shape: []int64{int64(c.Input.H), int64(c.Input.W), 3}, Len: c.Input.H * c.Input.W * 3}
+	root := onnx.NewValue(c.Input.Tensor, c.Input.Elem, onnx.BatchOf(c.inputDims()...)...)
+	if from != nil {
+		in = Port{Name: from.Tensor, Layer: from.Name, Kind: KindRaw, Elem: onnx.Float32, Shape: from.Shape, Len: from.Dim}
+		root = onnx.NewValue(from.access.Tensor, from.access.Elem)
 	}
 	var wanted []*onnx.ValueInfo
-	seen := map[string]bool{in.Name: spec.From != ""}
+	seen := map[string]bool{root.Name: from != nil}
 	for _, l := range slices.Concat(raw, pooled) {
-		if !seen[l.Tensor] {
-			seen[l.Tensor] = true
-			wanted = append(wanted, onnx.NewValue(l.Tensor, onnx.Float32, onnx.BatchOf(l.Shape...)...))
+		if t := l.access.Tensor; !seen[t] {
+			seen[t] = true
+			wanted = append(wanted, onnx.NewValue(t, l.access.Elem))
 		}
 	}
 	m, err := c.Model.Extract([]*onnx.ValueInfo{root}, wanted)
@@ -83,8 +92,12 @@ func (c *CNN) Program(spec ProgramSpec) (*Program, error) {
 	m.Graph.Name = c.Name
 	m.Producer, m.ProducerVersion, m.Doc, m.Metadata = "vista-mr", "", "", nil
 	m.Graph.Outputs = nil
-	a := &assembly{c: c, m: m}
-	if spec.From == "" {
+	a := &assembly{c: c, m: m, floats: map[string]string{}}
+	switch {
+	case from != nil:
+		a.ed = m.Graph.Edit()
+		in.Name = a.from(from)
+	default:
 		if c.Input.Tensor == imageName {
 			// The network's own name for its input is the one that programs use: the inner one makes way.
 			ed := m.Graph.Edit()
@@ -96,8 +109,6 @@ func (c *CNN) Program(spec ProgramSpec) (*Program, error) {
 		if err := a.image(root.Name, spec.Normalize); err != nil {
 			return nil, err
 		}
-	} else {
-		a.ed = m.Graph.Edit()
 	}
 	for _, l := range raw {
 		a.raw(l, in.Name)
@@ -132,92 +143,6 @@ func (c *CNN) inputDims() []int64 {
 	return []int64{ch, h, w}
 }
 
-// image puts the way from bytes N,H,W,3 to the network's input before the graph: the bytes are brought
-// into the network's layout and order of channels, which is cheapest on bytes, converted, and normalised
-// as x = byte * (Scale/Std) + (-Mean/Std).
-func (a *assembly) image(target string, n *Normalize) error {
-	g := a.m.Graph
-	var nodes []*onnx.Node
-	cur := imageName
-	add := func(op, name string, inputs []string, attrs ...*onnx.Attr) {
-		out := a.ed.Name("preprocess/" + name)
-		nodes = append(nodes, onnx.NewNode(op, out, append([]string{cur}, inputs...), []string{out}, attrs...))
-		cur = out
-	}
-	channelAxis := int64(3)
-	if a.c.Input.Layout == "NCHW" {
-		add("Transpose", "transposed", nil, onnx.IntsAttr("perm", 0, 3, 1, 2))
-		channelAxis = 1
-	}
-	if n != nil {
-		switch strings.ToUpper(n.Channels) {
-		case "", "RGB":
-		case "BGR":
-			add("Gather", "reordered", []string{a.ed.Const(onnx.Ints("preprocess/order", 2, 1, 0))}, onnx.IntAttr("axis", channelAxis))
-		default:
-			return &Error{ID: "E-MODEL", Msg: fmt.Sprintf("channels %q", n.Channels), Do: "use RGB or BGR"}
-		}
-	}
-	add("Cast", "float", nil, onnx.IntAttr("to", int64(onnx.Float32)))
-	if n != nil {
-		mul, sum, err := n.affine()
-		if err != nil {
-			return err
-		}
-		constant := func(name string, v []float32) string {
-			return a.ed.Const(onnx.Floats("preprocess/"+name, []int64{3}, v...))
-		}
-		if a.c.Input.Layout == "NCHW" {
-			// One pass over the pixels instead of the two that a product and a sum take; measured, it takes
-			// three quarters of their time, conversion included.
-			add("BatchNormalization", "normalized", []string{constant("scale", mul), constant("shift", sum),
-				constant("zero", []float32{0, 0, 0}), constant("one", []float32{1, 1, 1})}, onnx.FloatAttr("epsilon", 0))
-		} else {
-			add("Mul", "scaled", []string{constant("scale", mul)})
-			add("Add", "shifted", []string{constant("shift", sum)})
-		}
-	}
-	nodes[len(nodes)-1].Outputs = []string{target}
-	g.Nodes = append(nodes, g.Nodes...)
-	g.Inputs = []*onnx.ValueInfo{onnx.NewValue(imageName, onnx.Uint8, onnx.BatchOf(int64(a.c.Input.H), int64(a.c.Input.W), 3)...)}
-	return nil
-}
-
-// affine returns factor and offset of each channel.
-func (n *Normalize) affine() (mul, sum []float32, err error) {
-	pick := func(list []float32, i int, def float32) (float32, error) {
-		switch len(list) {
-		case 0:
-			return def, nil
-		case 1:
-			return list[0], nil
-		case 3:
-			return list[i], nil
-		}
-		return 0, &Error{ID: "E-MODEL", Msg: fmt.Sprintf("mean or deviation with %d values", len(list)), Do: "give three values, or one for all channels"}
-	}
-	scale := float64(n.Scale)
-	if n.Scale == 0 {
-		scale = 1
-	}
-	for i := range 3 {
-		mean, err := pick(n.Mean, i, 0)
-		if err != nil {
-			return nil, nil, err
-		}
-		std, err := pick(n.Std, i, 1)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !(std > 0) {
-			return nil, nil, &Error{ID: "E-MODEL", Msg: fmt.Sprintf("a deviation of %v", std), Do: "deviations must be positive"}
-		}
-		mul = append(mul, float32(scale/float64(std)))
-		sum = append(sum, float32(-float64(mean)/float64(std)))
-	}
-	return mul, sum, nil
-}
-
 // output declares an output of the graph.
 func (a *assembly) output(name string, l Layer, kind Kind, shape []int64) {
 	a.m.Graph.Outputs = append(a.m.Graph.Outputs, onnx.NewValue(name, onnx.Float32, onnx.BatchOf(shape...)...))
@@ -233,10 +158,11 @@ func (a *assembly) node(op, input, output string, attrs ...*onnx.Attr) {
 }
 
 func (a *assembly) raw(l Layer, input string) {
-	name := l.Tensor
+	name := a.float(l)
 	if name == input || slices.ContainsFunc(a.ports, func(p Port) bool { return p.Name == name }) {
-		name = a.ed.Name(l.Tensor + "/raw")
-		a.node("Identity", l.Tensor, name)
+		to := a.ed.Name(l.Tensor + "/raw")
+		a.node("Identity", name, to)
+		name = to
 	}
 	a.output(name, l, KindRaw, l.Shape)
 }
@@ -244,22 +170,24 @@ func (a *assembly) raw(l Layer, input string) {
 // pooled appends the pooling of a layer. Two cells over a side n: windows of n - floor(n/2) at a distance
 // of floor(n/2) are exactly the cells floor(i*n/2) to ceil((i+1)*n/2); see CONTRACT section 9.
 func (a *assembly) pooled(l Layer, p Pool) {
+	cur := a.float(l)
 	name := a.ed.Name(l.Tensor + "/pooled")
 	shape := []int64{int64(l.PooledDim(p))}
-	cur := l.Tensor
 	if l.Volume() {
 		switch p {
 		case PoolAvg:
-			cur = a.ed.Name(l.Tensor + "/mean")
-			a.node("GlobalAveragePool", l.Tensor, cur)
+			mean := a.ed.Name(l.Tensor + "/mean")
+			a.node("GlobalAveragePool", cur, mean)
+			cur = mean
 		case PoolMax:
 			kernel, stride := make([]int64, 2), make([]int64, 2)
 			for i, n := range l.Shape[1:] {
 				stride[i] = max(n/2, 1)
 				kernel[i] = max(n-n/2, 1)
 			}
-			cur = a.ed.Name(l.Tensor + "/cells")
-			a.node("MaxPool", l.Tensor, cur, onnx.IntsAttr("kernel_shape", kernel...), onnx.IntsAttr("strides", stride...))
+			cells := a.ed.Name(l.Tensor + "/cells")
+			a.node("MaxPool", cur, cells, onnx.IntsAttr("kernel_shape", kernel...), onnx.IntsAttr("strides", stride...))
+			cur = cells
 		}
 	}
 	if len(l.Shape) == 1 {

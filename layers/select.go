@@ -51,9 +51,9 @@ func (c *CNN) Last(n int) ([]Layer, error) {
 	return slices.Clone(c.Layers[len(c.Layers)-n:]), nil
 }
 
-// Select resolves names of layers. Each is tried, in this order, as: exact tensor name, exact node name,
-// name of the catalogue or other alias, module path (the last cut under it), and negative index (-1 is the
-// topmost candidate). The result is in the network's order, bottom to top. All names that resolve to no
+// Select resolves names of layers. Each is tried, in this order, as: exact tensor name, exact name of a node
+// or of a tensor that is the same place, name of the catalogue, module path (the last cut under it), and
+// negative index (-1 is the topmost candidate). The result is in the network's order, bottom to top. All names that resolve to no
 // cut are one error (E-LAYER) with the nearest names.
 func (c *CNN) Select(names ...string) ([]Layer, error) {
 	if len(names) == 0 {
@@ -100,10 +100,10 @@ func (c *CNN) resolve(name string) (Layer, string) {
 	if l, ok := find(func(l Layer) bool { return l.Tensor == name }); ok {
 		return l, ""
 	}
-	if l, ok := find(func(l Layer) bool { return l.Name == name }); ok {
+	if l, ok := find(func(l Layer) bool { return name != l.module && slices.Contains(l.Aliases, name) }); ok {
 		return l, ""
 	}
-	if l, ok := find(func(l Layer) bool { return name != l.module && slices.Contains(l.Aliases, name) }); ok {
+	if l, ok := find(func(l Layer) bool { return l.Name == name }); ok {
 		return l, ""
 	}
 	for _, n := range c.Model.Graph.Nodes {
@@ -154,10 +154,10 @@ func (c *CNN) nearest(name string) []string {
 		d    int
 	}
 	var list []near
-	for i := len(c.Layers) - 1; i >= 0; i-- {
+	for i := len(c.Layers) - 1; i >= 0 && len(list) < 1000; i-- { // a hostile file may have any number
 		l := c.Layers[i]
 		best := near{l.Name, distance(name, l.Name)}
-		for _, a := range l.Aliases {
+		for _, a := range l.Aliases[:min(len(l.Aliases), 8)] {
 			if d := distance(name, a); d < best.d {
 				best = near{a, d}
 			}

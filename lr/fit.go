@@ -70,13 +70,32 @@ func (e *TwoClassesError) Hint() string {
 	return "set downstream.kind to " + Logistic + ", or check table.label"
 }
 
+// RangeError says that a column's values are too large to be added up.
+type RangeError struct {
+	Column int // among the model's columns, from 0
+	Value  float64
+}
+
+func (e *RangeError) Error() string {
+	return fmt.Sprintf("column %d of the model's input has values of %.3g, more than %.0g: sums of them are not finite in single precision", e.Column+1, e.Value, float64(maxReach))
+}
+
+// ErrorID is stable.
+func (e *RangeError) ErrorID() string { return "E-RANGE" }
+
+// Hint says what to do.
+func (e *RangeError) Hint() string { return "rescale the column, or leave it out with table.features" }
+
+// maxReach keeps the sum over a block of rows, and products with it, finite.
+const maxReach = 1e30
+
 // Fit trains one model step by step: evaluate Point, Observe the merged sums, until Done. It
 // belongs to one goroutine, and Close must be called in any case.
 type Fit struct {
 	spec   Spec
 	n      float64
 	mean   []float64 // of shifted columns
-	shift  []float64
+	shift  []float32
 	dev    []float64 // 0 for constant columns
 	scale  []float64 // of gradient sums: 2^-exp
 	one    float64   // of residual sums
@@ -109,7 +128,9 @@ func NewFit(spec Spec, e *Extent, m *Moments, s *Scales) (*Fit, error) {
 	for _, c := range counts {
 		f.n += float64(c)
 	}
-	f.columns(e, m, s)
+	if err := f.columns(e, m, s); err != nil {
+		return nil, err
+	}
 	f.next, f.stop = iter.Pull(func(yield func(*Point) bool) { f.minimize(f.start(counts), yield) })
 	f.point, _ = f.next()
 	return f, f.err
@@ -137,9 +158,12 @@ func classCounts(spec Spec, e *Extent) ([]int64, error) {
 }
 
 // columns computes mean and sample deviation of each column over the model's rows.
-func (f *Fit) columns(e *Extent, m *Moments, s *Scales) {
+func (f *Fit) columns(e *Extent, m *Moments, s *Scales) error {
 	for _, p := range f.spec.Parts {
 		for j, exp := range s.Exp[p] {
+			if top := e.reach(p, j, 0); top > maxReach {
+				return &RangeError{Column: len(f.mean), Value: top}
+			}
 			var sum, square int64
 			for g := range m.Sum {
 				if g != f.spec.Fold {
@@ -154,11 +178,12 @@ func (f *Fit) columns(e *Extent, m *Moments, s *Scales) {
 			if top := e.reach(p, j, s.shift(p, j)); variance <= 1e-12*top*top || e.Low[p][j] == e.High[p][j] {
 				variance = 0
 			}
-			f.mean, f.shift = append(f.mean, mean), append(f.shift, float64(s.shift(p, j)))
+			f.mean, f.shift = append(f.mean, mean), append(f.shift, s.shift(p, j))
 			f.dev = append(f.dev, f.unit(variance))
 			f.scale = append(f.scale, pow2(-exp))
 		}
 	}
+	return nil
 }
 
 // unit is what a column's weight is multiplied by in the optimizer's coordinates: the
@@ -305,9 +330,13 @@ func (f *Fit) Model() *Model {
 	}
 	p := f.toPoint(r.X)
 	f.unshift(p)
-	return &Model{Kind: f.spec.Kind, Classes: f.spec.Classes, Params: f.spec.Params, Weights: p.W, Intercepts: p.B,
+	m := &Model{Kind: f.spec.Kind, Classes: f.spec.Classes, Params: f.spec.Params, Weights: p.W, Intercepts: p.B,
 		Report: Report{Iterations: r.Iterations, Evaluations: r.Evaluations, Objective: objective,
 			Gradient: r.Gradient, Converged: r.Converged, Rows: int64(f.n), History: r.History}}
+	if slices.ContainsFunc(f.shift, func(c float32) bool { return c != 0 }) {
+		m.Shift = f.shift
+	}
+	return m
 }
 
 // unshift makes the offsets those of raw columns, centred where there are several.
@@ -315,7 +344,7 @@ func (f *Fit) unshift(p *Point) {
 	mean := 0.0
 	for k, w := range p.W {
 		for j, c := range f.shift {
-			p.B[k] -= float64(float64(w[j]) * c)
+			p.B[k] -= float64(float64(w[j]) * float64(c))
 		}
 		mean += p.B[k] / float64(len(p.B))
 	}

@@ -269,50 +269,121 @@ func TestReportedObjectiveIsTheDefinition(t *testing.T) {
 	}
 }
 
+// far moves some columns of the first part far away from zero.
+func far(d *data) *data {
+	for i := range d.rows.N {
+		d.rows.Parts[0].row(i)[1] += 2019
+		d.rows.Parts[0].row(i)[2] -= 3e4
+	}
+	return d
+}
+
 func TestGradientAgainstFiniteDifferences(t *testing.T) {
 	for _, classes := range []int{2, 3} {
-		d := problem(3, 300, 4, 6, classes)
-		s := spec(classes, -1, Params{Reg: 0.03, ElasticNet: 0, Standardize: true})
-		cols := []int{4, 6}
-		e := NewExtent(cols, d.groups, classes)
-		e.Count(&d.rows)
-		e.Widen(&d.rows, 0)
-		e.Widen(&d.rows, 1)
-		sc := e.Scales()
-		m := NewMoments(cols, d.groups)
-		m.Add(&d.rows, 0, sc)
-		m.Add(&d.rows, 1, sc)
-		f, err := NewFit(s, e, m, sc)
+		for _, c := range []struct {
+			name string
+			d    *data
+			s    Spec
+		}{
+			{"standardised", problem(3, 300, 4, 6, classes), spec(classes, -1, Params{Reg: 0.03, Standardize: true})},
+			{"raw penalty", problem(3, 300, 4, 6, classes), spec(classes, -1, Params{Reg: 0.03})},
+			{"one fold left out", problem(3, 300, 4, 6, classes), spec(classes, 1, Params{Reg: 0.03, Standardize: true})},
+			{"shifted columns", far(problem(3, 300, 4, 6, classes)), spec(classes, -1, Params{Reg: 0.03, Standardize: true})},
+		} {
+			t.Run(fmt.Sprintf("%s/classes=%d", c.name, classes), func(t *testing.T) { checkGradient(t, c.d, c.s) })
+		}
+	}
+}
+
+func checkGradient(t *testing.T, d *data, s Spec) {
+	cols := []int{4, 6}
+	e := NewExtent(cols, d.groups, s.Classes)
+	e.Count(&d.rows)
+	e.Widen(&d.rows, 0)
+	e.Widen(&d.rows, 1)
+	sc := e.Scales()
+	m := NewMoments(cols, d.groups)
+	m.Add(&d.rows, 0, sc)
+	m.Add(&d.rows, 1, sc)
+	f, err := NewFit(s, e, m, sc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	_, l2 := f.penalties()
+	var scratch Scratch
+	grad := make([]float64, f.scores*11)
+	at := func(x []float64) float64 {
+		out := NewPartial(f.scores, 10)
+		Scan(&d.rows, sc, []Request{{Parts: s.Parts, Fold: s.Fold, Point: f.toPoint(x), Out: out}}, &scratch)
+		f.answer = out
+		return f.value(x, l2, grad)
+	}
+	x := make([]float64, f.scores*11)
+	rnd := rand.New(rand.NewPCG(4, 4))
+	for i := range x {
+		x[i] = rnd.NormFloat64() / 3
+	}
+	at(x)
+	want := slices.Clone(grad)
+	for i := range x {
+		const h = 1e-2 // float32 scores: smaller steps drown in rounding
+		up, down := slices.Clone(x), slices.Clone(x)
+		up[i] += h
+		down[i] -= h
+		got := (at(up) - at(down)) / (2 * h)
+		if math.Abs(got-want[i]) > 2e-4 {
+			t.Errorf("derivative %d is %.6f, differences give %.6f", i, want[i], got)
+		}
+	}
+}
+
+// TestPredictionsOfFarColumns compares with float64 arithmetic on raw columns.
+func TestPredictionsOfFarColumns(t *testing.T) {
+	for _, classes := range []int{2, 3} {
+		d := far(problem(9, 400, 4, 6, classes))
+		m, err := train(t, d, d.partitions(1), []Spec{spec(classes, -1, Params{Reg: 0.01, ElasticNet: 0.5, Standardize: true, Iterations: 50})}, rand.New(rand.NewPCG(1, 1)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
-		_, l2 := f.penalties()
-		var scratch Scratch
-		grad := make([]float64, f.scores*11)
-		at := func(x []float64) float64 {
-			out := NewPartial(f.scores, 10)
-			Scan(&d.rows, sc, []Request{{Parts: s.Parts, Fold: -1, Point: f.toPoint(x), Out: out}}, &scratch)
-			f.answer = out
-			return f.value(x, l2, grad)
+		if len(m[0].Shift) != 10 || m[0].Shift[0] != 0 || m[0].Shift[1] < 2000 || m[0].Shift[2] > -2e4 {
+			t.Errorf("%d classes: shifts %v", classes, m[0].Shift)
 		}
-		x := make([]float64, f.scores*11)
-		rnd := rand.New(rand.NewPCG(4, 4))
-		for i := range x {
-			x[i] = rnd.NormFloat64() / 3
-		}
-		at(x)
-		want := slices.Clone(grad)
-		for i := range x {
-			const h = 1e-2 // float32 scores: smaller steps drown in rounding
-			up, down := slices.Clone(x), slices.Clone(x)
-			up[i] += h
-			down[i] -= h
-			got := (at(up) - at(down)) / (2 * h)
-			if math.Abs(got-want[i]) > 2e-4 {
-				t.Errorf("%d classes: derivative %d is %.6f, differences give %.6f", classes, i, want[i], got)
+		got := make([]float64, classes*d.rows.N)
+		var sc Scratch
+		Predict(&d.rows, []int{0, 1}, m[0], 0, d.rows.N, got, &sc)
+		for i := range d.rows.N {
+			z := make([]float64, classes)
+			for k, w := range m[0].Weights {
+				at := k + classes - len(m[0].Weights)
+				z[at] = m[0].Intercepts[k]
+				for j, v := range append(slices.Clone(d.rows.Parts[0].row(i)), d.rows.Parts[1].row(i)...) {
+					z[at] += float64(w[j]) * float64(v)
+				}
+			}
+			sum := 0.0
+			for k := range z {
+				z[k] = math.Exp(z[k])
+				sum += z[k]
+			}
+			for k := range z {
+				if diff := math.Abs(got[i*classes+k] - z[k]/sum); diff > 1e-5 {
+					t.Fatalf("%d classes, row %d: probability %v, by float64 %v", classes, i, got[i*classes+k], z[k]/sum)
+				}
 			}
 		}
+	}
+}
+
+func TestColumnsTooLargeToSumAreRefused(t *testing.T) {
+	d := problem(6, 100, 3, 2, 2)
+	for i := range d.rows.N {
+		d.rows.Parts[0].row(i)[2] *= 1e32
+	}
+	_, err := train(t, d, d.partitions(1), []Spec{spec(2, -1, Params{Reg: 0.1})}, rand.New(rand.NewPCG(1, 1)))
+	var r *RangeError
+	if !errors.As(err, &r) || r.Column != 2 || r.Value < 1e30 {
+		t.Errorf("got %v, want a RangeError of column 2", err)
 	}
 }
 
@@ -382,7 +453,7 @@ func TestHingeLossSeparates(t *testing.T) {
 	}
 	out := make([]float64, 2*d.rows.N)
 	var sc Scratch
-	Predict(&d.rows, []int{0, 1}, m[0].Point(), 0, d.rows.N, out, &sc)
+	Predict(&d.rows, []int{0, 1}, m[0], 0, d.rows.N, out, &sc)
 	right := 0
 	for i, c := range d.rows.Class {
 		if out[2*i] != -out[2*i+1] {

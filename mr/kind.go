@@ -191,7 +191,10 @@ type Kind struct {
 	Map     func(params json.RawMessage) (Mapper, error)
 	Reduce  func(params json.RawMessage) (Reducer, error)
 	Combine func(params json.RawMessage) (Combine, error) // optional, for map phases with a shuffle
-	Rounds  func(params json.RawMessage) (Rounds, error)
+	// Partition says which of n partitions a key goes to; optional, for map phases with a
+	// shuffle. Without it keys are spread by their hash.
+	Partition func(params json.RawMessage) (func(key []byte, n int) int, error)
+	Rounds    func(params json.RawMessage) (Rounds, error)
 	// Loop makes the coordinator's side; read gives it the small results (Manifest.Value) of
 	// a published phase's tasks.
 	Loop func(ctx context.Context, params json.RawMessage, read func(PhaseID) []json.RawMessage) (Loop, error)

@@ -30,7 +30,8 @@ type JobSpec struct {
 
 // Budget bounds a counter by a share of another one: the job fails with errs.Budget once the
 // committed sum of Counter exceeds Fraction times the sum of Of. It is not judged before
-// phase Of.Phase is published, because until then the base is not known.
+// phase Of.Phase is published, because until then the base is not known. A Fraction of 1 or more
+// allows any number: of things that do not belong to the base there may be more than all of it.
 type Budget struct {
 	Counter  string  `json:"counter"`
 	Of       string  `json:"of"`
@@ -123,6 +124,7 @@ type TaskSpec struct {
 	Partitions int             `json:"partitions,omitempty"`
 	Memory     int64           `json:"memory,omitempty"`
 	Halvings   int             `json:"halvings,omitempty"` // how often earlier attempts ran out of memory: batches are divided by 2 to this power
+	Judged     []string        `json:"judged,omitempty"`   // counters that the job's budgets are about: they are never cut off
 }
 
 // TaskInput is an Input with the files that this task reads, from the producers' manifests.
@@ -159,6 +161,7 @@ type Segment struct {
 // named by a committed manifest exists for readers.
 type Manifest struct {
 	Attempt  AttemptID        `json:"attempt"`
+	Epoch    int64            `json:"epoch"` // TaskSpec.Epoch: with the attempt it names the files' folder
 	Files    []PartFile       `json:"files,omitempty"`
 	Counters map[string]int64 `json:"counters,omitempty"`
 	Value    json.RawMessage  `json:"value,omitempty"` // a small result, for instance the classes of a table
@@ -167,12 +170,14 @@ type Manifest struct {
 }
 
 // PhaseManifest is what a published phase consists of: one committed manifest for each task,
-// in task order.
+// in task order. A phase whose files proved to be damaged is published again, with the next
+// revision; readers follow the highest one of the highest epoch.
 type PhaseManifest struct {
-	Job   JobID      `json:"job"`
-	Phase PhaseID    `json:"phase"`
-	Epoch int64      `json:"epoch"`
-	Tasks []Manifest `json:"tasks"`
+	Job      JobID      `json:"job"`
+	Phase    PhaseID    `json:"phase"`
+	Epoch    int64      `json:"epoch"`
+	Revision int        `json:"revision,omitempty"`
+	Tasks    []Manifest `json:"tasks"`
 }
 
 // Quarantine is the channel to which records that were set aside go.
@@ -228,16 +233,74 @@ func (j *JobSpec) Validate() error {
 		if seen[b.Phase] == nil {
 			return fmt.Errorf("budget on %s: unknown phase %q", b.Counter, b.Phase)
 		}
+		if !(b.Fraction >= 0) {
+			return fmt.Errorf("budget on %s: a fraction of %g", b.Counter, b.Fraction)
+		}
+	}
+	return j.validateDrops()
+}
+
+// validateDrops makes sure that nobody reads what is dropped: whoever does is published before
+// the phase that drops it, or is that phase.
+func (j *JobSpec) validateDrops() error {
+	before := make(map[PhaseID]map[PhaseID]bool, len(j.Phases)) // what is published before a phase starts
+	for i := range j.Phases {
+		p := &j.Phases[i]
+		all := map[PhaseID]bool{}
+		for _, id := range p.needs() {
+			all[id] = true
+			for up := range before[id] {
+				all[up] = true
+			}
+		}
+		before[p.ID] = all
+	}
+	for i := range j.Phases {
+		p := &j.Phases[i]
+		for _, d := range p.Drop {
+			if !before[p.ID][d.Phase] {
+				return fmt.Errorf("phase %s: it drops files of %s, which need not be published before it", p.ID, d.Phase)
+			}
+			for k := range j.Phases {
+				q := &j.Phases[k]
+				if q != p && q.reads(d) && !before[p.ID][q.ID] {
+					return fmt.Errorf("phase %s: it drops files of %s that phase %s may still read", p.ID, d.Phase, q.ID)
+				}
+			}
+		}
 	}
 	return nil
 }
+
+// needs are the phases that must be published before this one starts.
+func (p *PhaseSpec) needs() []PhaseID {
+	out := slices.Clone(p.After)
+	for _, in := range p.Inputs {
+		out = append(out, in.Phase)
+	}
+	return out
+}
+
+func (p *PhaseSpec) reads(d Drop) bool {
+	return slices.ContainsFunc(p.Inputs, func(in Input) bool {
+		return in.Phase == d.Phase && in.Mode != Values && (d.Channel == "" || in.Mode != Shuffled && in.Channel == d.Channel)
+	})
+}
+
+// maxTasks bounds the tasks and partitions of a phase: a million are planned for.
+const maxTasks = 2_000_000
 
 func (p *PhaseSpec) validate(seen map[PhaseID]*PhaseSpec) error {
 	if p.Kind == "" {
 		return fmt.Errorf("no kind")
 	}
-	if p.NumTasks() < 1 {
+	switch n := p.NumTasks(); {
+	case n < 1:
 		return fmt.Errorf("no tasks")
+	case n > maxTasks || p.Partitions > maxTasks:
+		return fmt.Errorf("%d tasks and %d partitions; %d are possible", n, p.Partitions, maxTasks)
+	case p.Partitions < 0 || p.Memory < 0:
+		return fmt.Errorf("%d partitions, %d bytes of memory", p.Partitions, p.Memory)
 	}
 	switch p.Type {
 	case MapPhase, RoundsPhase:
@@ -257,7 +320,15 @@ func (p *PhaseSpec) validate(seen map[PhaseID]*PhaseSpec) error {
 			return fmt.Errorf("phase %q is not before it", id)
 		}
 	}
+	names := map[string]bool{}
 	for _, in := range p.Inputs {
+		if names[in.Name] {
+			return fmt.Errorf("input %s: the name is used twice", in.Name)
+		}
+		names[in.Name] = true
+		if in.Channel == "" && (in.Mode == All || in.Mode == Same) {
+			return fmt.Errorf("input %s: no channel", in.Name)
+		}
 		from := seen[in.Phase]
 		if from == nil {
 			return fmt.Errorf("input %s: phase %q is not before it", in.Name, in.Phase)

@@ -6,15 +6,17 @@
 // never returned.
 //
 // Until the cost-based optimizer exists, open knobs get fixed defaults (fused, after-join,
-// broadcast if the table is small enough, snappy); what is decided already is memory: how many
-// attempts run at once, how many images a CNN call takes, and how much the partition cache,
-// the sort buffers and the runtime's arena may hold.
+// broadcast if the table is small enough, snappy); what is decided already is memory (memory.go): how
+// many attempts run at once, how many images a CNN call takes, and how much decoding, sorting, the
+// runtime's arena, the partition cache and the models in training may hold.
 //
 // Package plan holds the plan value, package compile turns it into phases.
 package vistaopt
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -39,6 +41,8 @@ type Stats struct {
 	RowBytes   int64 // of one row as it is broadcast
 	Images     int64
 	ImageBytes int64 // of one image file, on average
+	PerRecord  int64 // images of one record, at most; 0 means 1
+	UnitBytes  int64 // the largest thing that is unpacked to get at images in it; 0: there is none
 }
 
 // Machine is what a worker may use.
@@ -47,22 +51,12 @@ type Machine struct {
 	Memory int64 // bytes: the least of the job's limit, the cgroup's and the machine's
 }
 
-// Regions divides a worker's memory, in bytes.
-type Regions struct {
-	Base      int64 `json:"base"`      // the program itself, the runtime library, garbage not yet collected
-	Model     int64 `json:"model"`     // weights
-	Inference int64 `json:"inference"` // activations of all images in flight
-	Buffers   int64 `json:"buffers"`   // files read ahead, decoded images, results of a batch
-	Table     int64 `json:"table"`     // the broadcast table
-	Sort      int64 `json:"sort"`      // sort and merge buffers of all attempts at once
-	Cache     int64 `json:"cache"`     // pinned partitions while models are trained
-}
-
-// Need is the most that is held at once. Inference and training do not overlap: the model is
-// let go before the partitions are pinned.
-func (r Regions) Need() int64 {
-	infer := r.Model + r.Inference + r.Buffers + r.Sort
-	return r.Base + r.Table + max(infer, r.Cache)
+// Training is what the choice needs to know about the models.
+type Training struct {
+	Columns  []int // of the models of each target: structured features alone, then each layer's
+	Settings int   // hyper-parameters tried
+	Folds    int   // models for each setting beside the one on all rows
+	Ranks    bool  // the deciding metric needs the probabilities of all classes (AUC)
 }
 
 // Choice is what was decided.
@@ -70,8 +64,8 @@ type Choice struct {
 	Plan    plan.Plan
 	From    map[string]string // knob -> "file" or "default"
 	Regions Regions
-	// SortMemory is the region of one attempt.
-	SortMemory int64
+	Room    Room
+	Memory  int64 // that it was made for
 }
 
 // InfeasibleError says that the plan does not fit.
@@ -83,8 +77,9 @@ type InfeasibleError struct {
 }
 
 func (e *InfeasibleError) Error() string {
-	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available (model %s, %d images in flight %s, table %s, base %s)",
-		size(e.Needed), size(e.Available), size(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, size(e.Regions.Inference), size(e.Regions.Table), size(e.Regions.Base))
+	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available (%s: model %s, %d images in flight %s, decoding %s, table %s, training %s, base %s)",
+		size(e.Needed), size(e.Available), e.Regions.largest(), size(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, size(e.Regions.Inference),
+		size(e.Regions.Decode), size(e.Regions.Table+e.Regions.Rows), size(e.Regions.Train), size(e.Regions.Base))
 }
 
 // ErrorID is stable.
@@ -93,56 +88,66 @@ func (e *InfeasibleError) ErrorID() string { return "E-INFEASIBLE" }
 // Hint says what to change.
 func (e *InfeasibleError) Hint() string { return e.Change }
 
-const mib = 1 << 20
+// maxBroadcast is the share of the memory that a broadcast table may take.
+const maxBroadcast = 0.25
 
-// What a process holds whatever it runs. Measured: see docs/memory.md.
-const (
-	baseBytes = 96 * mib
-	// minSort is the least sort memory of an attempt that still makes runs worth merging.
-	minSort = 8 * mib
-	// minCache is the least room for pinned partitions; what does not fit is read from disk.
-	minCache = 32 * mib
-	// maxSort and maxCache bound what is taken when there is plenty: beyond, more memory buys
-	// no time, because files in the page cache are read at memory speed.
-	maxSort  = 64 * mib
-	maxCache = 192 * mib
-	// maxBatch is where larger batches stop paying on CPUs (research: AlexNet gains 1.65x up
-	// to 8 and nothing beyond; convolutional networks are flat from 1).
-	maxBatch = 8
-	// maxBroadcast is the share of the memory that a broadcast table may take.
-	maxBroadcast = 0.25
-)
+// maxRecord is the most that one record's volumes may take: they travel as one value.
+const maxRecord = 48 * mib
+
+// RecordError says that a record's volumes are too much for one value.
+type RecordError struct {
+	Plan               plan.Plan
+	PerRecord, Volumes int64
+}
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("plan.inference %s keeps whole volumes: %s for a record with %d images, %s is the most", e.Plan.Inference, size(e.Volumes), e.PerRecord, size(maxRecord))
+}
+
+// ErrorID is stable.
+func (e *RecordError) ErrorID() string { return "E-INFEASIBLE" }
+
+// Hint says what to change.
+func (e *RecordError) Hint() string {
+	return "set plan.inference to fused or lazy, which keep pooled vectors"
+}
 
 // Choose fills in the knobs that are zero in want.
-func Choose(want plan.Plan, n Network, s Stats, m Machine) (*Choice, error) {
-	c := &Choice{Plan: want, From: map[string]string{}}
+func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice, error) {
+	c := &Choice{Plan: want, From: map[string]string{}, Memory: m.Memory}
 	fill(c, "inference", &c.Plan.Inference, plan.Fused)
 	fill(c, "placement", &c.Plan.Placement, plan.AfterJoin)
 	fill(c, "storage", &c.Plan.Storage, plan.Snappy)
-	join := plan.Broadcast
-	if table := s.Rows * s.RowBytes; float64(table) > maxBroadcast*float64(m.Memory) {
-		join = plan.Shuffle
-	}
-	fill(c, "join", &c.Plan.Join, join)
 	fill(c, "partitions", &c.Plan.Partitions, partitions(s))
-	cpus, batches := candidates(want.CPU, m.Cores), candidates(want.Batch, maxBatch)
-	note(c, "cpu", want.CPU)
-	note(c, "batch", want.Batch)
-	var last *InfeasibleError
-	// A smaller batch costs at most a few per cent, a core costs a core: batches give way first.
-	for _, cpu := range cpus {
-		for _, batch := range batches {
-			c.Plan.CPU, c.Plan.Batch = cpu, batch
-			c.Regions = regions(c.Plan, n, s)
-			if c.Regions.Need() <= m.Memory {
-				c.spread(m.Memory)
-				return c, c.Plan.Validate()
-			}
-			last = &InfeasibleError{Plan: c.Plan, Regions: c.Regions, Needed: c.Regions.Need(), Available: m.Memory}
+	if v := s.PerRecord * n.RawBytes; keepsVolumes(c.Plan) && s.PerRecord > 1 && v > maxRecord {
+		return nil, &RecordError{Plan: c.Plan, PerRecord: s.PerRecord, Volumes: v}
+	}
+	note(c, "join", string(want.Join), "")
+	note(c, "cpu", want.CPU, 0)
+	note(c, "batch", want.Batch, 0)
+	joins := []plan.Join{want.Join}
+	if want.Join == "" {
+		joins = []plan.Join{plan.Broadcast, plan.Shuffle}
+		if table := s.Rows * s.RowBytes; float64(table) > maxBroadcast*float64(m.Memory) {
+			joins = joins[1:]
 		}
 	}
-	last.Change = fmt.Sprintf("set limits.memory to %s or more%s", size(last.Needed), smaller(last))
-	return nil, last
+	var least *InfeasibleError
+	for _, slots := range candidates(want.CPU, want.Batch, m.Cores) {
+		for _, join := range joins {
+			c.Plan.CPU, c.Plan.Batch, c.Plan.Join = slots.cpu, slots.batch, join
+			c.Regions = regions(c.Plan, n, s, t)
+			if c.Regions.Need() <= m.Memory {
+				c.Room = c.Regions.spread(c.Plan, t, m.Memory)
+				return c, c.Plan.Validate()
+			}
+			if least == nil || c.Regions.Need() < least.Needed {
+				least = &InfeasibleError{Plan: c.Plan, Regions: c.Regions, Needed: c.Regions.Need(), Available: m.Memory}
+			}
+		}
+	}
+	least.Change = fmt.Sprintf("set limits.memory to %s or more%s", size(least.Needed), smaller(least))
+	return nil, least
 }
 
 // smaller names what would need less than the plan that was refused.
@@ -150,7 +155,9 @@ func smaller(e *InfeasibleError) string {
 	switch {
 	case e.Plan.Join == plan.Broadcast && e.Regions.Table > e.Needed-e.Available:
 		return ", or set plan.join to shuffle"
-	case e.Plan.CPU > 1 || e.Plan.Batch > 1:
+	case e.Regions.largest() == "training":
+		return ", or try fewer layers, folds or grid values"
+	case e.Regions.largest() == "inference" && (e.Plan.CPU > 1 || e.Plan.Batch > 1):
 		return ", or set plan.cpu and plan.batch to 1"
 	default:
 		return ", or choose a smaller network"
@@ -166,21 +173,51 @@ func fill[T comparable](c *Choice, knob string, v *T, def T) {
 	c.From[knob] = "file"
 }
 
-func note(c *Choice, knob string, want int) {
+func note[T comparable](c *Choice, knob string, want, open T) {
 	c.From[knob] = "default"
-	if want != 0 {
+	if want != open {
 		c.From[knob] = "file"
 	}
 }
 
-// candidates are the values of a knob to try, largest first: the wanted one alone if there is one.
-func candidates(want, most int) []int {
-	if want > 0 {
-		return []int{want}
+// slots is a number of attempts at once, and of images in a call of each.
+type slots struct{ cpu, batch int }
+
+// speed is what a call of so many images yields for each image: AlexNet, whose weights outweigh its images, gains 1.65
+// times up to 8 images and nothing beyond; convolutional networks lose little with one.
+var speed = []struct {
+	batch int
+	gain  float64
+}{{8, 1}, {4, 0.93}, {2, 0.8}, {1, 0.61}}
+
+// candidates are what to try, the most images per second first; a wanted number is the only one.
+func candidates(cpu, batch, cores int) []slots {
+	type rated struct {
+		slots
+		rate float64
 	}
-	var out []int
-	for n := max(most, 1); n >= 1; n /= 2 {
-		out = append(out, n)
+	var all []rated
+	for n := max(cores, 1); n >= 1; n-- {
+		if cpu > 0 {
+			n = cpu
+		}
+		for _, s := range speed {
+			if batch > 0 {
+				s.batch = batch
+			}
+			all = append(all, rated{slots{n, s.batch}, float64(n) * s.gain})
+			if batch > 0 {
+				break
+			}
+		}
+		if cpu > 0 {
+			break
+		}
+	}
+	slices.SortStableFunc(all, func(a, b rated) int { return cmp.Compare(b.rate, a.rate) })
+	out := make([]slots, len(all))
+	for i, r := range all {
+		out[i] = r.slots
 	}
 	return out
 }
@@ -194,42 +231,8 @@ func partitions(s Stats) int {
 	return int(min(max((s.Images+perTask-1)/perTask, 1), most))
 }
 
-func regions(p plan.Plan, n Network, s Stats) Regions {
-	inFlight := int64(p.CPU * p.Batch)
-	out := n.PooledBytes
-	if p.Inference == plan.Eager || p.Inference == plan.Staged {
-		out += n.RawBytes
-	}
-	r := Regions{
-		Base:      baseBytes,
-		Model:     n.WeightBytes,
-		Inference: inFlight * n.ImageBytes,
-		Buffers:   inFlight*(n.PixelBytes+2*out) + int64(p.CPU)*(8*mib+4*s.ImageBytes),
-		Cache:     minCache,
-	}
-	if p.Join == plan.Broadcast {
-		r.Table = s.Rows * (s.RowBytes + tableOverhead)
-	} else {
-		r.Sort = int64(p.CPU) * minSort
-	}
-	return r
-}
-
-// tableOverhead is what the index over a broadcast table takes for each row.
-const tableOverhead = 96
-
-// spread gives what is left to the regions that can use it.
-func (c *Choice) spread(memory int64) {
-	r := &c.Regions
-	if c.Plan.Join == plan.Shuffle {
-		left := memory - r.Need()
-		per := min(minSort+max(left, 0)/int64(2*c.Plan.CPU), maxSort)
-		r.Sort, c.SortMemory = per*int64(c.Plan.CPU), per
-	} else {
-		c.SortMemory = minSort
-	}
-	r.Cache = min(max(memory-r.Base-r.Table, minCache), maxCache)
-}
+// keepsVolumes tells whether a plan stores whole volumes.
+func keepsVolumes(p plan.Plan) bool { return p.Inference == plan.Eager || p.Inference == plan.Staged }
 
 func size(n int64) string {
 	switch {

@@ -5,17 +5,18 @@
 // never for a choice of hyper-parameters, which folds of the training rows decide. Only where
 // nothing is held out do folds, or the training rows themselves, judge; the report says so.
 //
-// It runs as one task: predictions are 26 bytes for each row and target. The phase's Value is
-// the report, from which the results are written.
+// It runs as one task, which goes through the predictions once for each target and holds those of one target with all
+// of its settings, and of every target the chosen ones on the judging rows. The phase's Value is the report, from
+// which the results are written.
 package evaluate
 
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"strconv"
 
 	"github.com/vista-mr/vista-mr/jobs/ingest"
@@ -98,11 +99,8 @@ func run(ctx context.Context, t mr.Task, p *Params) error {
 	if err != nil {
 		return err
 	}
-	g, err := gather(ctx, t, p, len(classes))
-	if err != nil {
-		return err
-	}
-	report, err := g.judge(classes)
+	g := &gathered{p: p, t: t, classes: len(classes), train: make([]int64, len(classes))}
+	report, err := g.judge(ctx, classes)
 	if err != nil {
 		return err
 	}
@@ -135,95 +133,97 @@ func classesOf(t mr.Task) ([]string, error) {
 
 // column is what one target with one setting says of the rows of a set.
 type column struct {
-	target  string
 	setting int
+	scores  bool                   // there are no probabilities
 	sets    [3]metrics.Predictions // by train.Set
 }
 
-// gathered holds all predictions, row by row in the same order for all columns.
+// gathered is what is known of the rows: the same for all targets.
 type gathered struct {
 	p       *Params
-	columns []*column
+	t       mr.Task
+	classes int
+	labels  [3][]int32 // by set
 	groups  [3][]uint8 // by set: the rows' folds
 	train   []int64    // training rows by class
+	rowsSum []byte     // digest of keys, sets, folds and classes; nil before the first target
 }
 
-func gather(ctx context.Context, t mr.Task, p *Params, classes int) (*gathered, error) {
-	g := &gathered{p: p, train: make([]int64, classes)}
-	walkers := make([]*walker, len(p.Trained))
-	for i, tr := range p.Trained {
-		w := &walker{phase: tr.Phase, first: len(g.columns)}
-		for _, target := range tr.Targets {
-			for s := range p.Settings {
-				c := &column{target: target, setting: s}
-				for k := range c.sets {
-					c.sets[k].Classes = classes
-				}
-				g.columns = append(g.columns, c)
-			}
-		}
-		w.count = len(g.columns) - w.first
-		w.next, w.stop = iter.Pull2(t.Records(ctx, tr.Phase))
-		defer w.stop()
-		walkers[i] = w
-	}
-	for {
-		ok, err := g.row(walkers, classes)
-		if err != nil || !ok {
-			return g, err
+// gather goes through a phase's predictions and takes those of one target.
+func (g *gathered) gather(ctx context.Context, tr *Trained, target int) ([]*column, error) {
+	first := g.rowsSum == nil
+	columns := make([]*column, len(g.p.Settings))
+	for i := range columns {
+		columns[i] = &column{setting: i, scores: !g.p.probabilities()}
+		for k := range columns[i].sets {
+			columns[i].sets[k] = g.reserve(k)
 		}
 	}
-}
-
-// walker walks one phase's predictions.
-type walker struct {
-	phase        string
-	first, count int // its columns
-	next         func() (mr.Record, error, bool)
-	stop         func()
-}
-
-// row takes the next row of every phase; all phases must speak of the same one.
-func (g *gathered) row(walkers []*walker, classes int) (bool, error) {
-	var key []byte
-	for i, w := range walkers {
-		rec, err, ok := w.next()
+	sum := sha256.New()
+	for rec, err := range g.t.Records(ctx, tr.Phase) {
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if i == 0 && !ok {
-			return false, nil
-		}
-		if !ok || i > 0 && !bytes.Equal(rec.Key, key) {
-			return false, errs.E("evaluate", errs.Internal, "", fmt.Errorf("phase %s is not in step at key %q", w.phase, key))
-		}
-		key = append(key[:0], rec.Key...)
-		p, err := train.DecodePrediction(rec.Value)
+		p, err := train.DecodePrediction(rec.Value, g.classes)
 		if err != nil {
-			return false, errs.E("evaluate", errs.Corrupt, "", err)
+			return nil, errs.E("evaluate", errs.Corrupt, "", err)
 		}
-		if p.Len() != w.count || int(p.Set) > 2 || p.Class < 0 || int(p.Class) >= classes {
-			return false, errs.E("evaluate", errs.Corrupt, "", fmt.Errorf("prediction of %q has %d answers, want %d", key, p.Len(), w.count))
+		if want := len(tr.Targets) * len(g.p.Settings); p.Len() != want {
+			return nil, errs.E("evaluate", errs.Corrupt, "", fmt.Errorf("prediction of %q has %d answers, want %d", rec.Key, p.Len(), want))
 		}
-		if i == 0 {
-			g.groups[p.Set] = append(g.groups[p.Set], p.Group)
+		fmt.Fprintf(sum, "%q %d %d %d\n", rec.Key, p.Set, p.Group, p.Class)
+		if first {
+			g.labels[p.Set], g.groups[p.Set] = append(g.labels[p.Set], p.Class), append(g.groups[p.Set], p.Group)
 			if p.Set != train.Test {
 				g.train[p.Class]++
 			}
 		}
-		for k := range w.count {
-			class, own, score := p.Answer(k)
-			c := &g.columns[w.first+k].sets[p.Set]
-			c.Label, c.Class = append(c.Label, p.Class), append(c.Class, class)
-			if g.p.probabilities() {
-				c.Own = append(c.Own, own)
-			}
-			if classes == 2 {
-				c.Score = append(c.Score, score)
-			}
+		for i, c := range columns {
+			c.add(&p, target*len(g.p.Settings)+i)
 		}
 	}
-	return true, nil
+	digest := sum.Sum(nil)
+	if !first && !bytes.Equal(digest, g.rowsSum) {
+		return nil, errs.E("evaluate", errs.Internal, "", fmt.Errorf("phase %s predicts other rows than the first", tr.Phase))
+	}
+	g.rowsSum = digest
+	for _, c := range columns {
+		for k := range c.sets {
+			c.sets[k].Label = g.labels[k]
+		}
+	}
+	return columns, nil
+}
+
+// reserve is an empty set with room for its rows, if it is known how many there are.
+func (g *gathered) reserve(set int) metrics.Predictions {
+	p := metrics.Predictions{Classes: g.classes}
+	if n := len(g.labels[set]); n > 0 {
+		p.Class = make([]int32, 0, n)
+		if g.p.probabilities() {
+			p.Own = make([]float64, 0, n)
+		}
+		if g.classes > 2 {
+			p.Prob = make([]float64, 0, n*g.classes)
+		} else {
+			p.Score = make([]float64, 0, n)
+		}
+	}
+	return p
+}
+
+func (c *column) add(p *train.Prediction, answer int) {
+	s := &c.sets[p.Set]
+	to := &s.Score
+	if s.Classes > 2 {
+		to = &s.Prob
+	}
+	class, own, all := p.Answer(answer, *to)
+	*to = all
+	s.Class = append(s.Class, class)
+	if !c.scores {
+		s.Own = append(s.Own, own)
+	}
 }
 
 // on is the set that judges.
@@ -237,61 +237,55 @@ func (g *gathered) on() (train.Set, string) {
 	return train.Train, results.OnTrain
 }
 
-func (g *gathered) judge(classes []string) (*Report, error) {
-	set, on := g.on()
-	if len(g.groups[set]) == 0 {
-		return nil, &NoRowsError{On: on}
-	}
-	r := &Report{On: on, Classes: classes, Test: int64(len(g.groups[train.Test]))}
-	for _, n := range g.train {
-		r.Train += n
-	}
+func (g *gathered) judge(ctx context.Context, classes []string) (*Report, error) {
+	r := &Report{Classes: classes}
 	var entries []metrics.Entry
 	var structured *metrics.Predictions
-	for at := 0; at < len(g.columns); at += len(g.p.Settings) {
-		options := g.columns[at : at+len(g.p.Settings)]
-		c := g.choose(options)
-		m := metrics.Measure(&c.sets[set])
-		r.Targets = append(r.Targets, Target{Name: c.target, Setting: g.p.Settings[c.setting], Metrics: m})
-		if c.target == train.Structured {
-			structured = &c.sets[set]
-		} else {
-			entries = append(entries, metrics.Entry{Layer: c.target, P: &c.sets[set], Value: m[g.p.Metric]})
-		}
-		for _, o := range options {
-			r.Rows = append(r.Rows, g.rows(o, set, on)...)
+	for i := range g.p.Trained {
+		tr := &g.p.Trained[i]
+		for at, name := range tr.Targets {
+			options, err := g.gather(ctx, tr, at)
+			if err != nil {
+				return nil, err
+			}
+			set, on := g.on()
+			r.On = on
+			if len(g.groups[set]) == 0 {
+				return nil, &NoRowsError{On: on}
+			}
+			c := g.choose(options)
+			m := metrics.Measure(&c.sets[set])
+			if _, ok := m[g.p.Metric]; !ok {
+				return nil, &ingest.MetricError{Metric: g.p.Metric, Classes: len(classes)}
+			}
+			r.Targets = append(r.Targets, Target{Name: name, Setting: g.p.Settings[c.setting], Metrics: m})
+			for _, o := range options {
+				r.Rows = append(r.Rows, g.rows(name, o, set, on)...)
+			}
+			kept := c.sets[set]
+			if g.p.Metric != metrics.AUC {
+				kept.Prob, kept.Score = nil, nil // the comparison does not need them
+			}
+			if name == train.Structured {
+				structured = &kept
+			} else {
+				entries = append(entries, metrics.Entry{Layer: name, P: &kept, Value: m[g.p.Metric]})
+			}
 		}
 	}
 	if structured == nil || len(entries) == 0 {
 		return nil, errs.E("evaluate", errs.Internal, "", errors.New("no predictions of structured features alone, or of any layer"))
 	}
-	g.majority(r, entries[0].P, on)
-	if _, ok := r.Targets[0].Metrics[g.p.Metric]; !ok {
-		return nil, &MetricError{Metric: g.p.Metric, Classes: len(classes)}
+	r.Test = int64(len(g.groups[train.Test]))
+	for _, n := range g.train {
+		r.Train += n
 	}
+	g.majority(r, entries[0].P)
 	r.Verdict = metrics.Decide(entries, structured, g.p.Metric)
 	return r, nil
 }
 
-// MetricError says that the deciding metric is not defined for the data.
-type MetricError struct {
-	Metric  string
-	Classes int
-}
-
-func (e *MetricError) Error() string {
-	return fmt.Sprintf("metric %s is not defined for these rows (%d classes)", e.Metric, e.Classes)
-}
-
-// ErrorID is stable.
-func (e *MetricError) ErrorID() string { return "E-METRIC" }
-
-// Hint says what to do.
-func (e *MetricError) Hint() string {
-	return "set downstream.metric to accuracy, f1-macro or log-loss; f1 and auc need two classes, and rows of both"
-}
-
-func (g *gathered) majority(r *Report, rows *metrics.Predictions, on string) {
+func (g *gathered) majority(r *Report, rows *metrics.Predictions) {
 	m := metrics.Majority(rows.Label, g.train)
 	if !g.p.probabilities() {
 		m.Own = nil // a log-loss that nothing else has tells nothing
@@ -306,7 +300,7 @@ func (g *gathered) majority(r *Report, rows *metrics.Predictions, on string) {
 	r.Common = r.Classes[best]
 	for _, name := range results.MetricNames() {
 		if v, ok := r.Majority[name]; ok {
-			r.Rows = append(r.Rows, results.Row{Layer: results.MajorityRow, Fold: on, Metric: name, Value: v.Value})
+			r.Rows = append(r.Rows, results.Row{Layer: results.MajorityRow, Fold: r.On, Metric: name, Value: v.Value})
 		}
 	}
 }
@@ -332,8 +326,7 @@ func (g *gathered) choose(options []*column) *column {
 }
 
 // rows are a column's numbers for metrics.csv: on the judging rows, and fold by fold.
-func (g *gathered) rows(c *column, set train.Set, on string) []results.Row {
-	name := c.target
+func (g *gathered) rows(name string, c *column, set train.Set, on string) []results.Row {
 	if name == train.Structured {
 		name = results.StructuredRow
 	}
@@ -367,6 +360,9 @@ func only(p *metrics.Predictions, groups []uint8, fold uint8) *metrics.Predictio
 		}
 		if p.Score != nil {
 			out.Score = append(out.Score, p.Score[i])
+		}
+		if p.Prob != nil {
+			out.Prob = append(out.Prob, p.Prob[i*p.Classes:(i+1)*p.Classes]...)
 		}
 	}
 	return out

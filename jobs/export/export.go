@@ -32,8 +32,8 @@ type Model struct {
 
 // Schema is the JSON Schema (draft-07) of models/LAYER.json.
 func Schema() ([]byte, error) {
-	// Types are told apart by their names, of which two are Model.
-	r := &jsonschema.Reflector{DoNotReference: true, ExpandedStruct: true, Namer: func(t reflect.Type) string { return t.String() }}
+	r := &jsonschema.Reflector{DoNotReference: true, ExpandedStruct: true}
+	r.Namer = func(t reflect.Type) string { return t.String() } // lr.Model has the same name without its package
 	s := r.Reflect(&Model{})
 	s.Version, s.ID, s.Title = "http://json-schema.org/draft-07/schema#", "", "A trained model: models/LAYER.json"
 	b, err := json.MarshalIndent(s, "", "  ")

@@ -3,144 +3,143 @@ package export
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/vista-mr/vista-mr/jobs/results"
-	"github.com/vista-mr/vista-mr/layers/onnx"
+	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/lr"
 )
 
-func model(kind string, dim int, structured ...string) *Model {
-	m := &Model{Layer: "conv/1", Classes: []string{"no", "yes"}, Structured: structured, Dim: dim, Pool: "none", Network: "net",
-		Model: &lr.Model{Kind: kind, Classes: 2, Weights: [][]float32{make([]float32, dim+len(structured))}, Intercepts: []float64{0.5}, Report: lr.Report{History: []float64{1}}}}
-	for j := range m.Model.Weights[0] {
-		m.Model.Weights[0][j] = float32(j + 1)
+// trained is a model with weights of all sizes.
+func trained(classes int, shift ...float32) *Model {
+	rnd := rand.New(rand.NewPCG(uint64(classes), 1))
+	scores := classes
+	if classes == 2 {
+		scores = 1
+	}
+	m := &Model{Layer: "/a b", Structured: []string{"x", "y"}, Dim: 3, Pool: "max-2x2", Network: "net",
+		Model: &lr.Model{Kind: lr.Logistic, Classes: classes, Report: lr.Report{History: []float64{1}}, Weights: make([][]float32, scores), Intercepts: make([]float64, scores)}}
+	for c := range classes {
+		m.Classes = append(m.Classes, string(rune('p'+c)))
+	}
+	m.Model.Shift = shift
+	for k := range scores {
+		m.Model.Intercepts[k] = rnd.NormFloat64()
+		for range 5 {
+			m.Model.Weights[k] = append(m.Model.Weights[k], float32(rnd.NormFloat64()))
+		}
 	}
 	return m
 }
 
-// program is a network whose tensors have the names that a pipeline keeps for itself.
-func program() *onnx.Model {
-	g := &onnx.Graph{
-		Inputs: []*onnx.ValueInfo{onnx.NewValue("image", onnx.Uint8, onnx.BatchOf(1, 2, 3)...)},
-		Outputs: []*onnx.ValueInfo{onnx.NewValue("score", onnx.Float32, onnx.BatchOf(6)...),
-			onnx.NewValue("other", onnx.Float32, onnx.BatchOf(6)...)},
-		Initializers: []*onnx.Tensor{onnx.Floats("structured", []int64{1}, 2), onnx.Floats("unused", []int64{1}, 2)},
-		Nodes: []*onnx.Node{
-			onnx.NewNode("Cast", "a", []string{"image"}, []string{"label"}, onnx.IntAttr("to", int64(onnx.Float32))),
-			onnx.NewNode("Mul", "b", []string{"label", "structured"}, []string{"probability"}),
-			onnx.NewNode("Flatten", "c", []string{"probability"}, []string{"score"}, onnx.IntAttr("axis", 1)),
-			onnx.NewNode("Mul", "d", []string{"score", "unused"}, []string{"other"}),
-		},
+// The ONNX file gives the probabilities, or scores, that the model gives.
+func TestONNXGivesWhatTheModelGives(t *testing.T) {
+	if _, err := ort.FindLibrary(); err != nil {
+		if strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
+			t.Fatal(err)
+		}
+		t.Skipf("needs the ONNX Runtime library: %v", err)
 	}
-	return &onnx.Model{IRVersion: 4, Opsets: []onnx.Opset{{Version: 9}}, Graph: g}
-}
-
-func names(values []*onnx.ValueInfo) []string {
-	var out []string
-	for _, v := range values {
-		out = append(out, v.Name)
+	rt, err := ort.Init(ort.Options{})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return out
-}
-
-func TestPipelineKeepsItsNames(t *testing.T) {
-	recipe := &results.Preprocess{EXIF: "ignore", Height: 1, Width: 2, Channels: "RGB", Scale: 1}
+	defer rt.Close()
 	for _, c := range []struct {
+		classes int
 		kind    string
-		columns []string
-		outputs []string
+		shift   []float32
 	}{
-		{lr.Logistic, []string{"a", "b"}, []string{"probability", "label"}},
-		{lr.LinearSVC, nil, []string{"score", "label"}},
+		{2, lr.Logistic, nil}, {3, lr.Logistic, nil}, {7, lr.Logistic, nil}, {2, lr.LinearSVC, nil},
+		{2, lr.Logistic, []float32{1e4, 0, 0, 0, 0}}, {3, lr.Logistic, []float32{-5, 0, 1e5, 0, 2}}, {2, lr.LinearSVC, []float32{0, 3e4, 0, 0, 0}},
 	} {
-		prog := program()
-		before := prog.Marshal()
-		p, err := Pipeline(prog, "score", model(c.kind, 6, c.columns...), recipe)
+		classes, m := c.classes, trained(c.classes, c.shift...)
+		m.Model.Kind = c.kind
+		path := filepath.Join(t.TempDir(), "m.onnx")
+		if err := os.WriteFile(path, ONNX(m).Marshal(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		s, err := rt.Open(t.Context(), path, "", ort.Port{Name: "features", Shape: []int64{5}}, []ort.Port{{Name: Outputs(c.kind)[0], Shape: []int64{int64(classes)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(prog.Marshal(), before) {
-			t.Error("the program was changed")
+		r, err := s.NewRunner(4)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got := names(p.Graph.Inputs); !slices.Equal(got, []string{"image", "structured"}) {
-			t.Errorf("inputs %q", got)
+		rnd := rand.New(rand.NewPCG(3, 4))
+		for i := range r.InputF32() {
+			r.InputF32()[i] = float32(rnd.NormFloat64())
+			if c.shift != nil {
+				r.InputF32()[i] += c.shift[i%5]
+			}
 		}
-		if got := names(p.Graph.Outputs); !slices.Equal(got, c.outputs) {
-			t.Errorf("%s: outputs %q, want %q", c.kind, got, c.outputs)
+		if err := r.Run(t.Context(), 4); err != nil {
+			t.Fatal(err)
 		}
-		if got := p.Graph.Inputs[1].Shape[1].Size; got != int64(len(c.columns)) {
-			t.Errorf("%d structured columns, want %d", got, len(c.columns))
+		want := make([]float64, 4*classes)
+		rows := &lr.Rows{N: 4, Class: make([]int32, 4), Group: make([]uint8, 4), Parts: []lr.Matrix{{Data: r.InputF32(), Cols: 5}}}
+		var sc lr.Scratch
+		lr.Predict(rows, []int{0}, m.Model, 0, 4, want, &sc)
+		for i, p := range r.Output(0) {
+			if math.Abs(float64(p)-want[i]) > 1e-6*max(1, math.Abs(want[i])) {
+				t.Errorf("%+v: value %d is %v, want %v", c, i, p, want[i])
+			}
 		}
-		if err := p.Graph.Sort(); err != nil { // every name is defined once and before it is read
+		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
-		for _, x := range p.Graph.Initializers {
-			if x.Name == "unused" {
-				t.Error("what only another layer needs is in it")
-			}
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
-		for _, e := range p.Metadata {
-			var back results.Preprocess
-			if e.Key == "preprocess" && (json.Unmarshal([]byte(e.Value), &back) != nil || back.Width != 2) {
-				t.Errorf("the recipe is %s", e.Value)
-			}
-		}
-		again, err := Pipeline(program(), "score", model(c.kind, 6, c.columns...), recipe)
-		if err != nil || !bytes.Equal(again.Marshal(), p.Marshal()) {
-			t.Errorf("made again it differs: %v", err)
-		}
-	}
-	if _, err := Pipeline(program(), "nowhere", model(lr.Logistic, 6), recipe); err == nil {
-		t.Error("a vector that the program does not yield was accepted")
 	}
 }
 
-func TestScoresOfASupportVectorClassifierAreOpposite(t *testing.T) {
-	m := model(lr.LinearSVC, 2)
-	w, b := scores(m.Model, 2)
-	if !slices.Equal(w, []float32{-1, 1, -2, 2}) || !slices.Equal(b, []float32{-0.5, 0.5}) {
-		t.Errorf("weights %v, intercepts %v", w, b)
+// The JSON is the same for the same model, holds its numbers, and satisfies the published schema.
+func TestJSON(t *testing.T) {
+	m := trained(3)
+	a, err := JSON(m)
+	if err != nil {
+		t.Fatal(err)
 	}
-	m.Model.Kind = lr.Logistic
-	w, b = scores(m.Model, 2)
-	if !slices.Equal(w, []float32{0, 1, 0, 2}) || !slices.Equal(b, []float32{0, 0.5}) {
-		t.Errorf("weights %v, intercepts %v", w, b)
+	b, err := JSON(trained(3))
+	if err != nil || !bytes.Equal(a, b) {
+		t.Errorf("the same model gives other bytes; %v", err)
 	}
-}
-
-// What is written is what the published schema describes.
-func TestSchemaDescribesTheFile(t *testing.T) {
+	var back Model
+	if err := json.Unmarshal(a, &back); err != nil || back.SchemaVersion != SchemaVersion || back.Model.Weights[2][4] != m.Model.Weights[2][4] || back.Classes[1] != "q" {
+		t.Errorf("read back %+v, %v", back, err)
+	}
 	schema, err := Schema()
 	if err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := validator.UnmarshalJSON(bytes.NewReader(schema))
+	doc, err := validator.UnmarshalJSON(bytes.NewReader(schema))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := validator.NewCompiler()
-	if err := c.AddResource("model.schema.json", parsed); err != nil {
+	if err := c.AddResource("m", doc); err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.Compile("model.schema.json")
+	compiled, err := c.Compile("m")
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := JSON(model(lr.Logistic, 6, "a", "b"))
+	text, err := validator.UnmarshalJSON(bytes.NewReader(a))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for text, ok := range map[string]bool{string(file): true, `{"kind":"logistic-regression","classes":2}`: false} {
-		doc, err := validator.UnmarshalJSON(bytes.NewReader([]byte(text)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Validate(doc); (err == nil) != ok {
-			t.Errorf("valid: %v, want %v: %v", err == nil, ok, err)
-		}
+	if err := compiled.Validate(text); err != nil {
+		t.Error(err)
+	}
+	if err := compiled.Validate(map[string]any{"kind": "logistic-regression", "classes": 2}); err == nil {
+		t.Error("the schema takes what is no model's file")
 	}
 }

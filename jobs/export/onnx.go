@@ -37,7 +37,7 @@ const (
 	ir    = 8
 )
 
-// ONNX is the content of models/LAYER.onnx: a matrix product, an addition, and the link
+// ONNX is the content of models/LAYER.onnx: the columns' shift, a matrix product, an addition, and the link
 // function, in operators that every runtime has.
 func ONNX(m *Model) *onnx.Model {
 	g := &onnx.Graph{Name: "vista-mr model",
@@ -58,8 +58,14 @@ func (m *Model) head(g *onnx.Graph, in, prefix string, batch onnx.Dim) {
 	ed := g.Edit()
 	weights, bias := scores(m.Model, int(cols))
 	w := ed.Const(&onnx.Tensor{Name: prefix + "weights", Type: onnx.Float32, Dims: []int64{cols, classes}, Raw: floats(weights)})
-	b := ed.Const(&onnx.Tensor{Name: prefix + "intercepts", Type: onnx.Float32, Dims: []int64{classes}, Raw: floats(bias)})
+	b := ed.Const(&onnx.Tensor{Name: prefix + "offsets", Type: onnx.Float32, Dims: []int64{classes}, Raw: floats(bias)})
 	names := ed.Const(&onnx.Tensor{Name: prefix + "classes", Type: onnx.String, Dims: []int64{classes}, Strings: text(m.Classes)})
+	if len(m.Model.Shift) > 0 { // columns far from zero would lose their digits in the product
+		shift := ed.Const(&onnx.Tensor{Name: prefix + "shift", Type: onnx.Float32, Dims: []int64{cols}, Raw: floats(m.Model.Shift)})
+		shifted := ed.Name(prefix + "shifted")
+		g.Nodes = append(g.Nodes, onnx.NewNode("Sub", prefix+"shifted", []string{in, shift}, []string{shifted}))
+		in = shifted
+	}
 	out := Outputs(m.Model.Kind)
 	z, class := out[0], ed.Name(prefix+"class")
 	if out[0] == Probability {
@@ -119,17 +125,18 @@ func Pipeline(program *onnx.Model, vector string, m *Model, recipe *results.Prep
 	return p, nil
 }
 
-// scores are weights [cols, classes] and intercepts of a score for each class. With two classes the
+// scores are weights [cols, classes] and offsets, for shifted columns, of a score for each class. With two classes the
 // model has one score z, that of class 1. The softmax of (0, z) is its logistic function; a support
 // vector classifier has -z and z.
 func scores(m *lr.Model, cols int) (weights, bias []float32) {
 	weights, bias = make([]float32, cols*m.Classes), make([]float32, m.Classes)
 	first := m.Classes - len(m.Weights) // 1 with two classes, else 0
+	offsets := m.Offsets()
 	for k, w := range m.Weights {
 		for j, v := range w {
 			weights[j*m.Classes+first+k] = v
 		}
-		bias[first+k] = float32(m.Intercepts[k])
+		bias[first+k] = float32(offsets[k])
 	}
 	if m.Kind == lr.LinearSVC {
 		for j := range cols {

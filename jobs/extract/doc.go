@@ -6,19 +6,21 @@
 //
 // What a record is made of, by source:
 //
-//	files    the split names image files; the key is the file name's stem
-//	joined   an input holds key -> row and image bytes, from a reduce-side join
-//	volume   an input holds key -> float32 volume of a layer, from an earlier phase
+//	files    the split is a part of an index of images (package images)
+//	joined   an input holds key -> row and bytes of its images, from a reduce-side join
+//	volume   an input holds key -> float32 volumes of a layer, one for each image, from an earlier phase
 //
 // Steps for one task:
-//  1. A goroutine reads ahead: it looks the key up in the broadcast table, if there is one,
-//     skips what has no row, and reads the bytes of what has, under a bound on bytes held.
+//  1. Package images reads ahead: keys are looked up in the broadcast table, if there is one, and
+//     only what has a row is read.
 //  2. The task's own goroutine decodes into the next row of the input buffer. CPU work stays
 //     on it, so a process never runs more of it than it has slots.
 //  3. A full batch is run. If the runtime's memory limit refuses it, the batch is halved for
 //     the rest of the task and what is pending is run again in smaller pieces.
 //
-// An image that cannot be decoded is set aside if its row is known; if the join comes later,
+// Of a record with several images each image is pooled by itself; then the record's vectors are
+// combined. Images of it that cannot be used do not count, and a record without any other is
+// bad. An image that cannot be used is set aside if its row is known; if the join comes later,
 // its failure travels on, so that every plan counts the same. The package knows no plan: the
 // compiler says by Params what is read, written and counted.
 package extract

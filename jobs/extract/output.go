@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/vista-mr/vista-mr/mr"
-	"github.com/vista-mr/vista-mr/mr/avro"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
@@ -43,50 +42,4 @@ func openOutputs(ctx context.Context, t mr.Task, p *Params) (outputs, error) {
 		o.base, err = t.Part(ctx, Base, mr.PartOptions{Raw: p.Store})
 	}
 	return o, err
-}
-
-// record writes record i of the runner's outputs.
-func (o *outputs) record(ctx context.Context, r Runner, i int, rec pendingRecord) error {
-	if o.base != nil {
-		if err := o.base.Append(rec.key, rec.row); err != nil {
-			return err
-		}
-	}
-	for j, part := range o.parts {
-		if part == nil {
-			continue
-		}
-		n := o.p.Model.Out[j].Len()
-		if err := WriteVector(part, rec.key, r.Output(j)[i*n:(i+1)*n]); err != nil {
-			return err
-		}
-	}
-	if len(o.emit) == 0 {
-		return nil
-	}
-	o.buffer = append(o.buffer[:0], Usable)
-	for _, j := range o.emit {
-		n := o.p.Model.Out[j].Len()
-		o.buffer = avro.AppendFloat32s(o.buffer, r.Output(j)[i*n:(i+1)*n])
-	}
-	return o.t.Emit(ctx, rec.key, o.buffer)
-}
-
-// The first byte of a value that travels through the shuffle to a join.
-const (
-	Usable   byte = 1 // vectors or image bytes follow
-	Unusable byte = 0 // a mr.BadRecord as JSON follows
-)
-
-// failed passes on that an image cannot be used.
-func (o *outputs) failed(ctx context.Context, key, story []byte) error {
-	if len(o.emit) > 0 {
-		o.buffer = append(append(o.buffer[:0], Unusable), story...)
-		return o.t.Emit(ctx, key, o.buffer)
-	}
-	part, err := o.t.Part(ctx, Failed, mr.PartOptions{})
-	if err != nil {
-		return err
-	}
-	return part.Append(key, story)
 }

@@ -3,6 +3,7 @@ package extract
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
@@ -24,7 +25,7 @@ const (
 // Channels that a task writes beside those of its outputs.
 const (
 	Base   = "base"   // key -> row, for records whose row is known
-	Failed = "failed" // key -> mr.BadRecord as JSON, for images that cannot be used
+	Failed = "failed" // key -> outcome (AppendOutcome) of records with images that cannot be used
 )
 
 // Pooled and Raw are the channels of a layer's pooled vectors and volumes.
@@ -33,21 +34,25 @@ func Pooled(layer string) string { return "pooled/" + layer }
 // Raw is the channel of a layer's volumes.
 func Raw(layer string) string { return "raw/" + layer }
 
+// isRaw tells channels of volumes from those of vectors.
+func isRaw(channel string) bool { return strings.HasPrefix(channel, Raw("")) }
+
 // Params says what a task does.
 type Params struct {
-	Model      Model            `json:"model"`
-	Source     Source           `json:"source"`
-	Input      string           `json:"input,omitempty"` // of Joined and Volume
-	Table      string           `json:"table,omitempty"` // input with the broadcast rows; empty: no join here
-	Required   bool             `json:"required,omitempty"`
-	Image      image.Spec       `json:"image"`
-	Decoder    string           `json:"decoder,omitempty"` // auto, go, turbo
-	Batch      int              `json:"batch"`
-	Store      bool             `json:"raw,omitempty"`        // write blocks uncompressed
-	Base       bool             `json:"base,omitempty"`       // write channel Base
-	Emit       []string         `json:"emit,omitempty"`       // outputs that go to the shuffle instead of part files, concatenated in this order
-	Repeat     bool             `json:"repeat,omitempty"`     // an earlier phase has counted and set aside what this one sees again
-	Duplicates map[int][]string `json:"duplicates,omitempty"` // files whose key an earlier file has, by task
+	Model    Model      `json:"model"`
+	Source   Source     `json:"source"`
+	Input    string     `json:"input,omitempty"` // of Joined and Volume
+	Table    string     `json:"table,omitempty"` // input with the broadcast rows; empty: no join here
+	Required bool       `json:"required,omitempty"`
+	Image    image.Spec `json:"image"`
+	Decoder  string     `json:"decoder,omitempty"` // auto, go, turbo
+	Decode   int64      `json:"decode,omitempty"`  // bytes that all slots of a process may decode in; 0: any
+	Batch    int        `json:"batch"`
+	Store    bool       `json:"raw,omitempty"`      // write blocks uncompressed
+	Base     bool       `json:"base,omitempty"`     // write channel Base
+	Emit     []string   `json:"emit,omitempty"`     // outputs that go to the shuffle instead of part files, concatenated in this order
+	Repeat   bool       `json:"repeat,omitempty"`   // an earlier phase has counted and set aside what this one sees again
+	Multiple string     `json:"multiple,omitempty"` // how the vectors of a record's images become one: images.Mean or images.Max
 }
 
 // Model is a CNN program as tasks find it: a file in the job's store or outside, by digest.

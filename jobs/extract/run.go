@@ -2,7 +2,6 @@ package extract
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,15 +22,13 @@ type work struct {
 	decode *image.Pipeline
 	out    outputs
 
-	batch   int // images per call: Params.Batch, less after the memory limit was met
-	pending []pendingRecord
+	batch   int       // images per call: Params.Batch, less after the memory limit was met
+	pending []*record // of the images whose input is in the runner's buffer
+	current *record   // whose images are being read
 	total   int64
 	done    int64
 	times   struct{ decode, cnn time.Duration }
 }
-
-// pendingRecord is one record whose input is in the runner's buffer.
-type pendingRecord struct{ key, row []byte }
 
 func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 	if p.Batch < 1 {
@@ -54,7 +51,7 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.runner.Close()) }()
 	if p.Source != Volume {
-		choice, err := decoder(p.Decoder)
+		choice, err := Decoder(p.Decoder)
 		if err != nil {
 			return err
 		}
@@ -62,6 +59,13 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 			return err
 		}
 		defer w.decode.Close()
+		if p.Decode > 0 {
+			g, err := t.Shared(ctx, "decode", func(context.Context) (io.Closer, error) { return &gateOf{image.NewGate(p.Decode)}, nil })
+			if err != nil {
+				return err
+			}
+			w.decode.Share(g.(*gateOf).Gate)
+		}
 	}
 	if w.out, err = openOutputs(ctx, t, p); err != nil {
 		return err
@@ -69,9 +73,15 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 	return w.all(ctx)
 }
 
-// decoder reads the name of a JPEG decoder. Go is the default: it needs no library, so that the
+// gateOf is the process's bound on what all its slots decode in.
+type gateOf struct{ *image.Gate }
+
+// Close does nothing: a gate holds nothing.
+func (*gateOf) Close() error { return nil }
+
+// Decoder reads the name of a JPEG decoder. Go is the default: it needs no library, so that the
 // same job gives the same bits on every machine.
-func decoder(name string) (image.DecoderChoice, error) {
+func Decoder(name string) (image.DecoderChoice, error) {
 	switch name {
 	case "", "go":
 		return image.Go, nil
@@ -84,11 +94,8 @@ func decoder(name string) (image.DecoderChoice, error) {
 }
 
 func (w *work) all(ctx context.Context) error {
-	if err := w.setDuplicatesAside(ctx); err != nil {
-		return err
-	}
 	if w.t.Spec().Split != nil {
-		w.total = int64(len(w.t.Spec().Split.Files))
+		w.total = w.t.Spec().Split.Records
 	} else {
 		for _, in := range w.t.Spec().Inputs {
 			if in.Name == w.p.Input {
@@ -128,16 +135,50 @@ func (w *work) countOnce(name string, n int64) {
 	}
 }
 
-// take decodes one record into the batch, and runs the batch when it is full.
+// take decodes one image into the batch, and runs the batch when it is full.
 func (w *work) take(ctx context.Context, it *item) error {
-	w.done++
-	w.t.Progress(w.done, w.total)
+	if w.p.Source == Files || it.last {
+		w.done++ // images of a split, records of an input
+		w.t.Progress(w.done, w.total)
+	}
 	if w.p.Source == Files {
 		w.countOnce("images", 1)
 	}
-	if w.table != nil && it.row == nil {
-		return w.unmatched(ctx, it)
+	if it.aside {
+		if w.p.Repeat {
+			return nil
+		}
+		return w.t.SetAside(ctx, *it.bad)
 	}
+	if it.first {
+		if w.p.Source == Files && !it.last {
+			w.countOnce("images.several", 1)
+		}
+		w.current = &record{key: append([]byte(nil), it.key...), row: append([]byte(nil), it.row...)}
+	}
+	r := w.current
+	if w.table != nil && it.row == nil {
+		if it.last {
+			return w.unmatched(ctx, it)
+		}
+		return nil
+	}
+	if err := w.use(ctx, r, it); err != nil {
+		return err
+	}
+	if it.last {
+		if err := w.end(ctx, r); err != nil {
+			return err
+		}
+	}
+	if len(w.pending) < w.batch {
+		return nil
+	}
+	return w.flush(ctx)
+}
+
+// use decodes an image of a record, or notes why it cannot be used.
+func (w *work) use(ctx context.Context, r *record, it *item) error {
 	bad := it.bad
 	if bad == nil {
 		var err error
@@ -145,23 +186,23 @@ func (w *work) take(ctx context.Context, it *item) error {
 			return err
 		}
 	}
-	if bad != nil {
-		return w.unusable(ctx, it, bad)
+	switch {
+	case bad == nil:
+		r.images++
+		w.pending = append(w.pending, r)
+	case w.p.Repeat:
+	case it.row != nil: // the row is known, so it is a bad record now; else the join decides
+		return w.t.SetAside(ctx, *bad)
+	default:
+		r.bad = append(r.bad, *bad)
 	}
-	w.pending = append(w.pending, pendingRecord{key: append([]byte(nil), it.key...), row: append([]byte(nil), it.row...)})
-	if len(w.pending) < w.batch {
-		return nil
-	}
-	return w.flush(ctx)
+	return nil
 }
 
-// fill puts a record's input into the next row of the runner's buffer.
+// fill puts an image or volume into the next row of the runner's buffer.
 func (w *work) fill(it *item) (bad *mr.BadRecord, err error) {
 	at, n := len(w.pending), w.p.Model.In.Len()
 	if w.p.Source == Volume {
-		if len(it.volume) != 4*n {
-			return nil, errs.E("extract", errs.Corrupt, "", fmt.Errorf("the volume of %q has %d bytes, the model takes %d", it.key, len(it.volume), 4*n))
-		}
 		avro.Float32s(w.runner.InputF32()[at*n:at*n], it.volume)
 		return nil, nil
 	}
@@ -194,36 +235,6 @@ func (w *work) unmatched(ctx context.Context, it *item) error {
 		Error: fmt.Sprintf("image %q has no row in the table", it.key)})
 }
 
-// unusable deals with an image that cannot be used: where its row is known it is a bad record
-// now; where the join comes later, the join decides.
-func (w *work) unusable(ctx context.Context, it *item, bad *mr.BadRecord) error {
-	if it.row != nil && !w.p.Repeat {
-		if err := w.t.SetAside(ctx, *bad); err != nil {
-			return err
-		}
-	}
-	story, err := json.Marshal(bad)
-	if err != nil {
-		return err
-	}
-	return w.out.failed(ctx, it.key, story)
-}
-
-func (w *work) setDuplicatesAside(ctx context.Context) error {
-	for _, uri := range w.p.Duplicates[w.t.Spec().Attempt.Task.Index] {
-		if w.p.Repeat {
-			return nil
-		}
-		w.t.Count("images", 1)
-		err := w.t.SetAside(ctx, mr.BadRecord{Key: KeyOf(uri), Stage: "image", Cause: "duplicate-key",
-			Error: fmt.Sprintf("%s: an earlier file has the same key, and stays", uri)})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // flush runs what is pending, in pieces that the memory limit allows, and writes the outputs.
 func (w *work) flush(ctx context.Context) error {
 	for start := 0; start < len(w.pending); {
@@ -243,11 +254,12 @@ func (w *work) flush(ctx context.Context) error {
 			return w.runError(err, n)
 		}
 		w.count("cnn.images", int64(n))
-		if err := w.write(ctx, w.pending[start:start+n]); err != nil {
+		if err := w.ran(ctx, w.pending[start:start+n]); err != nil {
 			return err
 		}
 		start += n
 	}
+	clear(w.pending)
 	w.pending = w.pending[:0]
 	return nil
 }
@@ -277,22 +289,6 @@ func (w *work) runError(err error, n int) error {
 		return e
 	}
 	return err
-}
-
-// write writes n records that have been run.
-func (w *work) write(ctx context.Context, recs []pendingRecord) error {
-	for i, r := range recs {
-		if err := w.finite(i, r.key); err != nil {
-			return err
-		}
-		if len(r.row) > 0 {
-			w.countOnce("matched", 1)
-		}
-		if err := w.out.record(ctx, w.runner, i, r); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // finite refuses features that are no numbers. They come from the network and not from one

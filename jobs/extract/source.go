@@ -2,180 +2,106 @@ package extract
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
-	"path"
-	"strings"
 
-	"golang.org/x/sync/semaphore"
-
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/mr"
-	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-// item is one record before inference. Its slices are valid until the next one is asked for.
+// item is one image of a record, or one volume. Its slices are valid until the next one is asked for.
 type item struct {
-	key    []byte
-	row    []byte        // encoded; nil if the join comes later
-	image  []byte        // of sources Files and Joined
-	volume []byte        // of source Volume, as stored
-	bad    *mr.BadRecord // the image cannot be had; image is nil then
+	key         []byte
+	row         []byte        // encoded; nil if the join comes later, or if there is none
+	image       []byte        // of sources Files and Joined
+	volume      []byte        // of source Volume, as stored
+	bad         *mr.BadRecord // the image cannot be had; image is nil then
+	aside       bool          // it belongs to no record: bad is set aside at once
+	first, last bool          // of its record
 }
 
-// readAheadBytes bounds the image files that a task holds beyond the batch it works on.
-const readAheadBytes = 8 << 20
-
-// maxFile refuses to read a file that no decoder would be given anyway.
-const maxFile = 256 << 20
-
-// KeyOf is an image file's key: its name without folder and extension.
-func KeyOf(uri string) string {
-	name := path.Base(uri)
-	if i := strings.LastIndexByte(name, '.'); i > 0 {
-		name = name[:i]
-	}
-	return name
-}
-
-// items yields a task's records in the order that defines the order of all it writes.
+// items yields a task's images or volumes in the order that defines the order of all it writes.
 func (w *work) items(ctx context.Context) iter.Seq2[item, error] {
-	if w.p.Source == Files {
+	switch w.p.Source {
+	case Files:
 		return w.files(ctx)
+	case Joined:
+		return w.joined(ctx)
+	}
+	return w.volumes(ctx)
+}
+
+// files reads the split. What has no row in the broadcast table is not read.
+func (w *work) files(ctx context.Context) iter.Seq2[item, error] {
+	want := func(key []byte) bool {
+		if w.table == nil {
+			return true
+		}
+		_, ok := w.table.Lookup(key)
+		return ok
 	}
 	return func(yield func(item, error) bool) {
+		for m, err := range images.Read(ctx, w.t, w.t.Spec().Split, w.decode.Spec().MaxBytes, want) {
+			it := item{key: m.Key, image: m.Data, bad: m.Bad, aside: m.Aside, first: m.First, last: m.Last}
+			if err == nil && w.table != nil {
+				it.row, _ = w.table.Lookup(m.Key)
+			}
+			if !yield(it, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// joined takes records apart that a reduce-side join has put together.
+func (w *work) joined(ctx context.Context) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
 		for r, err := range w.t.Records(ctx, w.p.Input) {
-			it := item{key: r.Key}
-			switch {
-			case err != nil:
-			case w.p.Source == Joined:
-				it.row, it.image, err = SplitJoined(r.Value)
-			default:
-				it.volume = r.Value
+			it := item{key: r.Key, first: true}
+			var frames []byte
+			if err == nil {
+				it.row, frames, err = SplitJoined(r.Value)
+			}
+			for err == nil && !it.last {
+				if it.image, frames, err = CutFrame(frames); err != nil {
+					break
+				}
+				it.last = len(frames) == 0
+				if !yield(it, nil) {
+					return
+				}
+				it.first = false
 			}
 			if err != nil {
 				yield(it, err)
 				return
 			}
-			if !yield(it, nil) {
-				return
-			}
 		}
 	}
 }
 
-// fetched is a file on its way from the reading goroutine.
-type fetched struct {
-	item
-	weight int64
-	err    error
-}
-
-// files reads ahead in a goroutine of its own, which ends before the sequence does.
-func (w *work) files(ctx context.Context) iter.Seq2[item, error] {
+// volumes takes the volumes of a record's images apart, which lie one behind the other.
+func (w *work) volumes(ctx context.Context) iter.Seq2[item, error] {
+	n := 4 * w.p.Model.In.Len()
 	return func(yield func(item, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
-		ch := make(chan fetched, 2*w.p.Batch) // closed by the reading goroutine
-		room := semaphore.NewWeighted(readAheadBytes)
-		go func() {
-			defer close(ch)
-			w.readAhead(ctx, room, ch)
-		}()
-		defer func() {
-			cancel()
-			for range ch { // until the goroutine has ended
+		for r, err := range w.t.Records(ctx, w.p.Input) {
+			v := r.Value
+			if err == nil && (len(v) == 0 || len(v)%n != 0) {
+				err = errs.E("extract", errs.Corrupt, "", fmt.Errorf("the volume of %q has %d bytes, the model takes %d", r.Key, len(v), n))
 			}
-		}()
-		for f := range ch {
-			room.Release(f.weight)
-			if !yield(f.item, f.err) || f.err != nil {
+			if err != nil {
+				yield(item{}, err)
 				return
 			}
-		}
-		if err := ctx.Err(); err != nil {
-			yield(item{}, err)
-		}
-	}
-}
-
-func (w *work) readAhead(ctx context.Context, room *semaphore.Weighted, ch chan<- fetched) {
-	for _, f := range w.t.Spec().Split.Files {
-		it, ok := w.lookup(KeyOf(f.URI))
-		var got fetched
-		if ok {
-			got = w.fetch(ctx, room, f.URI, it)
-		} else {
-			got = fetched{item: it}
-		}
-		select {
-		case ch <- got:
-		case <-ctx.Done():
-			return
-		}
-		if got.err != nil {
-			return
+			for at := 0; at < len(v); at += n {
+				it := item{key: r.Key, volume: v[at : at+n], first: at == 0, last: at+n == len(v)}
+				if !yield(it, nil) {
+					return
+				}
+			}
 		}
 	}
-}
-
-// lookup joins a key with the broadcast table. Without a row there is no need to read.
-func (w *work) lookup(key string) (it item, wanted bool) {
-	it.key = []byte(key)
-	if w.table == nil {
-		return it, true
-	}
-	it.row, wanted = w.table.Lookup(it.key)
-	return it, wanted
-}
-
-// fetch reads one file. A file that is gone is a bad record; a store that does not answer is
-// the attempt's error.
-func (w *work) fetch(ctx context.Context, room *semaphore.Weighted, uri string, it item) fetched {
-	fs, p, err := w.t.Resolve(ctx, uri)
-	if err != nil {
-		return fetched{item: it, err: err}
-	}
-	data, weight, err := readFile(ctx, room, fs, p)
-	var tooLarge errTooLarge
-	switch {
-	case err == nil:
-		it.image = data
-	case errors.As(err, &tooLarge):
-		it.bad = badImage(it.key, "too-large", err)
-	case errs.Is(err, errs.NotExist):
-		it.bad = badImage(it.key, "missing", err)
-	default:
-		return fetched{item: it, err: errs.E("read image", errs.KindOf(err), uri, err)}
-	}
-	return fetched{item: it, weight: weight}
-}
-
-type errTooLarge struct{ size int64 }
-
-func (e errTooLarge) Error() string { return fmt.Sprintf("%d bytes, more than %d", e.size, maxFile) }
-
-// readFile takes room for the file before it reads it; the receiver gives it back.
-func readFile(ctx context.Context, room *semaphore.Weighted, fs dfs.FS, p dfs.Path) ([]byte, int64, error) {
-	f, err := fs.Open(ctx, p)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer f.Close() // reading only: a failed close loses nothing
-	if f.Size() > maxFile {
-		return nil, 0, errTooLarge{f.Size()}
-	}
-	weight := min(f.Size(), readAheadBytes)
-	if err := room.Acquire(ctx, weight); err != nil {
-		return nil, 0, err
-	}
-	data := make([]byte, f.Size())
-	if n, err := f.ReadAt(data, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(data)) {
-		room.Release(weight)
-		return nil, 0, err
-	}
-	return data, weight, nil
 }
 
 func badImage(key []byte, cause string, err error) *mr.BadRecord {

@@ -5,237 +5,100 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/linkedin/goavro/v2"
-	"github.com/parquet-go/parquet-go"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/mrtest"
 )
 
-// vector is the i-th record's.
-func vector(i, dim int) []float32 {
-	v := make([]float32, dim)
-	for j := range v {
-		if (i+j)%3 != 0 {
-			v[j] = float32(i) + float32(j)/1000
-		}
-	}
-	return v
-}
-
-func key(i int) string { return fmt.Sprintf("k%03d é", i) }
-
-func want(i int) (label, split string) {
-	return []string{"red", "blue"}[i%2], []string{"train", "test"}[i%3/2]
-}
-
-// source writes the inputs of the kind: rows, and the vectors of two layers, a task each half of them.
-func source(records int, layers []Layer) mr.Kind {
-	return mr.Kind{Name: "source", Map: func(json.RawMessage) (mr.Mapper, error) {
+// run exports a layer of three rows; key is the name of the second row's vector.
+func run(t *testing.T, key string) (*mrtest.Cluster, *mr.PhaseManifest, error) {
+	t.Helper()
+	fill := mr.Kind{Name: "fill", Map: func(json.RawMessage) (mr.Mapper, error) {
 		return mr.MapperFunc(func(ctx context.Context, t mr.Task) error {
-			base, err := t.Part(ctx, extract.Base, mr.PartOptions{})
+			base, err := t.Part(ctx, BaseInput, mr.PartOptions{})
 			if err != nil {
 				return err
 			}
-			for i := t.Spec().Attempt.Task.Index; i < records; i += 2 {
-				label, split := want(i)
-				r := row.Row{Test: split == "test", Label: label, X: []float32{1, 2}}
-				if err := base.Append([]byte(key(i)), r.Append(nil)); err != nil {
+			vectors, err := t.Part(ctx, "v", mr.PartOptions{})
+			if err != nil {
+				return err
+			}
+			for i, k := range []string{"c", "a", "b"} {
+				r := row.Row{Label: fmt.Sprint("l", i), X: []float32{9, 9}, Test: i == 1}
+				if err := base.Append([]byte(k), r.Append(nil)); err != nil {
 					return err
 				}
-				for _, l := range layers {
-					p, err := t.Part(ctx, extract.Pooled(l.Name), mr.PartOptions{})
-					if err != nil {
-						return err
-					}
-					if err := extract.WriteVector(p, []byte(key(i)), vector(i, l.Dim)); err != nil {
-						return err
-					}
+				if i == 1 {
+					k = key
+				}
+				if err := extract.WriteVector(vectors, []byte(k), []float32{float32(i), 0.5}); err != nil {
+					return err
 				}
 			}
 			return nil
 		}), nil
 	}}
-}
-
-// export runs the kind and returns the files of each layer.
-func export(t *testing.T, records int, p Params) map[string][][]byte {
-	t.Helper()
-	params, err := json.Marshal(p)
+	c := mrtest.New(t, fill, Kind())
+	raw, err := json.Marshal(Params{Layers: []Layer{{Name: "/l", Dim: 2}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	inputs := []mr.Input{{Name: BaseInput, Phase: "source", Channel: extract.Base, Mode: mr.Same}}
-	for _, l := range p.Layers {
-		inputs = append(inputs, mr.Input{Name: l.Name, Phase: "source", Channel: extract.Pooled(l.Name), Mode: mr.Same})
-	}
-	c := mrtest.New(t, source(records, p.Layers), Kind())
-	phases, err := c.Run(t.Context(), &mr.JobSpec{ID: "job", Phases: []mr.PhaseSpec{
-		{ID: "source", Type: mr.MapPhase, Kind: "source", Tasks: 2},
-		{ID: "features", Type: mr.MapPhase, Kind: Name, Tasks: 2, Inputs: inputs, Params: params},
+	m, err := c.Run(t.Context(), &mr.JobSpec{ID: "j", MaxAttempts: 1, Phases: []mr.PhaseSpec{
+		{ID: "fill", Type: mr.MapPhase, Kind: "fill", Tasks: 1},
+		{ID: "features", Type: mr.MapPhase, Kind: Name, Params: raw, Tasks: 1, Inputs: []mr.Input{
+			{Name: BaseInput, Phase: "fill", Channel: BaseInput, Mode: mr.Same}, {Name: "/l", Phase: "fill", Channel: "v", Mode: mr.Same}}},
 	}})
+	return c, m["features"], err
+}
+
+// The file is read by a library that is not ours: rows in their order, with label and split, the layer's vector alone.
+func TestFilesForOthers(t *testing.T) {
+	c, m, err := run(t, "a")
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string][][]byte{}
-	for _, l := range p.Layers {
-		rows := int64(0)
-		for _, f := range phases["features"].Files(Channel(l.Name)) {
-			if !strings.HasSuffix(string(f.Path), "."+p.Format) {
-				t.Errorf("a file is called %s", f.Path)
-			}
-			rows += f.Rows
-			b, err := dfs.ReadFile(t.Context(), c.Store, f.Path, 1<<30)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if int64(len(b)) != f.Bytes {
-				t.Errorf("%s has %d bytes, its manifest says %d", f.Path, len(b), f.Bytes)
-			}
-			out[l.Name] = append(out[l.Name], b)
-		}
-		if rows != int64(records) {
-			t.Errorf("the manifests count %d rows, want %d", rows, records)
-		}
+	files := m.Files(Channel("/l"))
+	if len(files) != 1 {
+		t.Fatalf("%d files", len(files))
 	}
-	return out
-}
-
-func check(t *testing.T, i, dim int, id, label, split string, v []float32) {
-	t.Helper()
-	wantLabel, wantSplit := want(i)
-	if id != key(i) || label != wantLabel || split != wantSplit || !slices.Equal(v, vector(i, dim)) {
-		t.Errorf("record %d is %q, %q, %q with %d values; want %q, %q, %q", i, id, label, split, len(v), key(i), wantLabel, wantSplit)
+	data, err := dfs.ReadFile(t.Context(), c.Store, files[0].Path, 1<<20)
+	if err != nil {
+		t.Fatal(err)
 	}
-}
-
-func TestBothFormatsHoldTheSameRecords(t *testing.T) {
-	const records = 41
-	layers := []Layer{{"conv/1", 9}, {"fc", 2}}
-	meta := map[string]string{"vista.pool": "none", "vista.networkDigest": "abc"}
-	files := export(t, records, Params{Layers: layers, Format: Avro, Meta: meta})
-	for _, l := range layers {
-		for task, b := range files[l.Name] {
-			in, err := goavro.NewOCFReader(bytes.NewReader(b))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if m := in.MetaData(); string(m["vista.layer"]) != l.Name || string(m["vista.networkDigest"]) != "abc" {
-				t.Errorf("metadata %q", m)
-			}
-			at := 0
-			for ; in.Scan(); at++ {
-				rec, err := in.Read()
-				if err != nil {
-					t.Fatal(err)
-				}
-				m := rec.(map[string]any)
-				var v []float32
-				for _, x := range m["features"].([]any) {
-					v = append(v, x.(float32))
-				}
-				check(t, task+2*at, l.Dim, m["id"].(string), m["label"].(string), m["split"].(string), v)
-			}
-		}
+	in, err := goavro.NewOCFReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
 	}
-	files = export(t, records, Params{Layers: layers, Format: Parquet, Meta: meta})
-	for _, l := range layers {
-		for task, b := range files[l.Name] {
-			f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for k, v := range map[string]string{"vista.layer": l.Name, "vista.dim": fmt.Sprint(l.Dim), "vista.pool": "none", "vista.networkDigest": "abc"} {
-				if got, ok := f.Lookup(k); !ok || got != v {
-					t.Errorf("metadata %s is %q, want %q", k, got, v)
-				}
-			}
-			const schema = "required binary id (STRING)"
-			if got := f.Schema().String(); !strings.Contains(got, schema) || !strings.Contains(got, "required group features (LIST)") || !strings.Contains(got, "required float element") {
-				t.Errorf("schema %s", got)
-			}
-			rows, err := parquet.Read[feature](bytes.NewReader(b), int64(len(b)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for at, r := range rows {
-				check(t, task+2*at, l.Dim, r.ID, r.Label, r.Split, r.Features)
-			}
-		}
-	}
-}
-
-// memory takes a file's bytes.
-type memory struct {
-	bytes.Buffer
-	rows int64
-}
-
-func (m *memory) SetRows(n int64) { m.rows = n }
-
-// A row group ends by size, so that memory does not depend on the number of rows; the same rows give the
-// same bytes.
-func TestRowGroupsAreBounded(t *testing.T) {
-	const records, dim, limit = 30, 1000, 40_000 // 4 KB a record
-	meta := map[string]string{}
-	for i := range 20 {
-		meta[fmt.Sprintf("key%d", i)] = "value"
-	}
-	var files [3]memory
-	for k := range files {
-		s := newParquetSink(&files[k], meta, limit)
-		for i := range records {
-			label, split := want(i)
-			if err := s.record([]byte(key(i)), label, split, vector(i, dim)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := s.close(); err != nil {
+	var got []string
+	for in.Scan() {
+		rec, err := in.Read()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(files[k].Bytes(), files[0].Bytes()) || files[k].rows != records {
-			t.Errorf("file %d of %d rows differs from the first", k, files[k].rows)
-		}
+		r := rec.(map[string]any)
+		got = append(got, fmt.Sprint(r["id"], r["label"], r["split"], r["features"]))
 	}
-	in := bytes.NewReader(files[0].Bytes())
-	f, err := parquet.OpenFile(in, in.Size())
-	if err != nil {
-		t.Fatal(err)
+	want := []string{"cl0train[0 0.5]", "al1test[1 0.5]", "bl2train[2 0.5]"}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
-	var groups []int64
-	for _, g := range f.RowGroups() {
-		groups = append(groups, g.NumRows())
-	}
-	if !slices.Equal(groups, []int64{10, 10, 10}) {
-		t.Errorf("row groups of %v rows", groups)
-	}
-	rows, err := parquet.Read[feature](in, in.Size())
-	if err != nil || len(rows) != records {
-		t.Fatalf("%d rows, %v", len(rows), err)
-	}
-	for i, r := range rows {
-		check(t, i, dim, r.ID, r.Label, r.Split, r.Features)
+	if layer := string(in.MetaData()["vista.layer"]); layer != "/l" {
+		t.Errorf("the file says layer %q", layer)
 	}
 }
 
-func TestUnknownFormatsAreRefused(t *testing.T) {
-	if _, err := Kind().Map(json.RawMessage(`{"layers":[],"format":"csv"}`)); err == nil {
-		t.Error("csv was accepted")
-	}
-}
-
-func TestNoRowsAreAFileToo(t *testing.T) {
-	for _, b := range export(t, 0, Params{Layers: []Layer{{"fc", 2}}, Format: Parquet})["fc"] {
-		f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
-		if err != nil || f.NumRows() != 0 {
-			t.Errorf("%v, %v", f, err)
-		}
+// A vector is never written beside another row's label.
+func TestOutOfStep(t *testing.T) {
+	_, _, err := run(t, "x")
+	if !errs.Is(err, errs.Internal) || !strings.Contains(err.Error(), `not in step with the rows at key "a"`) {
+		t.Errorf("got %v", err)
 	}
 }

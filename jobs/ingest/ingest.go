@@ -1,9 +1,14 @@
 // Package ingest is the map kind that reads the structured table: it checks every row, keeps
 // the first of each key, decides which rows are held out, and passes them on by key.
 //
-// Invariant: every row of the table is counted once under "rows" and is then either passed on
-// or set aside. One task reads a whole table, in file order, because "the first of duplicate
-// keys stays" is a statement about that order.
+// Invariant: every row of the table is counted once under "rows" and is then passed on, set aside, or left
+// out and counted under "left-out.missing". One task reads a whole table, in file order, because "the
+// first of duplicate keys stays" is a statement about that order.
+//
+// The planner has read the table before (Survey): how missing values are filled and which categories have
+// columns must be known before the first row is encoded, and how many columns there are before anything is
+// planned. What it found is in Params; the task finds it again while it reads, and a table that has changed
+// in between is an error.
 //
 // The phase's Value tells the classes of the label, which no task of a later phase could know
 // from its own partition.
@@ -11,9 +16,7 @@ package ingest
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	"github.com/vista-mr/vista-mr/jobs/row"
@@ -33,12 +36,15 @@ const maxClasses = 1000
 
 // Params says what is read and where the rows go.
 type Params struct {
-	Schema table.Schema `json:"schema"`
-	Seed   uint64       `json:"seed"`
-	Test   float64      `json:"test"`           // held-out share
-	Part   bool         `json:"part,omitempty"` // write channel Rows
-	Emit   bool         `json:"emit,omitempty"` // send rows into the shuffle
-	Raw    bool         `json:"raw,omitempty"`  // do not compress
+	Schema        table.Schema   `json:"schema"`
+	Encoding      table.Encoding `json:"encoding"`
+	MaxCategories int            `json:"maxCategories"`
+	Seed          uint64         `json:"seed"`
+	Test          float64        `json:"test"`           // held-out share
+	Part          bool           `json:"part,omitempty"` // write channel Rows
+	Emit          bool           `json:"emit,omitempty"` // send rows into the shuffle
+	Raw           bool           `json:"raw,omitempty"`  // do not compress
+	Needs         Needs          `json:"needs"`
 }
 
 // Value is the phase's small result.
@@ -75,7 +81,7 @@ func Kind() mr.Kind {
 }
 
 func run(ctx context.Context, t mr.Task, p *Params) error {
-	in := &ingester{p: p, t: t, split: row.NewSplitter(p.Seed, p.Test), seen: map[[16]byte]struct{}{}, labels: map[string]bool{}}
+	in := &ingester{p: p, t: t, walk: newWalk(&p.Schema, p.MaxCategories, p.Seed, p.Test), encoder: table.NewEncoder(&p.Encoding)}
 	if p.Part {
 		part, err := t.Part(ctx, Rows, mr.PartOptions{Raw: p.Raw})
 		if err != nil {
@@ -88,58 +94,64 @@ func run(ctx context.Context, t mr.Task, p *Params) error {
 		if err != nil {
 			return err
 		}
-		for r, err := range table.Read(ctx, fs, []dfs.Path{path}, &p.Schema) {
-			if err := in.take(ctx, r, err); err != nil {
-				return err
-			}
+		if err := in.walk.files(ctx, fs, []dfs.Path{path}, in); err != nil {
+			return err
 		}
 	}
-	t.Count("rows", in.rows)
-	t.Progress(in.rows, in.rows)
-	return t.SetValue(Value{Classes: table.Labels(in.labels), Rows: int64(len(in.seen))})
-}
-
-type ingester struct {
-	p      *Params
-	t      mr.Task
-	split  row.Splitter
-	part   mr.PartWriter
-	seen   map[[16]byte]struct{} // half of a SHA-256 of each key: 16 bytes a row whatever the keys
-	labels map[string]bool
-	rows   int64
-	buf    []byte
-}
-
-// take deals with one row or with the error in its place.
-func (in *ingester) take(ctx context.Context, r *table.Row, err error) error {
-	var bad *table.Bad
-	if errors.As(err, &bad) {
-		in.rows++
-		key := bad.Key
-		if key == "" {
-			key = fmt.Sprintf("line %d", bad.Line)
-		}
-		return in.t.SetAside(ctx, mr.BadRecord{Key: key, Stage: "table", Cause: bad.Cause, Error: bad.Error()})
-	}
+	found, err := in.walk.survey.Encoding()
 	if err != nil {
 		return err
 	}
-	in.rows++
-	sum := sha256.Sum256([]byte(r.Key))
-	id := [16]byte(sum[:16])
-	if _, dup := in.seen[id]; dup {
-		return in.t.SetAside(ctx, mr.BadRecord{Key: r.Key, Stage: "table", Cause: "duplicate-key",
-			Error: fmt.Sprintf("line %d: key %q stood in an earlier row, which stays", r.Line, r.Key)})
+	if !found.Equal(&p.Encoding) {
+		return &ChangedError{Planned: p.Encoding.Rows, Found: found.Rows}
 	}
-	in.seen[id] = struct{}{}
-	if !in.labels[r.Label] {
-		if len(in.labels) == maxClasses {
-			return &LabelError{Column: in.p.Schema.Columns[in.p.Schema.Label], Seen: maxClasses}
-		}
-		in.labels[r.Label] = true
+	t.Count("rows", found.Rows)
+	t.Progress(found.Rows, found.Rows)
+	classes := table.Labels(in.walk.labels)
+	if err := p.Needs.check(classes, found.Good); err != nil {
+		return err
 	}
-	out := row.Row{Label: r.Label, X: r.X}
-	out.Test, out.U = in.split.Split([]byte(r.Key))
+	return t.SetValue(Value{Classes: classes, Rows: found.Good})
+}
+
+// ChangedError says that the table is not the one that the job was planned for.
+type ChangedError struct{ Planned, Found int64 }
+
+func (e *ChangedError) Error() string {
+	if e.Planned != e.Found {
+		return fmt.Sprintf("the table has changed since the job was planned: it had %d rows, and has %d", e.Planned, e.Found)
+	}
+	return "the table has changed since the job was planned: it has as many rows, and other values"
+}
+
+// ErrorID is stable.
+func (e *ChangedError) ErrorID() string { return "E-TABLE-CHANGED" }
+
+// Hint says what to do.
+func (e *ChangedError) Hint() string {
+	return "run the job again with an empty output, when nobody writes to the table"
+}
+
+// ingester passes rows on.
+type ingester struct {
+	p       *Params
+	t       mr.Task
+	walk    *walk
+	encoder *table.Encoder
+	part    mr.PartWriter
+	x       []float32
+	buf     []byte
+}
+
+func (in *ingester) bad(ctx context.Context, b mr.BadRecord) error { return in.t.SetAside(ctx, b) }
+
+func (in *ingester) drop() { in.t.Count("left-out.missing", 1) }
+
+func (in *ingester) row(ctx context.Context, r *table.Row, test bool, u uint64) (err error) {
+	if in.x, err = in.encoder.Append(in.x[:0], r); err != nil {
+		return err
+	}
+	out := row.Row{Label: r.Label, X: in.x, Test: test, U: u}
 	in.buf = out.Append(in.buf[:0])
 	if in.part != nil {
 		if err := in.part.Append([]byte(r.Key), in.buf); err != nil {

@@ -77,14 +77,15 @@ func (a account) alone(ctx context.Context, t mr.Task, counter string, b mr.BadR
 	}
 }
 
-// unusable sets aside an image that failed before its row was known.
-func (a account) unusable(ctx context.Context, t mr.Task, story []byte) error {
+// unusable sets aside images that failed before their row was known.
+func (a account) unusable(ctx context.Context, t mr.Task, bad []mr.BadRecord) error {
 	if a.repeat {
 		return nil
 	}
-	var b mr.BadRecord
-	if err := json.Unmarshal(story, &b); err != nil {
-		return fmt.Errorf("a failed image's record: %w", err)
+	for _, b := range bad {
+		if err := t.SetAside(ctx, b); err != nil {
+			return err
+		}
 	}
-	return t.SetAside(ctx, b)
+	return nil
 }

@@ -2,74 +2,56 @@ package join
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/mr"
-	"github.com/vista-mr/vista-mr/mr/dfs"
-	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-// LoadParams says what the load kind does: it sends the bytes of image files into the shuffle
+// LoadParams says what the load kind does: it sends the bytes of each record's images into the shuffle
 // by key, for a join that comes before the inference.
 type LoadParams struct {
-	Duplicates map[int][]string `json:"duplicates,omitempty"` // files whose key an earlier file has, by task
+	MaxBytes int64 `json:"maxBytes,omitempty"` // of a file that travels; a larger one is a bad record. 0: images.MaxImage
 }
-
-// maxImage is the largest file that travels; a larger one is a bad record.
-const maxImage = 256 << 20
 
 func load(ctx context.Context, t mr.Task, p *LoadParams) error {
-	for _, uri := range p.Duplicates[t.Spec().Attempt.Task.Index] {
-		t.Count("images", 1)
-		err := t.SetAside(ctx, mr.BadRecord{Key: extract.KeyOf(uri), Stage: "image", Cause: "duplicate-key",
-			Error: fmt.Sprintf("%s: an earlier file has the same key, and stays", uri)})
+	split := t.Spec().Split
+	var bad []mr.BadRecord
+	var frames, value []byte
+	done := int64(0)
+	for m, err := range images.Read(ctx, t, split, p.MaxBytes, func([]byte) bool { return true }) {
 		if err != nil {
 			return err
 		}
-	}
-	files := t.Spec().Split.Files
-	var buf []byte
-	for i, f := range files {
-		key := extract.KeyOf(f.URI)
-		fs, path, err := t.Resolve(ctx, f.URI)
-		if err != nil {
-			return err
-		}
-		if buf, err = readValue(ctx, fs, path, key, buf[:0]); err != nil {
-			return err
-		}
 		t.Count("images", 1)
-		if err := t.Emit(ctx, []byte(key), buf); err != nil {
+		done++
+		t.Progress(done, split.Records)
+		if m.Aside {
+			if err := t.SetAside(ctx, *m.Bad); err != nil {
+				return err
+			}
+			continue
+		}
+		if m.First {
+			bad, frames = bad[:0], frames[:0]
+			if !m.Last {
+				t.Count("images.several", 1)
+			}
+		}
+		if m.Bad != nil {
+			bad = append(bad, *m.Bad)
+		} else {
+			frames = extract.AppendFrame(frames, m.Data)
+		}
+		if !m.Last {
+			continue
+		}
+		if value, err = extract.AppendOutcome(value[:0], bad, len(frames) == 0); err != nil {
 			return err
 		}
-		t.Progress(int64(i+1), int64(len(files)))
+		if err := t.Emit(ctx, m.Key, append(value, frames...)); err != nil {
+			return err
+		}
 	}
 	return nil
-}
-
-// readValue appends what travels for one file: its bytes, or why there are none.
-func readValue(ctx context.Context, fs dfs.FS, path dfs.Path, key string, dst []byte) ([]byte, error) {
-	fail := func(cause string, err error) ([]byte, error) {
-		story, jerr := json.Marshal(mr.BadRecord{Key: key, Stage: "image", Cause: cause, Error: err.Error()})
-		return append(append(dst[:0], extract.Unusable), story...), jerr
-	}
-	f, err := fs.Open(ctx, path)
-	if errs.Is(err, errs.NotExist) {
-		return fail("missing", err)
-	}
-	if err != nil {
-		return dst, err
-	}
-	defer f.Close() // reading only: a failed close loses nothing
-	if f.Size() > maxImage {
-		return fail("too-large", fmt.Errorf("%d bytes, more than %d", f.Size(), maxImage))
-	}
-	dst = append(dst, extract.Usable)
-	dst = append(dst, make([]byte, f.Size())...)
-	if n, err := f.ReadAt(dst[1:], 0); n < len(dst)-1 {
-		return dst, errs.E("read image", errs.KindOf(err), string(path), err)
-	}
-	return dst, nil
 }

@@ -68,13 +68,20 @@ func failed(ctx context.Context, t mr.Task, table *extract.Table, p *MatchParams
 		if err != nil {
 			return err
 		}
+		o, err := extract.SplitOutcome(r.Value)
+		if err != nil {
+			return errs.E("match", errs.Corrupt, "", fmt.Errorf("key %q: %w", r.Key, err))
+		}
 		if _, ok := table.Lookup(r.Key); !ok {
+			if !o.None { // the record has other images, and is accounted for with those
+				continue
+			}
 			if err := a.imageWithoutRow(ctx, t, r.Key); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := a.unusable(ctx, t, r.Value); err != nil {
+		if err := a.unusable(ctx, t, o.Bad); err != nil {
 			return err
 		}
 		if err := out.Append(r.Key, r.Value); err != nil {

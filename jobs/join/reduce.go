@@ -26,6 +26,7 @@ type Params struct {
 	Store    bool     `json:"raw,omitempty"`     // write blocks uncompressed
 	Images   bool     `json:"images,omitempty"`  // the images' side is bytes: write channel Joined
 	Columns  []Column `json:"columns,omitempty"` // the images' side is vectors, one behind the other in this order
+	Volumes  bool     `json:"volumes,omitempty"` // the columns have one volume for each of the record's images
 	Base     bool     `json:"base,omitempty"`    // write channel extract.Base
 }
 
@@ -86,10 +87,13 @@ func (r *reducer) Reduce(ctx context.Context, t mr.Task, key []byte, values iter
 		return a.rowWithoutImage(ctx, t, key)
 	case !hasRow:
 		return a.imageWithoutRow(ctx, t, key)
-	case len(r.side) == 0:
-		return errs.E("join", errs.Corrupt, "", fmt.Errorf("key %q has an empty value", key))
-	case r.side[0] == extract.Unusable:
-		return a.unusable(ctx, t, r.side[1:])
+	}
+	side, err := extract.SplitOutcome(r.side)
+	if err != nil {
+		return errs.E("join", errs.Corrupt, "", fmt.Errorf("key %q: %w", key, err))
+	}
+	if err := a.unusable(ctx, t, side.Bad); err != nil || side.None {
+		return err
 	}
 	if err := r.open(ctx, t); err != nil {
 		return err
@@ -97,11 +101,10 @@ func (r *reducer) Reduce(ctx context.Context, t mr.Task, key []byte, values iter
 	if !r.p.Images && !r.p.Repeat { // otherwise the image has yet to be decoded
 		t.Count("matched", 1)
 	}
-	return r.write(key)
+	return r.write(key, side.Payload)
 }
 
-func (r *reducer) write(key []byte) error {
-	side := r.side[1:]
+func (r *reducer) write(key, side []byte) error {
 	if r.p.Images {
 		return r.join.Append(key, extract.AppendJoined(nil, r.row, side))
 	}
@@ -110,17 +113,23 @@ func (r *reducer) write(key []byte) error {
 			return err
 		}
 	}
+	row := 0 // bytes for one image
+	for _, c := range r.p.Columns {
+		row += 4 * c.Len
+	}
+	times := 1
+	if r.p.Volumes && row > 0 {
+		times = len(side) / row
+	}
+	if len(side) != times*row || times == 0 {
+		return errs.E("join", errs.Corrupt, "", fmt.Errorf("key %q: %d bytes for columns of %d", key, len(side), row))
+	}
 	for i, c := range r.p.Columns {
-		if len(side) < 4*c.Len {
-			return errs.E("join", errs.Corrupt, "", fmt.Errorf("key %q: %d bytes left for %s of %d values", key, len(side), c.Channel, c.Len))
-		}
-		if err := r.parts[i].Append(key, side[:4*c.Len]); err != nil {
+		n := 4 * c.Len * times
+		if err := r.parts[i].Append(key, side[:n]); err != nil {
 			return err
 		}
-		side = side[4*c.Len:]
-	}
-	if len(side) != 0 {
-		return errs.E("join", errs.Corrupt, "", fmt.Errorf("key %q: %d bytes too many", key, len(side)))
+		side = side[n:]
 	}
 	return nil
 }

@@ -34,6 +34,7 @@ const (
 type Summary struct {
 	SchemaVersion int               `json:"schemaVersion" jsonschema_description:"Version of this file's format."`
 	Job           Job               `json:"job" jsonschema_description:"The job that was run."`
+	Table         *Table            `json:"table,omitempty" jsonschema_description:"What was made of the table's columns."`
 	Verdict       Verdict           `json:"verdict" jsonschema_description:"Which layer is best."`
 	Layers        []Layer           `json:"layers" jsonschema_description:"One entry per layer, in the order of the network."`
 	Baselines     Baselines         `json:"baselines" jsonschema_description:"What the layers have to beat."`
@@ -41,7 +42,7 @@ type Summary struct {
 	Plan          Plan              `json:"plan" jsonschema_description:"How the job was run, with estimates and measurements."`
 	Counters      Counters          `json:"counters" jsonschema_description:"Records read, matched and set aside."`
 	Versions      Versions          `json:"versions" jsonschema_description:"What ran."`
-	Digests       map[string]string `json:"digests,omitempty" jsonschema_description:"SHA-256 in hex of inputs and outputs by name: job, table, weights, models/LAYER.json."`
+	Digests       map[string]string `json:"digests,omitempty" jsonschema_description:"SHA-256 in hex of inputs and outputs by name: job, table (of several files: of their digests in hex, a line each), weights (of the file; absent with random ones), models/LAYER.json and the other files of the output but this one, features and quarantine."`
 	Warnings      []string          `json:"warnings,omitempty" jsonschema_description:"What the reader of the results should know."`
 	Started       string            `json:"started,omitempty" jsonschema_description:"Start, RFC 3339."`
 	Seconds       float64           `json:"seconds" jsonschema_description:"Duration of the whole job."`
@@ -49,16 +50,43 @@ type Summary struct {
 
 // Job names the job and what decides its results.
 type Job struct {
-	Name     string   `json:"name" jsonschema_description:"Name in the job file."`
-	Seed     int64    `json:"seed" jsonschema_description:"Seed of every random choice."`
-	Model    string   `json:"model" jsonschema_description:"The CNN."`
-	Weights  string   `json:"weights,omitempty" jsonschema_description:"Its weights."`
-	Pool     string   `json:"pool,omitempty" jsonschema_description:"How a volume becomes a vector."`
-	Kind     string   `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
-	Test     float64  `json:"test,omitempty" jsonschema_description:"Share of the rows held out; absent: none. Which rows follows from it, the seed and the rows' keys."`
-	Classes  []string `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
-	Features []string `json:"features" jsonschema_description:"The table's feature columns, in the order in which the models take them."`
-	Output   string   `json:"output,omitempty" jsonschema_description:"Folder of the results."`
+	Name       string   `json:"name" jsonschema_description:"Name in the job file."`
+	Seed       int64    `json:"seed" jsonschema_description:"Seed of every random choice."`
+	Model      string   `json:"model" jsonschema_description:"The CNN."`
+	Weights    string   `json:"weights,omitempty" jsonschema_description:"Its weights."`
+	Pool       string   `json:"pool,omitempty" jsonschema_description:"How a volume becomes a vector."`
+	Preprocess string   `json:"preprocess,omitempty" jsonschema_description:"How images became the network's input, in words."`
+	Kind       string   `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
+	Test       float64  `json:"test,omitempty" jsonschema_description:"Share of the rows held out; absent: none. Which rows follows from it, the seed and the rows' keys."`
+	Classes    []string `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
+	Features   []string `json:"features" jsonschema_description:"The models' structured inputs in their order: the table's feature columns, categorical ones as one column for each category."`
+	Output     string   `json:"output,omitempty" jsonschema_description:"Folder of the results."`
+}
+
+// Table says how the table's columns became the models' inputs.
+type Table struct {
+	Format      string        `json:"format" jsonschema:"enum=csv,enum=csv.gz,enum=parquet,enum=avro" jsonschema_description:"Format of the table's files."`
+	Files       int           `json:"files" jsonschema_description:"Number of files."`
+	Missing     string        `json:"missing" jsonschema:"enum=bad,enum=mean,enum=drop" jsonschema_description:"What a missing value did to its row (table.missing)."`
+	Filled      []Filled      `json:"filled,omitempty" jsonschema_description:"Numeric columns in which missing values were filled."`
+	Categorical []Categorical `json:"categorical,omitempty" jsonschema_description:"Columns that became one column of 0 and 1 for each category."`
+}
+
+// Filled is a numeric column in which values were missing.
+type Filled struct {
+	Column string  `json:"column" jsonschema_description:"Name of the column."`
+	Rows   int64   `json:"rows" jsonschema_description:"Rows whose value was missing, training and held-out ones."`
+	Value  float32 `json:"value" jsonschema_description:"What they were filled with: the mean over the table's training rows."`
+}
+
+// Categorical is a column that names categories. Its inputs stand side by side: COLUMN=CATEGORY for each
+// category in the order given, then COLUMN=other, then COLUMN=missing if there is one.
+type Categorical struct {
+	Column     string   `json:"column" jsonschema_description:"Name of the column."`
+	Categories []string `json:"categories" jsonschema_description:"Categories with an input of their own: the most frequent ones of the training rows, sorted by name."`
+	Other      int64    `json:"other" jsonschema_description:"Rows with any other category; they share one input."`
+	Missing    int64    `json:"missing,omitempty" jsonschema_description:"Rows without a category."`
+	Absent     bool     `json:"absent,omitempty" jsonschema_description:"Missing is a category of its own, with the last input; else such rows count as other."`
 }
 
 // Metric is a measured value with its 95 % interval.
@@ -114,6 +142,7 @@ type Pipeline struct {
 	Weights    string     `json:"weights,omitempty" jsonschema_description:"File beside it that holds its weights; absent as a rule: an ONNX file can hold 2 GiB."`
 	Layer      string     `json:"layer" jsonschema_description:"The layer that it uses: verdict.bestLayer."`
 	Outputs    []string   `json:"outputs" jsonschema_description:"Names of its outputs: probability and label; for a support vector classifier score and label."`
+	Multiple   string     `json:"multiple,omitempty" jsonschema:"enum=mean,enum=max" jsonschema_description:"How the job made one vector of the images of a record that has several (images.multiple). The file takes one image: for such records its predictions are not the job's."`
 	Preprocess Preprocess `json:"preprocess" jsonschema_description:"What its input image, and the features, are made of a picture with."`
 }
 
@@ -122,11 +151,14 @@ type Pipeline struct {
 type Preprocess struct {
 	EXIF          string    `json:"exif" jsonschema:"enum=ignore,enum=apply" jsonschema_description:"Whether the EXIF orientation is applied."`
 	Resize        int       `json:"resize,omitempty" jsonschema_description:"Length of the shorter side after resizing, in pixels; absent: no such step."`
+	ResizeHeight  int       `json:"resizeHeight,omitempty" jsonschema_description:"Height after resizing whatever the aspect ratio, where it is not that of the crop."`
+	ResizeWidth   int       `json:"resizeWidth,omitempty" jsonschema_description:"Width after resizing, with resizeHeight."`
 	Stretch       bool      `json:"stretch,omitempty" jsonschema_description:"Resized to height x width, whatever the aspect ratio."`
 	Exact         bool      `json:"exact,omitempty" jsonschema_description:"Only pictures of exactly height x width are taken; nothing is resized or cut."`
 	Interpolation string    `json:"interpolation,omitempty" jsonschema_description:"Interpolation of the resize, antialiased, as PIL defines it."`
 	Height        int       `json:"height" jsonschema_description:"Height of the centre crop."`
 	Width         int       `json:"width" jsonschema_description:"Width of the centre crop."`
+	FloorCrop     bool      `json:"floorCrop,omitempty" jsonschema_description:"Half a pixel of the crop's offset is rounded down, as Hugging Face's processors do, not as torchvision does."`
 	Channels      string    `json:"channels" jsonschema:"enum=RGB,enum=BGR" jsonschema_description:"Order of the channels in the network's input; a pipeline takes RGB whatever it is."`
 	Scale         float64   `json:"scale" jsonschema_description:"Factor for the bytes 0 to 255, before mean and std."`
 	Mean          []float64 `json:"mean,omitempty" jsonschema_description:"Subtracted from each channel, in the order of channels; absent: 0."`
@@ -183,7 +215,7 @@ type Cost struct {
 	PeakMemory      int64   `json:"peakMemory,omitempty" jsonschema_description:"Largest resident memory of a worker, in bytes."`
 }
 
-// Counters count records. rows = matched + leftOut + the bad ones among the rows.
+// Counters count records. rows = matched + leftOut + dropped + the bad ones among the rows.
 type Counters struct {
 	Rows    int64            `json:"rows" jsonschema_description:"Rows of the table."`
 	Images  int64            `json:"images" jsonschema_description:"Images found."`
@@ -192,6 +224,7 @@ type Counters struct {
 	Train   int64            `json:"train" jsonschema_description:"Records trained on."`
 	Test    int64            `json:"test" jsonschema_description:"Records held out."`
 	LeftOut int64            `json:"leftOut,omitempty" jsonschema_description:"Rows without an image that are not bad (images.required: false)."`
+	Dropped int64            `json:"dropped,omitempty" jsonschema_description:"Rows left out because a value is missing (table.missing: drop)."`
 	Causes  map[string]int64 `json:"causes,omitempty" jsonschema_description:"Bad records by cause."`
 	Other   map[string]int64 `json:"other,omitempty" jsonschema_description:"Further counters by name, such as images with an EXIF orientation."`
 }

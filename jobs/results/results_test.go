@@ -39,7 +39,9 @@ func m(v, half float64) Metric { return Metric{Value: v, Low: v - half, High: v 
 // sample is a complete summary of a job with a clear winner.
 func sample() *Summary {
 	s := &Summary{
-		Job:     Job{Name: "foods", Seed: 2019, Model: "resnet50", Weights: "random", Pool: "max-2x2", Kind: "logistic-regression", Test: 0.2, Classes: []string{"0", "1"}, Features: []string{"f0", "f1"}, Output: "out/foods"},
+		Job: Job{Name: "foods", Seed: 2019, Model: "resnet50", Weights: "random", Pool: "max-2x2", Kind: "logistic-regression", Test: 0.2, Classes: []string{"0", "1"}, Features: []string{"f0", "f1"}, Output: "out/foods"},
+		Table: &Table{Format: "parquet", Files: 2, Missing: "mean", Filled: []Filled{{"f0", 12, 0.25}},
+			Categorical: []Categorical{{Column: "f1", Categories: []string{"acme", "zeta"}, Other: 40, Missing: 3, Absent: true}}},
 		Verdict: Verdict{BestLayer: "conv5_3", Metric: Accuracy, Helps: true, On: OnTest, RunnerUp: "fc6", Margin: &Metric{0.021, 0.004, 0.038}, OverStructured: &Metric{0.102, 0.081, 0.123}},
 		Layers: []Layer{
 			{Name: "conv5_3", Folder: "conv5_3", Tensor: "/layer4/relu_8", Shape: []int{2048, 7, 7}, Dim: 8192, Metrics: Metrics{Accuracy: m(0.742, 0.011), F1: m(0.731, 0.012), AUC: m(0.81, 0.01), LogLoss: m(0.52, 0.02)}, Chosen: Chosen{Reg: 0.01, ElasticNet: 0.5, Iterations: 10, Objective: 0.5, NonZero: 1200}, Seconds: 3.21, Bytes: 65536000},
@@ -187,8 +189,11 @@ func TestText(t *testing.T) {
 	s.Verdict.Tie, s.Warnings = true, nil
 	show("tie", s)
 	s = sample()
-	s.Verdict.Tie, s.Verdict.Helps = true, false
+	s.Verdict.Tie, s.Verdict.Helps, s.Verdict.OverStructured = true, false, &Metric{0, -0.02, 0.02}
 	show("no layer helps", s)
+	s = sample()
+	s.Verdict.Tie, s.Verdict.Helps, s.Verdict.OverStructured = true, false, &Metric{0.333, -0.05, 0.7}
+	show("it cannot be told", s)
 	s = sample()
 	s.Layers, s.Verdict.RunnerUp, s.Verdict.Margin, s.Verdict.On = s.Layers[:1], "", nil, OnTrain
 	show("one layer, training metrics", s)

@@ -29,6 +29,9 @@ func Sentence(s *Summary) string {
 	name := visible(v.BestLayer)
 	structured := s.Baselines.Structured.Metrics
 	switch {
+	case !v.Helps && v.OverStructured != nil && v.OverStructured.Value > 0:
+		return fmt.Sprintf("It cannot be told whether a layer helps: the best, %s, reaches %s %s%s, structured features alone %s; the difference of %s (%s to %s) may be chance.",
+			name, metric, value(best.Metrics), rows, value(structured), fixed(v.OverStructured.Value), fixed(v.OverStructured.Low), fixed(v.OverStructured.High))
 	case !v.Helps:
 		return fmt.Sprintf("No layer helps: the best, %s, reaches %s %s%s, structured features alone %s.", name, metric, value(best.Metrics), rows, value(structured))
 	case v.Tie:

@@ -1,11 +1,8 @@
 package train
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
-	"encoding/gob"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -22,19 +19,43 @@ const (
 	roundFinal   byte = 'f'
 )
 
-// loop is the coordinator's side: it turns sums into the next points.
+// loop is the coordinator's side: it turns sums into the next points. It trains as many models at a time as
+// Params.Room allows, in their order: when one is done the next begins. What becomes of a model does not depend on
+// which others are trained beside it.
 type loop struct {
 	p       *Params
 	classes []string
 	models  []model
-	fits    []*lr.Fit
+	active  []fit // those that are being trained, in their order
+	begun   int   // models begun so far
+	wave    int64 // weights that may be trained at a time; 0: any number
+	trained []Trained
 	extent  *lr.Extent
+	moments *lr.Moments
 	scales  *lr.Scales
+	head    []byte // of every evaluation's message
 	stage   byte
 }
 
+// fit is a model that is being trained.
+type fit struct {
+	model int
+	*lr.Fit
+}
+
 func newLoop(p *Params, classes []string) *loop {
-	return &loop{p: p, classes: classes, models: p.models()}
+	l := &loop{p: p, classes: classes, models: p.models()}
+	l.trained = make([]Trained, len(l.models))
+	var all, whole int64
+	for i, m := range l.models {
+		n := l.shape(i).weights()
+		all += n
+		if m.Fold < 0 {
+			whole += n
+		}
+	}
+	l.wave = p.Room.wave(all, whole)
+	return l
 }
 
 // Merge adds two sums of the same round.
@@ -76,23 +97,6 @@ func decodeTwo[T any](a, b []byte) (x, y *T, err error) {
 	return x, y, err
 }
 
-func encode(kind byte, v any) ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte(kind)
-	if err := gob.NewEncoder(&b).Encode(v); err != nil {
-		return nil, errs.E("train", errs.Internal, "", err)
-	}
-	return b.Bytes(), nil
-}
-
-func decode[T any](msg []byte) (*T, error) {
-	var v T
-	if err := gob.NewDecoder(bytes.NewReader(msg[1:])).Decode(&v); err != nil {
-		return nil, errs.E("train", errs.Internal, "", err)
-	}
-	return &v, nil
-}
-
 // Next advances the models with a round's sum and makes the next message.
 func (l *loop) Next(_ context.Context, sum []byte) (msg []byte, done bool, err error) {
 	switch l.stage {
@@ -108,11 +112,17 @@ func (l *loop) Next(_ context.Context, sum []byte) (msg []byte, done bool, err e
 		msg, err = encode(roundMoments, l.scales)
 		return msg, false, err
 	case roundMoments:
-		moments, err := decode[lr.Moments](sum)
-		if err != nil {
+		if l.moments, err = decode[lr.Moments](sum); err != nil {
 			return nil, false, err
 		}
-		if err := l.begin(moments); err != nil {
+		if l.head, err = encodeScales(l.scales); err != nil {
+			return nil, false, err
+		}
+		if err = l.check(); err == nil {
+			err = l.begin()
+		}
+		if err != nil {
+			l.close()
 			return nil, false, err
 		}
 		l.stage = roundEval
@@ -122,38 +132,77 @@ func (l *loop) Next(_ context.Context, sum []byte) (msg []byte, done bool, err e
 			return nil, false, err
 		}
 	}
-	points := l.points()
-	if len(points) > 0 {
-		msg, err = encode(roundEval, evaluation{Scales: l.scales, Points: points})
-		return msg, false, err
+	if len(l.active) > 0 {
+		return l.message(), false, nil
 	}
-	defer l.close()
 	msg, err = l.final()
 	return msg, true, err
 }
 
-// evaluation is the message of an evaluating round: where which models are to be evaluated.
-type evaluation struct {
-	Scales *lr.Scales
-	Points []point
-}
-
-type point struct {
-	Model int
-	Point lr.Point
-}
-
-func (l *loop) begin(moments *lr.Moments) error {
+// check finds what makes a model impossible, which is a matter of the rows of its fold, before the first is trained.
+func (l *loop) check() error {
 	for _, m := range l.models {
-		f, err := lr.NewFit(l.p.spec(m, len(l.classes)), l.extent, moments, l.scales)
+		if m.Target > 0 || m.Setting > 0 {
+			continue
+		}
+		f, err := lr.NewFit(l.p.spec(m, len(l.classes)), l.extent, l.moments, l.scales)
 		if err != nil {
-			l.close()
 			return l.explain(err)
 		}
-		l.fits = append(l.fits, f)
+		f.Close()
 	}
 	return nil
 }
+
+// begin begins models as long as there is room, and at least one.
+func (l *loop) begin() error {
+	room := l.wave
+	for _, f := range l.active {
+		room -= l.shape(f.model).weights()
+	}
+	for l.begun < len(l.models) {
+		need := l.shape(l.begun).weights()
+		if len(l.active) > 0 && l.wave > 0 && need > room {
+			return nil
+		}
+		f, err := lr.NewFit(l.p.spec(l.models[l.begun], len(l.classes)), l.extent, l.moments, l.scales)
+		if err != nil {
+			return l.explain(err)
+		}
+		room -= need
+		l.active = append(l.active, fit{l.begun, f})
+		l.begun++
+		if err := l.collect(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collect takes models that are done out of training.
+func (l *loop) collect() error {
+	left := l.active[:0]
+	for i, f := range l.active {
+		if !f.Done() {
+			left = append(left, f)
+			continue
+		}
+		m := l.models[f.model]
+		name := l.p.Targets()[m.Target]
+		trained := f.Model()
+		f.Close()
+		if !finite(trained) {
+			l.active = append(left, l.active[i+1:]...)
+			return errs.E("train", errs.Invalid, "", fmt.Errorf("model of %q has weights that are no numbers", name))
+		}
+		l.trained[f.model] = Trained{Target: name, Setting: l.p.Settings[m.Setting], Fold: m.Fold, Model: trained}
+	}
+	clear(l.active[len(left):])
+	l.active = left
+	return nil
+}
+
+func (l *loop) shape(model int) shape { return l.p.shape(l.models[model], len(l.classes)) }
 
 // explain names the class instead of its number.
 func (l *loop) explain(err error) error {
@@ -165,52 +214,49 @@ func (l *loop) explain(err error) error {
 }
 
 func (l *loop) close() {
-	for _, f := range l.fits {
+	for _, f := range l.active {
 		f.Close()
 	}
+	l.active = nil
 }
 
-// active are the models that are still being trained, in their order.
-func (l *loop) active() []int {
-	var out []int
-	for i, f := range l.fits {
-		if !f.Done() {
-			out = append(out, i)
-		}
+// message asks for the evaluation of the models in training.
+func (l *loop) message() []byte {
+	size := len(l.head)
+	for _, f := range l.active {
+		size += l.shape(f.model).bytes()
 	}
-	return out
-}
-
-func (l *loop) points() []point {
-	var out []point
-	for _, i := range l.active() {
-		out = append(out, point{Model: i, Point: *l.fits[i].Point()})
+	msg := append(make([]byte, 0, size), l.head...)
+	for _, f := range l.active {
+		msg = appendPoint(msg, f.model, f.Point())
 	}
-	return out
+	return msg
 }
 
-// observe hands every active model its share of the sum.
+// observe hands every active model its share of the sum, and begins others in the place of those that are done.
 func (l *loop) observe(sum []byte) error {
 	if len(sum) == 0 || sum[0] != roundEval {
-		return errs.E("train", errs.Internal, "", errors.New("not the sum of an evaluation"))
+		return damaged("not the sum of an evaluation")
 	}
 	b := sum[1:]
-	for _, i := range l.active() {
-		f := l.fits[i]
+	for _, f := range l.active {
 		p := lr.NewPartial(f.Scores(), f.Columns())
 		var err error
 		if b, err = readPartial(b, p); err != nil {
 			return err
 		}
 		if err := f.Observe(p); err != nil {
-			m := l.models[i]
+			m := l.models[f.model]
 			return errs.E("train", errs.Invalid, "", fmt.Errorf("model of %q with %+v: %w", l.p.Targets()[m.Target], l.p.Settings[m.Setting], err))
 		}
 	}
 	if len(b) != 0 {
-		return errs.E("train", errs.Internal, "", fmt.Errorf("%d bytes too many in a sum", len(b)))
+		return damaged(fmt.Sprintf("%d bytes too many in a sum", len(b)))
 	}
-	return nil
+	if err := l.collect(); err != nil {
+		return err
+	}
+	return l.begin()
 }
 
 // appendPartial and readPartial are a partial as 64-bit little-endian integers, so that Merge
@@ -246,20 +292,9 @@ func readPartial(b []byte, p *lr.Partial) (rest []byte, err error) {
 
 // final is the last message: all models.
 func (l *loop) final() ([]byte, error) {
-	v := Value{Train: l.extent.N()}
-	targets := l.p.Targets()
-	for i, m := range l.models {
-		model := l.fits[i].Model()
-		if !finite(model) {
-			return nil, errs.E("train", errs.Invalid, "", fmt.Errorf("model of %q has weights that are no numbers", targets[m.Target]))
-		}
-		v.Models = append(v.Models, Trained{Target: targets[m.Target], Setting: l.p.Settings[m.Setting], Fold: m.Fold, Model: model})
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, errs.E("train", errs.Internal, "", err)
-	}
-	return append([]byte{roundFinal}, b...), nil
+	msg, err := encodeFinal(Value{Train: l.extent.N(), Models: l.trained})
+	l.trained, l.moments = nil, nil
+	return msg, err
 }
 
 func finite(m *lr.Model) bool {

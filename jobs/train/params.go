@@ -62,6 +62,42 @@ type Params struct {
 	Standardize bool       `json:"standardize"`
 	Folds       int        `json:"folds"` // 0: none
 	Table       mr.PhaseID `json:"table"` // the phase whose value tells the classes
+	Room        Room       `json:"room"`
+}
+
+// Room bounds what models may take in a process, in bytes. Models are trained in waves that fit, and one at a time at
+// least; fewer at a time take more scans and give the same bits.
+type Room struct {
+	Bytes    int64 `json:"bytes"`    // for everything below; 0: no bound
+	Training int64 `json:"training"` // for each weight that is being trained
+	Trained  int64 `json:"trained"`  // for each weight of all models
+	Kept     int64 `json:"kept"`     // for each weight of the models that are handed on, which are those without folds
+}
+
+// wave is how many weights may be trained at a time; 0: any number.
+func (r Room) wave(trained, kept int64) int64 {
+	if r.Bytes == 0 {
+		return 0
+	}
+	return max((r.Bytes-r.Trained*trained-r.Kept*kept)/max(r.Training, 1), 1)
+}
+
+// Scores is the number of weight vectors that models of so many classes have.
+func Scores(classes int) int {
+	if classes > 2 {
+		return classes
+	}
+	return 1
+}
+
+// shape of a model's numbers.
+func (p *Params) shape(m model, classes int) shape {
+	s := shape{scores: Scores(classes)}
+	cols := p.columns()
+	for _, k := range m.parts {
+		s.cols += cols[k]
+	}
+	return s
 }
 
 // Targets are the names of what is trained: Structured first if it is, then the layers.
@@ -115,6 +151,9 @@ func (p *Params) spec(m model, classes int) lr.Spec {
 	return lr.Spec{Params: lr.Params{Kind: p.Kind, Reg: p.Settings[m.Setting].Reg, ElasticNet: p.Settings[m.Setting].ElasticNet,
 		Tol: p.Tol, Iterations: p.Iterations, Standardize: p.Standardize}, Parts: m.parts, Classes: classes, Fold: fold}
 }
+
+// answers is how many a row gets: one for each target and setting.
+func (p *Params) answers() int { return len(p.Targets()) * len(p.Settings) }
 
 // columns of each part.
 func (p *Params) columns() []int {

@@ -3,9 +3,10 @@ package train
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/row"
@@ -32,10 +33,7 @@ type partition struct {
 	cols    []int
 	classes int
 	names   []string
-
-	scratch lr.Scratch
-	views   [][]float32 // buffers for parts that are on disk
-	sums    []*lr.Partial
+	pool    *pool
 }
 
 // Open reads a partition.
@@ -45,7 +43,9 @@ func (r *rounds) Open(ctx context.Context, t mr.Task) (mr.Partition, error) {
 		return nil, err
 	}
 	p := &partition{p: r.p, models: r.p.models(), cols: r.p.columns(), classes: len(classes), names: classes}
-	p.views = make([][]float32, len(p.cols))
+	if p.pool, err = openPool(ctx, t); err != nil {
+		return nil, err
+	}
 	if err := p.read(ctx, t); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -162,10 +162,12 @@ func (p *partition) Round(ctx context.Context, _ int, msg, dst []byte) ([]byte, 
 	if len(msg) == 0 {
 		return nil, errs.E("train", errs.Internal, "", errors.New("an empty message"))
 	}
+	w := p.pool.take()
+	defer p.pool.give(w)
 	switch msg[0] {
 	case roundExtent:
 		e := lr.NewExtent(p.cols, p.p.groups(), p.classes)
-		err := p.each(ctx, p.allParts(), func(r *lr.Rows, parts []int) {
+		err := p.each(ctx, w, p.allParts(), func(r *lr.Rows, parts []int) {
 			if parts[0] == 0 {
 				e.Count(r)
 			}
@@ -180,14 +182,14 @@ func (p *partition) Round(ctx context.Context, _ int, msg, dst []byte) ([]byte, 
 			return nil, err
 		}
 		m := lr.NewMoments(p.cols, p.p.groups())
-		err = p.each(ctx, p.allParts(), func(r *lr.Rows, parts []int) {
+		err = p.each(ctx, w, p.allParts(), func(r *lr.Rows, parts []int) {
 			for _, k := range parts {
 				m.Add(r, k, scales)
 			}
 		})
 		return p.answer(dst, roundMoments, m, err)
 	case roundEval:
-		return p.evaluate(ctx, msg, dst)
+		return p.evaluate(ctx, w, msg, dst)
 	}
 	return nil, errs.E("train", errs.Internal, "", fmt.Errorf("message of kind %q", msg[0]))
 }
@@ -214,7 +216,7 @@ const chunkBytes = 8 << 20
 
 // each calls f with the rows, chunk by chunk, for each group of parts: only those parts are
 // filled in. Chunks are cut where no bit of the result depends on it (lr.Chunk).
-func (p *partition) each(ctx context.Context, groups [][]int, f func(r *lr.Rows, parts []int)) error {
+func (p *partition) each(ctx context.Context, w *workspace, groups [][]int, f func(r *lr.Rows, parts []int)) error {
 	for _, parts := range groups {
 		width := 0
 		for _, k := range parts {
@@ -225,7 +227,7 @@ func (p *partition) each(ctx context.Context, groups [][]int, f func(r *lr.Rows,
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			r, err := p.view(parts, lo, min(lo+step, len(p.class)))
+			r, err := p.view(w, parts, lo, min(lo+step, len(p.class)))
 			if err != nil {
 				return err
 			}
@@ -236,12 +238,15 @@ func (p *partition) each(ctx context.Context, groups [][]int, f func(r *lr.Rows,
 }
 
 // view is rows [lo, hi) with the named parts.
-func (p *partition) view(parts []int, lo, hi int) (*lr.Rows, error) {
+func (p *partition) view(w *workspace, parts []int, lo, hi int) (*lr.Rows, error) {
+	for len(w.views) < len(p.cols) {
+		w.views = append(w.views, nil)
+	}
 	r := &lr.Rows{N: hi - lo, Class: p.class[lo:hi], Group: p.group[lo:hi], Parts: make([]lr.Matrix, len(p.cols))}
 	for _, k := range parts {
 		c := int64(p.cols[k])
-		data, buf, err := p.parts[k].View(int64(lo)*c, int64(hi-lo)*c, p.views[k])
-		p.views[k] = buf
+		data, buf, err := p.parts[k].View(int64(lo)*c, int64(hi-lo)*c, w.views[k])
+		w.views[k] = buf
 		if err != nil {
 			return nil, errs.E("train", errs.KindOf(err), "", err)
 		}
@@ -251,105 +256,125 @@ func (p *partition) view(parts []int, lo, hi int) (*lr.Rows, error) {
 }
 
 // evaluate scans the parts of each target once for all of its models.
-func (p *partition) evaluate(ctx context.Context, msg, dst []byte) ([]byte, error) {
-	e, err := decode[evaluation](msg)
+func (p *partition) evaluate(ctx context.Context, w *workspace, msg, dst []byte) ([]byte, error) {
+	e, err := decodeEvaluation(msg)
 	if err != nil {
 		return nil, err
 	}
-	requests := make([]lr.Request, len(e.Points))
-	byTarget := map[int][]int{} // requests of each target
-	var order []int
-	for len(p.sums) < len(e.Points) {
-		p.sums = append(p.sums, nil)
+	requests, groups, err := p.requests(w, e.points)
+	if err != nil {
+		return nil, err
 	}
-	for i := range e.Points {
-		pt := &e.Points[i]
-		if pt.Model < 0 || pt.Model >= len(p.models) {
-			return nil, errs.E("train", errs.Internal, "", fmt.Errorf("model %d of %d", pt.Model, len(p.models)))
-		}
-		m := p.models[pt.Model]
-		p.sums[i] = reuse(p.sums[i], len(pt.Point.W), len(pt.Point.W[0]))
-		requests[i] = lr.Request{Parts: m.parts, Fold: m.Fold, Point: &pt.Point, Out: p.sums[i]}
-		if byTarget[m.Target] == nil {
-			order = append(order, m.Target)
-		}
-		byTarget[m.Target] = append(byTarget[m.Target], i)
-	}
-	for _, t := range order {
-		group := make([]lr.Request, 0, len(byTarget[t]))
-		for _, i := range byTarget[t] {
-			group = append(group, requests[i])
-		}
-		err := p.each(ctx, [][]int{group[0].Parts}, func(r *lr.Rows, _ []int) { lr.Scan(r, e.Scales, group, &p.scratch) })
+	for _, g := range groups {
+		err := p.each(ctx, w, [][]int{g[0].Parts}, func(r *lr.Rows, _ []int) { lr.Scan(r, e.scales, g, &w.scratch) })
 		if err != nil {
 			return nil, err
 		}
 	}
 	dst = append(dst, roundEval)
 	for i := range requests {
-		dst = appendPartial(dst, p.sums[i])
+		dst = appendPartial(dst, requests[i].Out)
 	}
 	return dst, nil
 }
 
-// reuse empties a partial of the right size, or makes one.
-func reuse(p *lr.Partial, scores, cols int) *lr.Partial {
-	if p == nil || len(p.Grad) != scores || len(p.Grad[0]) != cols {
-		return lr.NewPartial(scores, cols)
+// requests decodes a message's points, in their order and by target.
+func (p *partition) requests(w *workspace, points []byte) (all []lr.Request, groups [][]lr.Request, err error) {
+	target := -1
+	for i := 0; len(points) > 0; i++ {
+		if len(points) < 4 {
+			return nil, nil, damaged("a point is cut off")
+		}
+		k := binary.LittleEndian.Uint32(points)
+		if uint64(k) >= uint64(len(p.models)) {
+			return nil, nil, damaged(fmt.Sprintf("model %d of %d", k, len(p.models)))
+		}
+		m := p.models[k]
+		s := p.p.shape(m, p.classes)
+		if len(points) < s.bytes() {
+			return nil, nil, damaged("a point is cut off")
+		}
+		pt := w.point(i, p.p, p.classes, s)
+		points = points[4:]
+		for j := range pt.B {
+			pt.B[j] = math.Float64frombits(binary.LittleEndian.Uint64(points[8*j:]))
+		}
+		if points, err = readWeights(pt.W, points[8*s.scores:]); err != nil {
+			return nil, nil, err
+		}
+		q := lr.Request{Parts: m.parts, Fold: m.Fold, Point: pt, Out: w.sum(i, s)}
+		all = append(all, q)
+		if m.Target != target {
+			target = m.Target
+			groups = append(groups, nil)
+		}
+		groups[len(groups)-1] = append(groups[len(groups)-1], q)
 	}
-	p.Reset()
-	return p
+	return all, groups, nil
 }
 
 // Finish writes the predictions; the first task hands on the models.
-func (p *partition) Finish(ctx context.Context, t mr.Task, final []byte) error {
-	if len(final) == 0 || final[0] != roundFinal {
-		return errs.E("train", errs.Internal, "", errors.New("not a final message"))
+func (p *partition) Finish(ctx context.Context, t mr.Task, msg []byte) error {
+	f, err := decodeFinal(msg)
+	if err != nil {
+		return err
 	}
-	var v Value
-	if err := json.Unmarshal(final[1:], &v); err != nil {
-		return errs.E("train", errs.Internal, "", err)
+	if len(f.Models) != len(p.models) {
+		return damaged(fmt.Sprintf("%d models, want %d", len(f.Models), len(p.models)))
 	}
 	if t.Spec().Attempt.Task.Index == 0 {
-		// The folds' models have done their part once their rows are predicted.
-		whole := Value{Train: v.Train}
-		for _, m := range v.Models {
-			if m.Fold < 0 {
-				whole.Models = append(whole.Models, m)
-			}
-		}
-		if err := t.SetValue(whole); err != nil {
+		if err := p.handOn(t, *f); err != nil {
 			return err
 		}
 	}
-	return p.predict(ctx, t, v.Models)
+	return p.predict(ctx, t, f)
 }
 
-// each target and setting has a whole model and one for each fold; a row is predicted by the
-// one that was not trained on it where there is one.
-func (p *partition) predict(ctx context.Context, t mr.Task, models []Trained) error {
+// handOn sets the models that were trained on all training rows as the phase's value: those of the folds have done
+// their part once their rows are predicted.
+func (p *partition) handOn(t mr.Task, f final) error {
+	whole := Value{Train: f.Train}
+	for i, m := range f.Models {
+		model := *m.Model
+		if _, err := f.next(&model, p.p.shape(p.models[i], p.classes), nil); err != nil {
+			return err
+		}
+		if m.Model = &model; m.Fold < 0 {
+			whole.Models = append(whole.Models, m)
+		}
+	}
+	return t.SetValue(whole)
+}
+
+// predict answers for every row with each target and setting. Each has a whole model and one for each fold; a row is
+// answered for by the one that was not trained on it where there is one. One model is held at a time.
+func (p *partition) predict(ctx context.Context, t mr.Task, f *final) error {
 	out, err := t.Part(ctx, Predictions, mr.PartOptions{})
 	if err != nil {
 		return err
 	}
-	answers := make([][]answer, len(p.class)) // by row: one for each target and setting
-	per := 1 + p.p.Folds
-	prob := make([]float64, 0)
-	for at := 0; at < len(models); at += per {
-		group := models[at : at+per]
-		parts := p.models[at].parts
+	w := p.pool.take()
+	defer p.pool.give(w)
+	rows := make([][]byte, len(p.class)) // answers, one behind the other
+	for i := range rows {
+		rows[i] = make([]byte, 0, p.p.answers()*answerBytes(p.classes))
+	}
+	var prob []float64
+	for i, m := range f.Models {
+		if w.rows, err = f.next(m.Model, p.p.shape(p.models[i], p.classes), w.rows); err != nil {
+			return err
+		}
 		lo := 0
-		err := p.each(ctx, [][]int{parts}, func(r *lr.Rows, _ []int) {
+		parts := p.models[i].parts
+		err := p.each(ctx, w, [][]int{parts}, func(r *lr.Rows, _ []int) {
 			if need := r.N * p.classes; cap(prob) < need {
 				prob = make([]float64, need)
 			}
 			prob = prob[:r.N*p.classes]
-			for f, m := range group {
-				lr.Predict(r, parts, m.Model.Point(), 0, r.N, prob, &p.scratch)
-				for i := range r.N {
-					if p.judges(lo+i, f-1) {
-						answers[lo+i] = append(answers[lo+i], newAnswer(prob[i*p.classes:(i+1)*p.classes], p.class[lo+i]))
-					}
+			lr.Predict(r, parts, m.Model, 0, r.N, prob, &w.scratch)
+			for j := range r.N {
+				if p.judges(lo+j, m.Fold) {
+					rows[lo+j] = appendAnswer(rows[lo+j], prob[j*p.classes:(j+1)*p.classes], p.class[lo+j])
 				}
 			}
 			lo += r.N
@@ -360,7 +385,7 @@ func (p *partition) predict(ctx context.Context, t mr.Task, models []Trained) er
 	}
 	var buf []byte
 	for i, key := range p.keys {
-		buf = appendPrediction(buf[:0], p.class[i], p.set(i), p.group[i], answers[i])
+		buf = append(appendPrediction(buf[:0], p.class[i], p.set(i), p.group[i]), rows[i]...)
 		if err := out.Append(key, buf); err != nil {
 			return err
 		}

@@ -28,12 +28,10 @@ func (s Spec) layout(w, h, orientation int) (geometry, *BadImage) {
 		ow, oh = h, w
 	}
 	switch {
-	case s.Exact:
-		if ow != s.CropW || oh != s.CropH {
-			return g, bad(ReasonWrongSize, "picture has %dx%d, the model takes %dx%d", ow, oh, s.CropW, s.CropH)
-		}
 	case s.Stretch:
 		ow, oh = s.CropW, s.CropH
+	case s.ResizeH > 0:
+		ow, oh = s.ResizeW, s.ResizeH
 	case s.Resize > 0:
 		// torchvision: the shorter side becomes Resize, the longer one int(Resize * long / short).
 		if ow <= oh {
@@ -42,8 +40,11 @@ func (s Spec) layout(w, h, orientation int) (geometry, *BadImage) {
 			ow, oh = int(int64(s.Resize)*int64(ow)/int64(oh)), s.Resize
 		}
 	}
-	x, cw, px := centre(ow, s.CropW)
-	y, ch, py := centre(oh, s.CropH)
+	if s.Exact && (ow != s.CropW || oh != s.CropH) {
+		return g, bad(ReasonWrongSize, "picture has %dx%d, the model takes %dx%d", ow, oh, s.CropW, s.CropH)
+	}
+	x, cw, px := s.centre(ow, s.CropW)
+	y, ch, py := s.centre(oh, s.CropH)
 	dw, dh := s.CropW, s.CropH
 	// To stored orientation. Seen from the stored picture, the orientations reverse the axes as follows.
 	swap := g.turn >= 5
@@ -64,9 +65,14 @@ func (s Spec) layout(w, h, orientation int) (geometry, *BadImage) {
 
 // centre returns where a centred crop of want begins in n, how much of it exists, and the black border
 // before it, as torchvision's center_crop: Python rounds half to even.
-func centre(n, want int) (off, length, pad int) {
-	if n >= want {
+func (s Spec) centre(n, want int) (off, length, pad int) {
+	switch {
+	case n >= want && s.FloorCrop:
+		return (n - want) / 2, want, 0
+	case n >= want:
 		return int(math.RoundToEven(float64(n-want) / 2)), want, 0
+	case s.FloorCrop:
+		return 0, n, (want - n + 1) / 2
 	}
 	return 0, n, (want - n) / 2
 }

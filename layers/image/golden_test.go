@@ -6,6 +6,7 @@ import (
 	"image/png"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -70,6 +71,9 @@ func difference(a, b []byte) (mean float64, most int) {
 
 func decoders(t testing.TB) []DecoderChoice {
 	if _, ok := TurboAvailable(); !ok {
+		if strings.Contains(os.Getenv("VISTA_REQUIRE"), "turbo") {
+			t.Fatal("libjpeg-turbo cannot be loaded, and VISTA_REQUIRE asks for it")
+		}
 		t.Log("libjpeg-turbo is not installed: its cases are left out")
 		return []DecoderChoice{Go}
 	}

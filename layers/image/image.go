@@ -38,15 +38,20 @@ type Spec struct {
 	Resize int
 	// Stretch resizes to CropW x CropH without regard to the aspect ratio; Resize must be 0.
 	Stretch bool
+	// ResizeH and ResizeW, if set, are the size after resizing, without regard to the aspect ratio; Resize
+	// must be 0.
+	ResizeH, ResizeW int
 	// CropH and CropW are the size of the result. The crop is centred, with torchvision's rounding;
 	// where the resized picture is smaller, the border is black.
 	CropH, CropW int
+	// FloorCrop centres as Hugging Face's processors do: half a pixel is rounded down, that of a border up.
+	FloorCrop bool
 	// Interpolation is bilinear, bicubic, lanczos, hamming, box (all antialiased, as PIL defines them)
 	// or nearest. Empty means bilinear.
 	Interpolation string
 	// ApplyEXIF turns the picture as its EXIF orientation says. The networks' training did not.
 	ApplyEXIF bool
-	// Exact accepts only pictures of exactly CropW x CropH and neither resizes nor crops.
+	// Exact accepts only pictures that have exactly CropW x CropH, after Resize if that is set, and does not crop.
 	Exact bool
 	// MaxPixels refuses pictures that declare more pixels, before anything is allocated. 0 means DefaultMaxPixels.
 	MaxPixels int64
@@ -74,14 +79,16 @@ func (s Spec) Validate() error {
 	switch {
 	case s.CropH <= 0 || s.CropW <= 0:
 		return fmt.Errorf("image: crop %dx%d: both sides must be positive", s.CropW, s.CropH)
-	case s.CropH > maxSide || s.CropW > maxSide || s.Resize > maxSide:
-		return fmt.Errorf("image: crop %dx%d, resize %d: sides are limited to %d", s.CropW, s.CropH, s.Resize, maxSide)
-	case s.Resize < 0:
-		return fmt.Errorf("image: resize %d is negative", s.Resize)
-	case s.Stretch && s.Resize != 0:
-		return errors.New("image: stretch and resize exclude each other")
-	case s.Exact && (s.Stretch || s.Resize != 0):
-		return errors.New("image: an exact size leaves nothing to resize")
+	case s.CropH > maxSide || s.CropW > maxSide || s.Resize > maxSide || s.ResizeH > maxSide || s.ResizeW > maxSide:
+		return fmt.Errorf("image: crop %dx%d, resize %d (%dx%d): sides are limited to %d", s.CropW, s.CropH, s.Resize, s.ResizeW, s.ResizeH, maxSide)
+	case s.Resize < 0 || s.ResizeH < 0 || s.ResizeW < 0:
+		return fmt.Errorf("image: resize %d (%dx%d) is negative", s.Resize, s.ResizeW, s.ResizeH)
+	case (s.ResizeH == 0) != (s.ResizeW == 0):
+		return fmt.Errorf("image: resize %dx%d: both sides or none", s.ResizeW, s.ResizeH)
+	case s.Stretch && s.Resize != 0 || s.ResizeH != 0 && (s.Stretch || s.Resize != 0):
+		return errors.New("image: stretch, resize to a shorter side and resize to a size exclude each other")
+	case s.Exact && (s.Stretch || s.ResizeH != 0):
+		return errors.New("image: a size that pictures are stretched to is not one that they have")
 	case s.MaxPixels < 0 || s.MaxBytes < 0:
 		return errors.New("image: limits must not be negative")
 	}
@@ -144,7 +151,7 @@ func (e *BadImage) ErrorID() string { return "E-BAD-IMAGE" }
 func (e *BadImage) Hint() string {
 	switch e.Reason {
 	case ReasonTooLarge:
-		return "shrink the picture before packing it"
+		return "shrink the picture, or raise limits.memory"
 	case ReasonWrongSize:
 		return "preprocess: none takes pictures of the model's size only; use preprocess: imagenet or inline settings"
 	case ReasonUnknown, ReasonUnsupported:

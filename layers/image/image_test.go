@@ -100,7 +100,8 @@ func wantBad(t *testing.T, err error, reason string) {
 
 func TestSpec(t *testing.T) {
 	for _, s := range []Spec{{}, {CropH: 1}, {CropH: 1, CropW: 1 << 20}, {CropH: 1, CropW: 1, Resize: -1},
-		{CropH: 1, CropW: 1, Interpolation: "cubicle"}, {CropH: 1, CropW: 1, Exact: true, Resize: 5},
+		{CropH: 1, CropW: 1, Interpolation: "cubicle"}, {CropH: 1, CropW: 1, Exact: true, Stretch: true},
+		{CropH: 1, CropW: 1, ResizeH: 5}, {CropH: 1, CropW: 1, ResizeH: 5, ResizeW: 5, Resize: 5}, {CropH: 1, CropW: 1, ResizeH: 5, ResizeW: 5000},
 		{CropH: 1, CropW: 1, Stretch: true, Resize: 5}, {CropH: 1, CropW: 1, MaxPixels: -1}} {
 		if _, err := NewPipeline(s, Go); err == nil {
 			t.Errorf("%+v was accepted", s)

@@ -30,6 +30,9 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	}
 	if p.turbo != nil {
 		denom := p.denominator(&g, [...]int{2, 4, 16})
+		if b := p.hold(scaledCost(&head, denom)); b != nil {
+			return b
+		}
 		if m := p.turbo.decode(p, src, &head, denom); m != nil {
 			info.Decoder, info.Scaled = "turbo", denom
 			at, stride := p.target(dst, &g)
@@ -42,12 +45,18 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	}
 	// The decoder here gains little from scaling beyond 1/2, and loses a little: it does so later.
 	denom := p.denominator(&g, [...]int{2, 6, 16})
+	if b := p.hold(scaledCost(&head, denom)); b != nil {
+		return b
+	}
 	if m := p.fast.decode(src, &head, denom, &g, p); m != nil {
 		info.Scaled = denom
 		at, stride := p.target(dst, &g)
 		p.drawPlanes(at, stride, m, &g)
 		p.finish(dst, &g)
 		return nil
+	}
+	if b := p.hold(jpegCost(&head)); b != nil {
+		return b
 	}
 	m, err := jpeg.Decode(bytes.NewReader(src))
 	if err != nil {

@@ -28,6 +28,9 @@ type Pipeline struct {
 	ycc  []byte // the crop's planes
 	tmp  []byte // between the two passes
 	turn []byte // the crop before it is turned
+
+	gate *Gate // nil: no bound on memory but the Spec's
+	held int64 // of the gate, by the picture at hand
 }
 
 // keepBytes bounds the buffers that a Pipeline keeps from one picture to the next.
@@ -88,6 +91,7 @@ func (p *Pipeline) Process(dst, src []byte) (info Info, err error) {
 			err = bad(ReasonCorrupt, "decoder failed: %v", r)
 		}
 		p.trim()
+		p.letGo()
 	}()
 	if b := p.process(dst, src, &info); b != nil {
 		return info, b
@@ -118,6 +122,9 @@ func (p *Pipeline) process(dst, src []byte, info *Info) *BadImage {
 	info.Orientation = orientationOf(info.Format, src)
 	g, b := p.plan(info)
 	if b != nil {
+		return b
+	}
+	if b := p.hold(cost(info.Format, src, info.W, info.H, cfg.ColorModel)); b != nil {
 		return b
 	}
 	m, b := decode(info.Format, src, cfg)

@@ -44,6 +44,13 @@ func (m *Model) HasExternal() bool {
 	return found
 }
 
+// WeightBytes is the size of all tensors of the model.
+func (m *Model) WeightBytes() int64 {
+	var n int64
+	m.tensors(func(t *Tensor) { n += int64(len(t.Raw)) })
+	return n
+}
+
 // tensors calls fn for every tensor of the model: initializers and attributes, in subgraphs and
 // functions too.
 func (m *Model) tensors(fn func(*Tensor)) {
@@ -212,7 +219,7 @@ func (m *Model) WriteExternal(model, data io.Writer, location string, minBytes i
 		if t.External != nil {
 			return &Error{Msg: fmt.Sprintf("tensor %q has external data that was not loaded", t.Name)}
 		}
-		payload := segment{b: t.Raw, from: t.from}
+		payload := piece{b: t.Raw, from: t.from}
 		size := int64(len(t.Raw))
 		if t.from != nil {
 			size = t.from.Size()

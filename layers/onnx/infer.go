@@ -21,23 +21,40 @@ func (i *Info) Len() int64 {
 	return n
 }
 
-// maxVals bounds the elements of tensors whose contents are followed.
-const maxVals = 4096
+// What keeps a hostile graph from taking memory that no shape arithmetic needs.
+const (
+	maxVals   = 4096    // elements of one tensor whose contents are followed
+	maxFollow = 4 << 20 // elements of all of them
+	maxRank   = 32
+)
 
 // inferer walks a graph once, in topological order.
 type inferer struct {
 	opset  int64
+	batch  int64
 	consts map[string]*Tensor
 	infos  map[string]*Info
+	known  map[string]Shape // told from outside, for operators without a rule
+	left   int              // elements that may still be followed
 	node   *Node
 }
 
 // Infer works out the shapes of all tensors of the graph when its inputs have the given dimensions.
-// Tensors behind an operator that is not known here are missing from the result, unless the file states
-// a shape for them without symbols. Shapes that contradict each other are an error with the node's name.
-// Nodes must be in topological order (see Sort).
+// Tensors behind an operator that is not known here are missing from the result, unless they are among
+// the shapes that Prepare was told or has found in the file. Shapes that contradict each other are an
+// error with the node's name. Nodes must be in topological order (see Sort).
 func (m *Model) Infer(inputs map[string][]int64) (map[string]*Info, error) {
-	c := &inferer{opset: m.OpsetVersion(), consts: map[string]*Tensor{}, infos: map[string]*Info{}}
+	infos, err := m.inferAll(inputs)
+	if err != nil {
+		return nil, err
+	}
+	return infos, nil
+}
+
+// inferAll is Infer that goes on behind a contradiction, which it returns too: the first one that no known
+// shape makes up for.
+func (m *Model) inferAll(inputs map[string][]int64) (map[string]*Info, error) {
+	c := &inferer{opset: m.OpsetVersion(), consts: map[string]*Tensor{}, infos: map[string]*Info{}, known: m.known, left: maxFollow}
 	g := m.Graph
 	for _, t := range g.Initializers {
 		c.constant(t.Name, t)
@@ -45,14 +62,18 @@ func (m *Model) Infer(inputs map[string][]int64) (map[string]*Info, error) {
 	for _, v := range g.Inputs {
 		if d, ok := inputs[v.Name]; ok {
 			c.infos[v.Name] = &Info{Elem: v.Type, Dims: d}
+			if len(d) > 0 {
+				c.batch = d[0]
+			}
 		}
 	}
+	var first error
 	for _, n := range g.Nodes {
-		if err := c.visit(n); err != nil {
-			return nil, err
+		if err := c.visit(n); err != nil && first == nil {
+			first = err
 		}
 	}
-	return c.infos, nil
+	return c.infos, first
 }
 
 func (c *inferer) constant(name string, t *Tensor) {
@@ -60,7 +81,16 @@ func (c *inferer) constant(name string, t *Tensor) {
 		return
 	}
 	c.consts[name] = t
-	c.infos[name] = &Info{Elem: t.Type, Dims: t.Dims, Vals: t.ints()}
+	x := &Info{Elem: t.Type, Dims: t.Dims, Vals: t.ints()}
+	c.follow(x)
+	c.infos[name] = x
+}
+
+// follow forgets contents that there is no room for.
+func (c *inferer) follow(x *Info) {
+	if c.left -= len(x.Vals); c.left < 0 {
+		x.Vals = nil
+	}
 }
 
 // ints returns the elements of a small integer tensor, or nil.
@@ -68,6 +98,9 @@ func (t *Tensor) ints() []int64 {
 	n, ok := elements(t.Dims)
 	size := int64(t.Type.Size())
 	if !ok || n > maxVals || t.External != nil || int64(len(t.Raw)) != n*size {
+		return nil
+	}
+	if size == 1 && n > 64 { // weights, not shapes
 		return nil
 	}
 	out := make([]int64, 0, n)
@@ -119,37 +152,81 @@ func (c *inferer) fail(format string, a ...any) error {
 // nodeName names a node for people: its name, or its type and first output.
 func nodeName(n *Node) string {
 	if n.Name != "" {
-		return n.Name + " (" + n.OpType + ")"
+		return clip(n.Name) + " (" + clip(n.OpType) + ")"
 	}
 	if len(n.Outputs) > 0 {
-		return n.OpType + " -> " + n.Outputs[0]
+		return clip(n.OpType) + " -> " + clip(n.Outputs[0])
 	}
-	return n.OpType
+	return clip(n.OpType)
+}
+
+// clip shortens a name to what a message has room for.
+func clip(s string) string {
+	if len(s) <= 200 {
+		return s
+	}
+	return s[:200] + "..."
 }
 
 func (c *inferer) visit(n *Node) error {
 	c.node = n
 	rule := rules[n.OpType]
-	if rule == nil || n.Domain != "" && n.Domain != "ai.onnx" && n.Domain != "com.microsoft" {
+	if !standard(n.Domain) {
+		rule = nil
+	}
+	if rule == nil {
+		c.told(n)
 		return nil
 	}
 	outs, err := rule(c, n)
-	if err == errUnknown {
+	if err == nil {
+		err = c.accept(n, outs)
+	}
+	if told := c.told(n); err == errUnknown || told {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// standard says whether the operators of a domain are known here.
+func standard(domain string) bool {
+	return domain == "" || domain == "ai.onnx" || domain == "com.microsoft"
+}
+
+// accept takes over what a rule has found.
+func (c *inferer) accept(n *Node, outs []*Info) error {
 	for i, o := range outs {
 		if i >= len(n.Outputs) || n.Outputs[i] == "" || o == nil {
 			continue
 		}
-		if _, ok := elements(o.Dims); !ok {
-			return c.fail("output %d would have the impossible shape %v", i, o.Dims)
+		if _, ok := elements(o.Dims); !ok || len(o.Dims) > maxRank {
+			return c.fail("output %d would have the impossible shape %v", i, o.Dims[:min(len(o.Dims), maxRank)])
 		}
+		c.follow(o)
 		c.infos[n.Outputs[i]] = o
 	}
 	return nil
+}
+
+// told fills in known shapes for outputs that no rule gave one, and says whether all outputs have one now.
+func (c *inferer) told(n *Node) bool {
+	all := true
+	for _, o := range n.Outputs {
+		if o == "" || c.infos[o] != nil {
+			continue
+		}
+		s, ok := c.known[o]
+		if !ok {
+			all = false
+			continue
+		}
+		dims := slices.Clone(s.Dims)
+		if !s.Fixed {
+			dims = slices.Concat([]int64{c.batch}, s.Dims)
+		}
+		c.infos[o] = &Info{Elem: s.Elem, Dims: dims}
+	}
+	return all
 }
 
 // in returns what is known of input i, or errUnknown.
@@ -280,11 +357,28 @@ func inferCast(c *inferer, n *Node) ([]*Info, error) {
 			to = like.Elem
 		}
 	}
-	out := &Info{Elem: to, Dims: x.Dims, Vals: x.Vals}
+	out := &Info{Elem: to, Dims: x.Dims, Vals: castVals(x.Vals, to)}
 	if a := n.Attr("to"); a != nil && a.Type == AttrString { // operator set 1-5 named the type
-		out.Elem = Undefined
+		out.Elem, out.Vals = Undefined, nil
 	}
 	return []*Info{out}, nil
+}
+
+// castVals converts followed contents: to 32 and 64 bits and to truth. Others are not followed.
+func castVals(vals []int64, to Elem) []int64 {
+	switch {
+	case vals == nil || to == Int64:
+		return vals
+	case to != Int32 && to != Bool:
+		return nil
+	}
+	out := make([]int64, len(vals))
+	for i, v := range vals {
+		if out[i] = int64(int32(v)); to == Bool && v != 0 {
+			out[i] = 1
+		}
+	}
+	return out
 }
 
 func inferQuantize(c *inferer, n *Node) ([]*Info, error) {
@@ -370,7 +464,9 @@ func inferBroadcast(c *inferer, n *Node) ([]*Info, error) {
 		}
 	}
 	out := &Info{Elem: elem, Dims: dims}
-	out.Vals = foldVals(n.OpType, operands, dims)
+	if c.left > 0 {
+		out.Vals = foldVals(n.OpType, operands, dims)
+	}
 	return []*Info{out}, nil
 }
 

@@ -49,11 +49,14 @@ func (c *inferer) concat(n *Node, parts []*Info) ([]*Info, error) {
 		if p.Vals == nil {
 			vals = nil
 		}
+		if len(vals)+len(p.Vals) > maxVals {
+			vals = nil
+		}
 		if vals != nil {
 			vals = append(vals, p.Vals...)
 		}
 	}
-	if len(out) != 1 || len(vals) > maxVals {
+	if len(out) != 1 {
 		vals = nil
 	}
 	return []*Info{{Elem: parts[0].Elem, Dims: out, Vals: vals}}, nil

@@ -5,9 +5,12 @@ import (
 	"slices"
 )
 
-// maxInlined bounds the nodes that local functions may expand to: functions that call each other twice,
-// 60 levels deep, would otherwise fill any memory.
-const maxInlined = 1 << 18
+// What local functions may expand to: functions that call each other twice, 60 levels deep, or one with
+// long names that is called often, would otherwise fill any memory.
+const (
+	maxInlined      = 1 << 18   // nodes
+	maxInlinedBytes = 256 << 20 // memory of copied nodes, about
+)
 
 type funcKey struct{ domain, name, overload string }
 
@@ -17,7 +20,7 @@ func (m *Model) inline() error {
 	if len(m.Functions) == 0 {
 		return nil
 	}
-	x := &inliner{funcs: map[funcKey]*Function{}}
+	x := &inliner{funcs: map[funcKey]*Function{}, left: maxInlinedBytes}
 	m.Opsets = slices.Clone(m.Opsets)
 	for _, f := range m.Functions {
 		x.funcs[funcKey{f.Domain, f.Name, f.Overload}] = f
@@ -40,6 +43,39 @@ type inliner struct {
 	funcs map[funcKey]*Function
 	made  int
 	calls int
+	left  int
+}
+
+// size is about what a copy of some nodes takes in memory.
+func size(nodes []*Node) int {
+	const each = 256 // of a name, with the prefix that it gets
+	total := 0
+	for _, n := range nodes {
+		total += 256 + len(n.Name)
+		for _, list := range [][]string{n.Inputs, n.Outputs} {
+			for _, s := range list {
+				total += each + len(s)
+			}
+		}
+		for _, a := range n.Attrs {
+			total += 256
+			for _, g := range append(slices.Clone(a.Graphs), a.G) {
+				if g == nil {
+					continue
+				}
+				total += size(g.Nodes)
+				for _, t := range g.Initializers {
+					total += 256 + len(t.Name)
+				}
+				for _, list := range [][]*ValueInfo{g.Inputs, g.Outputs} {
+					for _, v := range list {
+						total += 256 + len(v.Name)
+					}
+				}
+			}
+		}
+	}
+	return total
 }
 
 func (x *inliner) nodes(in []*Node, depth int) ([]*Node, error) {
@@ -61,6 +97,9 @@ func (x *inliner) nodes(in []*Node, depth int) ([]*Node, error) {
 			continue
 		}
 		x.calls++
+		if x.left -= size(f.Nodes); x.left < 0 {
+			return nil, &Error{Node: nodeName(n), Msg: fmt.Sprintf("its local functions expand to more than %d MiB", maxInlinedBytes>>20)}
+		}
 		body, err := x.nodes(call(f, n, x.calls), depth+1)
 		if err != nil {
 			return nil, err
@@ -112,7 +151,7 @@ func call(f *Function, n *Node, number int) []*Node {
 	if prefix == "" {
 		prefix = f.Name
 	}
-	prefix = fmt.Sprintf("%s.%d/", prefix, number)
+	prefix = fmt.Sprintf("%s.%d/", clip(prefix), number)
 	var copies []*Node
 	for i, formal := range f.Inputs {
 		names[formal] = ""

@@ -22,7 +22,7 @@ func (m *Model) Marshal() []byte {
 	e.flush()
 	out := make([]byte, 0, e.size)
 	for _, s := range e.segs {
-		out = append(out, s.b...) // only an Attached model has segments in files
+		out = append(out, s.b...) // only an Attached model has pieces in files
 	}
 	return out
 }

@@ -9,7 +9,7 @@ import (
 // anything cut from it is used.
 func Parse(data []byte) (*Model, error) {
 	m := &Model{}
-	d := &decoder{b: data}
+	d := newDecoder(data)
 	if err := d.each(m.field); err != nil {
 		return nil, err
 	}

@@ -2,67 +2,125 @@ package onnx
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
 // batchSymbol is the name of the batch dimension in everything that is written here.
 const batchSymbol = "N"
 
+// Options say what Prepare cannot find in the file.
+type Options struct {
+	// Size is the height and width to take where the input leaves them open; 0: then it is an error.
+	Size int64
+	// Shapes of tensors, as measured, for operators whose effect on shapes is not known here: see Unmeasured.
+	Shapes map[string]Shape
+}
+
 // Prepare returns a model that computes the same and can be analysed and cut: local functions are put in
-// place of their calls, weights are no longer listed as inputs, nodes are sorted, the batch is symbolic
-// (also where an exporter wrote a batch of 1 into the shapes that Reshape gets), and arithmetic on
-// shapes is replaced by its result, so that it does not tie the image to the far end of the network.
-// Tensors are shared with m, which does not change. size is the height and width to assume where the
-// input leaves them open; they become fixed.
-func (m *Model) Prepare(size int64) (*Model, error) {
+// place of their calls and chosen branches in place of their conditions, weights are no longer listed as
+// inputs, nodes are sorted, the batch is symbolic (also where an exporter wrote a batch of 1 into the
+// shapes that Reshape and Resize get), and arithmetic on shapes is replaced by its result, so that it does
+// not tie the image to the far end of the network. Tensors are shared with m, which does not change.
+// Shapes that contradict each other are no error here but in Analyze: they may be a gap in what is known.
+func (m *Model) Prepare(o Options) (*Model, error) {
 	if m.Graph == nil {
 		return nil, &Error{Msg: "there is no graph in it"}
 	}
 	out := *m
 	g := *m.Graph
 	out.Graph = &g
+	if hasField(g.unknown, 15) {
+		return nil, &Error{Msg: "it has sparse initializers", Do: "export the model with dense weights"}
+	}
 	if err := out.inline(); err != nil {
 		return nil, err
 	}
-	if len(g.unknown) > 0 {
-		for _, f := range []int{15} { // sparse_initializer
-			if hasField(g.unknown, f) {
-				return nil, &Error{Msg: "it has sparse initializers", Do: "export the model with dense weights"}
-			}
-		}
-	}
 	g.Nodes = slices.Clone(g.Nodes)
+	g.Inputs = slices.Clone(g.DataInputs())
 	if err := g.Sort(); err != nil {
 		return nil, err
 	}
-	g.Inputs = slices.Clone(g.DataInputs())
-	in, dims, _, err := imageInput(&g, size)
+	img, err := imageInput(&g, o.Size)
 	if err != nil {
 		return nil, err
 	}
-	baked := in.Shape[0].Size
+	in := img.Value
+	baked := max(in.Shape[0].Size, 1)
 	fixed := *in
-	fixed.Shape = append([]Dim{{Size: -1, Symbol: batchSymbol}}, Fixed(dims...)...)
+	fixed.Shape = append([]Dim{{Size: -1, Symbol: batchSymbol}}, Fixed(img.Dims...)...)
 	if in.Shape[0].Symbol != "" {
 		fixed.Shape[0] = in.Shape[0]
 	}
 	g.Inputs[slices.Index(g.Inputs, in)] = &fixed
-	if baked < 1 {
-		baked = 1
-	}
 	out.IRVersion = max(out.IRVersion, 4) // the first in which weights need not be listed as inputs
-	if err := out.freeBatch(in.Name, dims, baked); err != nil {
+	out.known = g.stated(baked)
+	maps.Copy(out.known, o.Shapes)
+	if err := out.chooseBranches(in.Name, img.Dims); err != nil {
 		return nil, err
 	}
-	if err := out.foldShapes(in.Name, dims); err != nil {
+	if err := out.refuse(); err != nil {
 		return nil, err
 	}
+	out.freeBatch(in.Name, img.Dims, baked)
+	out.foldShapes(in.Name, img.Dims)
 	out.dropStated()
 	return &out, nil
 }
 
+// stated collects the shapes that the file states for inner tensors. They count where no rule gives one.
+func (g *Graph) stated(baked int64) map[string]Shape {
+	known := map[string]Shape{}
+	for _, v := range g.Values {
+		if v.rawType != nil || !v.HasShape || len(v.Shape) == 0 || len(v.Shape) > maxRank || v.Type.Size() == 0 {
+			continue
+		}
+		dims := make([]int64, 0, len(v.Shape)-1)
+		for _, d := range v.Shape[1:] {
+			if d.Symbol == "" && d.Size > 0 {
+				dims = append(dims, d.Size)
+			}
+		}
+		// The first dimension is the batch if the file leaves it open or if it is the batch of the export.
+		if first := v.Shape[0]; len(dims) == len(v.Shape)-1 && (first.Size < 0 || first.Size == baked) {
+			known[v.Name] = Shape{Elem: v.Type, Dims: dims}
+		}
+	}
+	return known
+}
+
+// Unmeasured lists tensors of a prepared model whose shapes are not known though they depend on the image:
+// those that operators without a rule make, or such whose rule does not get along with known inputs.
+// Measured, they go into Options.Shapes; then others behind them may be left.
+func (m *Model) Unmeasured() ([]string, error) {
+	img, err := imageInput(m.Graph, 0)
+	if err != nil {
+		return nil, err
+	}
+	infos, _ := m.inferAll(map[string][]int64{img.Value.Name: slices.Concat([]int64{2}, img.Dims)})
+	constant := map[string]bool{}
+	for _, t := range m.Graph.Initializers {
+		constant[t.Name] = true
+	}
+	var out []string
+	for _, n := range m.Graph.Nodes {
+		depends := false
+		n.reads(func(name string) { depends = depends || !constant[name] })
+		for _, o := range n.Outputs {
+			switch {
+			case o == "":
+			case !depends:
+				constant[o] = true
+			case infos[o] == nil && m.first(n, infos):
+				out = append(out, o)
+			}
+		}
+	}
+	return out, nil
+}
+
 func hasField(b []byte, num int) bool {
-	d := &decoder{b: b}
+	d := newDecoder(b)
 	for {
 		f, ok, err := d.next()
 		if err != nil || !ok {
@@ -87,55 +145,92 @@ func (m *Model) dropStated() {
 	m.Graph.Outputs = outs
 }
 
-// freeBatch rewrites the constant target shapes of Reshape nodes that begin with the batch size which the
-// model was exported with, where the reshaped tensor begins with the batch too.
-func (m *Model) freeBatch(input string, dims []int64, baked int64) error {
-	g := m.Graph
-	full := slices.Concat([]int64{baked}, dims)
-	infos, err := m.Infer(map[string][]int64{input: full})
-	if err != nil {
-		return err
+// first says whether a node is the one that its outputs' shapes are not known for, and none before it.
+func (m *Model) first(n *Node, infos map[string]*Info) bool {
+	if rules[n.OpType] == nil || !standard(n.Domain) {
+		return true
 	}
+	return !slices.ContainsFunc(n.Inputs, func(i string) bool { return i != "" && infos[i] == nil })
+}
+
+// freeBatch rewrites the constant target shapes of Reshape and Resize nodes that begin with the batch size
+// which the model was exported with, where the tensor that they change begins with the batch too.
+func (m *Model) freeBatch(input string, dims []int64, baked int64) {
+	g := m.Graph
+	infos, _ := m.inferAll(map[string][]int64{input: slices.Concat([]int64{baked}, dims)})
 	ed := g.Edit()
 	consts := map[string]*Tensor{}
 	for _, t := range g.Initializers {
 		consts[t.Name] = t
 	}
 	depends := map[string]bool{input: true}
-	for i, n := range g.Nodes {
+	var nodes []*Node
+	for _, n := range g.Nodes {
 		if t := constantOf(n); t != nil && len(n.Outputs) > 0 {
 			consts[n.Outputs[0]] = t
 		}
 		moving := false
 		n.reads(func(name string) { moving = moving || depends[name] })
-		if !moving {
+		if moving {
+			for _, o := range n.Outputs {
+				depends[o] = true
+			}
+			nodes = append(nodes, freeNode(ed, n, infos, consts, baked)...)
 			continue
 		}
-		for _, o := range n.Outputs {
-			depends[o] = true
+		nodes = append(nodes, n)
+	}
+	g.Nodes = nodes
+}
+
+// freeNode returns what stands for a node that reads the image: the node itself, or the node with a target
+// that takes the batch from its input.
+func freeNode(ed *Editor, n *Node, infos map[string]*Info, consts map[string]*Tensor, baked int64) []*Node {
+	target := func(i int) []int64 {
+		if i < len(n.Inputs) && consts[n.Inputs[i]] != nil {
+			return consts[n.Inputs[i]].ints()
 		}
-		if n.OpType != "Reshape" || len(n.Inputs) == 0 {
-			continue
-		}
-		x := infos[n.Inputs[0]]
-		if x == nil || len(x.Dims) == 0 || x.Dims[0] != baked {
-			continue
-		}
-		var shape []int64
-		switch {
-		case len(n.Inputs) > 1 && consts[n.Inputs[1]] != nil:
-			shape = consts[n.Inputs[1]].ints()
-		case len(n.Inputs) == 1:
+		return nil
+	}
+	if len(n.Inputs) == 0 || len(n.Outputs) == 0 || !standard(n.Domain) {
+		return []*Node{n}
+	}
+	x := infos[n.Inputs[0]]
+	if x == nil || len(x.Dims) == 0 || x.Dims[0] != baked {
+		return []*Node{n}
+	}
+	switch n.OpType {
+	case "Reshape":
+		shape := target(1)
+		if len(n.Inputs) == 1 {
 			shape = n.Ints("shape")
 		}
 		if len(shape) < 2 || shape[0] != baked || n.Int("allowzero", 0) != 0 {
-			continue
+			break
 		}
 		free := slices.Clone(shape)
 		free[0] = 0 // a copy of the input's first dimension
-		g.Nodes[i] = withShape(ed, n, free)
+		return []*Node{withShape(ed, n, free)}
+	case "Resize":
+		sizes := target(3)
+		if len(sizes) != len(x.Dims) || sizes[0] != baked || n.Attr("axes") != nil {
+			break
+		}
+		name := func(s string) string { return ed.Name(n.Outputs[0] + "/" + s) }
+		shape, first, all := name("shape"), name("batch"), name("sizes")
+		zero, one := ed.Const(Ints(n.Outputs[0]+"/0", 0)), ed.Const(Ints(n.Outputs[0]+"/1", 1))
+		rest := ed.Const(Ints(n.Outputs[0]+"/rest", sizes[1:]...))
+		out := *n
+		out.Inputs = slices.Clone(n.Inputs)
+		out.Inputs[3] = all
+		return []*Node{
+			NewNode("Shape", shape, []string{n.Inputs[0]}, []string{shape}),
+			NewNode("Slice", first, []string{shape, zero, one}, []string{first}),
+			NewNode("Concat", all, []string{first, rest}, []string{all}, IntAttr("axis", 0)),
+			&out,
+		}
 	}
-	return nil
+	return []*Node{n}
 }
 
 // withShape returns the Reshape node with another constant target shape.
@@ -202,12 +297,9 @@ func (e *Editor) Const(t *Tensor) string {
 // foldShapes replaces inputs of nodes that are computed from shapes alone. Shapes are inferred for two
 // batch sizes: an integer tensor that is the same for both is a constant; a target shape of Reshape in
 // which one entry grows with the batch gets -1 there.
-func (m *Model) foldShapes(input string, dims []int64) error {
+func (m *Model) foldShapes(input string, dims []int64) {
 	g := m.Graph
-	two, three, err := m.inferTwice(input, dims)
-	if err != nil {
-		return err
-	}
+	two, three, _ := m.inferTwice(input, dims)
 	constant := map[string]bool{}
 	for _, t := range g.Initializers {
 		constant[t.Name] = true
@@ -253,7 +345,6 @@ func (m *Model) foldShapes(input string, dims []int64) error {
 		}
 	}
 	m.prune()
-	return nil
 }
 
 // settle decides what input k of node n becomes when its values are known for batches of two and three.

@@ -57,15 +57,21 @@ func (n *Node) reads(fn func(name string)) {
 	n.captured(fn)
 }
 
-// Sort checks that every name is defined once and brings the nodes into topological order, which ONNX
+// Sort checks that every name is defined once, inputs being those that are no weights, and brings the nodes into topological order, which ONNX
 // demands but not every writer delivers. The order of nodes that is already right stays.
 func (g *Graph) Sort() error {
 	producer := map[string]int{}
 	given := map[string]bool{}
 	for _, t := range g.Initializers {
+		if given[t.Name] {
+			return &Error{Msg: fmt.Sprintf("initializer %q is defined twice", t.Name)}
+		}
 		given[t.Name] = true
 	}
 	for _, v := range g.Inputs {
+		if given[v.Name] {
+			return &Error{Msg: fmt.Sprintf("input %q is defined twice", v.Name)}
+		}
 		given[v.Name] = true
 	}
 	for i, n := range g.Nodes {
@@ -152,54 +158,4 @@ func (g *Graph) DataInputs() []*ValueInfo {
 		}
 	}
 	return out
-}
-
-// Refuse returns an error for the first node that cannot be part of a feature extractor: training mode,
-// random numbers, unbounded loops. consts holds the constants by name.
-func (m *Model) refuse(consts map[string]*Tensor) error {
-	opset := m.OpsetVersion()
-	truth := func(n *Node, i int) bool {
-		if i >= len(n.Inputs) {
-			return false
-		}
-		t := consts[n.Inputs[i]]
-		return t != nil && len(t.Raw) > 0 && t.Raw[0] != 0
-	}
-	var walk func(nodes []*Node, depth int) error
-	walk = func(nodes []*Node, depth int) error {
-		for _, n := range nodes {
-			no := func(why, do string) error { return &Error{Node: nodeName(n), Msg: why, Do: do} }
-			switch n.OpType {
-			case "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial":
-				return no("makes random numbers, so that features would differ from run to run", "export the model in evaluation mode (model.eval())")
-			case "Loop", "Scan", "While":
-				return no("is a loop whose length cannot be known", "export a model without loops")
-			case "Dropout":
-				if truth(n, 2) || opset < 7 && n.Int("is_test", 0) == 0 {
-					return no("drops elements at random: it is in training mode", "export the model in evaluation mode (model.eval())")
-				}
-			case "BatchNormalization":
-				extra := 0
-				for _, o := range n.Outputs[min(1, len(n.Outputs)):] {
-					if o != "" {
-						extra++
-					}
-				}
-				if n.Int("training_mode", 0) == 1 || opset < 7 && n.Int("is_test", 0) == 0 || opset < 14 && extra > 0 {
-					return no("normalises by the batch: it is in training mode", "export the model in evaluation mode (model.eval())")
-				}
-			}
-			for _, a := range n.Attrs {
-				for _, g := range append(slices.Clone(a.Graphs), a.G) {
-					if g != nil {
-						if err := walk(g.Nodes, depth+1); err != nil {
-							return err
-						}
-					}
-				}
-			}
-		}
-		return nil
-	}
-	return walk(m.Graph.Nodes, 0)
 }

@@ -5,11 +5,24 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // maxDepth bounds the nesting of messages: a graph in an attribute of a node of a graph costs three.
 // Real models stay below 20.
 const maxDepth = 100
+
+// maxDecoded bounds what the structure of a model may take in memory beside the file itself: a node of two
+// bytes in the file is some hundred in memory. Real models stay below a tenth of it. Weights are slices of
+// the file and do not count.
+const maxDecoded = 512 << 20
+
+// Memory that a field of a message takes at most, without what is in it: messages become structs of up to
+// 300 bytes, in lists that grow by doubling.
+const (
+	costMessage = 400
+	costNumber  = 32
+)
 
 // Wire types of protocol buffers.
 const (
@@ -30,6 +43,7 @@ type field struct {
 	val  uint64 // varint, 64 or 32 bits
 	data []byte // length-delimited
 	raw  []byte // tag and value: what is kept for unknown fields
+	left *int64 // the decoder's
 }
 
 // decoder walks over the fields of one message.
@@ -37,6 +51,20 @@ type decoder struct {
 	b     []byte
 	pos   int
 	depth int
+	left  *int64 // memory that may still be taken; shared with nested decoders
+}
+
+func newDecoder(b []byte) *decoder {
+	left := int64(maxDecoded)
+	return &decoder{b: b, left: &left}
+}
+
+// take notes memory that is about to be allocated.
+func take(left *int64, n int) error {
+	if *left -= int64(n); *left < 0 {
+		return &Error{Msg: fmt.Sprintf("its structure takes more than %d MiB of memory, weights aside", maxDecoded>>20), Do: "no CNN is that large; export the model again"}
+	}
+	return nil
 }
 
 // next returns the next field; ok is false at the end of the message.
@@ -50,7 +78,7 @@ func (d *decoder) next() (f field, ok bool, err error) {
 		return f, false, malformed("bad field tag at byte %d of a message", d.pos)
 	}
 	d.pos += n
-	f.num, f.wire = int(tag>>3), int(tag&7)
+	f.num, f.wire, f.left = int(tag>>3), int(tag&7), d.left
 	rest := d.b[d.pos:]
 	switch f.wire {
 	case wireVarint:
@@ -83,7 +111,11 @@ func (d *decoder) next() (f field, ok bool, err error) {
 		return f, false, malformed("field %d: wire type %d", f.num, f.wire)
 	}
 	f.raw = d.b[start:d.pos:d.pos]
-	return f, true, nil
+	cost := costNumber
+	if f.wire == wireBytes {
+		cost = costMessage
+	}
+	return f, true, take(d.left, cost)
 }
 
 // sub returns a decoder for a nested message.
@@ -94,7 +126,7 @@ func (d *decoder) sub(f field) (*decoder, error) {
 	if d.depth+1 > maxDepth {
 		return nil, malformed("nested more than %d deep", maxDepth)
 	}
-	return &decoder{b: f.data, depth: d.depth + 1}, nil
+	return &decoder{b: f.data, depth: d.depth + 1, left: d.left}, nil
 }
 
 func (f field) text() (string, error) {
@@ -134,6 +166,16 @@ func (f field) ints(dst []int64) ([]int64, error) {
 	if f.wire != wireBytes {
 		return nil, malformed("field %d is not a list of numbers", f.num)
 	}
+	count := 0
+	for _, c := range f.data {
+		if c < 0x80 {
+			count++
+		}
+	}
+	if err := take(f.left, 8*count); err != nil {
+		return nil, err
+	}
+	dst = slices.Grow(dst, count)
 	for b := f.data; len(b) > 0; {
 		v, n := binary.Uvarint(b)
 		if n <= 0 {
@@ -165,27 +207,27 @@ func (f field) fixed(dst []byte, width int) ([]byte, error) {
 	return nil, malformed("field %d is not a list of floats", f.num)
 }
 
-// encoder collects a message as segments, so that big payloads are referred to and not copied.
+// encoder collects a message as pieces, so that big payloads are referred to and not copied.
 type encoder struct {
-	segs []segment
+	segs []piece
 	cur  []byte
 	size int64 // bytes in segs
 }
 
-// segment is a piece of a message: bytes, or a section of a file that is read when it is written.
-type segment struct {
+// piece is a part of a message: bytes, or a section of a file that is read when it is written.
+type piece struct {
 	b    []byte
 	from *io.SectionReader
 }
 
-// bigPayload is the size from which bytes become a segment of their own.
+// bigPayload is the size from which bytes become a piece of their own.
 const bigPayload = 4 << 10
 
 func (e *encoder) len() int64 { return e.size + int64(len(e.cur)) }
 
 func (e *encoder) flush() {
 	if len(e.cur) > 0 {
-		e.segs = append(e.segs, segment{b: e.cur})
+		e.segs = append(e.segs, piece{b: e.cur})
 		e.size += int64(len(e.cur))
 		e.cur = nil
 	}
@@ -197,14 +239,14 @@ func (e *encoder) raw(b []byte) {
 		return
 	}
 	e.flush()
-	e.segs = append(e.segs, segment{b: b})
+	e.segs = append(e.segs, piece{b: b})
 	e.size += int64(len(b))
 }
 
 // section refers to bytes that lie in a file.
 func (e *encoder) section(from *io.SectionReader) {
 	e.flush()
-	e.segs = append(e.segs, segment{from: from})
+	e.segs = append(e.segs, piece{from: from})
 	e.size += from.Size()
 }
 
@@ -295,7 +337,7 @@ func (e *encoder) writeTo(w io.Writer) (int64, error) {
 	return total, nil
 }
 
-func (s segment) writeTo(w io.Writer) (int64, error) {
+func (s piece) writeTo(w io.Writer) (int64, error) {
 	if s.from == nil {
 		n, err := w.Write(s.b)
 		return int64(n), err

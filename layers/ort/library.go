@@ -25,6 +25,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -37,7 +38,7 @@ import (
 // Newer ones serve it too.
 const minor = 24
 
-const getLibrary = "`make setup` fetches the library; VISTA_MR_ORT_LIB=/path/to/it names one that is installed"
+const getLibrary = "`make build` puts the library beside the program; --ort-lib or VISTA_MR_ORT_LIB=/path/to/it names one that is installed"
 
 // Library is the file name of the runtime's library on this system.
 func Library() string {
@@ -50,18 +51,40 @@ func Library() string {
 	return "libonnxruntime.so"
 }
 
-// FindLibrary returns the library that Init would load: VISTA_MR_ORT_LIB; beside the program; in bin/ of the module
-// that a test runs in; or, as a bare name, what the system's loader knows. It does not tell whether the version fits.
-func FindLibrary() (string, error) {
-	if p := os.Getenv("VISTA_MR_ORT_LIB"); p != "" {
-		st, err := os.Stat(p)
-		if err == nil && st.IsDir() {
-			err = errors.New("it is a folder")
+// FindLibrary returns the library that is used when Options name none.
+func FindLibrary() (string, error) { return locate("") }
+
+// CheckLibrary returns the library that Init would use and its version, or what is wrong with it. A name
+// comes first; "" is as in Options.Library.
+func CheckLibrary(named string) (path, version string, err error) {
+	if path, err = locate(named); err != nil {
+		return "", "", err
+	}
+	version, err = check(path)
+	return path, version, err
+}
+
+// locate is the only search for the library: the one that is named; that of VISTA_MR_ORT_LIB; beside the program; in
+// bin/ of the module that a test runs in; or, as a bare name, what the system's loader knows. It does not tell whether
+// the version fits.
+func locate(named string) (string, error) {
+	who := ""
+	if named == "" {
+		named, who = os.Getenv("VISTA_MR_ORT_LIB"), "VISTA_MR_ORT_LIB="
+	}
+	if named != "" {
+		st, err := os.Stat(named)
+		var at *fs.PathError
+		switch {
+		case errors.As(err, &at):
+			err = at.Err
+		case err == nil && !st.Mode().IsRegular():
+			err = errors.New("it is not a file")
 		}
 		if err != nil {
-			return "", &Error{Op: "library of VISTA_MR_ORT_LIB=" + p, ID: idLibrary, Fix: getLibrary, Err: err}
+			return "", &Error{Op: "library " + who + named, ID: idLibrary, Fix: getLibrary, Err: err}
 		}
-		return p, nil
+		return named, nil
 	}
 	looked := places()
 	for _, p := range looked {
@@ -115,23 +138,24 @@ func load(path string) (unsafe.Pointer, error) {
 	return h, nil
 }
 
-// check loads the library and tells whether its version fits, before the binding asks it for an interface that it
+// check loads the library and returns its version if that fits, before the binding asks it for an interface that it
 // might not have. The library stays loaded: it keeps state for threads that may outlive the environment.
-func check(path string) error {
+func check(path string) (version string, err error) {
 	h, err := load(path)
 	if err != nil {
-		return &Error{Op: "load " + path, ID: idLibrary, Fix: getLibrary, Err: err}
+		return "", &Error{Op: "load " + path, ID: idLibrary, Fix: getLibrary, Err: err}
 	}
 	v := C.version(h)
 	if v == nil {
 		C.dlclose(h)
-		return &Error{Op: "load " + path, ID: idLibrary, Fix: getLibrary, Err: errors.New("this library is not ONNX Runtime")}
+		return "", &Error{Op: "load " + path, ID: idLibrary, Fix: getLibrary, Err: errors.New("this library is not ONNX Runtime")}
 	}
-	if text := C.GoString(v); !fits(text) {
+	version = C.GoString(v)
+	if !fits(version) {
 		C.dlclose(h)
-		return &Error{Op: "load " + path, ID: idVersion, Fix: getLibrary, Err: fmt.Errorf("this is version %s; 1.%d or later 1.x is needed", text, minor)}
+		return "", &Error{Op: "load " + path, ID: idVersion, Fix: getLibrary, Err: fmt.Errorf("this is version %s; 1.%d or later 1.x is needed", version, minor)}
 	}
-	return nil
+	return version, nil
 }
 
 // fits tells whether a version serves the interface that the binding asks for.

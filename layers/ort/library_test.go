@@ -13,7 +13,7 @@ func TestLibraryThatIsNotThere(t *testing.T) {
 	for name, value := range map[string]string{"no file": filepath.Join(t.TempDir(), "none.so"), "a folder": t.TempDir()} {
 		t.Setenv("VISTA_MR_ORT_LIB", value)
 		var e *Error
-		if _, err := FindLibrary(); !errors.As(err, &e) || e.ErrorID() != "E-ORT-LIB" || !strings.Contains(e.Hint(), "make setup") {
+		if _, err := FindLibrary(); !errors.As(err, &e) || e.ErrorID() != "E-ORT-LIB" || !strings.Contains(e.Hint(), "make build") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := Init(Options{}); !errors.As(err, &e) || e.ErrorID() != "E-ORT-LIB" {
@@ -64,9 +64,8 @@ void *OrtGetApiBase(void) { return &base; }`
 		{build("other", "int answer = 42;"), "E-ORT-LIB", "not ONNX Runtime"},
 		{build("old", old), "E-ORT-VERSION", "this is version 1.18.0; 1.24 or later"},
 	} {
-		t.Setenv("VISTA_MR_ORT_LIB", c.lib)
 		var e *Error
-		if _, err := Init(Options{}); !errors.As(err, &e) || e.ErrorID() != c.id || !strings.Contains(err.Error(), c.text) || e.Hint() == "" {
+		if _, err := Init(Options{Library: c.lib}); !errors.As(err, &e) || e.ErrorID() != c.id || !strings.Contains(err.Error(), c.text) || e.Hint() == "" {
 			t.Errorf("%s: %v, want %s with %q", c.lib, err, c.id, c.text)
 		}
 	}
@@ -77,5 +76,28 @@ func TestVersionsThatFit(t *testing.T) {
 		if got := fits(v); got != want {
 			t.Errorf("%q: %t, want %t", v, got, want)
 		}
+	}
+}
+
+// The library that is named is the one that is used, whatever the environment names.
+func TestNamedLibraryComesFirst(t *testing.T) {
+	real, err := FindLibrary()
+	if err != nil {
+		t.Skipf("needs the ONNX Runtime library: %v", err)
+	}
+	t.Setenv("VISTA_MR_ORT_LIB", filepath.Join(t.TempDir(), "none.so"))
+	path, version, err := CheckLibrary(real)
+	if err != nil || path != real || !fits(version) {
+		t.Errorf("got %q, version %q, %v", path, version, err)
+	}
+	rt, err := Init(Options{Library: real})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := rt.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := CheckLibrary(""); err == nil {
+		t.Error("the environment's library, which is not there, is found")
 	}
 }

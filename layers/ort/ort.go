@@ -31,6 +31,9 @@ import (
 
 // Options say what the runtime may use.
 type Options struct {
+	// Library is the path of the runtime's library. "": that of VISTA_MR_ORT_LIB, then the one beside the program,
+	// then what the system's loader knows.
+	Library string
 	// ArenaLimit bounds what all sessions together may allocate, in bytes: a batch that does
 	// not fit fails with an Error whose OutOfMemory is true. 0: no limit.
 	ArenaLimit int64
@@ -69,11 +72,11 @@ func Init(o Options) (*Runtime, error) {
 	if o.ArenaLimit < 0 {
 		return nil, fail("start", idRun, "give a limit of 0 (none) or more", fmt.Errorf("a memory limit of %d bytes", o.ArenaLimit))
 	}
-	lib, err := FindLibrary()
-	if err != nil {
-		return nil, err
+	if err := silence(); err != nil {
+		return nil, fail("start", idRun, "", err)
 	}
-	if err := check(lib); err != nil {
+	lib, _, err := CheckLibrary(o.Library)
+	if err != nil {
 		return nil, err
 	}
 	setMalloc()

@@ -70,22 +70,7 @@ func (r *Runner) Run(ctx context.Context, n int) (err error) {
 	if err != nil {
 		return fail("buffers", idRun, "", err)
 	}
-	o, err := ort.NewRunOptions()
-	if err != nil {
-		return fail("run", idRun, "", err)
-	}
-	defer func() { err = errors.Join(err, o.Destroy()) }()
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(ended)
-		_ = o.Terminate() // if it cannot be ended, it ends by itself
-	})
-	defer func() {
-		if !stop() {
-			<-ended // the options must outlive the call that terminates
-		}
-	}()
-	err = r.s.c.s.RunWithOptions([]ort.Value{v.in}, v.out, o)
+	err = r.s.rt.once(ctx, r.s.c.s, []ort.Value{v.in}, v.out)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

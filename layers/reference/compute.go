@@ -254,14 +254,43 @@ func reduceMean(n *onnx.Node, in []Tensor) (Tensor, error) {
 	if axes == nil && len(in) > 1 {
 		axes = in[1].Ints
 	}
-	if len(x.Dims) != 4 || len(axes) != 2 || (axes[0]+4)%4 != 2 || (axes[1]+4)%4 != 3 {
-		return Tensor{}, fmt.Errorf("over axes %v of %v", axes, x.Dims)
+	drop := make([]bool, len(x.Dims))
+	for _, a := range axes {
+		drop[(int(a)+len(drop))%len(drop)] = true
 	}
-	out, err := globalPool(false)(n, in)
-	if n.Int("keepdims", 1) == 0 {
-		out.Dims = out.Dims[:2]
+	if len(axes) == 0 {
+		return Tensor{}, fmt.Errorf("over no axes of %v", x.Dims)
 	}
-	return out, err
+	var out Tensor
+	total := 1
+	for i, d := range x.Dims {
+		switch {
+		case !drop[i]:
+			out.Dims = append(out.Dims, d)
+		case n.Int("keepdims", 1) != 0:
+			out.Dims = append(out.Dims, 1)
+		}
+		if !drop[i] {
+			total *= int(d)
+		}
+	}
+	sums := make([]float64, total)
+	for i, v := range x.Floats {
+		at, rest, step := 0, i, 1
+		for k := len(x.Dims) - 1; k >= 0; k-- {
+			d := int(x.Dims[k])
+			if !drop[k] {
+				at += rest % d * step
+				step *= d
+			}
+			rest /= d
+		}
+		sums[at] += float64(v)
+	}
+	for _, s := range sums {
+		out.Floats = append(out.Floats, float32(s*float64(total)/float64(len(x.Floats))))
+	}
+	return out, nil
 }
 
 func clip(n *onnx.Node, in []Tensor) (Tensor, error) {
@@ -275,24 +304,32 @@ func clip(n *onnx.Node, in []Tensor) (Tensor, error) {
 	return unary(func(x float64) float64 { return min(max(x, low), high) })(n, in)
 }
 
+// softmax is along one axis, as operator sets from 13 on define it; for two dimensions all have the same.
 func softmax(n *onnx.Node, in []Tensor) (Tensor, error) {
 	x := in[0]
-	if len(x.Dims) != 2 {
-		return x, fmt.Errorf("of %v", x.Dims)
+	axis := int(n.Int("axis", -1))
+	if axis < 0 {
+		axis += len(x.Dims)
 	}
 	out := Tensor{Dims: x.Dims, Floats: make([]float32, len(x.Floats))}
-	w := int(x.Dims[1])
-	for r := range int(x.Dims[0]) {
-		row := x.Floats[r*w : (r+1)*w]
+	step := 1
+	for _, d := range x.Dims[axis+1:] {
+		step *= int(d)
+	}
+	w := int(x.Dims[axis])
+	for first := range x.Floats {
+		if first/step%w != 0 {
+			continue // not the first of its row
+		}
 		top, sum := math.Inf(-1), 0.0
-		for _, v := range row {
-			top = max(top, float64(v))
+		for i := range w {
+			top = max(top, float64(x.Floats[first+i*step]))
 		}
-		for _, v := range row {
-			sum += math.Exp(float64(v) - top)
+		for i := range w {
+			sum += math.Exp(float64(x.Floats[first+i*step]) - top)
 		}
-		for i, v := range row {
-			out.Floats[r*w+i] = float32(math.Exp(float64(v)-top) / sum)
+		for i := range w {
+			out.Floats[first+i*step] = float32(math.Exp(float64(x.Floats[first+i*step])-top) / sum)
 		}
 	}
 	return out, nil

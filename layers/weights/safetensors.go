@@ -9,15 +9,15 @@ import (
 	"slices"
 )
 
-// maxHeader bounds the header of a safetensors file, as the format's own library does.
-const maxHeader = 100 << 20
+// maxHeader bounds the header of a safetensors file. A tensor takes about 100 bytes of it.
+const maxHeader = 16 << 20
 
 // maxTensors bounds the entries of a header.
-const maxTensors = 1 << 20
+const maxTensors = 1 << 17
 
-// IsSafetensors says whether data begins as a safetensors file does: the header's length in 8 bytes,
+// isSafetensors says whether data begins as a safetensors file does: the header's length in 8 bytes,
 // little-endian, then a JSON object.
-func IsSafetensors(data []byte) bool {
+func isSafetensors(data []byte) bool {
 	return len(data) > 9 && binary.LittleEndian.Uint64(data) <= uint64(len(data)-8) && data[8] == '{'
 }
 
@@ -30,11 +30,11 @@ type entry struct {
 var widths = map[string]int64{"BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
 	"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8}
 
-// Read reads a safetensors file: 8 bytes with the header's length n, little-endian; n bytes of JSON, an
+// readSafetensors reads a safetensors file: 8 bytes with the header's length n, little-endian; n bytes of JSON, an
 // object from tensor name to {dtype, shape, data_offsets: [begin, end]}, offsets counted from the end of
 // the header, plus free text under __metadata__; then the tensors, row-major and little-endian. Tensors
 // must lie inside the file, fit their shapes and not overlap. Data refers to data; nothing is copied.
-func Read(data []byte) (map[string]Tensor, error) {
+func readSafetensors(data []byte) (map[string]Tensor, error) {
 	if len(data) < 8 {
 		return nil, broken("%d bytes are no safetensors file", len(data))
 	}
@@ -120,6 +120,9 @@ func decodeHeader(header []byte) (map[string]entry, error) {
 		if err := dec.Decode(&e); err != nil {
 			return nil, broken("tensor %q: %v", name, err)
 		}
+		if len(e.Dims) > maxRank {
+			return nil, broken("tensor %q has %d dimensions", name, len(e.Dims))
+		}
 		if _, twice := out[name]; twice {
 			return nil, broken("tensor %q is there twice", name)
 		}
@@ -133,7 +136,7 @@ func decodeHeader(header []byte) (map[string]entry, error) {
 	return out, nil
 }
 
-// Write writes a safetensors file with tensors in the order of names. It is what Read reads.
+// Write writes a safetensors file with tensors in the order of names. Read reads it.
 func Write(w io.Writer, names []string, tensors map[string]Tensor) error {
 	var header bytes.Buffer
 	header.WriteByte('{')

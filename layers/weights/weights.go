@@ -1,19 +1,21 @@
-// Package weights provides the parameters of a network: read from a safetensors file, or made up from a
-// seed. Whatever their source, they come as little-endian float32 bytes by parameter name.
+// Package weights provides the parameters of a network: read from a safetensors file or a file of
+// torch.save, or made up from a seed. Whatever their source, they come as little-endian float32 bytes by
+// parameter name.
 //
 // Invariant: a parameter is returned only with the number of bytes that its dimensions ask for. Reading
-// checks every length against the file before it is used, copies nothing that is float32 already, and
-// lists everything that is wrong in one error. Random parameters depend on the seed, the parameter's name
+// checks every length against the file before it is used, executes nothing (a pickle is read as data, and
+// what is not data is refused by name), copies nothing that is row-major float32 already, and lists
+// everything that is wrong in one error. Random parameters depend on the seed, the parameter's name
 // and its dimensions alone: not on the machine, the order or the number of cores.
 //
 // Caller: package layers. File contents are handed in; the package opens nothing.
 package weights
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 )
 
@@ -38,7 +40,7 @@ type Param struct {
 	// Level scales random values. For a Weight: the deviation of its outputs when its inputs are the
 	// rectified outputs of deviation 1. For Gamma and Variance: their value. 0 means 1.
 	Level float32
-	// First marks weights that read the image itself, which is not rectified.
+	// First marks weights that read what is not rectified: the image itself, or a linear bottleneck.
 	First bool
 }
 
@@ -57,12 +59,19 @@ type Error struct {
 	Do       string
 }
 
-// Error lists all problems, one per line when there are several.
+// shown is how many problems a message lists: more say nothing but that it is the wrong file.
+const shown = 40
+
+// Error lists the problems, one per line when there are several.
 func (e *Error) Error() string {
 	if len(e.Problems) == 1 {
 		return "weights: " + e.Problems[0]
 	}
-	return fmt.Sprintf("weights: %d problems:\n  %s", len(e.Problems), strings.Join(e.Problems, "\n  "))
+	list := strings.Join(e.Problems[:min(len(e.Problems), shown)], "\n  ")
+	if more := len(e.Problems) - shown; more > 0 {
+		list += fmt.Sprintf("\n  ... and %d more", more)
+	}
+	return fmt.Sprintf("weights: %d problems:\n  %s", len(e.Problems), list)
 }
 
 // ErrorID is the stable id under which users meet this error.
@@ -73,71 +82,87 @@ func (e *Error) Hint() string {
 	if e.Do != "" {
 		return e.Do
 	}
-	return "the file must hold the network's parameters under torchvision's names, as save_file(model.state_dict(), ...) writes them"
+	return "the file must hold the network's parameters under the names of torchvision, timm or Hugging Face; docs/weights.md lists them"
 }
 
 func broken(format string, a ...any) error {
-	return &Error{Problems: []string{fmt.Sprintf(format, a...)}, Do: "is this a complete safetensors file? Copy or write it again"}
+	return &Error{Problems: []string{fmt.Sprintf(format, a...)}, Do: "is the file complete? Copy or write it again"}
 }
 
 // Tensor is one tensor of a weights file. Data refers to the file's bytes.
 type Tensor struct {
-	Type string // F32, F16, BF16, F64, I64, ... as safetensors calls them
-	Dims []int64
-	Data []byte
+	Type    string // F32, F16, BF16, F64, I64, ... as safetensors calls them
+	Dims    []int64
+	Strides []int64 // in elements, where the tensor is not row-major without gaps
+	Data    []byte
 }
 
-// Match picks the parameters that a network wants out of a file's tensors, converted to float32. Missing,
-// superfluous and misshapen ones are one error that lists all of them; num_batches_tracked, which
-// PyTorch counts beside BatchNorm, is ignored.
-func Match(file map[string]Tensor, params []Param) (map[string][]byte, error) {
-	var problems []string
-	out := make(map[string][]byte, len(params))
-	wanted := map[string]bool{}
-	for _, p := range params {
-		wanted[p.Name] = true
-		t, ok := file[p.Name]
-		switch {
-		case !ok:
-			problems = append(problems, fmt.Sprintf("%s is missing", p.Name))
-		case !slices.Equal(t.Dims, p.Dims):
-			problems = append(problems, fmt.Sprintf("%s has the shape %v, the network wants %v", p.Name, t.Dims, p.Dims))
-		default:
-			b, err := t.float32s()
-			if err != nil {
-				problems = append(problems, fmt.Sprintf("%s: %v", p.Name, err))
-			}
-			out[p.Name] = b
-		}
-	}
-	var extra []string
-	for name := range file {
-		if !wanted[name] && !strings.HasSuffix(name, "num_batches_tracked") {
-			extra = append(extra, fmt.Sprintf("%s does not belong to the network", name))
-		}
-	}
-	slices.Sort(extra)
-	if problems = append(problems, extra...); len(problems) > 0 {
-		return nil, &Error{Problems: problems}
-	}
-	return out, nil
+// File is a weights file that has been read.
+type File struct {
+	Format  string // safetensors or PyTorch
+	Path    string // keys under which a checkpoint keeps the parameters, joined by dots; "" as a rule
+	Tensors map[string]Tensor
 }
 
-// float32s returns the tensor as float32 bytes: the file's own when it holds F32.
+// Read reads a weights file, told apart by content: safetensors, or what torch.save writes.
+func Read(data []byte) (*File, error) {
+	f := &File{Format: "safetensors"}
+	var err error
+	switch {
+	case isState(data):
+		f.Format = "PyTorch"
+		f.Tensors, f.Path, err = readState(data)
+	case isSafetensors(data):
+		f.Tensors, err = readSafetensors(data)
+	case bytes.HasPrefix(data, []byte("\x89HDF")):
+		err = &Error{Problems: []string{"it is an HDF5 file, as Keras writes them"}, Do: "export the model to ONNX, or save its parameters as safetensors under torchvision's names"}
+	default:
+		err = &Error{Problems: []string{fmt.Sprintf("it begins with % x, as no file of safetensors or torch.save does", data[:min(len(data), 8)])},
+			Do: "give a .safetensors file, or what torch.save(model.state_dict(), ...) writes"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Known says whether data begins as a file that Read reads.
+func Known(data []byte) bool { return isState(data) || isSafetensors(data) }
+
+// float32s returns the tensor as float32 bytes, row-major: the file's own when it holds that. Its shape is
+// one that a network wants, so its size is bounded.
 func (t Tensor) float32s() ([]byte, error) {
 	n := int64(1)
 	for _, d := range t.Dims {
 		n *= d
 	}
 	convert := func(width int, value func(b []byte) float32) []byte {
-		out := make([]byte, 4*n)
-		for i := range int(n) {
-			binary.LittleEndian.PutUint32(out[4*i:], math.Float32bits(value(t.Data[width*i:])))
+		out := make([]byte, 0, 4*n)
+		index := make([]int64, len(t.Dims))
+		at := int64(0)
+		for range n {
+			out = binary.LittleEndian.AppendUint32(out, math.Float32bits(value(t.Data[int64(width)*at:])))
+			if t.Strides == nil {
+				at++
+				continue
+			}
+			for d := len(index) - 1; d >= 0; d-- {
+				index[d]++
+				at += t.Strides[d]
+				if index[d] < t.Dims[d] {
+					break
+				}
+				at -= t.Dims[d] * t.Strides[d]
+				index[d] = 0
+			}
 		}
 		return out
 	}
 	switch t.Type {
 	case "F32":
+		if t.Strides != nil {
+			return convert(4, func(b []byte) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b)) }), nil
+		}
 		return t.Data, nil
 	case "F16":
 		return convert(2, func(b []byte) float32 { return half(binary.LittleEndian.Uint16(b)) }), nil

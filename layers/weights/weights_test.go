@@ -102,10 +102,10 @@ func TestRead(t *testing.T) {
 	data := write(t, []string{"b", "a", "scalar", "empty"}, map[string]Tensor{
 		"a": {Type: "F32", Dims: []int64{2}, Data: []byte{1, 2, 3, 4, 5, 6, 7, 8}}, "b": {Type: "F16", Dims: []int64{1, 1}, Data: []byte{0, 0x3c}},
 		"scalar": {Type: "I64", Data: make([]byte, 8)}, "empty": {Type: "F32", Dims: []int64{0, 3}}})
-	if !IsSafetensors(data) {
+	if !isSafetensors(data) {
 		t.Error("not recognised")
 	}
-	got, err := Read(data)
+	got, err := readSafetensors(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	for i := range len(data) {
-		if _, err := Read(data[:i]); err == nil {
+		if _, err := readSafetensors(data[:i]); err == nil {
 			t.Errorf("%d of %d bytes were accepted", i, len(data))
 		}
 	}
@@ -140,13 +140,13 @@ func TestReadErrors(t *testing.T) {
 	} {
 		data := append(binary.LittleEndian.AppendUint64(nil, uint64(len(header))), header...)
 		data = append(data, make([]byte, 8)...)
-		_, err := Read(data)
+		_, err := readSafetensors(data)
 		var e *Error
 		if !errors.As(err, &e) || e.ErrorID() != "E-WEIGHTS" || e.Hint() == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Read(binary.LittleEndian.AppendUint64(nil, math.MaxUint64)); err == nil {
+	if _, err := readSafetensors(binary.LittleEndian.AppendUint64(nil, math.MaxUint64)); err == nil {
 		t.Error("a huge header was accepted")
 	}
 }
@@ -162,7 +162,7 @@ func TestMatch(t *testing.T) {
 		"f32": {Type: "F32", Dims: []int64{1}, Data: binary.LittleEndian.AppendUint32(nil, math.Float32bits(1.5))}, "f16": {Type: "F16", Dims: []int64{6}, Data: b},
 		"bf16": {Type: "BF16", Dims: []int64{1}, Data: []byte{0xc0, 0x3f}}, "f64": {Type: "F64", Dims: []int64{1}, Data: binary.LittleEndian.AppendUint64(nil, math.Float64bits(0.1))},
 		"x.num_batches_tracked": {Type: "I64", Data: make([]byte, 8)}}
-	got, err := Match(file, p)
+	got, err := Match(file, p, Named{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestMatch(t *testing.T) {
 	file["f16"] = Tensor{Type: "F16", Dims: []int64{3, 2}, Data: b}
 	delete(file, "f64")
 	file["more"] = Tensor{Type: "F32"}
-	_, err = Match(file, p)
+	_, err = Match(file, p, Named{})
 	var e *Error
 	if !errors.As(err, &e) || len(e.Problems) != 4 {
 		t.Errorf("want four problems: %v", err)
@@ -199,7 +199,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(write(f, []string{"a", "b"}, map[string]Tensor{"a": {Type: "F32", Dims: []int64{2}, Data: make([]byte, 8)}, "b": {Type: "BF16", Dims: []int64{}, Data: make([]byte, 2)}}))
 	f.Add([]byte("\x02\x00\x00\x00\x00\x00\x00\x00{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, err := Read(data)
+		got, err := readSafetensors(data)
 		var e *Error
 		if err != nil && !errors.As(err, &e) {
 			t.Fatalf("%T %v", err, err)
@@ -212,7 +212,7 @@ func FuzzRead(f *testing.F) {
 			}
 			params = append(params, p)
 		}
-		if _, err := Match(got, params); err != nil && !errors.As(err, &e) {
+		if _, err := Match(got, params, Named{}); err != nil && !errors.As(err, &e) {
 			t.Fatalf("%T %v", err, err)
 		}
 	})

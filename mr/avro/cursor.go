@@ -15,6 +15,7 @@ type cursor struct {
 	end  int64
 	buf  []byte
 	pos  int
+	seen func([]byte) // told of all bytes that are read, in order; may be nil
 }
 
 func newCursor(r io.ReaderAt, start, end int64) *cursor {
@@ -48,6 +49,9 @@ func (c *cursor) fill() error {
 func (c *cursor) readAt(b []byte) (int, error) {
 	n, err := c.r.ReadAt(b, c.next)
 	c.next += int64(n)
+	if c.seen != nil {
+		c.seen(b[:n])
+	}
 	switch {
 	case n == len(b):
 		return n, nil

@@ -59,24 +59,42 @@ func broken(err error, format string, args ...any) error {
 
 // NewReader reads the header.
 func NewReader(r io.ReaderAt, size int64, o ReaderOptions) (*Reader, error) {
-	if o.MaxBlock <= 0 {
-		o.MaxBlock = maxBlock
-	}
 	a := &Reader{r: r, size: size, o: o, meta: map[string]string{}}
-	in := newCursor(r, 0, min(size, maxHeader))
+	return a, a.header(newCursor(r, 0, size))
+}
+
+// Scan reads a whole file from front to back, each byte once. seen is told of the bytes as they
+// are read, so that what was summed up is what was used.
+func Scan(r io.ReaderAt, size int64, o ReaderOptions, seen func([]byte)) (*Reader, *BlockIter, error) {
+	a := &Reader{r: r, size: size, o: o, meta: map[string]string{}}
+	in := newCursor(r, 0, size)
+	in.seen = seen
+	if err := a.header(in); err != nil {
+		return nil, nil, err
+	}
+	return a, &BlockIter{a: a, in: in, limit: size, found: true}, nil
+}
+
+// header reads the header and leaves the cursor behind it.
+func (a *Reader) header(in *cursor) error {
+	if a.o.MaxBlock <= 0 {
+		a.o.MaxBlock = maxBlock
+	}
+	in.end = min(a.size, maxHeader)
+	defer func() { in.end = a.size }()
 	var got [4]byte
 	err := in.full(got[:])
 	if store := (*storeError)(nil); errors.As(err, &store) {
-		return nil, broken(err, "header")
+		return broken(err, "header")
 	}
 	if err != nil || got != magic {
-		return nil, errs.E("avro", errs.Invalid, "", errors.New("this is not an Avro object container file"))
+		return errs.E("avro", errs.Invalid, "", errors.New("this is not an Avro object container file"))
 	}
 	if err := a.readMeta(in); err != nil {
-		return nil, err
+		return err
 	}
 	if err := in.full(a.sync[:]); err != nil {
-		return nil, broken(err, "header")
+		return broken(err, "header")
 	}
 	a.end = in.offset()
 	a.codec = Codec(a.meta["avro.codec"])
@@ -85,12 +103,12 @@ func NewReader(r io.ReaderAt, size int64, o ReaderOptions) (*Reader, error) {
 		a.codec = Null
 	case Null, Snappy, Deflate:
 	default:
-		return nil, errs.E("avro", errs.Invalid, "", fmt.Errorf("codec %q is not supported: null, snappy and deflate are", a.codec))
+		return errs.E("avro", errs.Invalid, "", fmt.Errorf("codec %q is not supported: null, snappy and deflate are", a.codec))
 	}
 	if a.meta["avro.schema"] == "" {
-		return nil, corrupt("header: no schema")
+		return corrupt("header: no schema")
 	}
-	return a, nil
+	return nil
 }
 
 // readMeta reads the map of metadata, which comes in blocks.
@@ -134,6 +152,9 @@ func (a *Reader) Meta() map[string]string { return maps.Clone(a.meta) }
 
 // Codec is how the blocks are stored.
 func (a *Reader) Codec() Codec { return a.codec }
+
+// Sync is the file's marker.
+func (a *Reader) Sync() [16]byte { return a.sync }
 
 // HeaderEnd is the offset of the first block.
 func (a *Reader) HeaderEnd() int64 { return a.end }

@@ -189,6 +189,9 @@ func (w *Writer) Flush() error {
 		}
 	}
 	w.block, w.inBlock = w.block[:0], 0
+	if most := 4 * w.o.BlockBytes; cap(w.block) > most { // a large record's memory is not kept for small ones
+		w.block, w.packed = nil, nil
+	}
 	return nil
 }
 

@@ -1,7 +1,9 @@
 // Package cache keeps a process's pinned data under one byte budget: what fits stays in
 // memory, what does not goes to a local file and is read back piece by piece.
 //
-// Invariant: the bytes that all Floats of a Cache hold in memory never exceed its budget.
+// Invariant: the values that all Floats of a Cache keep in memory never exceed its budget.
+// Beyond it come only buffers: 256 KiB for each Floats that is being written to disk, and what
+// callers of View bring along.
 // Rounds phases use it for decoded feature matrices, which are scanned once per round and
 // would otherwise decide how much memory a job needs. It is not a shared or durable store:
 // files belong to one process and die with it, so they are written in the machine's own byte
@@ -16,6 +18,7 @@ package cache
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"sync"
 	"unsafe"
@@ -88,6 +91,9 @@ const fileBuffer = 64 << 10
 // NewFloats reserves room for n values: in memory if the budget allows all of them, else in
 // a new local file.
 func (c *Cache) NewFloats(n int64) (*Floats, error) {
+	if n < 0 || n > math.MaxInt64/4 {
+		return nil, fmt.Errorf("cache: room for %d values", n)
+	}
 	f := &Floats{c: c, capacity: n}
 	if c.take(4 * n) {
 		f.mem = make([]float32, n)
@@ -179,17 +185,17 @@ func (f *Floats) View(off, n int64, buf []float32) (view, newBuf []float32, err 
 	return buf, buf, nil
 }
 
-// Close gives the room back. Views must not be used afterwards.
+// Close gives the room back. Views must not be used afterwards. Closing twice does nothing.
 func (f *Floats) Close() error {
 	if f.file != nil {
 		f.c.addDisk(-4 * f.capacity)
 		err := f.file.Close()
-		f.buf = nil
+		f.file, f.buf, f.n = nil, nil, 0
 		return err
 	}
 	if f.mem != nil {
 		f.c.give(4 * f.capacity)
-		f.mem = nil
+		f.mem, f.n = nil, 0
 	}
 	return nil
 }

@@ -121,3 +121,26 @@ func BenchmarkViewFromDisk(b *testing.B) {
 		}
 	}
 }
+
+func TestClosingTwiceAndNegativeRoom(t *testing.T) {
+	c := New(16, t.TempDir())
+	for _, n := range []int64{4, 100} { // in memory, on disk
+		f, err := c.NewFloats(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := f.Close(); err != nil {
+				t.Errorf("%d values: %v", n, err)
+			}
+		}
+	}
+	for _, n := range []int64{-1, 1 << 62} {
+		if _, err := c.NewFloats(n); err == nil {
+			t.Errorf("room for %d values was given", n)
+		}
+	}
+	if u := c.Usage(); u.Memory != 0 || u.Disk != 0 {
+		t.Errorf("in use at the end: %+v", u)
+	}
+}

@@ -1,23 +1,26 @@
 // Package commit makes a phase visible exactly once, without renames and on any store that
 // has an exclusive create.
 //
-// Invariant: of one phase and epoch at most one manifest is ever visible, and readers see
-// either it or nothing. A manifest that was published is never changed.
+// Invariant: of one phase, epoch and revision at most one manifest is ever visible, and
+// readers see either it or nothing. A manifest that was published is never changed; one whose
+// files proved to be damaged is outranked by the next revision.
 //
 // How a phase is published:
 //  1. Its manifest is written under a name that carries its own SHA-256: writing it twice, or
 //     twice at the same time, can only ever write the same bytes.
-//  2. An empty marker is claimed whose *name* carries epoch and digest. An empty file cannot
-//     be torn, and a claim has one winner.
+//  2. An empty marker is claimed whose *name* carries epoch, revision and digest. An empty
+//     file cannot be torn, and a claim has one winner.
 //  3. If a higher epoch has been claimed meanwhile, the publisher is no longer the job's
 //     coordinator and says so; its marker is outranked.
 //
-// Readers look for the marker of the highest epoch, read the manifest that it names, and
-// compare its digest. They list the folder of markers only, which has a handful of files, and
-// never a folder of part files. Package local and the tracker publish; resuming a job loads.
+// Readers look for the marker of the highest epoch, and in it of the highest revision, read the
+// manifest that it names, and compare its digest. They list the folder of markers only, which
+// has a handful of files, and never a folder of part files. Package local and the tracker
+// publish; resuming a job loads. A manifest that is lost or damaged makes its phase run again:
+// the next epoch outranks it.
 //
 // Layout below the root: epochs/NNNNNNNNNN, phases/PHASE/manifest-DIGEST.json,
-// phases/PHASE/published-EPOCH-DIGEST.
+// phases/PHASE/published-EPOCH-REVISION-DIGEST.
 package commit
 
 import (
@@ -31,6 +34,8 @@ import (
 	"strconv"
 	"strings"
 
+	"go.uber.org/zap"
+
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -39,26 +44,41 @@ import (
 // Publisher publishes and loads the phases of one job.
 type Publisher struct {
 	FS   dfs.FS
-	Root dfs.Path // folder of the job
+	Root dfs.Path    // folder of the job
+	Log  *zap.Logger // may be nil
+	// MaxManifest bounds manifests in bytes, written and read; 0: 1 GiB, which is 300 bytes
+	// for each of more than three million tasks and files.
+	MaxManifest int64
 }
 
 const (
 	manifestPrefix = "manifest-"
 	markerPrefix   = "published-"
-	// maxManifest bounds what Load reads: 300 bytes for each of a million tasks and files.
-	maxManifest = 1 << 30
 )
+
+func (p *Publisher) limit() int64 {
+	if p.MaxManifest > 0 {
+		return p.MaxManifest
+	}
+	return 1 << 30
+}
 
 func (p *Publisher) folder(phase mr.PhaseID) dfs.Path {
 	return p.Root.Join("phases", mr.FileName(string(phase)))
 }
 
 // Publish makes a phase visible. Publishing the same manifest again succeeds and changes
-// nothing; another manifest of the same phase and epoch is refused with errs.Exist.
+// nothing; another manifest of the same phase, epoch and revision is refused with errs.Exist,
+// and one that readers would refuse for its size with errs.Invalid.
 func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
 	data, err := json.Marshal(&m)
 	if err != nil {
 		return errs.E("publish", errs.Internal, string(m.Phase), err)
+	}
+	if limit := p.limit(); int64(len(data)) > limit {
+		return &errs.Error{Op: "publish", Kind: errs.Invalid, ID: "E-MANIFEST-SIZE", Path: string(m.Phase),
+			Err: fmt.Errorf("the manifest has %d bytes, more than %d, for %d tasks", len(data), limit, len(m.Tasks)),
+			Fix: "use fewer and larger tasks, or fewer partitions"}
 	}
 	sum := sha256.Sum256(data)
 	digest := hex.EncodeToString(sum[:])
@@ -68,10 +88,10 @@ func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
 	}
 	if other, err := p.marker(ctx, m.Phase); err != nil {
 		return err
-	} else if other.epoch == m.Epoch && other.digest != digest {
+	} else if other.epoch == m.Epoch && other.revision == m.Revision && other.digest != digest {
 		return errs.E("publish", errs.Exist, string(m.Phase), fmt.Errorf("epoch %d has published another manifest", m.Epoch))
 	}
-	name := fmt.Sprintf("%s%010d-%s", markerPrefix, m.Epoch, digest)
+	name := fmt.Sprintf("%s%010d-%04d-%s", markerPrefix, m.Epoch, m.Revision, digest)
 	if err := p.FS.Claim(ctx, dir.Join(name)); err != nil && !errs.Is(err, errs.Exist) {
 		return errs.E("publish", errs.Unknown, string(m.Phase), err)
 	}
@@ -92,7 +112,7 @@ func (p *Publisher) writeOnce(ctx context.Context, path dfs.Path, data []byte) e
 	if !errs.Is(err, errs.Exist) {
 		return err
 	}
-	there, err := dfs.ReadFile(ctx, p.FS, path, maxManifest)
+	there, err := dfs.ReadFile(ctx, p.FS, path, p.limit())
 	if err != nil {
 		return err
 	}
@@ -102,35 +122,46 @@ func (p *Publisher) writeOnce(ctx context.Context, path dfs.Path, data []byte) e
 	return nil
 }
 
+// marker is what the name of a marker says.
 type marker struct {
-	epoch  int64
-	digest string
+	epoch    int64
+	revision int
+	digest   string
 }
 
-// marker finds the marker of the highest epoch; a zero one when there is none.
+func (m marker) less(o marker) bool {
+	return m.epoch < o.epoch || m.epoch == o.epoch && m.revision < o.revision
+}
+
+func parseMarker(base string) (marker, bool) {
+	name, ok := strings.CutPrefix(base, markerPrefix)
+	e, rest, _ := strings.Cut(name, "-")
+	r, digest, _ := strings.Cut(rest, "-")
+	epoch, err := strconv.ParseInt(e, 10, 64)
+	revision, rerr := strconv.Atoi(r)
+	if !ok || err != nil || rerr != nil || epoch < 0 || revision < 0 || len(digest) != 2*sha256.Size {
+		return marker{}, false // nobody of ours wrote it
+	}
+	return marker{epoch, revision, digest}, true
+}
+
+// marker finds the marker of the highest epoch and revision; one without a digest when there
+// is none.
 func (p *Publisher) marker(ctx context.Context, phase mr.PhaseID) (marker, error) {
 	best := marker{epoch: -1}
 	for info, err := range p.FS.List(ctx, p.folder(phase)) {
 		if err != nil {
 			return best, errs.E("find phase", errs.Unknown, string(phase), err)
 		}
-		name, ok := strings.CutPrefix(info.Path.Base(), markerPrefix)
-		if !ok {
-			continue
-		}
-		e, digest, _ := strings.Cut(name, "-")
-		epoch, err := strconv.ParseInt(e, 10, 64)
-		if err != nil || len(digest) != 2*sha256.Size {
-			continue // nobody of ours wrote it
-		}
-		if epoch > best.epoch {
-			best = marker{epoch, digest}
+		if m, ok := parseMarker(info.Path.Base()); ok && best.less(m) {
+			best = m
 		}
 	}
 	return best, nil
 }
 
-// Load returns the published manifest of a phase, or errs.NotExist.
+// Load returns the published manifest of a phase, or errs.NotExist. If it is published and its
+// manifest is lost or damaged, the error is errs.Corrupt.
 func (p *Publisher) Load(ctx context.Context, phase mr.PhaseID) (*mr.PhaseManifest, error) {
 	mark, err := p.marker(ctx, phase)
 	if err != nil {
@@ -140,54 +171,92 @@ func (p *Publisher) Load(ctx context.Context, phase mr.PhaseID) (*mr.PhaseManife
 		return nil, errs.E("load phase", errs.NotExist, string(phase), errors.New("it is not published"))
 	}
 	path := p.folder(phase).Join(manifestPrefix + mark.digest + ".json")
-	data, err := dfs.ReadFile(ctx, p.FS, path, maxManifest)
+	corrupt := func(err error) error { return errs.E("load phase", errs.Corrupt, string(path), err) }
+	data, err := dfs.ReadFile(ctx, p.FS, path, p.limit())
+	if errs.Is(err, errs.NotExist) {
+		return nil, corrupt(errors.New("a marker names the manifest, and it is gone"))
+	}
+	if errs.Is(err, errs.Invalid) { // larger than any that is published
+		return nil, corrupt(err)
+	}
 	if err != nil {
 		return nil, errs.E("load phase", errs.Unknown, string(path), err)
 	}
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != mark.digest {
-		return nil, errs.E("load phase", errs.Corrupt, string(path), errors.New("the manifest is not what its name says"))
+		return nil, corrupt(errors.New("the manifest is not what its name says"))
 	}
 	var m mr.PhaseManifest
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, errs.E("load phase", errs.Corrupt, string(path), err)
+		return nil, corrupt(err)
 	}
 	if m.Phase != phase {
-		return nil, errs.E("load phase", errs.Corrupt, string(path), fmt.Errorf("it is the manifest of %s", m.Phase))
+		return nil, corrupt(fmt.Errorf("it is the manifest of %s", m.Phase))
 	}
 	return &m, nil
 }
 
-// LoadAll returns the phases of a job that are published, as long as all that they stand on
-// are published too.
+// LoadAll returns the phases of a job that need not run again: those that are published, as
+// long as all that they stand on need not either. A phase whose manifest is lost or damaged
+// runs again, with a warning; and so do the phases whose files were dropped when a phase that
+// must run again was published, because it may read them anew.
 func (p *Publisher) LoadAll(ctx context.Context, job *mr.JobSpec) ([]mr.PhaseManifest, error) {
-	var out []mr.PhaseManifest
-	have := map[mr.PhaseID]bool{}
+	have := map[mr.PhaseID]*mr.PhaseManifest{}
+	again := map[mr.PhaseID]bool{}
+	was := map[mr.PhaseID]bool{} // published once, so that what it drops may be gone
 	for i := range job.Phases {
 		ph := &job.Phases[i]
-		whole := true
-		for _, in := range ph.Inputs {
-			whole = whole && have[in.Phase]
-		}
-		for _, id := range ph.After {
-			whole = whole && have[id]
-		}
-		if !whole {
-			continue
-		}
 		m, err := p.Load(ctx, ph.ID)
-		if errs.Is(err, errs.NotExist) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case errs.Is(err, errs.NotExist):
+			again[ph.ID] = true
+		case errs.Is(err, errs.Corrupt):
+			again[ph.ID], was[ph.ID] = true, true
+			p.warn("the manifest of a published phase is damaged: the phase runs again", ph.ID, err)
+		case err != nil:
 			return nil, err
+		case len(m.Tasks) != ph.NumTasks():
+			return nil, &errs.Error{Op: "load phase", Kind: errs.Invalid, ID: "E-OTHER-JOB", Path: string(ph.ID),
+				Err: fmt.Errorf("%d tasks are published, the job has %d", len(m.Tasks), ph.NumTasks()),
+				Fix: "the job was changed since it ran: use another output folder"}
+		default:
+			have[ph.ID], was[ph.ID] = m, true
 		}
-		if len(m.Tasks) != ph.NumTasks() {
-			return nil, errs.E("load phase", errs.Corrupt, string(ph.ID), fmt.Errorf("%d tasks, the job has %d", len(m.Tasks), ph.NumTasks()))
+	}
+	for changed := true; changed; { // at most once for each phase
+		changed = false
+		mark := func(id mr.PhaseID) { changed, again[id] = changed || !again[id], true }
+		for i := range job.Phases {
+			ph := &job.Phases[i]
+			for _, in := range ph.Inputs {
+				if again[in.Phase] {
+					mark(ph.ID)
+				}
+			}
+			for _, id := range ph.After {
+				if again[id] {
+					mark(ph.ID)
+				}
+			}
+			for _, d := range ph.Drop {
+				if again[ph.ID] && was[ph.ID] {
+					mark(d.Phase)
+				}
+			}
 		}
-		have[ph.ID] = true
-		out = append(out, *m)
+	}
+	var out []mr.PhaseManifest
+	for i := range job.Phases {
+		if id := job.Phases[i].ID; !again[id] {
+			out = append(out, *have[id])
+		}
 	}
 	return out, nil
+}
+
+func (p *Publisher) warn(what string, phase mr.PhaseID, err error) {
+	if p.Log != nil {
+		p.Log.Warn(what, zap.String("phase", string(phase)), zap.Error(err))
+	}
 }
 
 func (p *Publisher) epochPath(n int64) dfs.Path {

@@ -56,7 +56,7 @@ func (m *Mux) Schemes() []string {
 // ParseURI reads a URI or bare path. A bare path may hold any byte, '%' and '?' included.
 func ParseURI(uri string) (*url.URL, error) {
 	i := strings.Index(uri, "://")
-	if i <= 0 || strings.IndexByte(uri[:i], '/') >= 0 {
+	if !HasScheme(uri) {
 		if uri == "" || strings.IndexByte(uri, 0) >= 0 {
 			return nil, errs.E("open", errs.Invalid, uri, fmt.Errorf("%q is no path", uri))
 		}
@@ -66,4 +66,10 @@ func ParseURI(uri string) (*url.URL, error) {
 	rest := uri[i+3:]
 	host, path, _ := strings.Cut(rest, "/")
 	return &url.URL{Scheme: strings.ToLower(uri[:i]), Host: host, Path: "/" + path}, nil
+}
+
+// HasScheme tells whether what a user wrote is a URI and not a bare path.
+func HasScheme(uri string) bool {
+	i := strings.Index(uri, "://")
+	return i > 0 && strings.IndexByte(uri[:i], '/') < 0
 }

@@ -172,29 +172,66 @@ func KindOf(err error) Kind {
 // Is tells whether err is of kind k.
 func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }
 
-// wire is an Error as JSON: the chain's text, and what must survive.
+// wire is an Error as JSON: the chain of Errors, from the outside in, each with the text of its
+// cause. What a cause names (the path of a damaged file, an attempt) must survive, because
+// others act on it.
 type wire struct {
-	Op   string `json:"op,omitempty"`
-	Kind Kind   `json:"kind"`
-	ID   string `json:"id,omitempty"`
-	Path string `json:"path,omitempty"`
-	Task string `json:"task,omitempty"`
-	Fix  string `json:"fix,omitempty"`
-	Text string `json:"text"`
+	Op    string `json:"op,omitempty"`
+	Kind  Kind   `json:"kind"`
+	ID    string `json:"id,omitempty"`
+	Path  string `json:"path,omitempty"`
+	Task  string `json:"task,omitempty"`
+	Fix   string `json:"fix,omitempty"`
+	Text  string `json:"text"`
+	Cause *wire  `json:"cause,omitempty"` // the next Error of the chain
 }
 
-// MarshalJSON writes the error with the text of its cause.
-func (e *Error) MarshalJSON() ([]byte, error) {
-	id := e.ErrorID()
-	return json.Marshal(wire{Op: e.Op, Kind: KindOf(e), ID: id, Path: e.Path, Task: e.Task, Fix: e.Hint(), Text: e.Err.Error()})
+// maxDepth bounds the chains that are written and read.
+const maxDepth = 32
+
+func (e *Error) wire(depth int) *wire {
+	w := &wire{Op: e.Op, Kind: KindOf(e), ID: e.ErrorID(), Path: e.Path, Task: e.Task, Fix: e.Hint(), Text: KindOf(e).String()}
+	if e.Err == nil {
+		return w
+	}
+	w.Text = e.Err.Error()
+	var inner *Error
+	if depth < maxDepth && errors.As(e.Err, &inner) {
+		w.Cause = inner.wire(depth + 1)
+	}
+	return w
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote; the cause comes back as text.
+// MarshalJSON writes the error with the text of its cause, and the Errors below it.
+func (e *Error) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire(1)) }
+
+// caused is a cause that came over the wire: its text, and the Error inside it.
+type caused struct {
+	text  string
+	inner *Error
+}
+
+func (c *caused) Error() string { return c.text }
+func (c *caused) Unwrap() error { return c.inner }
+
+func (w *wire) error(depth int) *Error {
+	e := &Error{Op: w.Op, Kind: w.Kind, ID: w.ID, Path: w.Path, Task: w.Task, Fix: w.Fix, Err: errors.New(w.Text)}
+	if w.Cause == nil || depth >= maxDepth {
+		return e
+	}
+	inner := w.Cause.error(depth + 1)
+	if e.Err = inner; inner.Error() != w.Text {
+		e.Err = &caused{w.Text, inner}
+	}
+	return e
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote; causes that are no Errors come back as text.
 func (e *Error) UnmarshalJSON(b []byte) error {
 	var w wire
 	if err := json.Unmarshal(b, &w); err != nil {
 		return fmt.Errorf("error value: %w", err)
 	}
-	*e = Error{Op: w.Op, Kind: w.Kind, ID: w.ID, Path: w.Path, Task: w.Task, Fix: w.Fix, Err: errors.New(w.Text)}
+	*e = *w.error(1)
 	return nil
 }

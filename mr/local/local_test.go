@@ -1,14 +1,12 @@
 package local_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,10 +20,8 @@ import (
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
-	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/mrtest"
-	"github.com/vista-mr/vista-mr/mr/task"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -136,68 +132,6 @@ func TestWordCount(t *testing.T) {
 	}
 }
 
-// TestSortTenTimesItsMemory sorts records by key through the shuffle, with range partitions,
-// in a tenth of the memory that the data take, on local disk.
-func TestSortTenTimesItsMemory(t *testing.T) {
-	const tasks, records, memory = 4, 20_000, 200 << 10 // 4 x 20,000 x 26 bytes = 2 MB
-	byRange := mr.Kind{Name: "sort", Map: func(json.RawMessage) (mr.Mapper, error) {
-		return mr.MapperFunc(func(ctx context.Context, t mr.Task) error {
-			i := t.Spec().Attempt.Task.Index
-			rnd := rand.New(rand.NewPCG(uint64(i), 5))
-			for range records {
-				key := binary.BigEndian.AppendUint64(nil, rnd.Uint64())
-				if err := t.Emit(ctx, key, append(binary.BigEndian.AppendUint64(nil, uint64(i)), key[:2]...)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}), nil
-	}}
-	identity := mr.Kind{Name: "write", Reduce: func(json.RawMessage) (mr.Reducer, error) {
-		return reduceFunc(func(ctx context.Context, t mr.Task, key []byte, values iter.Seq2[mr.Value, error]) error {
-			out, err := t.Part(ctx, "sorted", mr.PartOptions{})
-			if err != nil {
-				return err
-			}
-			for v, err := range values {
-				if err != nil {
-					return err
-				}
-				if err := out.Append(key, v.Data); err != nil {
-					return err
-				}
-			}
-			return nil
-		}), nil
-	}}
-	c := mrtest.New(t, byRange, identity)
-	c.Store, c.SortMemory = local.New(t.TempDir(), false), memory
-	out, err := c.Run(t.Context(), &mr.JobSpec{ID: "sort", Phases: []mr.PhaseSpec{
-		{ID: "map", Type: mr.MapPhase, Kind: "sort", Tasks: tasks, Partitions: 5},
-		{ID: "reduce", Type: mr.ReducePhase, Kind: "write", Tasks: 5, Inputs: []mr.Input{{Name: "in", Phase: "map", Mode: mr.Shuffled}}},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	total := 0
-	for _, f := range out["reduce"].Files("sorted") {
-		var last []byte
-		for r, err := range task.ReadPart(t.Context(), c.Store, f) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if bytes.Compare(last, r.Key) > 0 {
-				t.Fatalf("%x stands before %x", last, r.Key)
-			}
-			last = append(last[:0], r.Key...)
-			total++
-		}
-	}
-	if total != tasks*records {
-		t.Errorf("%d records came out of %d", total, tasks*records)
-	}
-}
-
 func TestLosersAndFailuresLeaveNoTrace(t *testing.T) {
 	var tries atomic.Int32
 	flaky := mr.Kind{Name: "flaky", Map: func(json.RawMessage) (mr.Mapper, error) {
@@ -287,76 +221,6 @@ func TestCancelStopsAndResumeGoesOn(t *testing.T) {
 	}
 	if n := mapped.Load(); n != 3 {
 		t.Errorf("the published phase ran %d tasks, want 3: it is not run again", n)
-	}
-}
-
-// rounds sums numbers that its partitions hold, a few rounds long, and loses one partition's
-// first try on the way.
-type sums struct{ failed *atomic.Bool }
-
-func (s sums) Open(ctx context.Context, t mr.Task) (mr.Partition, error) {
-	return &sumPartition{s: s, index: t.Spec().Attempt.Task.Index}, nil
-}
-
-type sumPartition struct {
-	s     sums
-	index int
-}
-
-func (p *sumPartition) Round(_ context.Context, round int, msg, dst []byte) ([]byte, error) {
-	if round == 2 && p.index == 3 && p.s.failed.CompareAndSwap(false, true) {
-		return nil, errs.E("round", errs.NoMemory, "", errors.New("lost on the way"))
-	}
-	return binary.BigEndian.AppendUint64(dst, uint64(p.index)+binary.BigEndian.Uint64(msg)), nil
-}
-
-func (p *sumPartition) Finish(_ context.Context, t mr.Task, final []byte) error {
-	return t.SetValue(string(final))
-}
-
-func (p *sumPartition) Close() error { return nil }
-
-type sumLoop struct{ rounds []uint64 }
-
-func (l *sumLoop) Merge(a, b []byte) ([]byte, error) {
-	return binary.BigEndian.AppendUint64(a[:0], binary.BigEndian.Uint64(a)+binary.BigEndian.Uint64(b)), nil
-}
-
-func (l *sumLoop) Next(_ context.Context, sum []byte) ([]byte, bool, error) {
-	n := uint64(0)
-	if sum != nil {
-		n = binary.BigEndian.Uint64(sum)
-		l.rounds = append(l.rounds, n)
-	}
-	if len(l.rounds) == 4 {
-		return fmt.Append(nil, l.rounds), true, nil
-	}
-	return binary.BigEndian.AppendUint64(nil, n), false, nil
-}
-
-func TestRoundsCountEveryPartitionOnce(t *testing.T) {
-	for _, slots := range []int{1, 2, 7} {
-		var failed atomic.Bool
-		kind := mr.Kind{Name: "sums",
-			Rounds: func(json.RawMessage) (mr.Rounds, error) { return sums{&failed}, nil },
-			Loop: func(context.Context, json.RawMessage, func(mr.PhaseID) []json.RawMessage) (mr.Loop, error) {
-				return &sumLoop{}, nil
-			}}
-		c := mrtest.New(t, kind)
-		c.Slots = slots
-		out, err := c.Run(t.Context(), &mr.JobSpec{ID: "r", Phases: []mr.PhaseSpec{{ID: "sum", Type: mr.RoundsPhase, Kind: "sums", Tasks: 5}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		// 0+1+2+3+4 = 10, then each round adds five times the sum before: 10, 60, 310, 1560.
-		for i, m := range out["sum"].Tasks {
-			if string(m.Value) != `"[10 60 310 1560]"` {
-				t.Errorf("%d slots: task %d ended with %s", slots, i, m.Value)
-			}
-		}
-		if !failed.Load() {
-			t.Error("the test lost no partition")
-		}
 	}
 }
 

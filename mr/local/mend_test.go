@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs/fault"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/mrtest"
@@ -78,6 +79,14 @@ func TestDamagedFileIsWrittenAgain(t *testing.T) {
 			}
 			if !slices.Equal(attempts, []int{1, 2}) || out["a"].Sum("written") != 2 {
 				t.Errorf("attempts %v of the first phase, %d written; want the second task's second", attempts, out["a"].Sum("written"))
+			}
+			// Whoever reads the output later does not meet the damage.
+			m, err := (&commit.Publisher{FS: fs, Root: "d"}).Load(t.Context(), "a")
+			if err != nil || m.Revision != 1 || m.Tasks[1].Attempt.Number != 2 {
+				t.Fatalf("published: %+v, %v; want the first revision, of the second attempt", m, err)
+			}
+			if lines, err := c.Records(t.Context(), m, "x"); err != nil || len(lines) != 2 {
+				t.Errorf("read later: %d records, %v", len(lines), err)
 			}
 		})
 	}

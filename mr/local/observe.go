@@ -73,7 +73,7 @@ func (r *runner) beat() sched.Event {
 	sums := map[mr.PhaseID]*Update{}
 	for id, at := range r.running {
 		done, total := at.meter.done.Load(), at.meter.total.Load()
-		beat.Progress = append(beat.Progress, sched.Progress{Job: r.job.ID, Attempt: id, Done: done, Total: total})
+		beat.Progress = append(beat.Progress, sched.Progress{Job: r.job.ID, Attempt: id, Epoch: r.o.Epoch, Done: done, Total: total})
 		u := sums[id.Task.Phase]
 		if u == nil {
 			u = &Update{Kind: PhaseProgress, Phase: id.Task.Phase}

@@ -2,10 +2,14 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -21,6 +25,8 @@ type loop struct {
 	sum     []byte         // of the accepted sums of this round
 	pending map[int]*round // sums that wait for their acceptance, by their first task
 	started time.Time      // of the round
+	ctx     context.Context
+	stop    context.CancelFunc // rounds that are being computed are for nothing
 }
 
 // round is a worker's answer: one sum over the partitions that it could do.
@@ -37,14 +43,22 @@ func (r *runner) nextMessage(a sched.NextMessage) {
 	l := r.loops[a.Phase]
 	if l == nil {
 		l = &loop{pending: map[int]*round{}}
+		l.ctx, l.stop = context.WithCancel(r.base)
 		r.loops[a.Phase] = l
 	}
 	if a.Round > 0 {
 		r.o.Observe(Update{Kind: RoundDone, Phase: a.Phase, Round: a.Round - 1, Seconds: time.Since(l.started).Seconds()})
 	}
 	spec := r.phases[a.Phase]
+	// The loop runs beside other phases: it sees what is published now.
+	published := maps.Clone(r.published)
 	r.post(func() report {
-		msg, final, err := r.advance(l, spec)
+		var msg []byte
+		var final bool
+		err := errs.Guard(func() (err error) {
+			msg, final, err = r.advance(l, spec, published)
+			return err
+		})
 		if err != nil {
 			return report{event: sched.LoopFailed{Job: r.job.ID, Phase: a.Phase, Err: asErr("loop", err)}}
 		}
@@ -53,7 +67,7 @@ func (r *runner) nextMessage(a sched.NextMessage) {
 	})
 }
 
-func (r *runner) advance(l *loop, spec *mr.PhaseSpec) (msg []byte, final bool, err error) {
+func (r *runner) advance(l *loop, spec *mr.PhaseSpec, published map[mr.PhaseID]*mr.PhaseManifest) (msg []byte, final bool, err error) {
 	if l.loop == nil {
 		kind, err := r.o.Env.Registry.Kind(spec.Kind)
 		if err != nil {
@@ -62,11 +76,11 @@ func (r *runner) advance(l *loop, spec *mr.PhaseSpec) (msg []byte, final bool, e
 		if kind.Loop == nil {
 			return nil, false, errs.E("loop", errs.Invalid, "", fmt.Errorf("kind %s has no loop", spec.Kind))
 		}
-		if l.loop, err = kind.Loop(r.base, spec.Params, r.values); err != nil {
+		if l.loop, err = kind.Loop(l.ctx, spec.Params, func(id mr.PhaseID) []json.RawMessage { return values(published[id]) }); err != nil {
 			return nil, false, err
 		}
 	}
-	return l.loop.Next(r.base, l.sum)
+	return l.loop.Next(l.ctx, l.sum)
 }
 
 // runRound has every slot take partitions until none is left. Each slot adds up its own sum;
@@ -90,8 +104,8 @@ func (r *runner) runRound(a sched.RunRound) {
 		for s := range slots {
 			wg.Go(func() {
 				for i := int(next.Add(1)) - 1; i < len(parts); i = int(next.Add(1)) - 1 {
-					if err := slots[s].add(r.base, l, parts[i], a.Round); err != nil {
-						r.events <- r.failed(parts[i].Spec().Attempt, err)
+					if err := slots[s].add(l.ctx, l, parts[i], a.Round); err != nil {
+						r.events <- r.gone(parts[i], err)
 						continue
 					}
 					slots[s].tasks = append(slots[s].tasks, a.Tasks[i])
@@ -106,7 +120,7 @@ func (r *runner) runRound(a sched.RunRound) {
 		}
 		if len(done.tasks) > 0 {
 			rd := &round{phase: a.Phase, number: a.Round, tasks: done.tasks, sum: done.sum}
-			r.events <- report{round: rd, event: sched.RoundDone{Worker: worker, Job: r.job.ID, Phase: a.Phase, Round: a.Round, Tasks: done.tasks}}
+			r.events <- report{round: rd, event: sched.RoundDone{Worker: worker, Job: r.job.ID, Phase: a.Phase, Epoch: a.Epoch, Round: a.Round, Tasks: done.tasks}}
 		}
 	}()
 }
@@ -129,8 +143,16 @@ func (s *slotSum) take(l *loop, sum []byte) (err error) {
 		s.sum = append([]byte(nil), sum...)
 		return nil
 	}
-	s.sum, err = l.loop.Merge(s.sum, sum)
+	s.sum, err = l.merge(s.sum, sum)
 	return err
+}
+
+func (l *loop) merge(a, b []byte) (sum []byte, err error) {
+	err = errs.Guard(func() (err error) {
+		sum, err = l.loop.Merge(a, b)
+		return err
+	})
+	return sum, err
 }
 
 func joinSlots(l *loop, slots []slotSum) (slotSum, error) {
@@ -147,6 +169,17 @@ func joinSlots(l *loop, slots []slotSum) (slotSum, error) {
 	return all, nil
 }
 
+// gone lets go of a partition that failed and reports its attempt's failure. The next attempt of
+// its task may need the room.
+func (r *runner) gone(p *task.Pinned, err error) report {
+	if cerr := p.Close(); cerr != nil {
+		r.log.Warn("close partition", zap.String("task", p.Spec().Attempt.Task.String()), zap.Error(cerr))
+	}
+	rep := r.failed(p.Spec().Attempt, err)
+	rep.unpinned = p
+	return rep
+}
+
 // finishAll ends every partition, as many at once as there are slots.
 func (r *runner) finishAll(parts []*task.Pinned, msg []byte) {
 	free := make(chan struct{}, r.o.Env.Slots)
@@ -156,7 +189,7 @@ func (r *runner) finishAll(parts []*task.Pinned, msg []byte) {
 			defer func() { <-free }()
 			m, err := p.Finish(r.base, msg)
 			if err != nil {
-				return r.failed(p.Spec().Attempt, err)
+				return r.gone(p, err)
 			}
 			return report{event: sched.Succeeded{Worker: worker, Job: r.job.ID, Manifest: *m}}
 		})
@@ -182,9 +215,9 @@ func (r *runner) acceptSum(a sched.AcceptSum) {
 		l.sum = rd.sum
 		return
 	}
-	sum, err := l.loop.Merge(l.sum, rd.sum)
+	sum, err := l.merge(l.sum, rd.sum)
 	if err != nil {
-		r.done, r.err = true, err
+		r.done, r.err = true, asErr("merge", err)
 		return
 	}
 	l.sum = sum

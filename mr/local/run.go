@@ -32,6 +32,7 @@ type Options struct {
 	Observe   func(Update)       // called from Run's goroutine: it must not block
 	Memory    int64              // bytes that concurrent tasks may hold together; 0: not limited
 	Beat      time.Duration      // how often progress is observed; 0: twice a second
+	Backoff   time.Duration      // sched.Options.Backoff; 0: a second
 	Log       *zap.Logger
 }
 
@@ -43,6 +44,9 @@ const worker sched.WorkerID = "local"
 func Run(ctx context.Context, job *mr.JobSpec, o Options) (map[mr.PhaseID]*mr.PhaseManifest, error) {
 	if err := job.Validate(); err != nil {
 		return nil, errs.E("submit", errs.Invalid, "", err)
+	}
+	if o.Env.Slots < 1 {
+		return nil, errs.E("submit", errs.Invalid, "", fmt.Errorf("%d slots: nothing could ever run", o.Env.Slots))
 	}
 	r := newRunner(ctx, job, o)
 	err := r.loop(ctx)
@@ -84,6 +88,9 @@ func newRunner(ctx context.Context, job *mr.JobSpec, o Options) *runner {
 	if o.Beat <= 0 {
 		o.Beat = 500 * time.Millisecond
 	}
+	if o.Backoff <= 0 {
+		o.Backoff = time.Second
+	}
 	if o.Observe == nil {
 		o.Observe = func(Update) {}
 	}
@@ -95,7 +102,7 @@ func newRunner(ctx context.Context, job *mr.JobSpec, o Options) *runner {
 		phases: map[mr.PhaseID]*mr.PhaseSpec{}, events: make(chan report),
 		published: map[mr.PhaseID]*mr.PhaseManifest{}, running: map[mr.AttemptID]*attempt{},
 		pinned: map[mr.PhaseID]map[int]*task.Pinned{}, loops: map[mr.PhaseID]*loop{},
-		state: sched.New(sched.Options{Epoch: o.Epoch}),
+		state: sched.New(sched.Options{Epoch: o.Epoch, Backoff: sched.Tick(o.Backoff.Milliseconds())}),
 	}
 	for i := range job.Phases {
 		r.phases[job.Phases[i].ID] = &job.Phases[i]
@@ -160,8 +167,7 @@ func (r *runner) act(a sched.Action) {
 		}
 	case sched.Publish:
 		r.publish(a.Manifest)
-	case sched.Mended:
-		r.published[a.Manifest.Phase] = &a.Manifest
+	case sched.Gone: // the only worker there is lives as long as this process
 	case sched.NextMessage:
 		r.nextMessage(a)
 	case sched.RunRound:
@@ -173,7 +179,7 @@ func (r *runner) act(a sched.Action) {
 	case sched.ClosePhase:
 		r.closePhase(a.Phase)
 	case sched.Discard:
-		r.discard(a.Attempt)
+		r.discard(a)
 	case sched.Done:
 		r.done = true
 		if a.Err != nil {
@@ -190,6 +196,7 @@ func (r *runner) act(a sched.Action) {
 type report struct {
 	event    sched.Event
 	pinned   *task.Pinned
+	unpinned *task.Pinned // has been closed
 	manifest *mr.PhaseManifest
 	round    *round
 }
@@ -202,8 +209,15 @@ func (rep report) note(r *runner) {
 			r.pinned[id.Phase] = map[int]*task.Pinned{}
 		}
 		r.pinned[id.Phase][id.Index] = rep.pinned
+	case rep.unpinned != nil:
+		if id := rep.unpinned.Spec().Attempt.Task; r.pinned[id.Phase][id.Index] == rep.unpinned {
+			delete(r.pinned[id.Phase], id.Index)
+		}
 	case rep.manifest != nil:
-		r.published[rep.manifest.Phase] = rep.manifest
+		// A revision may be overtaken by the next one.
+		if now := r.published[rep.manifest.Phase]; now == nil || now.Revision < rep.manifest.Revision {
+			r.published[rep.manifest.Phase] = rep.manifest
+		}
 	case rep.round != nil:
 		r.noteRound(rep.round)
 	}
@@ -229,7 +243,7 @@ func (r *runner) launch(spec mr.TaskSpec) {
 			if err != nil {
 				return r.failed(spec.Attempt, err)
 			}
-			return report{event: sched.Opened{Worker: worker, Job: r.job.ID, Attempt: spec.Attempt}, pinned: p}
+			return report{event: sched.Opened{Worker: worker, Job: r.job.ID, Attempt: spec.Attempt, Epoch: spec.Epoch}, pinned: p}
 		}
 		m, err := r.o.Env.Run(ctx, &spec, at.meter.set)
 		if err != nil {
@@ -240,7 +254,7 @@ func (r *runner) launch(spec mr.TaskSpec) {
 }
 
 func (r *runner) failed(a mr.AttemptID, err error) report {
-	return report{event: sched.Failed{Worker: worker, Job: r.job.ID, Attempt: a, Err: asErr("attempt", err)}}
+	return report{event: sched.Failed{Worker: worker, Job: r.job.ID, Attempt: a, Epoch: r.o.Epoch, Err: asErr("attempt", err)}}
 }
 
 // asErr is the error as a value with a kind, which is what the state machine takes.
@@ -256,9 +270,9 @@ func asErr(op string, err error) *errs.Error {
 func (r *runner) publish(m mr.PhaseManifest) {
 	r.post(func() report {
 		if err := r.o.Publisher.Publish(r.base, m); err != nil {
-			return report{event: sched.PublishFailed{Job: m.Job, Phase: m.Phase, Err: asErr("publish", err)}}
+			return report{event: sched.PublishFailed{Job: m.Job, Phase: m.Phase, Revision: m.Revision, Err: asErr("publish", err)}}
 		}
-		return report{event: sched.Published{Job: m.Job, Phase: m.Phase}, manifest: &m}
+		return report{event: sched.Published{Job: m.Job, Phase: m.Phase, Revision: m.Revision}, manifest: &m}
 	})
 }
 
@@ -274,9 +288,9 @@ func (r *runner) dropFiles(a sched.DropFiles) {
 	})
 }
 
-func (r *runner) discard(a mr.AttemptID) {
-	out := sched.OutFolder(r.job.ID, a, r.o.Epoch)
-	r.inBackground("discard "+a.String(), func(ctx context.Context) error {
+func (r *runner) discard(a sched.Discard) {
+	out := sched.OutFolder(a.Job, a.Attempt, a.Epoch)
+	r.inBackground("discard "+a.Attempt.String(), func(ctx context.Context) error {
 		return dfs.RemoveAll(ctx, r.o.Env.Store, out)
 	})
 }
@@ -294,6 +308,9 @@ func (r *runner) inBackground(what string, f func(ctx context.Context) error) {
 }
 
 func (r *runner) closePhase(id mr.PhaseID) {
+	if l := r.loops[id]; l != nil {
+		l.stop()
+	}
 	r.closePinned(id)
 	delete(r.loops, id)
 	if err := r.o.Env.Shared.CloseIdle(r.phases[id].KeepOpen...); err != nil {
@@ -322,9 +339,8 @@ func (r *runner) closeAll() {
 	}
 }
 
-// values gives a loop the small results of a published phase.
-func (r *runner) values(id mr.PhaseID) []json.RawMessage {
-	m := r.published[id]
+// values are the small results of a published phase.
+func values(m *mr.PhaseManifest) []json.RawMessage {
 	if m == nil {
 		return nil
 	}

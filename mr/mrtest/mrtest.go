@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"sort"
 	"testing"
+	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/cache"
@@ -55,7 +56,8 @@ func (c *Cluster) Run(ctx context.Context, job *mr.JobSpec) (map[mr.PhaseID]*mr.
 	}
 	env := &task.Env{Store: c.Store, Mux: dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open}), Registry: registry,
 		Shared: task.NewShared(), Cache: cache.New(c.Cache, c.Scratch), Scratch: c.Scratch, Slots: c.Slots, SortMemory: c.SortMemory}
-	return mrlocal.Run(ctx, job, mrlocal.Options{Env: env, Publisher: p, Epoch: epoch, Done: done, Observe: c.Observe})
+	return mrlocal.Run(ctx, job, mrlocal.Options{Env: env, Publisher: p, Epoch: epoch, Done: done, Observe: c.Observe,
+		Beat: 5 * time.Millisecond, Backoff: time.Millisecond})
 }
 
 // Records reads a channel of a published phase as "key=value" lines in file order.

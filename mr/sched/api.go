@@ -11,8 +11,12 @@ type Tick int64
 // WorkerID names a process that runs attempts.
 type WorkerID string
 
-// Event is something that happened outside. Events that arrive late, twice or from workers
-// already given up are legal and must do no harm.
+// Event is something that happened outside. Events that arrive late, twice, not at all or from
+// workers already given up are legal and must do no harm.
+//
+// Attempts are named with their epoch: a coordinator that takes a job over numbers attempts on
+// its own, and an answer to the one before must not be taken for one to it. What Running does
+// not name of another epoch is discarded.
 type Event interface{ event() }
 
 // The events.
@@ -20,25 +24,40 @@ type (
 	// WorkerUp announces a worker that runs Slots attempts at once in Memory bytes
 	// (0: not limited). Host is where it is near, as Split.Hosts names it; it may be empty.
 	// Announcing a known worker again changes its figures. A process that starts anew is a
-	// new worker with another id.
+	// new worker with another id; one that was Gone names what still runs there, which is
+	// then taken back or cancelled. An announcement belongs to the connection on which it is
+	// made: it must not come after launches that it does not know of, and so neither twice
+	// nor to another coordinator.
 	WorkerUp struct {
-		Worker WorkerID
-		Slots  int
-		Memory int64
-		Host   string
+		Worker  WorkerID
+		Slots   int
+		Memory  int64
+		Host    string
+		Running []Progress
 	}
 	// WorkerDown says that a worker is gone; what ran there is lost.
 	WorkerDown struct{ Worker WorkerID }
-	// Beat is a sign of life with the progress of the attempts that run there.
+	// Beat is a sign of life with the progress of all attempts that run there. One that should
+	// not run there is cancelled; one that should, and is not named for Options.Expire, is lost.
 	Beat struct {
 		Worker   WorkerID
 		Progress []Progress
 	}
-	// Submit starts a job. Done lists phases that are known to be published already (a job
-	// that is resumed): they are not run again.
+	// Submit starts a job, or goes on with one that an earlier coordinator left. Done lists
+	// phases that are published: they are not run again. Committed lists results of tasks of
+	// other phases, and Running the attempts that were launched and are not known to have
+	// ended; both may be left out (State.Snapshot makes them). A task of Running is launched
+	// again when its worker has not named it for Options.Expire. A coordinator that takes over
+	// submits its jobs before it listens to workers: what is of no live job is cancelled.
+	//
+	// Epoch is the coordinator's, 0: Options.Epoch. A job that has ended is not run again in
+	// the same epoch: its Done is said once more. (The last thousand ended jobs are known.)
 	Submit struct {
-		Job  mr.JobSpec
-		Done []mr.PhaseManifest
+		Job       mr.JobSpec
+		Epoch     int64
+		Done      []mr.PhaseManifest
+		Committed []mr.Manifest
+		Running   []Running
 	}
 	// Succeeded delivers a manifest. The first one of a task wins; later ones are discarded.
 	Succeeded struct {
@@ -51,24 +70,28 @@ type (
 		Worker  WorkerID
 		Job     mr.JobID
 		Attempt mr.AttemptID
+		Epoch   int64
 		Err     *errs.Error
 	}
-	// Published confirms that a phase's marker stands.
+	// Published confirms that the marker of a phase's revision stands.
 	Published struct {
-		Job   mr.JobID
-		Phase mr.PhaseID
+		Job      mr.JobID
+		Phase    mr.PhaseID
+		Revision int
 	}
 	// PublishFailed says that it could not be set.
 	PublishFailed struct {
-		Job   mr.JobID
-		Phase mr.PhaseID
-		Err   *errs.Error
+		Job      mr.JobID
+		Phase    mr.PhaseID
+		Revision int
+		Err      *errs.Error
 	}
 	// Opened says that a rounds task has pinned its partition.
 	Opened struct {
 		Worker  WorkerID
 		Job     mr.JobID
 		Attempt mr.AttemptID
+		Epoch   int64
 	}
 	// Message says that the loop has made the message of a round; Final means it goes to
 	// Finish and the phase's tasks will end.
@@ -83,6 +106,7 @@ type (
 		Worker WorkerID
 		Job    mr.JobID
 		Phase  mr.PhaseID
+		Epoch  int64 // of the RunRound
 		Round  int
 		Tasks  []int
 	}
@@ -105,7 +129,16 @@ type (
 type Progress struct {
 	Job         mr.JobID
 	Attempt     mr.AttemptID
+	Epoch       int64
 	Done, Total int64
+	Pinned      bool // a partition that is pinned: the same as Opened, which may have been lost
+}
+
+// Running is an attempt that was launched.
+type Running struct {
+	Worker  WorkerID
+	Attempt mr.AttemptID
+	Epoch   int64
 }
 
 // Action is something that the caller must do. Actions of one step are to be carried out in
@@ -124,16 +157,16 @@ type (
 		Worker  WorkerID
 		Job     mr.JobID
 		Attempt mr.AttemptID
+		Epoch   int64
 	}
+	// Gone says that a worker was silent for too long, and what ran there is taken for lost;
+	// or that one that is not known gave a sign of life. If it lives, it must announce itself
+	// (WorkerUp), with what it runs.
+	Gone struct{ Worker WorkerID }
 	// Publish makes a phase visible: write the manifest, claim the marker, then report
-	// Published or PublishFailed.
+	// Published or PublishFailed with the manifest's revision. A revision above 0 outranks
+	// what was published before: tasks ran again because files of theirs were damaged.
 	Publish struct {
-		Manifest mr.PhaseManifest
-	}
-	// Mended says that a task of a published phase ran again, because a file of its was
-	// damaged. What is published stays as it is; for the rest of this run the phase consists
-	// of this manifest.
-	Mended struct {
 		Manifest mr.PhaseManifest
 	}
 	// NextMessage asks the loop of a phase for the message of a round, given the accepted
@@ -149,6 +182,7 @@ type (
 		Worker WorkerID
 		Job    mr.JobID
 		Phase  mr.PhaseID
+		Epoch  int64
 		Round  int
 		Final  bool
 		Tasks  []int
@@ -179,6 +213,7 @@ type (
 	Discard struct {
 		Job     mr.JobID
 		Attempt mr.AttemptID
+		Epoch   int64
 	}
 	// Done ends a job: Err is nil when every phase is published.
 	Done struct {
@@ -205,7 +240,7 @@ func (Time) event()          {}
 func (Launch) action()      {}
 func (Cancel) action()      {}
 func (Publish) action()     {}
-func (Mended) action()      {}
+func (Gone) action()        {}
 func (NextMessage) action() {}
 func (RunRound) action()    {}
 func (AcceptSum) action()   {}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // faultsToExclude is how many different tasks of a job must fail on a worker before the job
@@ -17,8 +18,9 @@ type faults struct {
 }
 
 // blame holds a task's own failure against the worker too: who is at fault shows only when
-// other tasks fail there and nowhere else.
-func (s *State) blame(j *job, w *worker, id mr.TaskID) {
+// other tasks fail there and nowhere else. A full disk or a refused identity is a worker's own
+// until others say the same: one such failure is enough.
+func (s *State) blame(j *job, w *worker, id mr.TaskID, kind errs.Kind) {
 	if s.o.Exclude <= 0 {
 		return
 	}
@@ -33,16 +35,33 @@ func (s *State) blame(j *job, w *worker, id mr.TaskID) {
 	if slices.Contains(f.tasks, id) || f.until > 0 {
 		return
 	}
-	if f.tasks = append(f.tasks, id); len(f.tasks) < faultsToExclude {
+	if f.tasks = append(f.tasks, id); len(f.tasks) < faultsToExclude && !ofWorker(kind) {
 		return
 	}
 	s.pardon(j)
 	if j.banned+1 > len(s.workers)/3 {
-		f.tasks = f.tasks[:faultsToExclude-1] // the next failure may find more workers
+		f.tasks = f.tasks[:min(len(f.tasks), faultsToExclude)-1] // the next failure may find more workers
 		return
 	}
 	f.until = s.now + s.o.Exclude
+	s.pardonAt = min(s.pardonAt, f.until)
 	j.banned++
+}
+
+// pardonAll lets workers back whose time is over. Most steps have nothing to do.
+func (s *State) pardonAll() {
+	if s.now < s.pardonAt {
+		return
+	}
+	s.pardonAt = never
+	for _, j := range s.jobs {
+		s.pardon(j)
+		for _, f := range j.faults {
+			if f.until > 0 {
+				s.pardonAt = min(s.pardonAt, f.until)
+			}
+		}
+	}
 }
 
 func (s *State) excluded(j *job, w *worker) bool {

@@ -23,6 +23,9 @@ type judgedJob struct {
 	spec      *mr.JobSpec
 	phases    map[mr.PhaseID]*judgedPhase
 	launched  map[mr.TaskID]int
+	kept      map[mr.TaskID]bool // committed before a restart
+	again     bool               // submitted after it has ended
+	err       *errs.Error
 	gone      map[string]bool   // attempts discarded
 	dropped   map[dfs.Path]bool // files
 	succeeded map[string]bool   // attempts that said so
@@ -35,6 +38,8 @@ type judgedPhase struct {
 	mending   bool              // a task of it runs again after it was published
 	manifest  *mr.PhaseManifest // last published or mended
 	proposed  *mr.PhaseManifest // last Publish
+	epoch     int64             // of it
+	revision  int
 	round     int
 	counted   map[int]bool
 	asked     bool // a message for the round
@@ -49,24 +54,55 @@ func (g *judge) over() bool { return g.ok+g.failed == len(g.w.jobs) }
 func (g *judge) event(ev Event) {
 	switch ev := ev.(type) {
 	case Submit:
-		if g.jobs[ev.Job.ID] != nil {
+		if j := g.jobs[ev.Job.ID]; j != nil {
+			g.resubmitted(j, ev)
 			return
 		}
 		j := &judgedJob{spec: &ev.Job, phases: map[mr.PhaseID]*judgedPhase{}, launched: map[mr.TaskID]int{},
-			gone: map[string]bool{}, dropped: map[dfs.Path]bool{}, succeeded: map[string]bool{}}
+			kept: map[mr.TaskID]bool{}, gone: map[string]bool{}, dropped: map[dfs.Path]bool{}, succeeded: map[string]bool{}}
 		for i := range ev.Job.Phases {
 			j.phases[ev.Job.Phases[i].ID] = &judgedPhase{spec: &ev.Job.Phases[i], round: -1, counted: map[int]bool{}}
 		}
 		g.jobs[ev.Job.ID] = j
 	case Succeeded:
 		if j := g.jobs[ev.Job]; j != nil {
-			j.succeeded[ev.Manifest.Attempt.String()] = true
+			j.succeeded[name(ev.Manifest.Attempt, ev.Manifest.Epoch)] = true
 		}
 	case Published:
 		if j := g.jobs[ev.Job]; j != nil {
-			if p := j.phases[ev.Phase]; !p.published && p.proposed != nil {
-				p.published, p.manifest = true, p.proposed
+			if p := j.phases[ev.Phase]; p.proposed != nil && p.revision == ev.Revision {
+				p.published, p.manifest, p.mending = true, p.proposed, false
+				for id := range j.kept {
+					if id.Phase == ev.Phase {
+						delete(j.kept, id)
+					}
+				}
 			}
+		}
+	}
+}
+
+// name is an attempt's and its epoch's.
+func name(a mr.AttemptID, epoch int64) string { return fmt.Sprintf("%s-e%d", a, epoch) }
+
+// resubmitted is a Submit that came twice, or one to a new coordinator, which must know no more
+// than it says.
+func (g *judge) resubmitted(j *judgedJob, ev Submit) {
+	if j.again = j.ended; j.ended || ev.Epoch == 0 {
+		return
+	}
+	for _, p := range j.phases {
+		p.published, p.mending, p.manifest, p.proposed, p.epoch, p.revision = false, false, nil, nil, 0, 0
+		p.round, p.counted, p.asked = -1, map[int]bool{}, false
+	}
+	for _, m := range ev.Done {
+		p := j.phases[m.Phase]
+		p.published, p.manifest, p.epoch, p.revision = true, &m, m.Epoch, m.Revision
+	}
+	clear(j.kept)
+	for _, m := range ev.Committed {
+		if j.phases[m.Attempt.Task.Phase].spec.Type != mr.RoundsPhase {
+			j.kept[m.Attempt.Task] = true
 		}
 	}
 }
@@ -76,10 +112,7 @@ func (g *judge) action(a Action) error {
 	case Launch:
 		return g.launch(a)
 	case Publish:
-		return g.publish(a.Manifest, false)
-	case Mended:
-		g.mended++
-		return g.publish(a.Manifest, true)
+		return g.publish(a.Manifest)
 	case Discard:
 		return g.discard(a)
 	case DropFiles:
@@ -148,9 +181,13 @@ func (g *judge) launch(a Launch) error {
 	}
 	g.folders[a.Spec.Out] = true
 	j.launched[id.Task]++
+	if j.kept[id.Task] {
+		return errors.New("its task was committed before the restart")
+	}
 	if p.published {
 		p.mending = true
 	}
+	p.proposed = nil
 	for _, in := range p.spec.Inputs {
 		from := j.phases[in.Phase]
 		if !from.published || from.mending {
@@ -187,11 +224,11 @@ func (g *judge) inputs(j *judgedJob, spec mr.TaskSpec) error {
 			if in.Mode == mr.Same {
 				i = spec.Attempt.Task.Index
 			}
-			winner := from.manifest.Tasks[i].Attempt
-			if f.Task != i || !belongs(f.Path, spec.Job, winner, spec.Epoch) {
+			winner, epoch := from.manifest.Tasks[i].Attempt, from.manifest.Tasks[i].Epoch
+			if f.Task != i || !belongs(f.Path, spec.Job, winner, epoch) {
 				return fmt.Errorf("input %s: file %s is not that of attempt %s", in.Name, f.Path, winner)
 			}
-			if j.gone[winner.String()] || j.dropped[f.Path] {
+			if j.gone[name(winner, epoch)] || j.dropped[f.Path] {
 				return fmt.Errorf("input %s: file %s is gone", in.Name, f.Path)
 			}
 			if in.Mode == mr.Shuffled && (len(f.Segments) != 1 || f.Segments[0].Partition != spec.Attempt.Task.Index) {
@@ -202,30 +239,36 @@ func (g *judge) inputs(j *judgedJob, spec mr.TaskSpec) error {
 	return nil
 }
 
-func (g *judge) publish(m mr.PhaseManifest, mended bool) error {
+func (g *judge) publish(m mr.PhaseManifest) error {
 	j, p, err := g.live(m.Job, m.Phase)
 	if err != nil {
 		return err
 	}
-	if len(m.Tasks) != p.spec.NumTasks() || p.published != mended {
+	if len(m.Tasks) != p.spec.NumTasks() || p.published != (m.Revision > 0) {
 		return fmt.Errorf("%d of %d tasks, published before: %v", len(m.Tasks), p.spec.NumTasks(), p.published)
 	}
+	again := p.proposed != nil && p.epoch == m.Epoch && p.revision == m.Revision
+	if !again && m.Epoch <= p.epoch && (m.Epoch < p.epoch || m.Revision <= p.revision) {
+		return fmt.Errorf("epoch %d revision %d after epoch %d revision %d", m.Epoch, m.Revision, p.epoch, p.revision)
+	}
 	for i, t := range m.Tasks {
-		switch name := t.Attempt.String(); {
+		switch name := name(t.Attempt, t.Epoch); {
 		case t.Attempt.Task != (mr.TaskID{Phase: m.Phase, Index: i}):
 			return fmt.Errorf("task %d is %s", i, t.Attempt)
 		case j.gone[name]:
 			return fmt.Errorf("attempt %s was discarded", name)
 		case !j.succeeded[name]:
 			return fmt.Errorf("attempt %s has not succeeded", name)
-		case p.proposed != nil && !mended && p.proposed.Tasks[i].Attempt != t.Attempt:
+		case again && p.proposed.Tasks[i].Attempt != t.Attempt:
 			return fmt.Errorf("attempt %s, after %s was to be published", name, p.proposed.Tasks[i].Attempt)
+		case !belongs(t.Files[0].Path, m.Job, t.Attempt, t.Epoch):
+			return fmt.Errorf("attempt %s: file %s is another one's", name, t.Files[0].Path)
 		}
 	}
-	p.proposed = &m
-	if mended {
-		p.manifest, p.mending = &m, false
+	if m.Revision > 0 && !again {
+		g.mended++
 	}
+	p.proposed, p.epoch, p.revision = &m, m.Epoch, m.Revision
 	return nil
 }
 
@@ -234,10 +277,12 @@ func (g *judge) discard(a Discard) error {
 	if err != nil {
 		return err
 	}
-	if p.manifest != nil && p.manifest.Tasks[a.Attempt.Task.Index].Attempt == a.Attempt {
-		return errors.New("it is the committed one")
+	if p.manifest != nil {
+		if t := p.manifest.Tasks[a.Attempt.Task.Index]; t.Attempt == a.Attempt && t.Epoch == a.Epoch {
+			return errors.New("it is the committed one")
+		}
 	}
-	j.gone[a.Attempt.String()] = true
+	j.gone[name(a.Attempt, a.Epoch)] = true
 	return nil
 }
 
@@ -258,10 +303,14 @@ func (g *judge) nextMessage(a NextMessage) error {
 
 func (g *judge) done(a Done) error {
 	j := g.jobs[a.Job]
+	if j != nil && j.again && j.err == a.Err {
+		j.again = false
+		return nil
+	}
 	if j == nil || j.ended {
 		return errors.New("the job is unknown or has ended before")
 	}
-	j.ended = true
+	j.ended, j.err = true, a.Err
 	if a.Err == nil {
 		g.ok++
 		for id, p := range j.phases {
@@ -301,11 +350,11 @@ func (g *judge) done(a Done) error {
 func (g *judge) room() error {
 	for _, id := range g.w.alive {
 		r := g.w.workers[id]
-		used, held := r.room()
+		used, held, holders := r.room()
 		if used > r.slots {
 			return fmt.Errorf("worker %s runs %d attempts in %d slots", id, used, r.slots)
 		}
-		if r.memory > 0 && held > r.memory && len(r.attempts) > 1 {
+		if r.memory > 0 && held > r.memory && holders > 1 {
 			return fmt.Errorf("worker %s holds %d bytes of %d", id, held, r.memory)
 		}
 	}

@@ -7,12 +7,6 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 )
 
-// retry is a task that is to be launched again, if possible not where it failed last.
-type retry struct {
-	index int
-	avoid WorkerID
-}
-
 // lookAhead bounds how many tasks that avoid the free workers are passed over at a time.
 const lookAhead = 16
 
@@ -28,7 +22,7 @@ func (s *State) schedule() {
 			if s.free <= 0 && !s.o.rules.ignoreSlots {
 				return
 			}
-			if p.state != running || p.next >= len(p.tasks) && len(p.again) == 0 || !s.mayStart(j, p) {
+			if p.state != running || p.next >= len(p.tasks) && len(p.again) == 0 && len(p.later) == 0 || !s.mayStart(j, p) {
 				continue
 			}
 			pinned := p.spec.Type == mr.RoundsPhase
@@ -39,7 +33,7 @@ func (s *State) schedule() {
 			}
 			for s.launchNext(j, p) {
 			}
-			opening = opening || pinned && p.wants()
+			opening = opening || pinned && (p.wants() || len(p.later) > 0)
 		}
 	}
 }
@@ -65,9 +59,11 @@ func (s *State) launchAgain(j *job, p *phase) bool {
 	}
 	for k := 0; k < min(len(p.again), lookAhead); k++ {
 		r := p.again[k]
-		w := s.place(j, p, r.avoid)
-		if w == nil && r.avoid != "" && !s.elsewhere(j, p, r.avoid) {
-			w = s.place(j, p, "")
+		tr := p.tasks[r.index].trouble
+		shuns := func(w *worker) bool { return w.id == r.avoid || tr.refusedBy(w.id) }
+		w := s.place(j, p, shuns)
+		if w == nil && (s.now >= r.until || !s.elsewhere(j, p, shuns)) {
+			w = s.place(j, p, nil)
 		}
 		idle := p.idle(r.index)
 		if w == nil && idle {
@@ -89,7 +85,7 @@ func (s *State) launchNext(j *job, p *phase) bool {
 	if s.free <= 0 && !s.o.rules.ignoreSlots || !p.wants() || p.next >= len(p.tasks) {
 		return false
 	}
-	w := s.place(j, p, "")
+	w := s.place(j, p, nil)
 	if w == nil {
 		return false
 	}
@@ -140,9 +136,11 @@ func (s *State) fits(w *worker, p *phase) bool {
 
 // place finds the worker with the largest share of free slots that has room for a task; of
 // equals, the one that came first. Pinned partitions are spread by how many a worker has, and
-// none takes more than its share of them while others still can.
-func (s *State) place(j *job, p *phase, avoid WorkerID) *worker {
+// none takes more than its share of them while others still can. Workers that are shunned (nil:
+// none) are passed over.
+func (s *State) place(j *job, p *phase, shuns func(*worker) bool) *worker {
 	var best *worker
+	fits := func(w *worker) bool { return s.fits(w, p) && !s.excluded(j, w) && (shuns == nil || !shuns(w)) }
 	if p.spec.Type == mr.RoundsPhase {
 		slots := 0
 		for _, w := range s.workers {
@@ -150,7 +148,7 @@ func (s *State) place(j *job, p *phase, avoid WorkerID) *worker {
 		}
 		beyond := false // some worker has room beyond its share
 		for _, w := range s.workers {
-			if w.id == avoid || !s.fits(w, p) || s.excluded(j, w) {
+			if !fits(w) {
 				continue
 			}
 			if share := (len(p.tasks)*w.slots + slots - 1) / max(slots, 1); p.pins[w] >= share {
@@ -166,7 +164,7 @@ func (s *State) place(j *job, p *phase, avoid WorkerID) *worker {
 		}
 	}
 	for _, w := range s.workers {
-		if w.id == avoid || !s.fits(w, p) || s.excluded(j, w) {
+		if !fits(w) {
 			continue
 		}
 		if best == nil || (w.slots-w.used)*best.slots > (best.slots-best.used)*w.slots {
@@ -176,11 +174,11 @@ func (s *State) place(j *job, p *phase, avoid WorkerID) *worker {
 	return best
 }
 
-// elsewhere tells whether another worker than the one to avoid will be able to take a task of
-// the phase: it can now, or something runs there that will end.
-func (s *State) elsewhere(j *job, p *phase, avoid WorkerID) bool {
+// elsewhere tells whether a worker that is not shunned will be able to take a task of the phase:
+// it can now, or something runs there that will end.
+func (s *State) elsewhere(j *job, p *phase, shuns func(*worker) bool) bool {
 	for _, w := range s.workers {
-		if w.id != avoid && w.slots > 0 && !s.excluded(j, w) && (w.used > 0 || s.fits(w, p)) {
+		if !shuns(w) && w.slots > 0 && !s.excluded(j, w) && (w.used > 0 || s.fits(w, p)) {
 			return true
 		}
 	}
@@ -190,7 +188,25 @@ func (s *State) elsewhere(j *job, p *phase, avoid WorkerID) bool {
 func (s *State) launch(j *job, p *phase, i int, w *worker, copy bool) {
 	t := &p.tasks[i]
 	t.number++
-	a := &attempt{j: j, p: p, index: i, number: int(t.number), worker: w, memory: p.spec.Memory, started: s.now, copy: copy}
+	a := &attempt{j: j, p: p, index: i, number: int(t.number), epoch: j.epoch, worker: w, memory: p.spec.Memory, started: s.now, copy: copy}
+	s.put(t, a)
+	j.moved = s.now
+	id := a.id()
+	spec := mr.TaskSpec{
+		Job: j.spec.ID, Attempt: id, Epoch: j.epoch, Type: p.spec.Type, Kind: p.spec.Kind, Params: p.spec.Params,
+		Out: OutFolder(j.spec.ID, id, j.epoch), Inputs: resolve(j, p, i),
+		Tasks: len(p.tasks), Partitions: p.spec.Partitions, Memory: p.spec.Memory, Halvings: int(t.halvings), Judged: j.judged,
+	}
+	if len(p.spec.Splits) > 0 {
+		spec.Split = &p.spec.Splits[i]
+	}
+	s.do(Launch{Worker: w.id, Spec: spec})
+}
+
+// put takes an attempt into the books of its worker and task.
+func (s *State) put(t *task, a *attempt) {
+	w, p := a.worker, a.p
+	a.seen = s.now
 	t.attempts = append(t.attempts, a)
 	w.running[a] = struct{}{}
 	s.occupy(w, 1)
@@ -199,20 +215,9 @@ func (s *State) launch(j *job, p *phase, i int, w *worker, copy bool) {
 	if p.pins != nil {
 		p.pins[w]++
 	}
-	if copy {
+	if a.copy {
 		s.copies++
 	}
-	j.moved = s.now
-	id := a.id()
-	spec := mr.TaskSpec{
-		Job: j.spec.ID, Attempt: id, Epoch: s.o.Epoch, Type: p.spec.Type, Kind: p.spec.Kind, Params: p.spec.Params,
-		Out: OutFolder(j.spec.ID, id, s.o.Epoch), Inputs: resolve(j, p, i),
-		Tasks: len(p.tasks), Partitions: p.spec.Partitions, Memory: p.spec.Memory, Halvings: int(t.halvings),
-	}
-	if len(p.spec.Splits) > 0 {
-		spec.Split = &p.spec.Splits[i]
-	}
-	s.do(Launch{Worker: w.id, Spec: spec})
 }
 
 // release takes an attempt off its worker and task.
@@ -255,7 +260,7 @@ func resolve(j *job, p *phase, i int) []mr.TaskInput {
 		case mr.Same:
 			if i < len(from.Tasks) {
 				for _, f := range from.Tasks[i].Files {
-					if f.Channel == in.Channel && len(f.Segments) == 0 {
+					if f.Channel == in.Channel {
 						ti.Files = append(ti.Files, f)
 					}
 				}

@@ -16,13 +16,28 @@ import (
 //	no-memory                   the same, with the batch halved once more
 //	corrupt, not-exist          of a file that an earlier phase has published: the task that wrote
 //	                            it runs again, then this one, not charged
-//	invalid, budget, no-space,
-//	infeasible, unauthorized    the job fails at once
+//	invalid, budget, infeasible the job fails at once
+//	no-space, unauthorized      again, up to the job's attempts, on another worker: it may be this
+//	                            one's disk or identity; when every worker has said so, at once
 //	transient, unreachable      again, up to the job's attempts
 //	all others                  the same, but not after the same words twice in a row
+//
+// All but the losses of a worker and of memory wait before they are tried again, see later.go.
 
 // maxMends is how often the output of a task may turn out to be damaged.
 const maxMends = 3
+
+// try names an attempt of a task.
+type try struct {
+	number int
+	epoch  int64
+}
+
+// lostAttempt was given up without knowing how it ended, and is not discarded: it may succeed.
+type lostAttempt struct {
+	try
+	worker WorkerID // from which it may be taken back; "": it was cancelled
+}
 
 // trouble is what is only known of tasks that something has gone wrong with. A nil one knows
 // of nothing.
@@ -31,8 +46,9 @@ type trouble struct {
 	system   int // of other making
 	mends    int
 	lastErr  string
-	lost     []int      // attempts given up without knowing how they ended; not discarded
-	bad      []int      // attempts that were committed, and whose files were damaged later
+	lost     []lostAttempt
+	refused  []WorkerID // that had no disk space or access for it
+	bad      []try      // attempts that were committed, and whose files were damaged later
 	badFiles []dfs.Path // theirs
 }
 
@@ -43,59 +59,78 @@ func (t *task) inTrouble() *trouble {
 	return t.trouble
 }
 
-func (tr *trouble) isLost(number int) bool  { return tr != nil && slices.Contains(tr.lost, number) }
-func (tr *trouble) damaged(number int) bool { return tr != nil && slices.Contains(tr.bad, number) }
-func (tr *trouble) dropLost() []int {
+func (tr *trouble) gone() []lostAttempt {
 	if tr == nil {
 		return nil
 	}
-	lost := tr.lost
-	tr.lost = nil
-	return lost
+	return tr.lost
 }
 
+func (tr *trouble) isLost(a try) bool {
+	return slices.ContainsFunc(tr.gone(), func(l lostAttempt) bool { return l.try == a })
+}
+
+// forget says whether an attempt was lost, and is not from now on.
+func (tr *trouble) forget(a try) bool {
+	n := len(tr.gone())
+	if n > 0 {
+		tr.lost = slices.DeleteFunc(tr.lost, func(l lostAttempt) bool { return l.try == a })
+	}
+	return n > len(tr.gone())
+}
+
+func (tr *trouble) damaged(a try) bool        { return tr != nil && slices.Contains(tr.bad, a) }
+func (tr *trouble) refusedBy(w WorkerID) bool { return tr != nil && slices.Contains(tr.refused, w) }
+
+// ofWorker tells whether a failure may be the worker's own: its disk, its identity.
+func ofWorker(kind errs.Kind) bool { return kind == errs.NoSpace || kind == errs.Unauthorized }
+
 func (s *State) failed(ev Failed) {
-	j, p := s.phase(ev.Job, ev.Attempt.Task.Phase)
+	_, p := s.phase(ev.Job, ev.Attempt.Task.Phase)
 	if p == nil {
 		return
 	}
-	t, a := p.find(ev.Attempt)
-	if a == nil {
+	err := given(ev.Err)
+	t, a := p.find(ev.Attempt, ev.Epoch)
+	if a != nil {
+		s.fail(a, "", err)
 		return
 	}
-	if ev.Err == nil {
-		ev.Err = failure(errs.Unknown, "", nil)
+	// One that was taken for lost has failed after all.
+	if t != nil && errs.KindOf(err) != errs.Lost && t.trouble.forget(try{ev.Attempt.Number, ev.Epoch}) {
+		s.do(Discard{Job: ev.Job, Attempt: ev.Attempt, Epoch: ev.Epoch})
 	}
-	if ev.Err.Err == nil {
-		e := *ev.Err
-		e.Err = errors.New("no reason was given")
-		ev.Err = &e
-	}
+}
+
+// fail deals with the failure of a running attempt; at is where it may be taken back from.
+func (s *State) fail(a *attempt, at WorkerID, err *errs.Error) {
+	j, p, i, kind := a.j, a.p, a.index, errs.KindOf(err)
+	t := &p.tasks[i]
 	s.release(t, a)
 	s.move(j)
-	i, kind := ev.Attempt.Task.Index, errs.KindOf(ev.Err)
 	if p.spec.Type == mr.RoundsPhase {
 		p.loop.open[i] = false
 	}
 	if kind == errs.Lost {
-		t.inTrouble().lost = append(t.trouble.lost, a.number)
+		t.inTrouble().lost = append(t.trouble.lost, lostAttempt{try{a.number, a.epoch}, at})
 	} else {
-		s.do(Discard{Job: ev.Job, Attempt: ev.Attempt})
+		s.discard(a)
 	}
 	if t.manifest != nil || p.state != running {
 		return
 	}
-	mended, end := s.mend(j, p, i, ev.Err, kind)
+	mended, end := s.mend(j, p, i, err, kind)
+	pause := Tick(0)
 	if !mended && end == nil {
-		end = s.judge(j, p, t, a, ev.Err, kind)
+		pause, end = s.judge(j, p, t, a, err, kind)
 	}
 	if end != nil {
-		end.Task = ev.Attempt.String()
+		end.Task = a.id().String()
 		s.end(j, end)
 		return
 	}
 	if len(t.attempts) == 0 && !s.o.rules.forgetLost {
-		p.again = append(p.again, retry{i, a.worker.id})
+		s.again(p, retry{index: i, avoid: a.worker.id, from: s.now + pause})
 	}
 }
 
@@ -106,12 +141,13 @@ func (j *job) maxAttempts() int {
 	return defaultAttempts
 }
 
-// judge counts a failure and returns the job's error if the task is not to be tried again.
-func (s *State) judge(j *job, p *phase, t *task, a *attempt, err *errs.Error, kind errs.Kind) *errs.Error {
+// judge counts a failure and says how long the task waits until it is tried again, or returns
+// the job's error if it is not.
+func (s *State) judge(j *job, p *phase, t *task, a *attempt, err *errs.Error, kind errs.Kind) (Tick, *errs.Error) {
 	end := *err
 	switch kind {
-	case errs.Invalid, errs.Budget, errs.NoSpace, errs.Infeasible, errs.Unauthorized:
-		return &end
+	case errs.Invalid, errs.Budget, errs.Infeasible:
+		return 0, &end
 	}
 	tr := t.inTrouble()
 	switch kind {
@@ -123,23 +159,34 @@ func (s *State) judge(j *job, p *phase, t *task, a *attempt, err *errs.Error, ki
 		if s.o.rules.chargeLost {
 			break
 		}
-		return t.charge(err)
+		if end := t.charge(err); end != nil || kind == errs.Lost || kind == errs.NoMemory {
+			return 0, end
+		}
+		return s.pause(tr.system), nil
 	}
 	p.failures++
-	s.blame(j, a.worker, mr.TaskID{Phase: p.spec.ID, Index: a.index})
+	s.blame(j, a.worker, mr.TaskID{Phase: p.spec.ID, Index: a.index}, kind)
 	tr.failures++
+	if ofWorker(kind) && !tr.refusedBy(a.worker.id) {
+		tr.refused = append(tr.refused, a.worker.id)
+	}
 	text := err.Err.Error()
 	switch {
+	case ofWorker(kind) && !slices.ContainsFunc(s.workers, func(w *worker) bool { return !tr.refusedBy(w.id) }):
+		if len(tr.refused) > 1 {
+			end.Err = fmt.Errorf("on all of %d workers: %w", len(tr.refused), err.Err)
+		}
+		return 0, &end
 	case tr.failures >= j.maxAttempts():
 		end.Err = fmt.Errorf("failed %d times (limit %d): %w", tr.failures, j.maxAttempts(), err.Err)
-		return &end
-	case kind == errs.Transient || kind == errs.Unreachable: // the same words are to be expected
+		return 0, &end
+	case ofWorker(kind) || kind == errs.Transient || kind == errs.Unreachable: // the same words are to be expected
 	case text == tr.lastErr:
 		end.Err = fmt.Errorf("the same error twice: %w", err.Err)
-		return &end
+		return 0, &end
 	}
 	tr.lastErr = text
-	return nil
+	return s.pause(tr.failures), nil
 }
 
 // charge counts a failure that is not the task's own.
@@ -154,9 +201,8 @@ func (t *task) charge(err *errs.Error) *errs.Error {
 }
 
 // mend deals with a damaged or missing file that an earlier phase has published: the task that
-// wrote it loses its place and runs again. Its phase is not published anew, because what is
-// published never changes; its manifest is Mended for the rest of this run, and a later run
-// that meets the old file mends it again. Until then no task starts that reads the phase.
+// wrote it loses its place and runs again, and its phase is published anew, as the next
+// revision. Until then no task starts that reads the phase.
 func (s *State) mend(j *job, p *phase, reader int, err *errs.Error, kind errs.Kind) (mended bool, end *errs.Error) {
 	if kind != errs.Corrupt && kind != errs.NotExist {
 		return false, nil
@@ -180,7 +226,7 @@ func (s *State) mend(j *job, p *phase, reader int, err *errs.Error, kind errs.Ki
 		return false, &e
 	}
 	old := t.manifest
-	tr.bad = append(tr.bad, old.Attempt.Number)
+	tr.bad = append(tr.bad, try{old.Attempt.Number, old.Epoch})
 	for _, f := range old.Files {
 		tr.badFiles = append(tr.badFiles, f.Path)
 	}
@@ -189,7 +235,8 @@ func (s *State) mend(j *job, p *phase, reader int, err *errs.Error, kind errs.Ki
 	j.add(old.Counters, -1)
 	from.committed--
 	from.state = running
-	from.again = append(from.again, retry{index: i})
+	from.publishAt = 0
+	s.again(from, retry{index: i})
 	return true, nil
 }
 

@@ -33,7 +33,7 @@ func (s *State) opened(ev Opened) {
 	if p == nil || p.state != running || p.loop.open == nil {
 		return
 	}
-	_, a := p.find(ev.Attempt)
+	_, a := p.find(ev.Attempt, ev.Epoch)
 	if a == nil || a.opened {
 		return
 	}
@@ -52,7 +52,7 @@ func (s *State) opened(ev Opened) {
 	case summing:
 		// Pinned again in the middle of a round: only what is missing is asked for.
 		if !l.counted[i] {
-			s.do(RunRound{Worker: a.worker.id, Job: j.spec.ID, Phase: p.spec.ID, Round: l.round, Final: l.final, Tasks: []int{i}})
+			s.do(RunRound{Worker: a.worker.id, Job: j.spec.ID, Phase: p.spec.ID, Epoch: j.epoch, Round: l.round, Final: l.final, Tasks: []int{i}})
 		}
 	case composing: // it will get the next round with the others
 	}
@@ -79,7 +79,7 @@ func (s *State) message(ev Message) {
 	}
 	for _, w := range s.workers {
 		if tasks := by[w]; len(tasks) > 0 {
-			s.do(RunRound{Worker: w.id, Job: j.spec.ID, Phase: p.spec.ID, Round: l.round, Final: l.final, Tasks: tasks})
+			s.do(RunRound{Worker: w.id, Job: j.spec.ID, Phase: p.spec.ID, Epoch: j.epoch, Round: l.round, Final: l.final, Tasks: tasks})
 		}
 	}
 }
@@ -90,7 +90,7 @@ func (s *State) roundDone(ev RoundDone) {
 		return
 	}
 	l := &p.loop
-	if l.stage != summing || l.final || ev.Round != l.round || len(ev.Tasks) == 0 {
+	if l.stage != summing || l.final || ev.Epoch != j.epoch || ev.Round != l.round || len(ev.Tasks) == 0 {
 		return
 	}
 	tasks := slices.Clone(ev.Tasks)
@@ -114,7 +114,7 @@ func (s *State) roundDone(ev RoundDone) {
 			}
 		}
 		if len(again) > 0 {
-			s.do(RunRound{Worker: ev.Worker, Job: j.spec.ID, Phase: p.spec.ID, Round: l.round, Tasks: again})
+			s.do(RunRound{Worker: ev.Worker, Job: j.spec.ID, Phase: p.spec.ID, Epoch: j.epoch, Round: l.round, Tasks: again})
 		}
 		return
 	}

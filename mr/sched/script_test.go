@@ -5,8 +5,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,6 +63,7 @@ type script struct {
 	specs map[mr.AttemptID]Launch
 	order []mr.AttemptID // of launches that are not answered
 	done  map[string]mr.PhaseManifest
+	snap  Submit
 }
 
 func runScript(text string) ([]byte, error) {
@@ -139,7 +142,7 @@ func (x *script) command(cmd string, a args) ([]string, error) {
 	switch cmd {
 	case "options":
 		x.o = Options{Epoch: a.int("epoch", 0), Expire: Tick(a.int("expire", 0)), Stall: Tick(a.int("stall", 0)),
-			Exclude: Tick(a.int("exclude", 0)), Speculate: a.word(0) == "speculate"}
+			Exclude: Tick(a.int("exclude", 0)), Backoff: Tick(a.int("backoff", 0)), Speculate: a.word(0) == "speculate"}
 		return nil, nil
 	case "job":
 		x.last = a.word(0)
@@ -155,6 +158,9 @@ func (x *script) command(cmd string, a args) ([]string, error) {
 		return nil, err
 	case "view":
 		return view(x.s.Job(mr.JobID(x.job(a)))), nil
+	case "snapshot": // what another coordinator would be told now
+		x.snap = x.s.Snapshot(mr.JobID(a.word(0)))
+		return nil, nil
 	case "workers":
 		return workers(x.s.Workers()), nil
 	case "okall": // every running attempt of a phase, in order of launch
@@ -185,17 +191,31 @@ func (x *script) event(cmd string, a args) (Event, error) {
 	worker := WorkerID(a.word(0))
 	switch cmd {
 	case "worker":
-		return WorkerUp{Worker: worker, Slots: int(a.int("slots", 1)), Memory: a.int("mem", 0), Host: a.named["host"]}, nil
+		ev := WorkerUp{Worker: worker, Slots: int(a.int("slots", 1)), Memory: a.int("mem", 0), Host: a.named["host"]}
+		if r := a.named["running"]; r != "" {
+			for _, name := range strings.Split(r, ",") {
+				id, err := attemptID(name)
+				if err != nil {
+					return nil, err
+				}
+				ev.Running = append(ev.Running, Progress{Job: job, Attempt: id, Epoch: x.epoch(id, a)})
+			}
+		}
+		return ev, nil
 	case "down":
 		return WorkerDown{Worker: worker}, nil
 	case "beat": // beat WORKER ATTEMPT=DONE/TOTAL...
 		ev := Beat{Worker: worker}
-		for k, v := range a.named {
+		for _, k := range slices.Sorted(maps.Keys(a.named)) {
+			v := a.named[k]
+			if k == "epoch" || k == "job" {
+				continue
+			}
 			id, err := attemptID(k)
 			if err != nil {
 				return nil, err
 			}
-			p := Progress{Job: job, Attempt: id}
+			p := Progress{Job: job, Attempt: id, Epoch: x.epoch(id, a)}
 			if _, err := fmt.Sscanf(v, "%d/%d", &p.Done, &p.Total); err != nil {
 				return nil, err
 			}
@@ -209,6 +229,10 @@ func (x *script) event(cmd string, a args) (Event, error) {
 	case "submit":
 		x.last = a.word(0)
 		ev := Submit{Job: *x.jobs[x.last]}
+		if a.word(1) == "snapshot" {
+			ev = x.snap
+		}
+		ev.Epoch = a.int("epoch", 0)
 		if d := a.named["done"]; d != "" {
 			for _, p := range strings.Split(d, ",") {
 				ev.Done = append(ev.Done, x.done[p])
@@ -221,9 +245,9 @@ func (x *script) event(cmd string, a args) (Event, error) {
 	case "kill":
 		return Kill{Job: mr.JobID(a.word(0)), Reason: "asked to"}, nil
 	case "published":
-		return Published{Job: job, Phase: mr.PhaseID(a.word(0))}, nil
+		return Published{Job: job, Phase: mr.PhaseID(a.word(0)), Revision: int(a.int("revision", 0))}, nil
 	case "publish-failed":
-		return PublishFailed{Job: job, Phase: mr.PhaseID(a.word(0)), Err: failureOf(a, 1)}, nil
+		return PublishFailed{Job: job, Phase: mr.PhaseID(a.word(0)), Revision: int(a.int("revision", 0)), Err: failureOf(a, 1)}, nil
 	case "loop-failed":
 		return LoopFailed{Job: job, Phase: mr.PhaseID(a.word(0)), Err: failureOf(a, 1)}, nil
 	case "message": // message PHASE ROUND [final]
@@ -231,7 +255,7 @@ func (x *script) event(cmd string, a args) (Event, error) {
 		return Message{Job: job, Phase: mr.PhaseID(a.word(0)), Round: n, Final: a.word(2) == "final"}, err
 	case "round": // round WORKER PHASE ROUND TASKS
 		n, err := strconv.Atoi(a.word(2))
-		return RoundDone{Worker: worker, Job: job, Phase: mr.PhaseID(a.word(1)), Round: n, Tasks: ints(a.word(3))}, err
+		return RoundDone{Worker: worker, Job: job, Phase: mr.PhaseID(a.word(1)), Epoch: a.int("epoch", x.o.Epoch), Round: n, Tasks: ints(a.word(3))}, err
 	}
 	// ok, fail, opened ATTEMPT [worker=W]
 	id, err := attemptID(a.word(0))
@@ -249,14 +273,21 @@ func (x *script) event(cmd string, a args) (Event, error) {
 	case "ok":
 		return Succeeded{Worker: worker, Job: job, Manifest: x.manifest(id, a)}, nil
 	case "fail": // fail ATTEMPT KIND WORDS... [path=P]
-		return Failed{Worker: worker, Job: job, Attempt: id, Err: failureOf(a, 1)}, nil
+		return Failed{Worker: worker, Job: job, Attempt: id, Epoch: x.epoch(id, a), Err: failureOf(a, 1)}, nil
 	case "opened":
-		return Opened{Worker: worker, Job: job, Attempt: id}, nil
+		return Opened{Worker: worker, Job: job, Attempt: id, Epoch: x.epoch(id, a)}, nil
 	}
 	return nil, fmt.Errorf("unknown command")
 }
 
+// epoch is that in which an attempt was launched, unless the command says another one.
+func (x *script) epoch(id mr.AttemptID, a args) int64 { return a.int("epoch", x.specs[id].Spec.Epoch) }
+
+// failureOf is nil if the command says nothing of an error.
 func failureOf(a args, from int) *errs.Error {
+	if a.word(from) == "" {
+		return nil
+	}
 	e := &errs.Error{Op: "run", Path: a.named["path"]}
 	if err := e.Kind.UnmarshalText([]byte(a.word(from))); err != nil {
 		panic(err)
@@ -275,7 +306,7 @@ func attemptID(s string) (mr.AttemptID, error) {
 // manifest is what an attempt leaves: counters count=NAME:N,..., one file for every channel
 // of files=..., and a shuffle file with a segment for each of segments=...
 func (x *script) manifest(id mr.AttemptID, a args) mr.Manifest {
-	m := mr.Manifest{Attempt: id}
+	m := mr.Manifest{Attempt: id, Epoch: x.epoch(id, a)}
 	if c := a.named["count"]; c != "" {
 		m.Counters = map[string]int64{}
 		for _, kv := range strings.Split(c, ",") {
@@ -385,11 +416,11 @@ func show(a Action) string {
 		}
 		return s
 	case Cancel:
-		return fmt.Sprintf("cancel %s on %s", a.Attempt, a.Worker)
+		return fmt.Sprintf("cancel %s on %s%s", a.Attempt, a.Worker, showEpoch(a.Epoch))
 	case Publish:
 		return "publish " + showManifest(a.Manifest)
-	case Mended:
-		return "mended " + showManifest(a.Manifest)
+	case Gone:
+		return "gone " + string(a.Worker)
 	case NextMessage:
 		return fmt.Sprintf("next-message %s round %d", a.Phase, a.Round)
 	case RunRound:
@@ -409,7 +440,7 @@ func show(a Action) string {
 	case ClosePhase:
 		return fmt.Sprintf("close-phase %s", a.Phase)
 	case Discard:
-		return fmt.Sprintf("discard %s", a.Attempt)
+		return fmt.Sprintf("discard %s%s", a.Attempt, showEpoch(a.Epoch))
 	case Done:
 		if a.Err == nil {
 			return fmt.Sprintf("done %s ok", a.Job)
@@ -419,12 +450,23 @@ func show(a Action) string {
 	return fmt.Sprintf("unknown %T", a)
 }
 
+func showEpoch(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" epoch=%d", n)
+}
+
 func showManifest(m mr.PhaseManifest) string {
 	var ids []string
 	for _, t := range m.Tasks {
 		ids = append(ids, strconv.Itoa(t.Attempt.Number))
 	}
-	return fmt.Sprintf("%s epoch=%d attempts=%s", m.Phase, m.Epoch, strings.Join(ids, ","))
+	revision := ""
+	if m.Revision > 0 {
+		revision = fmt.Sprintf(" revision=%d", m.Revision)
+	}
+	return fmt.Sprintf("%s epoch=%d%s attempts=%s", m.Phase, m.Epoch, revision, strings.Join(ids, ","))
 }
 
 func view(v JobView) []string {

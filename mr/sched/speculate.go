@@ -89,7 +89,7 @@ func (s *State) speculate() {
 		if s.copies >= max(1, slots/10) || s.free <= 0 {
 			return
 		}
-		if w := s.place(f.a.j, f.a.p, f.a.worker.id); w != nil {
+		if w := s.place(f.a.j, f.a.p, func(w *worker) bool { return w == f.a.worker }); w != nil {
 			s.launch(f.a.j, f.a.p, f.a.index, w, true)
 		}
 	}

@@ -46,8 +46,8 @@ func (s *State) shakeJob(j *job) {
 		s.end(j, e)
 	default:
 		for _, a := range stuck {
-			s.do(Cancel{Worker: a.worker.id, Job: j.spec.ID, Attempt: a.id()})
-			s.lose(a, fmt.Errorf("nothing has moved for %d ms", s.o.Stall))
+			s.cancel(a)
+			s.lose(a, "", fmt.Errorf("nothing has moved for %d ms", s.o.Stall))
 		}
 		j.moved, j.shaken = s.now, true
 	}
@@ -97,28 +97,42 @@ func (s *State) waitsFor(j *job, stuck []*attempt) string {
 // way that would make room. Without a watchdog it ends at once, because then no other workers
 // are to come; with one it is given that time.
 func (s *State) refuse() {
-	if s.busy > 0 || s.free <= 0 {
+	j, p := s.starved()
+	if p == nil {
+		s.starvedAt = never
 		return
 	}
+	s.starvedAt = min(s.starvedAt, s.now)
+	if s.now-s.starvedAt < s.o.Stall {
+		return
+	}
+	s.starvedAt = never
+	e := failure(errs.Infeasible, "", fmt.Errorf("phase %s must pin %d partitions of %d bytes at once; %d fit on %d workers", p.spec.ID, len(p.tasks), p.spec.Memory, p.loop.pinned, len(s.workers)))
+	e.ID, e.Fix = "E-PINNED-MEMORY", "give the workers more memory, add workers, or use fewer or smaller partitions"
+	s.end(j, e)
+}
+
+// starved finds a rounds phase that wants to pin a partition although there are free slots and
+// nothing is under way in any job: no answer is awaited, no task waits for its time, and no
+// worker is excluded for a while.
+func (s *State) starved() (*job, *phase) {
+	if s.busy > 0 || s.free <= 0 {
+		return nil, nil
+	}
+	var of *job
+	var found *phase
 	for _, j := range s.jobs {
 		if j.banned > 0 {
-			return
+			return nil, nil
 		}
 		for _, p := range j.phases {
-			if p.inFlight() {
-				return
+			if p.inFlight() || len(p.later) > 0 {
+				return nil, nil
+			}
+			if found == nil && p.state == running && p.spec.Type == mr.RoundsPhase && p.wants() {
+				of, found = j, p
 			}
 		}
 	}
-	for _, j := range s.jobs {
-		for _, p := range j.phases {
-			if p.state != running || p.spec.Type != mr.RoundsPhase || !p.wants() || s.now-j.moved < s.o.Stall {
-				continue
-			}
-			e := failure(errs.Infeasible, "", fmt.Errorf("phase %s must pin %d partitions of %d bytes at once; %d fit on %d workers", p.spec.ID, len(p.tasks), p.spec.Memory, p.loop.pinned, len(s.workers)))
-			e.ID, e.Fix = "E-PINNED-MEMORY", "give the workers more memory, add workers, or use fewer or smaller partitions"
-			s.end(j, e)
-			return
-		}
-	}
+	return of, found
 }

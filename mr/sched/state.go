@@ -1,43 +1,13 @@
-// Package sched decides which attempts run where. It is a deterministic state machine:
-// State.Step takes one event at one tick and returns the actions to carry out. It reads no
-// clock, starts no goroutine, draws no random number and touches no file; package local, and
-// later the tracker, do that for it.
-//
-// Invariants:
-//   - of every task at most one attempt is ever committed, and only its counters are summed;
-//   - a phase starts when every phase that it reads, or stands after, is published;
-//   - a worker never runs more attempts than it has slots, nor more memory than it has;
-//   - in every round each partition is counted exactly once;
-//   - files that a manifest names were never given up for removal before it was committed;
-//   - every job ends with one Done.
-//
-// What becomes of a failure depends on its kind alone (package errs); retry.go has the rules.
-// Losses, preemptions and memory failures are not the task's fault and do not use up its
-// attempts, but are bounded, so that nothing goes on for ever. Wrong input, a full disk or a
-// broken budget end the job at once. The same error twice on one task ends it too: a third try
-// would only cost time. A damaged file of the engine's own makes the task that wrote it run
-// again, and the reader is not charged.
-//
-// A rounds phase goes: launch every task, which pins its partition and gives its slot back
-// (Opened); NextMessage and Message make a round's message; RunRound goes once to every worker
-// with the partitions it has; RoundDone is accepted unless one of its partitions was counted
-// before; when all are counted, the next message is made. A final message makes the tasks
-// write their outputs and succeed. The partitions of a lost worker are pinned again elsewhere,
-// and only what was not yet counted is asked for again.
-//
-// Cost: a step costs what its actions cost, and a look at every worker for each launch. No
-// event looks at every task, except a round's message (which names them all), the end of a
-// phase, and damage to a file.
 package sched
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"sort"
 
 	"github.com/vista-mr/vista-mr/mr"
-	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
@@ -53,19 +23,24 @@ type Options struct {
 	Exclude Tick
 	// Speculate launches a second attempt of tasks that take much longer than others did.
 	Speculate bool
-	rules     rules
+	// Backoff is how long a task waits after its first failure, and a phase after the first
+	// failure to publish it, until it is tried again; it doubles with each, up to 64 times as
+	// long. 0: they do not wait. Losses never do.
+	Backoff Tick
+	rules   rules
 }
 
 // rules can be broken by tests, which must then fail: they show that the tests notice.
 type rules struct {
-	commitTwice, startEarly, countTwice, ignoreSlots, ignoreMemory, loserCounts, takeDiscarded, forgetLost, chargeLost bool
+	commitTwice, startEarly, countTwice, ignoreSlots, ignoreMemory, loserCounts, takeDiscarded, forgetLost, chargeLost,
+	anyEpoch, keepStrangers, sameRevision bool
 }
 
 const (
 	defaultAttempts = 4
 	// systemAttempts bounds the failures of a task that are not its own.
 	systemAttempts = 20
-	publishTries   = 4
+	publishTries   = 6
 	never          = Tick(math.MaxInt64)
 )
 
@@ -77,7 +52,7 @@ type State struct {
 	byID    map[WorkerID]*worker
 	jobs    []*job // live ones, in the order in which they came
 	jobByID map[mr.JobID]*job
-	ended   map[mr.JobID]bool // so that a Submit that comes twice does no harm
+	ended   endings
 	out     []Action
 
 	free     int  // slots that are free, over all workers
@@ -86,12 +61,17 @@ type State struct {
 	expireAt Tick // no worker expires before
 	stallAt  Tick // no job stalls before
 	scanAt   Tick // stragglers are looked for again
+	dueAt    Tick // nothing that waits for its time is due before
+	pardonAt Tick // no exclusion of a worker ends before
+	// starvedAt is since when a rounds phase has not found room and nothing was under way that
+	// would make some.
+	starvedAt Tick
 }
 
 // New returns a state machine without workers and jobs.
 func New(o Options) *State {
-	return &State{o: o, byID: map[WorkerID]*worker{}, jobByID: map[mr.JobID]*job{}, ended: map[mr.JobID]bool{},
-		expireAt: never, stallAt: never}
+	return &State{o: o, byID: map[WorkerID]*worker{}, jobByID: map[mr.JobID]*job{},
+		expireAt: never, stallAt: never, dueAt: never, pardonAt: never, starvedAt: never}
 }
 
 type worker struct {
@@ -105,6 +85,8 @@ type worker struct {
 
 type job struct {
 	spec   mr.JobSpec
+	epoch  int64
+	judged []string // counters that budgets are about
 	phases []*phase
 	byID   map[mr.PhaseID]*phase
 	sums   map[string]int64 // counters of committed attempts
@@ -133,13 +115,16 @@ type phase struct {
 	tasks     []task
 	next      int                // tasks from here on were not launched in their turn
 	again     []retry            // tasks to be launched again, in order
+	later     []retry            // those that wait for their time
 	near      map[string][]int32 // tasks by the host that their split is near
 	running   int                // attempts
 	committed int
 	failures  int              // attempts that failed of their own
 	losses    int              // attempts that failed otherwise
 	manifest  mr.PhaseManifest // complete once all tasks are committed
+	proposed  bool             // a manifest was said to be published
 	tries     int              // of publishing
+	publishAt Tick             // when it is to be tried again; 0: an answer is awaited
 	visible   bool             // published once; later it may run again to mend damage
 	dropped   []string         // channels that were dropped; "" is all of them
 	loop      loopState        // rounds phases
@@ -161,9 +146,11 @@ type attempt struct {
 	p       *phase
 	index   int
 	number  int
+	epoch   int64 // of the coordinator that launched it
 	worker  *worker
 	memory  int64
 	started Tick
+	seen    Tick  // named by its worker, or launched
 	done    int64 // progress
 	total   int64
 	opened  bool // a pinned partition: holds memory, no slot
@@ -180,6 +167,8 @@ func (s *State) Step(now Tick, ev Event) []Action {
 	s.out = nil
 	s.take(ev)
 	s.expire()
+	s.pardonAll()
+	s.comeDue()
 	s.shake()
 	s.schedule()
 	s.speculate()
@@ -218,8 +207,8 @@ func (s *State) take(ev Event) {
 	case RoundDone:
 		s.roundDone(ev)
 	case LoopFailed:
-		if j := s.jobByID[ev.Job]; j != nil {
-			s.end(j, ev.Err)
+		if j, p := s.phase(ev.Job, ev.Phase); p != nil && p.state == running && p.loop.open != nil {
+			s.end(j, given(ev.Err))
 		}
 	case Time:
 	}
@@ -228,6 +217,21 @@ func (s *State) take(ev Event) {
 func failure(kind errs.Kind, task string, err error) *errs.Error {
 	return &errs.Error{Op: "job", Kind: kind, Task: task, Err: err}
 }
+
+// given is an error that an event brought, whole even if the event was not.
+func given(e *errs.Error) *errs.Error {
+	switch {
+	case e == nil:
+		return failure(errs.Unknown, "", errNoReason)
+	case e.Err == nil:
+		whole := *e
+		whole.Err = errNoReason
+		return &whole
+	}
+	return e
+}
+
+var errNoReason = errors.New("no reason was given")
 
 // phase finds a phase of a live job.
 func (s *State) phase(id mr.JobID, p mr.PhaseID) (*job, *phase) {
@@ -262,6 +266,9 @@ func (s *State) workerUp(ev WorkerUp) {
 	if s.o.Expire > 0 {
 		s.expireAt = min(s.expireAt, s.now+s.o.Expire)
 	}
+	for _, pr := range ev.Running {
+		s.named(w, pr)
+	}
 }
 
 // workerDown loses what ran there. The order of the lost attempts is fixed, so that the
@@ -275,7 +282,7 @@ func (s *State) workerDown(w *worker) {
 		s.workers = slices.Delete(s.workers, i, i+1)
 	}
 	for _, a := range s.sorted(w) {
-		s.lose(a, fmt.Errorf("worker %s is gone", w.id))
+		s.lose(a, w.id, fmt.Errorf("worker %s is gone", w.id))
 	}
 	s.free -= max(0, w.slots-w.used)
 	for _, j := range s.jobs {
@@ -283,10 +290,22 @@ func (s *State) workerDown(w *worker) {
 	}
 }
 
-// lose takes an attempt for lost. It may have been let go of already, with its job.
-func (s *State) lose(a *attempt, why error) {
+// lose takes an attempt for lost. It may have been let go of already, with its job. Where it
+// may still run and be taken back from is at; "" says that it was cancelled.
+func (s *State) lose(a *attempt, at WorkerID, why error) {
+	if _, held := a.worker.running[a]; !held {
+		return
+	}
 	id := a.id()
-	s.failed(Failed{Worker: a.worker.id, Job: a.j.spec.ID, Attempt: id, Err: failure(errs.Lost, id.String(), why)})
+	s.fail(a, at, failure(errs.Lost, id.String(), why))
+}
+
+func (s *State) cancel(a *attempt) {
+	s.do(Cancel{Worker: a.worker.id, Job: a.j.spec.ID, Attempt: a.id(), Epoch: a.epoch})
+}
+
+func (s *State) discard(a *attempt) {
+	s.do(Discard{Job: a.j.spec.ID, Attempt: a.id(), Epoch: a.epoch})
 }
 
 // sorted are a worker's attempts by job, phase and task.
@@ -319,6 +338,7 @@ func (s *State) expire() {
 	s.expireAt = never
 	for _, w := range slices.Clone(s.workers) {
 		if s.now-w.seen > s.o.Expire {
+			s.do(Gone{Worker: w.id})
 			s.workerDown(w)
 		} else {
 			s.expireAt = min(s.expireAt, w.seen+s.o.Expire)
@@ -329,132 +349,62 @@ func (s *State) expire() {
 func (s *State) beat(ev Beat) {
 	w := s.byID[ev.Worker]
 	if w == nil {
+		s.do(Gone{Worker: ev.Worker})
 		return
 	}
 	w.seen = s.now
 	for _, pr := range ev.Progress {
-		j, p := s.phase(pr.Job, pr.Attempt.Task.Phase)
-		if p == nil {
-			continue
-		}
-		if _, a := p.find(pr.Attempt); a != nil && a.worker == w {
-			if pr.Done > a.done {
-				s.move(j)
-			}
-			a.done, a.total = pr.Done, pr.Total
-		}
+		s.named(w, pr)
 	}
-}
-
-func (s *State) submit(ev Submit) {
-	if s.jobByID[ev.Job.ID] != nil || s.ended[ev.Job.ID] {
+	if s.o.Expire <= 0 {
 		return
 	}
-	if err := ev.Job.Validate(); err != nil {
-		s.ended[ev.Job.ID] = true
-		s.do(Done{Job: ev.Job.ID, Err: failure(errs.Invalid, "", err)})
+	missing := false
+	for a := range w.running {
+		missing = missing || s.now-a.seen > s.o.Expire
+	}
+	if !missing {
 		return
 	}
-	j := &job{spec: ev.Job, byID: map[mr.PhaseID]*phase{}, sums: map[string]int64{}}
-	for i := range j.spec.Phases {
-		spec := &j.spec.Phases[i]
-		p := &phase{spec: spec, tasks: make([]task, spec.NumTasks())}
-		p.manifest = mr.PhaseManifest{Job: j.spec.ID, Phase: spec.ID, Epoch: s.o.Epoch}
-		j.phases = append(j.phases, p)
-		j.byID[spec.ID] = p
-	}
-	s.jobs = append(s.jobs, j)
-	s.jobByID[j.spec.ID] = j
-	s.move(j)
-	if s.o.Stall > 0 {
-		s.stallAt = min(s.stallAt, s.now+s.o.Stall)
-	}
-	for _, m := range ev.Done {
-		p := j.byID[m.Phase]
-		if p == nil || len(m.Tasks) != len(p.tasks) || p.visible {
-			continue
+	for _, a := range s.sorted(w) {
+		if s.now-a.seen > s.o.Expire {
+			s.lose(a, "", fmt.Errorf("worker %s has not named it for %d ms", w.id, s.now-a.seen))
 		}
-		p.manifest, p.state, p.visible, p.committed = m, published, true, len(m.Tasks)
-		for i := range m.Tasks {
-			p.tasks[i].manifest = &p.manifest.Tasks[i]
-			p.tasks[i].number = int32(m.Tasks[i].Attempt.Number)
-			j.add(m.Tasks[i].Counters, 1)
-		}
-		p.next = len(p.tasks)
 	}
-	if s.overBudget(j) {
+}
+
+// named notes that a worker says it runs an attempt. One that it should not run, because it was
+// given up or its job has ended, is taken back or cancelled.
+func (s *State) named(w *worker, pr Progress) {
+	j, p := s.phase(pr.Job, pr.Attempt.Task.Phase)
+	if p == nil {
+		s.stranger(w, pr)
 		return
 	}
-	s.start(j)
-}
-
-func (j *job) add(counters map[string]int64, sign int64) {
-	for k, v := range counters {
-		j.sums[k] += sign * v
+	t, a := p.find(pr.Attempt, pr.Epoch)
+	if t != nil && a == nil {
+		a = s.takeBack(j, p, t, w, pr)
 	}
-}
-
-// start makes ready every phase that may run, and ends the job when all are published.
-func (s *State) start(j *job) {
-	left := 0
-	for _, p := range j.phases {
-		if p.state != published {
-			left++
+	if a == nil || a.worker != w {
+		s.stranger(w, pr)
+		me := try{pr.Attempt.Number, pr.Epoch}
+		if t != nil && pr.Epoch < j.epoch && !t.wonBy(me) && !t.trouble.isLost(me) && !t.trouble.damaged(me) {
+			s.do(Discard{Job: pr.Job, Attempt: pr.Attempt, Epoch: pr.Epoch})
 		}
-		if p.state != waiting || !s.mayStart(j, p) {
-			continue
-		}
-		p.state = running
-		p.findNear()
-		if p.spec.Type == mr.RoundsPhase {
-			p.loop, p.pins = newLoop(len(p.tasks)), map[*worker]int{}
-		}
+		return
 	}
-	if left == 0 {
-		s.end(j, nil)
+	a.seen = s.now
+	if pr.Done > a.done {
+		s.move(j)
+	}
+	a.done, a.total = pr.Done, pr.Total
+	if pr.Pinned && !a.opened {
+		s.opened(Opened{Worker: w.id, Job: pr.Job, Attempt: pr.Attempt, Epoch: pr.Epoch})
 	}
 }
 
-func (s *State) mayStart(j *job, p *phase) bool {
-	if s.o.rules.startEarly {
-		return true
+func (s *State) stranger(w *worker, pr Progress) {
+	if !s.o.rules.keepStrangers {
+		s.do(Cancel{Worker: w.id, Job: pr.Job, Attempt: pr.Attempt, Epoch: pr.Epoch})
 	}
-	for _, in := range p.spec.Inputs {
-		if j.byID[in.Phase].state != published {
-			return false
-		}
-	}
-	for _, id := range p.spec.After {
-		if j.byID[id].state != published {
-			return false
-		}
-	}
-	return true
-}
-
-// end ends a job: what runs is cancelled, what is open is closed, and Done is said once.
-func (s *State) end(j *job, err *errs.Error) {
-	if i := slices.Index(s.jobs, j); i >= 0 {
-		s.jobs = slices.Delete(s.jobs, i, i+1)
-	}
-	delete(s.jobByID, j.spec.ID)
-	s.ended[j.spec.ID] = true
-	for _, p := range j.phases {
-		open := p.state == running || p.state == publishing
-		for i := 0; p.running > 0; i++ {
-			for _, a := range slices.Clone(p.tasks[i].attempts) {
-				s.do(Cancel{Worker: a.worker.id, Job: j.spec.ID, Attempt: a.id()})
-				s.release(&p.tasks[i], a)
-			}
-		}
-		if open {
-			s.do(ClosePhase{Job: j.spec.ID, Phase: p.spec.ID})
-		}
-	}
-	s.do(Done{Job: j.spec.ID, Err: err})
-}
-
-// OutFolder is where an attempt of an epoch writes. No two attempts have the same.
-func OutFolder(job mr.JobID, a mr.AttemptID, epoch int64) dfs.Path {
-	return dfs.Path(fmt.Sprintf("%s/%s/%05d-%d-e%d", job, mr.FileName(string(a.Task.Phase)), a.Task.Index, a.Number, epoch))
 }

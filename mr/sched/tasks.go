@@ -9,44 +9,55 @@ import (
 )
 
 // find finds a task that exists and its running attempt; either may be nil.
-func (p *phase) find(id mr.AttemptID) (*task, *attempt) {
+func (p *phase) find(id mr.AttemptID, epoch int64) (*task, *attempt) {
 	if id.Task.Index < 0 || id.Task.Index >= len(p.tasks) {
 		return nil, nil
 	}
 	t := &p.tasks[id.Task.Index]
 	for _, a := range t.attempts {
-		if a.number == id.Number {
+		if a.number == id.Number && a.epoch == epoch {
 			return t, a
 		}
 	}
 	return t, nil
 }
 
+// wonBy tells whether an attempt is the committed one.
+func (t *task) wonBy(a try) bool {
+	return t.manifest != nil && t.manifest.Attempt.Number == a.number && t.manifest.Epoch == a.epoch
+}
+
 func (s *State) succeeded(ev Succeeded) {
-	id := ev.Manifest.Attempt
+	id, epoch := ev.Manifest.Attempt, ev.Manifest.Epoch
 	j, p := s.phase(ev.Job, id.Task.Phase)
 	if p == nil {
 		return
 	}
-	t, a := p.find(id)
-	if t == nil || id.Number < 1 || id.Number > int(t.number) || p.spec.Type == mr.RoundsPhase && !p.loop.final {
+	if s.o.rules.anyEpoch {
+		epoch = j.epoch
+	}
+	t, a := p.find(id, epoch)
+	if t == nil || id.Number < 1 || epoch > j.epoch || epoch == j.epoch && id.Number > int(t.number) ||
+		p.spec.Type == mr.RoundsPhase && !p.loop.final {
 		return // nothing that was asked for
 	}
 	if a != nil {
 		s.release(t, a)
 	}
-	if t.manifest != nil && t.manifest.Attempt == id && !s.o.rules.commitTwice || t.trouble.damaged(id.Number) {
+	if t.wonBy(try{id.Number, epoch}) && !s.o.rules.commitTwice || t.trouble.damaged(try{id.Number, epoch}) {
 		return // said before
 	}
 	// An attempt that was given up because its worker was taken for lost, but has finished all
 	// the same, is as good as another: its files are whole and its name is its own. One that
-	// was discarded is not, because its files may be gone.
-	alive := a != nil || t.trouble.isLost(id.Number) || s.o.rules.takeDiscarded
+	// was discarded is not, because its files may be gone; nor is one of an earlier epoch that
+	// this one was not told of, because that may have discarded it.
+	alive := a != nil || t.trouble.isLost(try{id.Number, epoch}) || s.o.rules.takeDiscarded || s.o.rules.anyEpoch && id.Number <= int(t.number)
 	if !alive || t.manifest != nil && !s.o.rules.commitTwice {
 		if s.o.rules.loserCounts {
 			j.add(ev.Manifest.Counters, 1)
 		}
-		s.do(Discard{Job: ev.Job, Attempt: id})
+		t.trouble.forget(try{id.Number, epoch})
+		s.do(Discard{Job: ev.Job, Attempt: id, Epoch: epoch})
 		return
 	}
 	s.move(j)
@@ -62,18 +73,33 @@ func (s *State) commit(j *job, p *phase, t *task, m mr.Manifest) {
 	p.committed++
 	j.add(m.Counters, 1)
 	for _, other := range slices.Clone(t.attempts) {
-		s.do(Cancel{Worker: other.worker.id, Job: j.spec.ID, Attempt: other.id()})
-		s.do(Discard{Job: j.spec.ID, Attempt: other.id()})
+		s.cancel(other)
+		s.discard(other)
 		s.release(t, other)
 	}
-	for _, n := range t.trouble.dropLost() {
-		if n != m.Attempt.Number {
-			s.do(Discard{Job: j.spec.ID, Attempt: mr.AttemptID{Task: m.Attempt.Task, Number: n}})
-		}
-	}
+	s.discardLost(j, p, m.Attempt.Task.Index, try{m.Attempt.Number, m.Epoch})
 	if s.overBudget(j) {
 		return
 	}
+	s.complete(j, p)
+}
+
+// discardLost gives up for good what was lost of a task, but for the attempt that won.
+func (s *State) discardLost(j *job, p *phase, i int, winner try) {
+	tr := p.tasks[i].trouble
+	for _, l := range tr.gone() {
+		if l.try != winner {
+			s.do(Discard{Job: j.spec.ID, Attempt: mr.AttemptID{Task: mr.TaskID{Phase: p.spec.ID, Index: i}, Number: l.number}, Epoch: l.epoch})
+		}
+	}
+	if tr != nil {
+		tr.lost = nil
+	}
+}
+
+// complete publishes a phase whose tasks are all committed: for the first time, or as the next
+// revision.
+func (s *State) complete(j *job, p *phase) {
 	if p.committed < len(p.tasks) || p.state != running {
 		return
 	}
@@ -82,14 +108,11 @@ func (s *State) commit(j *job, p *phase, t *task, m mr.Manifest) {
 	for i := range p.tasks {
 		p.manifest.Tasks[i] = *p.tasks[i].manifest
 	}
-	if p.visible {
-		p.state = published
-		s.do(Mended{Manifest: p.manifest})
-		s.do(ClosePhase{Job: j.spec.ID, Phase: p.spec.ID})
-		s.start(j)
-		return
+	if p.proposed && !s.o.rules.sameRevision {
+		p.manifest.Revision++
 	}
-	p.state = publishing
+	p.manifest.Epoch = j.epoch
+	p.proposed, p.state, p.tries, p.publishAt = true, publishing, 0, 0
 	s.do(Publish{Manifest: p.manifest})
 }
 
@@ -101,7 +124,7 @@ func (s *State) overBudget(j *job) bool {
 			continue
 		}
 		n, of := j.sums[b.Counter], j.sums[b.Of]
-		if float64(n) > b.Fraction*float64(of) {
+		if b.Fraction < 1 && float64(n) > b.Fraction*float64(of) {
 			e := failure(errs.Budget, "", fmt.Errorf("%d of %d %s are %s, more than the share of %g that is allowed", n, of, b.Of, b.Counter, b.Fraction))
 			e.ID = "E-BAD-RECORDS"
 			s.end(j, e)
@@ -113,12 +136,21 @@ func (s *State) overBudget(j *job) bool {
 
 func (s *State) published(ev Published) {
 	j, p := s.phase(ev.Job, ev.Phase)
-	if p == nil || p.state != publishing {
+	if p == nil || p.state != publishing || p.manifest.Revision != ev.Revision {
 		return
 	}
 	s.move(j)
+	first := !p.visible
 	p.state, p.visible = published, true
 	s.do(ClosePhase{Job: ev.Job, Phase: ev.Phase})
+	if first {
+		s.drop(j, p)
+	}
+	s.start(j)
+}
+
+// drop gives up the files that a phase says nobody needs once it is published.
+func (s *State) drop(j *job, p *phase) {
 	for _, d := range p.spec.Drop {
 		from := j.byID[d.Phase]
 		from.dropped = append(from.dropped, d.Channel)
@@ -131,22 +163,28 @@ func (s *State) published(ev Published) {
 			}
 		}
 		if len(files) > 0 {
-			s.do(DropFiles{Job: ev.Job, Phase: d.Phase, Files: files})
+			s.do(DropFiles{Job: j.spec.ID, Phase: d.Phase, Files: files})
 		}
 	}
-	s.start(j)
 }
 
 func (s *State) publishFailed(ev PublishFailed) {
 	j, p := s.phase(ev.Job, ev.Phase)
-	if p == nil || p.state != publishing {
+	if p == nil || p.state != publishing || p.manifest.Revision != ev.Revision || p.publishAt > 0 {
 		return
 	}
 	p.tries++
-	kind := errs.KindOf(ev.Err)
-	if p.tries < publishTries && (kind == errs.Transient || kind == errs.Unknown || kind == errs.Unreachable) {
+	err := given(ev.Err)
+	kind := errs.KindOf(err)
+	if p.tries >= publishTries || kind != errs.Transient && kind != errs.Unknown && kind != errs.Unreachable {
+		s.end(j, err)
+		return
+	}
+	pause := s.pause(p.tries)
+	if pause == 0 {
 		s.do(Publish{Manifest: p.manifest})
 		return
 	}
-	s.end(j, ev.Err)
+	p.publishAt = s.now + pause
+	s.dueAt = min(s.dueAt, p.publishAt)
 }

@@ -1,8 +1,11 @@
 package sched
 
 import (
+	"container/heap"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
@@ -12,12 +15,30 @@ import (
 func (w *world) newWorker() {
 	w.count++
 	r := &realWorker{id: WorkerID(fmt.Sprintf("w%d", w.count)), slots: 1 + w.rnd.IntN(4), attempts: map[string]*realAttempt{}}
-	if w.rnd.IntN(2) == 0 {
+	if w.tight || w.rnd.IntN(2) == 0 {
 		r.memory = int64(80 + w.rnd.IntN(100))
 	}
 	w.workers[r.id] = r
 	w.alive = append(w.alive, r.id)
-	w.send(WorkerUp{Worker: r.id, Slots: r.slots, Memory: r.memory})
+	w.announce(r)
+}
+
+// announce lets a worker say that it is there, with what it runs. It is said once on a
+// connection: it may be lost, but does not come twice.
+func (w *world) announce(r *realWorker) {
+	if !w.chance(0.03) {
+		w.at(w.delay(), WorkerUp{Worker: r.id, Slots: r.slots, Memory: r.memory, Running: r.progress()})
+	}
+}
+
+// progress names what a worker runs.
+func (r *realWorker) progress() []Progress {
+	var out []Progress
+	for _, k := range slices.Sorted(maps.Keys(r.attempts)) {
+		a := r.attempts[k]
+		out = append(out, Progress{Job: a.spec.Job, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch, Pinned: a.pinned})
+	}
+	return out
 }
 
 // beats lets every worker give a sign of life each second, and makes trouble among them.
@@ -31,13 +52,13 @@ func (w *world) beats() {
 			r.silent = !r.silent
 		}
 		if !r.silent {
-			w.send(Beat{Worker: id})
+			w.send(Beat{Worker: id, Progress: r.progress()})
 		}
 	}
 	if len(w.alive) < 2 || len(w.alive) < 5 && w.rnd.IntN(20) == 0 {
 		w.newWorker()
 	}
-	w.later(1000, w.beats)
+	w.later(w.beat, w.beats)
 }
 
 // crash ends a worker. What it had sent still arrives; that it is gone is noticed at once, or
@@ -54,15 +75,15 @@ func (w *world) crash(id WorkerID) {
 	}
 }
 
-func key(job mr.JobID, a mr.AttemptID) string { return string(job) + "/" + a.String() }
+func key(job mr.JobID, a mr.AttemptID, epoch int64) string { return string(job) + "/" + name(a, epoch) }
 
 // ends takes an attempt off its worker, if it is there still, and says whether it was.
-func (w *world) ends(id WorkerID, job mr.JobID, a mr.AttemptID) bool {
+func (w *world) ends(id WorkerID, key string) bool {
 	r := w.workers[id]
-	if r == nil || r.attempts[key(job, a)] == nil {
+	if r == nil || r.attempts[key] == nil {
 		return false
 	}
-	delete(r.attempts, key(job, a))
+	delete(r.attempts, key)
 	return true
 }
 
@@ -71,18 +92,29 @@ func (w *world) act(a Action) {
 	case Launch:
 		w.launch(a)
 	case Cancel:
-		if w.rnd.IntN(4) > 0 {
-			w.ends(a.Worker, a.Job, a.Attempt)
-		} else if r := w.workers[a.Worker]; r != nil && r.attempts[key(a.Job, a.Attempt)] != nil {
-			// It had ended when it was to be cancelled.
-			w.send(Succeeded{Worker: a.Worker, Job: a.Job, Manifest: w.manifest(r.attempts[key(a.Job, a.Attempt)].spec)})
-			w.ends(a.Worker, a.Job, a.Attempt)
+		k := key(a.Job, a.Attempt, a.Epoch)
+		r := w.workers[a.Worker]
+		if r == nil || r.attempts[k] == nil {
+			return
+		}
+		at := r.attempts[k]
+		switch {
+		case w.chance(0.05): // it is lost
+			at.unwanted = true
+			return
+		case w.rnd.IntN(4) == 0: // it had ended when it was to be cancelled
+			w.send(Succeeded{Worker: a.Worker, Job: a.Job, Manifest: w.manifest(at.spec)})
+		}
+		w.ends(a.Worker, k)
+	case Gone:
+		if r := w.workers[a.Worker]; r != nil && !r.silent {
+			w.announce(r)
 		}
 	case Publish:
 		if w.chance(0.05) {
-			w.send(PublishFailed{Job: a.Manifest.Job, Phase: a.Manifest.Phase, Err: failure(errs.Transient, "", errors.New("timeout"))})
+			w.send(PublishFailed{Job: a.Manifest.Job, Phase: a.Manifest.Phase, Revision: a.Manifest.Revision, Err: failure(errs.Transient, "", errors.New("timeout"))})
 		} else {
-			w.send(Published{Job: a.Manifest.Job, Phase: a.Manifest.Phase})
+			w.send(Published{Job: a.Manifest.Job, Phase: a.Manifest.Phase, Revision: a.Manifest.Revision})
 		}
 	case NextMessage:
 		w.send(Message{Job: a.Job, Phase: a.Phase, Round: a.Round, Final: a.Round >= w.loops[a.Phase]})
@@ -93,11 +125,12 @@ func (w *world) act(a Action) {
 
 func (w *world) launch(a Launch) {
 	r := w.workers[a.Worker]
-	if r == nil {
-		return // it has crashed, and nobody knows yet
+	if r == nil || w.chance(0.01) {
+		return // it has crashed, and nobody knows yet; or the message is lost
 	}
 	spec := a.Spec
-	r.attempts[key(spec.Job, spec.Attempt)] = &realAttempt{spec: &spec}
+	k := key(spec.Job, spec.Attempt, spec.Epoch)
+	r.attempts[k] = &realAttempt{spec: &spec}
 	took := w.delay() * 5
 	if w.chance(0.02) {
 		took += Tick(w.rnd.IntN(120_000)) // a straggler
@@ -107,31 +140,31 @@ func (w *world) launch(a Launch) {
 	}
 	w.later(took, func() {
 		r := w.workers[a.Worker]
-		if r == nil || r.attempts[key(spec.Job, spec.Attempt)] == nil {
+		if r == nil || r.attempts[k] == nil {
 			return
 		}
 		if w.chance(0.12) {
-			w.ends(a.Worker, spec.Job, spec.Attempt)
-			w.send(Failed{Worker: a.Worker, Job: spec.Job, Attempt: spec.Attempt, Err: w.failure(&spec)})
+			w.ends(a.Worker, k)
+			w.send(Failed{Worker: a.Worker, Job: spec.Job, Attempt: spec.Attempt, Epoch: spec.Epoch, Err: w.failure(&spec)})
 			if spec.Type != mr.RoundsPhase && w.rnd.IntN(5) == 0 { // it was stopped when it had just ended
 				w.send(Succeeded{Worker: a.Worker, Job: spec.Job, Manifest: w.manifest(&spec)})
 			}
 			return
 		}
 		if spec.Type == mr.RoundsPhase {
-			r.attempts[key(spec.Job, spec.Attempt)].pinned = true
-			w.send(Opened{Worker: a.Worker, Job: spec.Job, Attempt: spec.Attempt})
+			r.attempts[k].pinned = true
+			w.send(Opened{Worker: a.Worker, Job: spec.Job, Attempt: spec.Attempt, Epoch: spec.Epoch})
 			return
 		}
-		w.ends(a.Worker, spec.Job, spec.Attempt)
+		w.ends(a.Worker, k)
 		w.send(Succeeded{Worker: a.Worker, Job: spec.Job, Manifest: w.manifest(&spec)})
 	})
 }
 
 // failure makes an error of any kind; those that end a job at once are rare.
 func (w *world) failure(spec *mr.TaskSpec) *errs.Error {
-	if w.rnd.IntN(60) == 0 {
-		return failure([...]errs.Kind{errs.Invalid, errs.NoSpace, errs.Unauthorized}[w.rnd.IntN(3)], "", errors.New("no use"))
+	if w.rnd.IntN(40) == 0 {
+		return failure([...]errs.Kind{errs.Invalid, errs.Invalid, errs.NoSpace, errs.Unauthorized}[w.rnd.IntN(4)], "", errors.New("no use"))
 	}
 	for _, in := range spec.Inputs {
 		if len(in.Files) > 0 && w.rnd.IntN(4) == 0 {
@@ -146,7 +179,7 @@ func (w *world) failure(spec *mr.TaskSpec) *errs.Error {
 
 func (w *world) manifest(spec *mr.TaskSpec) mr.Manifest {
 	id := spec.Attempt
-	m := mr.Manifest{Attempt: id, Counters: map[string]int64{"done": 1, "done." + string(id.Task.Phase): 1}}
+	m := mr.Manifest{Attempt: id, Epoch: spec.Epoch, Counters: map[string]int64{"done": 1, "done." + string(id.Task.Phase): 1}}
 	m.Files = []mr.PartFile{{Channel: "x", Task: id.Task.Index, Path: spec.Out.Join("x")}}
 	if spec.Partitions > 0 {
 		f := mr.PartFile{Task: id.Task.Index, Path: spec.Out.Join("shuffle")}
@@ -161,49 +194,95 @@ func (w *world) manifest(spec *mr.TaskSpec) mr.Manifest {
 // runRound lets a worker answer for the partitions that it has, of which some may fail.
 func (w *world) runRound(a RunRound) {
 	r := w.workers[a.Worker]
-	if r == nil {
+	if r == nil || w.chance(0.01) {
 		return
 	}
 	var done []int
 	for _, i := range a.Tasks {
 		var at *realAttempt
 		for n := 1; n < 200 && at == nil; n++ { // the attempt that it has pinned
-			if x := r.attempts[key(a.Job, mr.AttemptID{Task: mr.TaskID{Phase: a.Phase, Index: i}, Number: n})]; x != nil && x.pinned {
+			if x := r.attempts[key(a.Job, mr.AttemptID{Task: mr.TaskID{Phase: a.Phase, Index: i}, Number: n}, a.Epoch)]; x != nil && x.pinned {
 				at = x
 			}
 		}
 		switch {
 		case at == nil:
 		case w.chance(0.02):
-			w.ends(a.Worker, a.Job, at.spec.Attempt)
-			w.send(Failed{Worker: a.Worker, Job: a.Job, Attempt: at.spec.Attempt, Err: failure(errs.NoMemory, "", errors.New("evicted"))})
+			w.ends(a.Worker, key(a.Job, at.spec.Attempt, a.Epoch))
+			w.send(Failed{Worker: a.Worker, Job: a.Job, Attempt: at.spec.Attempt, Epoch: a.Epoch, Err: failure(errs.NoMemory, "", errors.New("evicted"))})
 			if w.rnd.IntN(2) == 0 {
 				done = append(done, i) // it was added to the sum before
 			}
 		case a.Final:
-			w.ends(a.Worker, a.Job, at.spec.Attempt)
+			w.ends(a.Worker, key(a.Job, at.spec.Attempt, a.Epoch))
 			w.send(Succeeded{Worker: a.Worker, Job: a.Job, Manifest: w.manifest(at.spec)})
 		default:
 			done = append(done, i)
 		}
 	}
 	if len(done) > 0 && !a.Final {
-		w.send(RoundDone{Worker: a.Worker, Job: a.Job, Phase: a.Phase, Round: a.Round, Tasks: done})
+		w.send(RoundDone{Worker: a.Worker, Job: a.Job, Phase: a.Phase, Epoch: a.Epoch, Round: a.Round, Tasks: done})
 	}
 }
 
-// room is what a worker really holds.
-func (r *realWorker) room() (used int, held int64) {
+// room is what a worker really holds, and how many attempts hold memory.
+func (r *realWorker) room() (used int, held int64, holders int) {
 	for _, a := range r.attempts {
+		if a.unwanted { // it was to be cancelled
+			continue
+		}
 		if !a.pinned {
 			used++
 		}
-		held += a.spec.Memory
+		if held += a.spec.Memory; a.spec.Memory > 0 {
+			holders++
+		}
 	}
-	return used, held
+	return used, held, holders
 }
 
 // belongs tells whether a path is one of an attempt's.
 func belongs(p dfs.Path, job mr.JobID, a mr.AttemptID, epoch int64) bool {
 	return p.Under(OutFolder(job, a, epoch))
+}
+
+// restart puts another coordinator in the place of the one that was. It goes on from what that
+// one has written down: everything, or only what is published. What the first one was about to
+// do is lost, and so are the answers to itself; the workers' messages arrive.
+func (w *world) restart() {
+	var jobs []Submit
+	for _, id := range w.s.Jobs() {
+		jobs = append(jobs, w.s.Snapshot(id))
+	}
+	left := w.queue[:0]
+	for _, h := range w.queue {
+		switch h.ev.(type) {
+		case Published, PublishFailed, Message:
+		case WorkerUp: // it was made to the first one, on a connection of its
+		default:
+			left = append(left, h)
+		}
+	}
+	w.queue = left
+	heap.Init(&w.queue)
+	w.o.Epoch++
+	w.restarts++
+	w.s = New(w.o)
+	little := w.rnd.IntN(3) == 0
+	for _, ev := range jobs {
+		ev.Epoch = w.o.Epoch
+		if little {
+			ev.Committed, ev.Running = nil, nil
+		}
+		w.queue = append(w.queue, happening{at: w.now, seq: w.first(), ev: ev})
+		heap.Init(&w.queue)
+	}
+	for _, id := range w.alive { // they notice that it is another one
+		if r := w.workers[id]; !r.silent {
+			w.announce(r)
+		}
+	}
+	if w.restarts < 3 {
+		w.later(Tick(w.rnd.IntN(120_000)), w.restart)
+	}
 }

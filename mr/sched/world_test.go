@@ -23,7 +23,8 @@ var (
 )
 
 // TestWorlds runs seeded worlds: workers that crash, fall silent, come back late and answer
-// twice; attempts that fail in every way; loops; damaged files. After every step the judge
+// twice; messages that are lost; coordinators that are replaced by another one; attempts that
+// fail in every way; loops; damaged files. After every step the judge
 // checks the package's invariants from outside, by what was asked for and answered. A failing
 // seed is run again alone with -seed N -show.
 func TestWorlds(t *testing.T) {
@@ -37,7 +38,7 @@ func TestWorlds(t *testing.T) {
 		return
 	}
 	ok, failed, kinds := 0, 0, map[errs.Kind]int{}
-	var launches, mended, copies int
+	var launches, mended, copies, restarts int
 	for seed, r := range runWorlds(*worldFlag, rules{}) {
 		if r.err != nil {
 			t.Errorf("seed %d: %v", seed+1, r.err)
@@ -45,12 +46,13 @@ func TestWorlds(t *testing.T) {
 		}
 		ok, failed = ok+r.w.judge.ok, failed+r.w.judge.failed
 		launches, mended, copies = launches+r.w.judge.launches, mended+r.w.judge.mended, copies+r.w.judge.copies
+		restarts += r.w.restarts
 		for k, n := range r.w.judge.kinds {
 			kinds[k] += n
 		}
 	}
-	t.Logf("%d jobs ended well and %d did not (%v); %d launches, %d of them copies, %d phases mended", ok, failed, kinds, launches, copies, mended)
-	if ok < failed || failed < ok/50 || mended == 0 || copies == 0 {
+	t.Logf("%d jobs ended well and %d did not (%v); %d launches, %d of them copies, %d phases mended, %d restarts", ok, failed, kinds, launches, copies, mended, restarts)
+	if ok < failed || failed < ok/50 || mended == 0 || copies == 0 || restarts == 0 || kinds[errs.Infeasible] == 0 {
 		t.Error("the worlds are too easy or too hard to prove anything")
 	}
 }
@@ -71,6 +73,7 @@ func TestWorldsNotice(t *testing.T) {
 		"commit twice": {commitTwice: true}, "start early": {startEarly: true}, "count twice": {countTwice: true},
 		"ignore slots": {ignoreSlots: true}, "ignore memory": {ignoreMemory: true}, "losers count": {loserCounts: true},
 		"take discarded": {takeDiscarded: true}, "forget lost": {forgetLost: true}, "charge lost": {chargeLost: true},
+		"any epoch": {anyEpoch: true}, "keep strangers": {keepStrangers: true}, "same revision": {sameRevision: true},
 	} {
 		err, seed := error(nil), uint64(0)
 		for err == nil && seed < 300 {
@@ -123,10 +126,15 @@ type world struct {
 	jobs    []mr.JobSpec
 	loops   map[mr.PhaseID]int // rounds that a loop takes
 	hazard  float64            // how often things go wrong
-	judge   *judge
-	trace   bool
-	lines   []string
-	hash    interface {
+
+	beat     Tick // between two signs of life
+	tight    bool // every worker's memory is limited, and some partitions do not fit
+	restarts int
+	early    int // number of events that come before all others of their moment
+	judge    *judge
+	trace    bool
+	lines    []string
+	hash     interface {
 		Write([]byte) (int, error)
 		Sum64() uint64
 	}
@@ -142,8 +150,9 @@ type realWorker struct {
 }
 
 type realAttempt struct {
-	spec   *mr.TaskSpec
-	pinned bool
+	spec     *mr.TaskSpec
+	pinned   bool
+	unwanted bool // its Cancel was lost
 }
 
 // happening is something that will happen at a time: an event that arrives, or f.
@@ -174,19 +183,31 @@ func (w *world) later(d Tick, f func()) {
 	heap.Push(&w.queue, happening{at: w.now + d, seq: w.seq, f: f})
 }
 
-// send lets an event arrive after a while; now and then twice, or very late.
+// send lets an event arrive after a while; now and then twice, very late, or not at all.
 func (w *world) send(ev Event) {
+	switch ev.(type) {
+	case Submit, Published, PublishFailed, Message: // nobody else hears of these if they are lost
+	default:
+		if w.chance(0.01) {
+			return
+		}
+	}
 	d := w.delay()
 	if w.chance(0.05) {
 		d *= 20
 	}
-	w.seq++
-	heap.Push(&w.queue, happening{at: w.now + d, seq: w.seq, ev: ev})
+	w.at(d, ev)
 	if w.chance(0.1) {
-		w.seq++
-		heap.Push(&w.queue, happening{at: w.now + d + w.delay()*5, seq: w.seq, ev: ev})
+		w.at(d+w.delay()*5, ev)
 	}
 }
+
+func (w *world) at(d Tick, ev Event) {
+	w.seq++
+	heap.Push(&w.queue, happening{at: w.now + d, seq: w.seq, ev: ev})
+}
+
+func (w *world) first() int { w.early++; return w.early - 1_000_000 }
 
 func (w *world) delay() Tick           { return Tick(1 + w.rnd.IntN(400)) }
 func (w *world) chance(p float64) bool { return w.rnd.Float64() < p*w.hazard }
@@ -198,7 +219,12 @@ func newWorld(seed uint64, r rules) *world {
 	if w.rnd.IntN(2) == 0 {
 		w.o.Exclude = 60_000
 	}
+	w.beat = [...]Tick{1000, 700, 1300}[w.rnd.IntN(3)]
+	w.tight = w.rnd.IntN(10) == 0
 	w.o.Speculate = w.rnd.IntN(2) == 0
+	if w.rnd.IntN(2) == 0 {
+		w.o.Backoff = 1000
+	}
 	w.s = New(w.o)
 	w.judge = newJudge(w)
 	for i := range 1 + w.rnd.IntN(3) {
@@ -222,6 +248,9 @@ func (w *world) makeJob(id mr.JobID) mr.JobSpec {
 			p.Inputs = []mr.Input{{Name: "in", Phase: before.ID, Mode: mr.Shuffled}}
 		case w.rnd.IntN(4) == 0:
 			p.Type, p.Memory = mr.RoundsPhase, int64(w.rnd.IntN(30))
+			if w.tight {
+				p.Memory *= 3
+			}
 			w.loops[p.ID] = w.rnd.IntN(5)
 		default:
 			p.Type = mr.MapPhase
@@ -268,24 +297,33 @@ func (w *world) run() error {
 		w.send(Submit{Job: j})
 	}
 	w.beats()
-	const longest = 3600 * 1000
+	if w.hazard > 0 && w.rnd.IntN(3) == 0 {
+		w.later(Tick(w.rnd.IntN(60_000)), w.restart)
+	}
+	const longest = 4 * 3600 * 1000 // twenty losses of a partition may take more than one hour
 	for w.queue.Len() > 0 && !w.judge.over() {
-		h := heap.Pop(&w.queue).(happening)
-		if w.now = h.at; w.now > longest {
-			return fmt.Errorf("not done after %d s: %v", longest/1000, w.s.Jobs())
-		}
-		if h.f != nil {
-			h.f()
-			continue
-		}
-		if err := w.step(h.ev); err != nil {
+		if err := w.one(); err != nil {
 			return err
+		}
+		if w.now > longest {
+			return fmt.Errorf("not done after %d s: %v", longest/1000, w.s.Jobs())
 		}
 	}
 	if !w.judge.over() {
 		return errors.New("nothing is going to happen, and not every job is done")
 	}
 	return nil
+}
+
+// one lets the next thing happen.
+func (w *world) one() error {
+	h := heap.Pop(&w.queue).(happening)
+	w.now = h.at
+	if h.f != nil {
+		h.f()
+		return nil
+	}
+	return w.step(h.ev)
 }
 
 func (w *world) step(ev Event) error {

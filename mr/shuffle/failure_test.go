@@ -3,15 +3,18 @@ package shuffle
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/mr/checksum"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
@@ -333,5 +336,73 @@ func TestNoMoreIsMergedThanNeeded(t *testing.T) {
 			t.Error(err)
 		}
 		nothingLeft(t, dir)
+	}
+}
+
+// wide is an endless file that begins with head; the rest is zero.
+type wide struct{ head []byte }
+
+func (w wide) ReadAt(b []byte, off int64) (int, error) {
+	clear(b)
+	if off < int64(len(w.head)) {
+		copy(b, w.head[off:])
+	}
+	return len(b), nil
+}
+
+// TestDamagedLengthIsNotAllocated: no bit of a block's lengths, once wrong, makes a reader
+// allocate more than the segment's largest block takes.
+func TestDamagedLengthIsNotAllocated(t *testing.T) {
+	for bit := range 64 {
+		head := make([]byte, blockHead)
+		binary.LittleEndian.PutUint32(head[0:], 50_000)
+		binary.LittleEndian.PutUint32(head[4:], 65_536)
+		binary.LittleEndian.PutUint32(head[8:], checksum.Sum(head[:8]))
+		head[bit/8] ^= 1 << (bit % 8)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Merge(t.Context(), []Source{{R: wide{head}, Seg: Segment{Bytes: 2 << 30, Records: 10, Block: 66_000}}},
+			MergeOptions{Memory: 1 << 20, Scratch: t.TempDir()})
+		runtime.ReadMemStats(&after)
+		if !errs.Is(err, errs.Corrupt) {
+			t.Errorf("bit %d: %v, want corrupt", bit, err)
+		}
+		if n := (after.TotalAlloc - before.TotalAlloc) >> 10; n > 512 {
+			t.Errorf("bit %d: %d KiB allocated", bit, n)
+		}
+	}
+}
+
+// TestIntermediateMergesDoNotAllocateByRecord: records are copied from block to block.
+func TestIntermediateMergesDoNotAllocateByRecord(t *testing.T) {
+	const runs, records = 8, 20_000
+	var sources []Source
+	for range runs {
+		var file bytes.Buffer
+		sw := &segmentWriter{w: &file}
+		sw.start(0, 0)
+		for i := range records {
+			if err := sw.add(binary.BigEndian.AppendUint32(nil, uint32(i)), make([]byte, 100)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seg, err := sw.finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources = append(sources, Source{R: bytes.NewReader(file.Bytes()), Seg: seg})
+	}
+	dir := t.TempDir()
+	allocs := testing.AllocsPerRun(1, func() {
+		g, err := Merge(t.Context(), sources, MergeOptions{Memory: 1 << 20, MergeFactor: 2, Scratch: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := g.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs > records/10 {
+		t.Errorf("%.0f allocations to merge %d records of %d runs", allocs, records*runs, runs)
 	}
 }

@@ -16,6 +16,7 @@ import (
 // Source is one sorted segment to be merged.
 type Source struct {
 	R    io.ReaderAt
+	Done func() error // called when the segment has been read to its end; may be nil
 	Seg  Segment
 	Name string // for messages: the file that holds it
 }
@@ -148,7 +149,7 @@ func (m *merger) intermediate(ctx context.Context, sources []tagged, o MergeOpti
 	}
 	sw := &segmentWriter{w: file}
 	sw.start(sources[0].Seg.Partition, 0)
-	var value []byte
+	var tag []byte
 	for {
 		r, err := part.next(ctx)
 		if err != nil {
@@ -157,8 +158,8 @@ func (m *merger) intermediate(ctx context.Context, sources []tagged, o MergeOpti
 		if r == nil {
 			break
 		}
-		value = appendTag(value[:0], r.tag)
-		if err := sw.add(r.key, append(value, r.value...)); err != nil {
+		tag = appendTag(tag[:0], r.tag)
+		if err := sw.addTagged(r.key, tag, r.value); err != nil {
 			return tagged{}, err
 		}
 	}

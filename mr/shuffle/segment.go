@@ -39,10 +39,14 @@ func (s *segmentWriter) start(partition int, offset int64) {
 	s.raw = s.raw[:0]
 }
 
-func (s *segmentWriter) add(key, value []byte) error {
+func (s *segmentWriter) add(key, value []byte) error { return s.addTagged(key, nil, value) }
+
+// addTagged adds a record whose value has a tag in front.
+func (s *segmentWriter) addTagged(key, tag, value []byte) error {
 	s.raw = binary.AppendUvarint(s.raw, uint64(len(key)))
-	s.raw = binary.AppendUvarint(s.raw, uint64(len(value)))
+	s.raw = binary.AppendUvarint(s.raw, uint64(len(tag)+len(value)))
 	s.raw = append(s.raw, key...)
+	s.raw = append(s.raw, tag...)
 	s.raw = append(s.raw, value...)
 	s.seg.Records++
 	if len(s.raw) < blockBytes {
@@ -136,6 +140,9 @@ func (r *run) next() (bool, error) {
 				return false, r.corrupt("segment of partition %d: %d records and checksum %08x, want %d and %08x",
 					r.src.Seg.Partition, r.seen, r.crc, r.src.Seg.Records, r.src.Seg.CRC)
 			}
+			if r.src.Done != nil {
+				return false, r.src.Done()
+			}
 			return false, nil
 		}
 		if err := r.unpack(); err != nil {
@@ -167,7 +174,12 @@ func (r *run) unpack() error {
 	head := r.head
 	stored, raw := int64(binary.LittleEndian.Uint32(head[0:])), int64(binary.LittleEndian.Uint32(head[4:]))
 	left := r.src.Seg.Bytes - r.off
-	if stored > left || raw > maxBlock || raw == 0 || raw > snappyRatio*stored || r.src.Seg.Block > 0 && raw > r.src.Seg.Block {
+	// Nothing is allocated for a length that no block of this segment can have.
+	limit := int64(maxBlock)
+	if r.src.Seg.Block > 0 {
+		limit = min(limit, r.src.Seg.Block)
+	}
+	if stored > left || raw == 0 || raw > limit || raw > snappyRatio*stored || stored > int64(snappy.MaxEncodedLen(int(raw))) {
 		return r.corrupt("block of %d bytes, %d unpacked, where %d are left", stored, raw, left)
 	}
 	at, n := r.src.Seg.Offset+r.off, stored

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
+	"slices"
 	"sort"
+	"strings"
 	"sync"
 
 	"go.uber.org/zap"
@@ -32,9 +33,12 @@ type attempt struct {
 
 	mu       sync.Mutex // guards what follows: meters are used from any goroutine
 	counters map[string]int64
+	names    int               // of counters that are bounded
+	causes   int               // of bad records, so far
 	parts    map[string]output // by channel
 	value    json.RawMessage
 	bad      []mr.BadRecord
+	suspects []mr.PartFile // uncompressed files that were left in the middle: nobody knows yet whether they are sound
 }
 
 var _ mr.Task = (*attempt)(nil)
@@ -43,8 +47,16 @@ var _ mr.Task = (*attempt)(nil)
 // first hundred of a job.
 const maxBadListed = 100
 
-// maxCounters bounds the names of counters, which live in memory for the whole job.
-const maxCounters = 256
+// maxCounters and maxCauses bound the names of counters and of causes of bad records, which live
+// in memory for the whole job. Those beyond are counted together. Counters that a budget is
+// about, and the number of bad records, are none of them: they always count.
+const (
+	maxCounters = 256
+	maxCauses   = 64
+	overflow    = "counters.overflow"
+	badOverflow = badPrefix + "overflow"
+	badPrefix   = "bad."
+)
 
 func (a *attempt) Spec() *mr.TaskSpec         { return a.spec }
 func (a *attempt) Store() dfs.FS              { return a.env.Store }
@@ -65,8 +77,17 @@ func (a *attempt) Shared(ctx context.Context, key string, open func(context.Cont
 func (a *attempt) Count(name string, n int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if _, ok := a.counters[name]; !ok && len(a.counters) >= maxCounters {
-		name = "counters.overflow"
+	if _, ok := a.counters[name]; !ok && name != "bad" && !slices.Contains(a.spec.Judged, name) {
+		used, rest := &a.names, overflow
+		limit := maxCounters
+		if strings.HasPrefix(name, badPrefix) {
+			used, rest, limit = &a.causes, badOverflow, maxCauses
+		}
+		if *used >= limit {
+			name = rest
+		} else {
+			*used++
+		}
 	}
 	a.counters[name] += n
 }
@@ -198,5 +219,3 @@ func (a *attempt) letGo() {
 }
 
 func asError(err error, target **errs.Error) bool { return errors.As(err, target) }
-
-func stack() string { return string(debug.Stack()) }

@@ -9,6 +9,8 @@
 // offers to all of its attempts. The package decides nothing: which attempts run, and what
 // becomes of their manifests, is package sched's business.
 //
-// How a part file is read: its length and CRC32C are compared with the manifest first, so that
-// damage is noticed before a single record of it is used; then it is read block by block.
+// How a part file is read: block by block, each byte once, and what is read is summed up. A
+// packed block's own checksum is compared before a record of it is used; at the end the whole
+// file's length, checksum and records are compared with the manifest. An attempt that was given
+// damaged records therefore fails before it commits anything, and always with errs.Corrupt.
 package task

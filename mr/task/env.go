@@ -42,7 +42,7 @@ func (e *Env) Run(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*m
 	if err != nil {
 		return nil, e.wrap(spec, err)
 	}
-	err = guard(func() error {
+	err = errs.Guard(func() error {
 		switch spec.Type {
 		case mr.MapPhase:
 			return a.runMap(ctx)
@@ -83,17 +83,6 @@ func (e *Env) newAttempt(spec *mr.TaskSpec, progress Progress) (*attempt, error)
 	}, nil
 }
 
-// guard turns a panic of the code that a task runs into an error: one bad record must not
-// take down the other attempts of the process.
-func guard(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = errs.E("run", errs.Internal, "", fmt.Errorf("panic: %v\n%s", p, stack()))
-		}
-	}()
-	return f()
-}
-
 // wrap adds the task to an error, once, and keeps its kind.
 func (e *Env) wrap(spec *mr.TaskSpec, err error) error {
 	w := errs.E(string(spec.Type)+" "+spec.Kind, errs.KindOf(err), "", err)
@@ -113,16 +102,20 @@ func (a *attempt) end(ctx context.Context, runErr error) (*mr.Manifest, error) {
 	}
 	if runErr != nil {
 		a.abort()
-		return nil, runErr
+		return nil, a.blame(ctx, runErr)
 	}
-	files, err := a.commitFiles(ctx)
+	var files []mr.PartFile
+	err := errs.Guard(func() (err error) { // a combiner runs here too
+		files, err = a.commitFiles(ctx)
+		return err
+	})
 	if err != nil {
 		a.abort()
 		return nil, err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return &mr.Manifest{Attempt: a.spec.Attempt, Files: files, Counters: a.counters, Value: a.value, Bad: a.bad}, nil
+	return &mr.Manifest{Attempt: a.spec.Attempt, Epoch: a.spec.Epoch, Files: files, Counters: a.counters, Value: a.value, Bad: a.bad}, nil
 }
 
 func (a *attempt) runMap(ctx context.Context) error {
@@ -143,6 +136,13 @@ func (a *attempt) runMap(ctx context.Context) error {
 
 func (a *attempt) openShuffle() error {
 	o := shuffle.Options{Partitions: a.spec.Partitions, Memory: a.env.SortMemory, Scratch: a.scratch}
+	if a.kind.Partition != nil {
+		partition, err := a.kind.Partition(a.spec.Params)
+		if err != nil {
+			return errs.E("parameters", errs.Invalid, "", err)
+		}
+		o.Partition = partition
+	}
 	if a.kind.Combine != nil {
 		combine, err := a.kind.Combine(a.spec.Params)
 		if err != nil {

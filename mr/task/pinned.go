@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-// Pinned is a rounds attempt between Open and Finish or Close.
+// Pinned is a rounds attempt between Open and Finish or Close. Its methods may be called from
+// any goroutine; they take turns, so that Close waits for a round that is being computed and
+// nothing is let go of while it is in use.
 type Pinned struct {
+	mu     sync.Mutex
 	a      *attempt
 	p      mr.Partition
 	busy   time.Duration
@@ -26,7 +30,7 @@ func (e *Env) Open(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*
 		return nil, e.wrap(spec, err)
 	}
 	p := &Pinned{a: a}
-	err = guard(func() error {
+	err = errs.Guard(func() error {
 		if a.kind.Rounds == nil {
 			return errs.E("run", errs.Invalid, "", fmt.Errorf("kind %s has no rounds", a.kind.Name))
 		}
@@ -39,6 +43,7 @@ func (e *Env) Open(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*
 	})
 	if err != nil {
 		a.abort()
+		err = a.blame(ctx, err)
 		a.letGo()
 		return nil, e.wrap(spec, err)
 	}
@@ -49,10 +54,18 @@ func (e *Env) Open(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*
 // Spec is the attempt's specification.
 func (p *Pinned) Spec() *mr.TaskSpec { return p.a.spec }
 
+// errClosed says that a call came too late; whoever closed knows.
+var errClosed = errs.E("round", errs.Canceled, "", errors.New("the partition is closed"))
+
 // Round computes the partition's sum for a message and appends it to dst.
 func (p *Pinned) Round(ctx context.Context, round int, msg, dst []byte) (sum []byte, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errClosed
+	}
 	start := time.Now()
-	err = guard(func() error {
+	err = errs.Guard(func() error {
 		sum, err = p.p.Round(ctx, round, msg, dst)
 		return err
 	})
@@ -65,8 +78,13 @@ func (p *Pinned) Round(ctx context.Context, round int, msg, dst []byte) (sum []b
 
 // Finish writes the partition's outputs, commits their files and lets go of the partition.
 func (p *Pinned) Finish(ctx context.Context, final []byte) (*mr.Manifest, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, errClosed
+	}
 	start := time.Now()
-	err := guard(func() error { return p.p.Finish(ctx, p.a, final) })
+	err := errs.Guard(func() error { return p.p.Finish(ctx, p.a, final) })
 	m, err := p.a.end(ctx, errors.Join(err, p.letGo()))
 	if err != nil {
 		return nil, p.a.env.wrap(p.a.spec, err)
@@ -77,6 +95,8 @@ func (p *Pinned) Finish(ctx context.Context, final []byte) (*mr.Manifest, error)
 
 // Close lets go of a partition that will not be finished. Closing twice does nothing.
 func (p *Pinned) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.closed {
 		return nil
 	}
@@ -86,10 +106,8 @@ func (p *Pinned) Close() error {
 	return err
 }
 
+// letGo is called with p.mu held.
 func (p *Pinned) letGo() error {
-	if p.closed {
-		return nil
-	}
 	p.closed = true
-	return p.p.Close()
+	return errs.Guard(p.p.Close)
 }

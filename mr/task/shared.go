@@ -7,6 +7,8 @@ import (
 	"sort"
 	"strings"
 	"sync"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // Shared holds a process's one instance of each expensive resource: a CNN session, a
@@ -28,25 +30,34 @@ type item struct {
 // NewShared returns an empty holder.
 func NewShared() *Shared { return &Shared{items: map[string]*item{}} }
 
-// get returns the instance under key for an attempt, opening it if nobody has. A failed
-// opening is reported to all who waited and forgotten, so that a later attempt tries again.
+// get returns the instance under key for an attempt, opening it if nobody has. A failed opening
+// is reported to all who waited and forgotten, so that a later attempt tries again; one that was
+// cancelled with the attempt that opened is tried by those who waited.
 func (s *Shared) get(ctx context.Context, user *attempt, key string, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
-	s.mu.Lock()
-	it, ok := s.items[key]
-	if ok {
+	for {
+		s.mu.Lock()
+		it, ok := s.items[key]
+		if !ok {
+			it = &item{ready: make(chan struct{}), users: map[*attempt]bool{user: true}}
+			s.items[key] = it
+			s.mu.Unlock()
+			return s.open(ctx, key, it, open)
+		}
 		it.users[user] = true
 		s.mu.Unlock()
 		select {
 		case <-it.ready:
-			return it.value, it.err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+		if it.err == nil || ctx.Err() != nil || !errs.Is(it.err, errs.Canceled) {
+			return it.value, it.err
+		}
 	}
-	it = &item{ready: make(chan struct{}), users: map[*attempt]bool{user: true}}
-	s.items[key] = it
-	s.mu.Unlock()
+}
 
+// open opens an item for all who wait for it.
+func (s *Shared) open(ctx context.Context, key string, it *item, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
 	// Closed in a defer, so that a panic in open does not leave the others waiting.
 	it.err = errors.New("opening did not end")
 	defer func() {
@@ -92,7 +103,7 @@ func (s *Shared) CloseIdle(keep ...string) error {
 		delete(s.items, key)
 		<-it.ready // nobody uses it, so opening has ended
 		if it.err == nil {
-			all = append(all, it.value.Close())
+			all = append(all, errs.Guard(it.value.Close))
 		}
 	}
 	return errors.Join(all...)

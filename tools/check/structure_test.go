@@ -107,11 +107,114 @@ func TestImportRules(t *testing.T) {
 	}
 }
 
+// saysWhatFor tells whether the file has its package's comment: a test's does not count, because
+// go doc does not show it.
+func (f *file) saysWhatFor() bool {
+	return !f.test && f.ast.Doc != nil && len(f.ast.Doc.Text()) > 80
+}
+
+// forTests are packages of test support: code that is no test itself, outside of them, may not
+// use them.
+var forTests = []string{"mr/dfs/fault", "mr/dfs/fault/sweep", "mr/dfs/dfstest", "mr/mrtest"}
+
+// within says what the packages of the engine may use of it beside mr and mr/errs, which they all
+// may: what decides leans on nothing that does, and adapters of a port not on each other. Those
+// that are not named here may use what they need.
+var within = map[string][]string{
+	"mr":           {"mr/dfs", "mr/cache"}, // kinds speak of stores and caches
+	"mr/errs":      {},
+	"mr/sched":     {"mr/dfs"}, // for paths
+	"mr/checksum":  {},
+	"mr/journal":   {},
+	"mr/cache":     {},
+	"mr/avro":      {"mr/dfs"},
+	"mr/shuffle":   {"mr/checksum"},
+	"mr/dfs":       {},
+	"mr/dfs/mem":   {"mr/dfs"},
+	"mr/dfs/local": {"mr/dfs"},
+	"mr/commit":    {"mr/dfs"},
+	"mr/task":      {"mr/dfs", "mr/cache", "mr/avro", "mr/checksum", "mr/shuffle"},
+	"mr/local":     {"mr/dfs", "mr/sched", "mr/task"},
+}
+
+// inner is what is wrong with an import of one of our packages by another one; "": nothing.
+func inner(f file, path string) string {
+	if f.test || slices.Contains(forTests, f.dir) {
+		return ""
+	}
+	if slices.Contains(forTests, path) {
+		return "is for tests"
+	}
+	allowed, ruled := within[f.dir]
+	if !ruled || path == "mr" && f.dir != "mr/errs" || path == "mr/errs" || slices.Contains(allowed, path) {
+		return ""
+	}
+	return "is nothing that it leans on"
+}
+
+func TestInnerImportRules(t *testing.T) {
+	files, _ := source(t)
+	for _, f := range files {
+		for _, spec := range f.ast.Imports {
+			path, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rest, ours := strings.CutPrefix(path, module); ours {
+				if why := inner(f, rest); why != "" {
+					t.Errorf("%s: %s %s", f.name, rest, why)
+				}
+			}
+		}
+	}
+}
+
+// TestRulesNotice: the rules themselves say no where they should.
+func TestRulesNotice(t *testing.T) {
+	for _, c := range []struct {
+		dir, path string
+		test, ok  bool
+	}{
+		{"mr/sched", "mr/task", false, false},
+		{"mr/sched", "mr/commit", false, false},
+		{"mr/sched", "mr/errs", false, true},
+		{"mr/sched", "mr/dfs/mem", true, true},
+		{"mr/dfs", "mr/dfs/local", false, false},
+		{"mr/commit", "mr/sched", false, false},
+		{"mr/local", "mr/dfs/fault", false, false},
+		{"tools/vista-mr", "mr/mrtest", false, false},
+		{"tools/vista-mr", "mr/mrtest", true, true},
+		{"jobs", "mr/dfs/dfstest", false, false},
+		{"mr/mrtest", "mr/local", false, true},
+		{"mr/dfs/fault/sweep", "mr/dfs/fault", false, true},
+		{"mr/errs", "mr", false, false},
+	} {
+		if got := inner(file{dir: c.dir, test: c.test}, c.path); got == "" != c.ok {
+			t.Errorf("%s imports %s (test: %v): %q, want allowed: %v", c.dir, c.path, c.test, got, c.ok)
+		}
+	}
+	for src, want := range map[string]bool{
+		"// Package x is for what is said here, in more than eighty characters of a comment that is long enough.\npackage x": true,
+		"// Package x is short.\npackage x": false,
+	} {
+		tree, err := parser.ParseFile(token.NewFileSet(), "x.go", src, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []bool{false, true} {
+			f := file{ast: tree, test: test}
+			if got := f.saysWhatFor(); got != (want && !test) {
+				t.Errorf("%q, test %v: %v", src, test, got)
+			}
+		}
+	}
+}
+
 func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	files, _ := source(t)
 	said := map[string]bool{}
 	for _, f := range files {
-		if f.ast.Doc != nil && len(f.ast.Doc.Text()) > 80 {
+		if f.saysWhatFor() {
 			said[f.dir] = true
 		}
 	}
@@ -206,6 +309,9 @@ func TestNothingOfThisMachineIsInTheTree(t *testing.T) {
 			case ".git", "bin", "build", "out", "testdata":
 				return filepath.SkipDir
 			}
+			return nil
+		}
+		if d.Name() == ".git" { // of a second working tree
 			return nil
 		}
 		if info, err := d.Info(); err != nil || info.Size() > 1<<20 || d.Name() == "go.sum" || d.Name() == "structure_test.go" {

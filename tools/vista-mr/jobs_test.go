@@ -33,6 +33,9 @@ func TestJobs(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":      code,
 			"interrupt": interrupt,
+			"tables":    tables,
+			"json":      checkJSON,
+			"network":   network,
 		},
 	})
 }

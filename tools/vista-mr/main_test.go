@@ -21,18 +21,37 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"vista-mr": main})
 }
 
+// fakeRuntime is a library that says of itself that it is ONNX Runtime, for scripts that run nothing.
+const fakeRuntime = `static const void *api(unsigned n) { return 0; }
+static const char *version(void) { return "1.30.0"; }
+static struct { const void *(*a)(unsigned); const char *(*v)(void); } base = { api, version };
+void *OrtGetApiBase(void) { return &base; }`
+
 func TestScripts(t *testing.T) {
+	dir := t.TempDir()
+	source, lib := filepath.Join(dir, "ort.c"), filepath.Join(dir, "libonnxruntime.so")
+	if err := os.WriteFile(source, []byte(fakeRuntime), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := exec.CommandContext(t.Context(), "cc", "-shared", "-fPIC", "-o", lib, source).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, b) // cgo needs a compiler, so there is one
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			// A file that passes for the runtime library where only its presence matters.
-			return os.WriteFile(filepath.Join(env.WorkDir, "libonnxruntime.so"), nil, 0o644)
+			fixtures, err := filepath.Abs("../../jobs/images/testdata")
+			if err != nil {
+				return err
+			}
+			env.Setenv("FIXTURES", fixtures)
+			return os.Link(lib, filepath.Join(env.WorkDir, "libonnxruntime.so"))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":      code,
 			"interrupt": interrupt,
+			"tables":    tables,
 			"tty":       tty,
 			"json":      checkJSON,
 		},
@@ -106,7 +125,7 @@ func command(ts *testscript.TestScript, args []string) (*exec.Cmd, *bytes.Buffer
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, v := range []string{"PATH", "HOME", "TERM", "NO_COLOR", "CI", "TMPDIR", "VISTA_MR_ORT_LIB", "VISTA_MR_CACHE"} {
+	for _, v := range []string{"PATH", "HOME", "TERM", "NO_COLOR", "CI", "TMPDIR", "VISTA_MR_ORT_LIB", "VISTA_MR_CACHE", "VISTA_MR_JPEG"} {
 		if ts.Getenv(v) != "" {
 			cmd.Env = append(cmd.Env, v+"="+ts.Getenv(v))
 		}

@@ -39,16 +39,17 @@ import (
 
 // Inputs is what a chain is made of beside its plan.
 type Inputs struct {
-	Table      []mr.FileRange   // the table's files, in order
-	Ingest     ingest.Params    // Part and Emit are set here
-	Splits     []mr.Split       // of the image files
-	Duplicates map[int][]string // files whose key an earlier file has, by split
-	Required   bool             // images.required
-	Image      image.Spec
-	Decoder    string
-	Pool       layers.Pool
-	Normalize  *layers.Normalize
-	Layers     []Layer // bottom to top
+	Table     []mr.FileRange // the table's files, in order
+	Ingest    ingest.Params  // Part and Emit are set here
+	Splits    []mr.Split     // of the images (package jobs/images)
+	Multiple  string         // images.multiple
+	Required  bool           // images.required
+	Image     image.Spec
+	Decoder   string
+	Decode    int64 // bytes that a process may decode in; 0: any
+	Pool      layers.Pool
+	Normalize *layers.Normalize
+	Layers    []Layer // bottom to top
 	// Model finds the file of a program; it was built beforehand from Programs.
 	Model    func(layers.ProgramSpec) (extract.Model, error)
 	Train    train.Params    // Layers, Structured and Channel names are set here
@@ -143,7 +144,6 @@ func Compile(p plan.Plan, in *Inputs) ([]mr.PhaseSpec, error) {
 		c.infer("extract", programs[0], nil)
 		for i, l := range in.Layers {
 			c.infer("pool-"+l.Name, programs[i+1], &in.Layers[i])
-			c.drop(c.raw[l.Name])
 			c.train("train-"+l.Name, in.Layers[i:i+1], i == 0)
 		}
 	case plan.Lazy:
@@ -155,14 +155,12 @@ func Compile(p plan.Plan, in *Inputs) ([]mr.PhaseSpec, error) {
 		var below *Layer
 		for i, l := range in.Layers {
 			c.infer("stage-"+l.Name, programs[i], below)
-			if below != nil {
-				c.drop(c.raw[below.Name])
-			}
 			c.train("train-"+l.Name, in.Layers[i:i+1], i == 0)
 			below = &in.Layers[i]
 		}
 	}
 	c.finish()
+	c.drops()
 	return c.phases, c.err
 }
 
@@ -201,13 +199,6 @@ func (c *compiler) add(p mr.PhaseSpec, params any) {
 	c.phases = append(c.phases, p)
 }
 
-// last is the phase added last.
-func (c *compiler) last() *mr.PhaseSpec { return &c.phases[len(c.phases)-1] }
-
-func (c *compiler) drop(r ref) {
-	c.last().Drop = append(c.last().Drop, mr.Drop{Phase: r.phase, Channel: r.channel})
-}
-
 func (c *compiler) uncompressed() bool { return c.p.Storage == plan.Raw }
 
 // partitions is the number of shuffle partitions, 0 where nothing is shuffled.
@@ -216,14 +207,6 @@ func (c *compiler) partitions() int {
 		return c.p.Partitions
 	}
 	return 0
-}
-
-// tasks is the number of tasks of every phase over images or what is made of them.
-func (c *compiler) tasks() int {
-	if c.p.Join == plan.Shuffle {
-		return c.p.Partitions
-	}
-	return len(c.in.Splits)
 }
 
 const (
@@ -243,11 +226,10 @@ func (c *compiler) table() {
 // joinImages joins before the inference, reduce-side: the images' bytes travel.
 func (c *compiler) joinImages() {
 	c.add(mr.PhaseSpec{ID: loadPhase, Type: mr.MapPhase, Kind: join.LoadName, Splits: c.in.Splits, Partitions: c.p.Partitions},
-		join.LoadParams{Duplicates: c.in.Duplicates})
+		join.LoadParams{MaxBytes: c.in.Image.MaxBytes})
 	c.add(mr.PhaseSpec{ID: joinedPhase, Type: mr.ReducePhase, Kind: join.JoinName, Tasks: c.p.Partitions,
 		Inputs: shuffled(TablePhase, loadPhase)},
 		join.Params{Required: c.in.Required, Store: c.uncompressed(), Images: true})
-	c.drop(ref{phase: loadPhase})
 	c.images = ref{joinedPhase, join.Joined}
 }
 

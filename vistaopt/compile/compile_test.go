@@ -127,6 +127,54 @@ func TestNothingIsReadAfterItWasDropped(t *testing.T) {
 	}
 }
 
+// TestEverythingLargeIsDroppedByItsLastReader follows every chain the other way round: after the last phase that reads
+// volumes, vectors, images or a shuffle with any of them, they are gone; what is never read (the last stage's
+// volume) is not written.
+func TestEverythingLargeIsDroppedByItsLastReader(t *testing.T) {
+	for _, p := range plans() {
+		for _, keep := range []bool{true, false} {
+			in := testInputs()
+			in.Features = keep
+			phases, err := Compile(p, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			type file struct {
+				phase   mr.PhaseID
+				channel string
+			}
+			last, dropped := map[file]int{}, map[mr.Drop]int{}
+			readers := map[mr.PhaseID]int{}
+			for i, ph := range phases {
+				for _, in := range ph.Inputs {
+					if in.Mode != mr.Values {
+						last[file{in.Phase, in.Channel}], readers[in.Phase] = i, i
+					}
+				}
+				for _, d := range ph.Drop {
+					if _, twice := dropped[d]; twice {
+						t.Errorf("%s: %v is dropped twice", p, d)
+					}
+					dropped[d] = i
+				}
+			}
+			for f, i := range last {
+				if f.phase == TablePhase || f.channel == "base" || f.channel == "failed" || f.channel == "predictions" {
+					continue // rows and answers: small
+				}
+				at, ok := dropped[mr.Drop{Phase: f.phase, Channel: f.channel}]
+				all, whole := dropped[mr.Drop{Phase: f.phase}]
+				switch {
+				case ok && at == i:
+				case whole && all == readers[f.phase]:
+				default:
+					t.Errorf("%s, features kept %v: %s/%s is last read by %s and not dropped there", p, keep, f.phase, f.channel, phases[i].ID)
+				}
+			}
+		}
+	}
+}
+
 func TestCompilingIsPure(t *testing.T) {
 	for _, p := range plans() {
 		a, err := Compile(p, testInputs())

@@ -24,8 +24,8 @@ func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
 	id := mr.PhaseID(name)
 	phase := mr.PhaseSpec{ID: id, Type: mr.MapPhase, Kind: extract.Name}
 	params := extract.Params{
-		Model: model, Image: c.in.Image, Decoder: c.in.Decoder, Batch: c.p.Batch,
-		Store: c.uncompressed(), Required: c.in.Required, Repeat: c.inferred > 0,
+		Model: model, Image: c.in.Image, Decoder: c.in.Decoder, Decode: c.in.Decode, Batch: c.p.Batch,
+		Store: c.uncompressed(), Required: c.in.Required, Repeat: c.inferred > 0, Multiple: c.in.Multiple,
 	}
 	joinLater := c.p.Placement == plan.BeforeJoin && c.joins(spec)
 	switch {
@@ -40,7 +40,6 @@ func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
 		phase.Tasks = c.p.Partitions
 	default:
 		params.Source = extract.Files
-		params.Duplicates = c.in.Duplicates
 		phase.Splits = c.in.Splits
 		if c.p.Placement == plan.AfterJoin {
 			params.Table, params.Base = ingest.Rows, c.inferred == 0
@@ -107,13 +106,13 @@ func (c *compiler) joinOutputs(id mr.PhaseID, spec layers.ProgramSpec, repeat bo
 	to := "join-" + id
 	channels := c.columns(spec)
 	if c.p.Join == plan.Shuffle {
-		params := join.Params{Required: c.in.Required, Repeat: repeat, Store: c.uncompressed(), Base: !repeat}
+		params := join.Params{Required: c.in.Required, Repeat: repeat, Store: c.uncompressed(), Base: !repeat,
+			Volumes: c.p.Inference == plan.Eager}
 		for _, ch := range channels {
 			params.Columns = append(params.Columns, join.Column{Channel: ch, Len: c.length(ch)})
 		}
 		c.add(mr.PhaseSpec{ID: to, Type: mr.ReducePhase, Kind: join.JoinName, Tasks: c.p.Partitions,
 			Inputs: shuffled(TablePhase, id)}, params)
-		// The empty channel is the shuffle's own file.
 	} else {
 		params := join.MatchParams{Table: ingest.Rows, Channels: channels, Required: c.in.Required, Repeat: repeat,
 			Store: c.uncompressed(), Base: !repeat}
@@ -126,9 +125,6 @@ func (c *compiler) joinOutputs(id mr.PhaseID, spec layers.ProgramSpec, repeat bo
 			inputs = append(inputs, same(extract.Failed, ref{id, extract.Failed}))
 		}
 		c.add(mr.PhaseSpec{ID: to, Type: mr.MapPhase, Kind: join.MatchName, Tasks: c.tasksOf(id), Inputs: inputs}, params)
-		for _, ch := range channels {
-			c.drop(ref{id, ch})
-		}
 	}
 	if !repeat {
 		c.base = ref{to, extract.Base}
@@ -174,11 +170,6 @@ func (c *compiler) train(name string, ls []Layer, structured bool) {
 	c.add(mr.PhaseSpec{ID: id, Type: mr.RoundsPhase, Kind: train.Name, Tasks: c.tasksOf(c.base.phase), Inputs: inputs}, params)
 	c.trained = append(c.trained, id)
 	c.targets[id] = params.Targets()
-	if !c.in.Features {
-		for _, l := range ls {
-			c.drop(c.pooled[l.Name])
-		}
-	}
 }
 
 // unmatched accounts for rows to which a broadcast join found no image. It stands directly
@@ -210,5 +201,5 @@ func (c *compiler) finish() {
 			mr.Input{Name: string(id) + ".models", Phase: id, Mode: mr.Values})
 	}
 	c.add(mr.PhaseSpec{ID: EvaluatePhase, Type: mr.MapPhase, Kind: evaluate.Name, Tasks: 1, Inputs: inputs}, params)
-	c.last().KeepOpen = nil
+	c.phases[len(c.phases)-1].KeepOpen = nil
 }

@@ -28,7 +28,8 @@ func kindOf(err error) errs.Kind {
 			return errs.Invalid
 		case syscall.EROFS:
 			return errs.Unauthorized
-		case syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINTR, syscall.ESTALE, syscall.ETIMEDOUT:
+		case syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.EINTR, syscall.ESTALE, syscall.ETIMEDOUT,
+			syscall.EIO: // another try may go to another disk or machine, and is counted
 			return errs.Transient
 		case syscall.EFBIG:
 			return errs.NoSpace

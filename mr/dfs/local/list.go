@@ -68,7 +68,7 @@ func (w *walk) folder(dir dfs.Path, name string, self fs.FileInfo) bool {
 			return w.fail(dir, w.ctx.Err())
 		}
 		base, isFolder := strings.CutSuffix(e.name, "/")
-		info := e.linked
+		info, err := e.linked, error(nil)
 		if info == nil {
 			info, err = os.Lstat(filepath.Join(name, base))
 		}

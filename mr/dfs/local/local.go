@@ -18,6 +18,7 @@ package local
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -83,11 +84,23 @@ func (f *FS) file(ctx context.Context, op string, p dfs.Path) (string, error) {
 }
 
 type file struct {
-	*os.File
+	f    *os.File
+	path dfs.Path
 	size int64
 }
 
 func (f *file) Size() int64 { return f.size }
+
+// ReadAt reads; the error at the end is io.EOF itself, as io.ReaderAt wants it.
+func (f *file) ReadAt(b []byte, off int64) (int, error) {
+	n, err := f.f.ReadAt(b, off)
+	if err == io.EOF {
+		return n, err
+	}
+	return n, wrap("read", f.path, err)
+}
+
+func (f *file) Close() error { return wrap("close", f.path, f.f.Close()) }
 
 // Open opens a regular file. A folder is errs.NotExist, because other stores have none.
 func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
@@ -106,7 +119,7 @@ func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	if err != nil {
 		return nil, errors.Join(wrap("open", p, err), h.Close())
 	}
-	return &file{File: h, size: info.Size()}, nil
+	return &file{f: h, path: p, size: info.Size()}, nil
 }
 
 // regular refuses what is no file.

@@ -1,13 +1,16 @@
 package local
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -232,5 +235,62 @@ func TestErrorsNameOurPath(t *testing.T) {
 	err := dfs.WriteFile(t.Context(), fsys, "a/b", nil)
 	if got, want := fmt.Sprint(err), "commit: a/b: file exists"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestListWhileFilesGo: a file that is removed during a listing hides none of the others, also
+// where links follow it.
+func TestListWhileFilesGo(t *testing.T) {
+	root, elsewhere := t.TempDir(), filepath.Join(t.TempDir(), "x")
+	for _, name := range []string{elsewhere, filepath.Join(root, "a"), filepath.Join(root, "b")} {
+		if err := os.WriteFile(name, []byte("x"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, link := range []string{"c", "d"} {
+		if err := os.Symlink(elsewhere, filepath.Join(root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []dfs.Path
+	for info, err := range New(root, false).List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got = append(got, info.Path); info.Path == "a" {
+			if err := os.Remove(filepath.Join(root, "b")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if want := []dfs.Path{"a", "c", "d"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestReadErrorsHaveAKind: an error of the disk is one of ours, with our path; the end is io.EOF.
+func TestReadErrorsHaveAKind(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "a"), []byte("abc"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	f, err := New(root, false).Open(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.ReadAt(make([]byte, 5), 0); n != 3 || err != io.EOF {
+		t.Errorf("at the end: %d, %v", n, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var e *errs.Error
+	if _, err := f.ReadAt(make([]byte, 1), 0); !errors.As(err, &e) || e.Path != "a" || strings.Contains(err.Error(), root) {
+		t.Errorf("of a closed file: %v, want an error with our path", err)
+	}
+	for no, want := range map[syscall.Errno]errs.Kind{syscall.ESTALE: errs.Transient, syscall.EIO: errs.Transient} {
+		if err := wrap("read", "a", &os.PathError{Op: "read", Path: "/x", Err: no}); !errs.Is(err, want) {
+			t.Errorf("%v is %v, want %v", no, errs.KindOf(err), want)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
@@ -52,6 +53,8 @@ func TestDescribe(t *testing.T) {
 		{exit.As(exit.Usage, errors.New("x")), "E-USAGE", 2},
 		{exit.Interrupted{Signal: syscall.SIGINT}, "E-INTERRUPTED", 130},
 		{exit.As(exit.JobFailed, hostile{}), "E-HOSTILE", 5},
+		{exit.As(exit.JobFailed, errs.E("read", errs.Corrupt, "x.avro", errors.New("damaged"))), "E-CORRUPT", 5},
+		{exit.As(exit.Unreachable, errs.E("open", errs.Unauthorized, "x", errors.New("refused"))), "E-UNAUTHORIZED", 6},
 		{exit.As(exit.Invalid, &run.ProblemsError{Problems: []error{hostile{}, errors.New("x")}}), "E-HOSTILE", 3},
 	} {
 		f := describe(c.err)
@@ -60,6 +63,26 @@ func TestDescribe(t *testing.T) {
 		}
 		if f.Next == "" && c.id != "E-USAGE" {
 			t.Errorf("%v: no next step", c.err)
+		}
+	}
+}
+
+// TestHeadline: what stands behind the id is what it is about, however many lines there are.
+func TestHeadline(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{exit.As(exit.Invalid, errors.New("w.safetensors: 2 problems:\na is missing\nb is missing")),
+			"error  E-INTERNAL  w.safetensors: 2 problems:\n       a is missing\n       b is missing\n"},
+		{exit.As(exit.Invalid, &run.ProblemsError{Problems: []error{hostile{}, errors.New("x")}}),
+			"x\nerror  E-HOSTILE  2 problems\n"},
+	} {
+		var stderr bytes.Buffer
+		a := &app{Process: process(&stderr)}
+		a.fail(c.err)
+		if !strings.Contains(stderr.String(), c.want) {
+			t.Errorf("got\n%s\nwithout\n%s", stderr.String(), c.want)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
@@ -42,8 +43,11 @@ func describe(err error) failure {
 		f.ID, f.Next = system(err)
 	}
 	var hint interface{ Hint() string }
-	if errors.As(err, &hint) {
+	if errors.As(err, &hint) && hint.Hint() != "" {
 		f.Next = hint.Hint()
+	}
+	if f.Next == "" {
+		f.Next = byKind[errs.KindOf(err)]
 	}
 	var input interface{ Input() string }
 	if errors.As(err, &input) {
@@ -79,6 +83,35 @@ func system(err error) (id, next string) {
 	return "E-INTERNAL", ""
 }
 
+// byKind is what to do about failures whose makers gave no advice.
+var byKind = map[errs.Kind]string{
+	errs.NotExist:     "check the path",
+	errs.Exist:        "choose another output, or remove what is there",
+	errs.Invalid:      "correct the input that is named, then run the same command again",
+	errs.Corrupt:      "run the same command again: what is damaged is made anew; if it stays, check the disk",
+	errs.Transient:    "run the same command again; it goes on where it stopped",
+	errs.Lost:         "run the same command again; it goes on where it stopped",
+	errs.Preempted:    "run the same command again; it goes on where it stopped",
+	errs.NoMemory:     "set limits.memory higher, or plan.batch and plan.cpu lower",
+	errs.NoSpace:      "free space on the disk that holds the output (or $TMPDIR), then run the same command again",
+	errs.Unauthorized: "check who may read and write the place that is named",
+	errs.Unreachable:  "check that the store or tracker runs and can be reached, then run the same command again",
+}
+
+// summarized is an error of many lines whose last line says it all; of others the first one does.
+type summarized interface{ Summarized() }
+
+// headline splits what is shown of a cause: the lines in front, the line that stands behind the id,
+// and those that explain it.
+func headline(err error, cause string) (before []string, head string, after []string) {
+	lines := strings.Split(strings.TrimRight(cause, "\n"), "\n")
+	var s summarized
+	if last := len(lines) - 1; errors.As(err, &s) {
+		return lines[:last], lines[last], nil
+	}
+	return nil, lines[0], lines[1:]
+}
+
 // fail shows why a command failed: the id first, so that it can be looked up, the cause, the first
 // input concerned, and what to do next.
 func (a *app) fail(err error) {
@@ -98,11 +131,14 @@ func (a *app) fail(err error) {
 		bold, plain = "\x1b[1;31m", "\x1b[0m"
 	}
 	var b strings.Builder
-	lines := strings.Split(strings.TrimRight(f.Cause, "\n"), "\n")
-	for _, l := range lines[:len(lines)-1] {
+	before, head, after := headline(err, f.Cause)
+	for _, l := range before {
 		b.WriteString(printable(l) + "\n")
 	}
-	fmt.Fprintf(&b, "%serror%s  %s  %s\n", bold, plain, f.ID, printable(lines[len(lines)-1]))
+	fmt.Fprintf(&b, "%serror%s  %s  %s\n", bold, plain, f.ID, printable(head))
+	for _, l := range after {
+		b.WriteString("       " + printable(l) + "\n")
+	}
 	if f.Input != "" && !strings.Contains(f.Cause, f.Input) {
 		fmt.Fprintf(&b, "input  %s\n", printable(f.Input))
 	}

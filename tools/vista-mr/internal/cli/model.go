@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"context"
 	"fmt"
-	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -11,6 +9,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
 func (a *app) modelCmd() *cobra.Command {
@@ -82,9 +81,11 @@ func (a *app) modelInspectCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect MODEL",
 		Short: "Show the layers of a network that can be cut at",
-		Long: `Show every layer of a network behind which nothing but one tensor passes on: those that a job can take
-features from. MODEL is a name of the roster or the path of an ONNX file. MACs, parameters and bytes are
-those of the network up to the layer; the share is that of its MACs.`,
+		Long: `Show the layers of a network that a job can take features from: the ends of layers and blocks behind which
+nothing but one tensor passes on. MODEL is a name of the roster or the path of an ONNX file. VECTOR is the
+length of the layer's vector under --pool. MACs, parameters and bytes are those of the network up to the
+layer; the share is that of its MACs. A job also takes the name of any other tensor, node or module that
+the network can be cut at, and -1, -2, ... for layers from the top.`,
 		Example: `  vista-mr model inspect resnet50
   vista-mr model inspect my.onnx -o json | jq -r '.layers[].name'`,
 		Args: arguments(1, "MODEL"),
@@ -92,9 +93,12 @@ those of the network up to the layer; the share is that of its MACs.`,
 	format := a.outputFlag(cmd, "table", "json")
 	pool := &choice{value: string(layers.PoolMax), of: []string{string(layers.PoolNone), string(layers.PoolAvg), string(layers.PoolMax)}, kind: "pooling"}
 	cmd.Flags().Var(pool, "pool", "pooling for the length of vectors: "+orList(pool.of))
+	size := cmd.Flags().Int("size", 224, "height and width of the images, for a model that leaves them open")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		read := func(_ context.Context, uri string) ([]byte, error) { return os.ReadFile(uri) }
-		cnn, err := layers.Open(cmd.Context(), layers.Source{Model: args[0], Weights: "random", Read: read})
+		if *size < 1 || *size > 4096 {
+			return exit.As(exit.Usage, fmt.Errorf("--size %d: it must be between 1 and 4096", *size))
+		}
+		cnn, err := run.Inspect(cmd.Context(), args[0], *size)
 		if err != nil {
 			return exit.As(exit.Invalid, err)
 		}
@@ -107,16 +111,24 @@ those of the network up to the layer; the share is that of its MACs.`,
 			return a.printJSON(struct {
 				SchemaVersion int         `json:"schemaVersion"`
 				Model         string      `json:"model"`
-				Input         []int       `json:"input"`
+				Input         []int       `json:"input"` // channels, height, width
+				Layout        string      `json:"layout"`
+				Elem          string      `json:"elem"`
+				Open          bool        `json:"open"` // the model leaves height and width open
 				Pool          string      `json:"pool"`
 				Layers        []layerJSON `json:"layers"`
-			}{1, cnn.Name, []int{cnn.Input.C, cnn.Input.H, cnn.Input.W}, pool.value, out})
+				Unknown       []string    `json:"unknown"` // nodes behind which no layers can be had
+			}{1, cnn.Name, []int{cnn.Input.C, cnn.Input.H, cnn.Input.W}, cnn.Input.Layout, cnn.Input.Elem.String(), cnn.Input.Open, pool.value, out, append([]string{}, cnn.Unknown...)})
+		}
+		fmt.Fprintf(a.Stderr, "%s: %s\n", printable(cnn.Name), cnn.Input)
+		for _, n := range cnn.Unknown {
+			fmt.Fprintf(a.Stderr, "no layers behind node %s: its effect on shapes is not known\n", printable(n))
 		}
 		w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "INDEX\tNAME\tSHAPE\tVECTOR\tMACS\tPARAMETERS\tMiB\tSHARE\tTENSOR")
 		for _, l := range out {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%.3f G\t%.2f M\t%.1f\t%.1f %%\t%s\n", l.Index, printable(l.Name), shapeText(l.Shape), l.PooledDim,
-				float64(l.MACs)/1e9, float64(l.Params)/1e6, float64(l.Bytes)/(1<<20), 100*l.Share, printable(l.Tensor))
+			fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\t%.1f\t%.1f %%\t%s\n", l.Index, printable(l.Name), shapeText(l.Shape), l.PooledDim,
+				count(l.MACs), count(l.Params), float64(l.Bytes)/(1<<20), 100*l.Share, printable(l.Tensor))
 		}
 		return w.Flush()
 	}
@@ -130,4 +142,17 @@ func shapeText(shape []int64) string {
 		s[i] = fmt.Sprint(d)
 	}
 	return strings.Join(s, "x")
+}
+
+// count is a number as people write it: 4.09 G, 25.6 M.
+func count(n int64) string {
+	for _, u := range []struct {
+		size float64
+		name string
+	}{{1e9, "G"}, {1e6, "M"}, {1e3, "k"}} {
+		if float64(n) >= u.size {
+			return fmt.Sprintf("%.3g %s", float64(n)/u.size, u.name)
+		}
+	}
+	return fmt.Sprint(n)
 }

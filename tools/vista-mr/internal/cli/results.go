@@ -69,6 +69,7 @@ func readResults(dir string) ([]byte, *results.Summary, error) {
 		}
 		return fail("E-NO-RESULTS", "is not the output of a finished job (no "+run.SuccessFile+")", "give the output folder of a finished job", nil)
 	}
+	run.Tidy(dir)
 	data, err := os.ReadFile(filepath.Join(dir, run.ResultsFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return fail("E-NO-RESULTS", "holds no "+run.ResultsFile, "give the output folder of a finished job", nil)

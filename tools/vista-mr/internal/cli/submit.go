@@ -22,7 +22,7 @@ interrupted is taken up again by the same command.`,
 	}
 	sets := setFlag(cmd)
 	format := a.outputFlag(cmd, "text", "json")
-	lib := ortFlag(cmd, a)
+	lib := ortFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		job, err := a.loadJob(args[0], *sets)
 		if err != nil {
@@ -56,6 +56,6 @@ interrupted is taken up again by the same command.`,
 }
 
 // ortFlag gives a command the path of the ONNX Runtime library.
-func ortFlag(cmd *cobra.Command, a *app) *string {
-	return cmd.Flags().String("ort-lib", a.Env("VISTA_MR_ORT_LIB"), "ONNX Runtime `library`; default: $VISTA_MR_ORT_LIB, then the one beside this program")
+func ortFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("ort-lib", "", "ONNX Runtime `library`; default: $VISTA_MR_ORT_LIB, then the one beside this program")
 }

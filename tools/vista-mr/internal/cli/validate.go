@@ -22,7 +22,7 @@ ONNX Runtime library. All problems are reported at once; nothing is run or writt
 	}
 	sets := setFlag(cmd)
 	format := a.outputFlag(cmd, "text", "json")
-	lib := ortFlag(cmd, a)
+	lib := ortFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		job, err := a.loadJob(args[0], *sets)
 		if err != nil {

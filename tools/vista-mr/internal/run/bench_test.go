@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/mr/mrtest"
 	"github.com/vista-mr/vista-mr/tools/synth"
@@ -60,7 +61,7 @@ func newBench(b *testing.B, model string, records int) *bench {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { x.rt.Close() })
-	if x.n, err = openNetwork(b.Context(), x.job); err != nil {
+	if x.n, err = openNetwork(b.Context(), x.job, nil); err != nil {
 		b.Fatal(err)
 	}
 	return x
@@ -76,12 +77,15 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 		x.b.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	d, err := readInput(x.b.Context(), x.job)
+	d, err := readInput(x.b.Context(), x.job, progress.Discard)
 	if err != nil {
 		x.b.Fatal(err)
 	}
-	p.CPU, p.Partitions, p.Batch = 2, max(len(d.images)/64, 2), 8
-	in := inputs(x.job, d, x.n, p)
+	p.CPU, p.Partitions, p.Batch = 2, max(int(d.images.Images)/64, 2), 8
+	in := inputs(x.job, d, x.n, &vistaopt.Choice{Plan: p})
+	if in.Splits, err = d.images.Write(x.b.Context(), local.New(dir, false), imageIndex, p.Partitions); err != nil {
+		x.b.Fatal(err)
+	}
 	models, err := x.n.writePrograms(x.b.Context(), filepath.Join(x.dir, "models"), p, in)
 	if err != nil {
 		x.b.Fatal(err)
@@ -94,7 +98,7 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 	if !whole {
 		phases = phases[:2] // table, extract
 	}
-	pr := &prepared{Plan: p, Spec: mr.JobSpec{ID: "job", Phases: phases}, Sort: 8 << 20, Regions: vistaopt.Regions{Base: 1 << 30, Cache: 192 << 20}}
+	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases}, Room: vistaopt.Room{Sort: 8 << 20, Cache: 192 << 20}}
 	w := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
 	o := &Options{}
 	o.fill()

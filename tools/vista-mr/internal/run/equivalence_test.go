@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/linkedin/goavro/v2"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -31,7 +32,9 @@ import (
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
@@ -63,13 +66,15 @@ type world struct {
 	table  string
 	images string
 
+	columns  int    // of the table
 	dirOfRun string // of the last run
+	chain    []mr.PhaseSpec
 }
 
 func newWorld(t *testing.T, required bool) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{dir: dir, table: filepath.Join(dir, "t.csv"), images: filepath.Join(dir, "images")}
+	w := &world{columns: 5, dir: dir, table: filepath.Join(dir, "t.csv"), images: filepath.Join(dir, "images")}
 	if err := os.Mkdir(w.images, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +113,7 @@ func newWorld(t *testing.T, required bool) *world {
 	}
 	w.job = conf.Defaults()
 	w.job.Name, w.job.Seed = "small", 7
-	w.job.Table = conf.Table{URI: conf.URI(w.table), Key: "name", Label: "colour"}
+	w.job.Table.URI, w.job.Table.Key, w.job.Table.Label = conf.URI(w.table), "name", "colour"
 	w.job.Images = conf.Images{URI: conf.URI(w.images), Required: required}
 	w.job.CNN.Model, w.job.CNN.Weights = "small", "random"
 	w.job.Downstream.Test, w.job.Downstream.Iterations = 0.3, 6
@@ -161,6 +166,7 @@ func (w *world) network(t *testing.T) *network {
 type expected struct {
 	records map[string]truth
 	count   map[string]int64
+	labels  map[string]string // of good rows
 }
 
 type truth struct {
@@ -168,11 +174,10 @@ type truth struct {
 	features     map[string][]float64
 }
 
-// oracle does the whole work in one loop, on plain files and with the whole network, sharing nothing with
-// the engine, the joins or the pooling in the graph.
-func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool) *expected {
+// rows reads the table for an oracle.
+func (w *world) rows(t *testing.T) *expected {
 	t.Helper()
-	e := &expected{records: map[string]truth{}, count: map[string]int64{}}
+	e := &expected{records: map[string]truth{}, count: map[string]int64{}, labels: map[string]string{}}
 	f, err := os.Open(w.table)
 	if err != nil {
 		t.Fatal(err)
@@ -184,10 +189,10 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	labels := map[string]string{}
+	labels := e.labels
 	for _, l := range lines[1:] {
 		e.count["rows"]++
-		good := len(l) == 5
+		good := len(l) == w.columns
 		if good {
 			for _, i := range []int{1, 2, 4} {
 				_, err := strconv.ParseFloat(l[i], 32)
@@ -196,10 +201,33 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 		}
 		if _, dup := labels[l[0]]; dup || !good {
 			e.count["bad"]++
+			if good {
+				e.count["bad.duplicate-key"]++
+			}
 			continue
 		}
 		labels[l[0]] = l[3]
 	}
+	return e
+}
+
+// truth is what a record of a good row has.
+func (e *expected) truth(key string, v map[string][]float64) {
+	sum := sha256.Sum256([]byte("7:" + key))
+	split := "train"
+	if float64(binary.BigEndian.Uint64(sum[:8]))/math.Pow(2, 64) < 0.3 {
+		split = "test"
+	}
+	e.records[key] = truth{e.labels[key], split, v}
+	e.count["matched"]++
+}
+
+// oracle does the whole work in one loop, on plain files and with the whole network, sharing nothing with
+// the engine, the joins or the pooling in the graph.
+func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool) *expected {
+	t.Helper()
+	e := w.rows(t)
+	labels := e.labels
 	files, err := os.ReadDir(w.images)
 	if err != nil {
 		t.Fatal(err)
@@ -209,16 +237,9 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 	for _, file := range files {
 		e.count["images"]++
 		key := file.Name()[:strings.LastIndexByte(file.Name(), '.')]
-		label, ok := labels[key]
-		switch {
-		case seen[key]:
+		if seen[key] {
 			e.count["bad"]++
-			continue
-		case !ok:
-			seen[key] = true
-			if required {
-				e.count["bad"]++
-			}
+			e.count["bad.duplicate-key"]++
 			continue
 		}
 		seen[key] = true
@@ -227,21 +248,33 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 			t.Fatal(err)
 		}
 		v := run(data)
-		if v == nil {
+		if v != nil {
+			e.count["decodable"]++
+		}
+		_, ok := labels[key]
+		switch {
+		case !ok && required:
 			e.count["bad"]++
+			e.count["bad.no-row"]++
+			continue
+		case !ok:
+			e.count["left-out.image"]++
+			continue
+		case v == nil:
+			e.count["bad"]++
+			e.count["bad.truncated"]++
 			continue
 		}
-		sum := sha256.Sum256([]byte("7:" + key))
-		split := "train"
-		if float64(binary.BigEndian.Uint64(sum[:8]))/math.Pow(2, 64) < 0.3 {
-			split = "test"
-		}
-		e.records[key] = truth{label, split, v}
-		e.count["matched"]++
+		e.truth(key, v)
 	}
 	for key := range labels {
-		if !seen[key] && required {
+		switch {
+		case seen[key]:
+		case required:
 			e.count["bad"]++
+			e.count["bad.no-image"]++
+		default:
+			e.count["left-out.row"]++
 		}
 	}
 	return e
@@ -314,7 +347,7 @@ func poolByHand(v []float32, shape []int64) []float64 {
 // TestAllPlansGiveWhatTheOracleGives is the thesis of the system: how a workload is run changes its cost
 // and nothing else.
 func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
-	rt := startORT(t)
+	rt := startRuntime(t)
 	for _, required := range []bool{true, false} {
 		w := newWorld(t, required)
 		n := w.network(t)
@@ -323,11 +356,18 @@ func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
 			t.Fatalf("the oracle has %d records, counts %v", len(want.records), want.count)
 		}
 		var reference *evaluate.Report
+		var causes map[string]int64
 		for _, p := range allPlans() {
 			t.Run(fmt.Sprintf("required=%v/%s", required, strings.ReplaceAll(p.String(), " ", "_")), func(t *testing.T) {
 				phases := w.run(t, rt, n, p)
 				compareRecords(t, w, want, phases)
 				compareCounts(t, want, phases)
+				compareWork(t, p, want, phases)
+				if reference != nil {
+					compareCauses(t, causes, phases)
+				}
+				causes = sums(phases, "bad.")
+				w.compareFiles(t, p, phases)
 				var r evaluate.Report
 				if err := json.Unmarshal(phases[compile.EvaluatePhase].Tasks[0].Value, &r); err != nil {
 					t.Fatal(err)
@@ -339,6 +379,24 @@ func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
 			})
 		}
 	}
+}
+
+// startRuntime starts the runtime, or skips the test where there is none and none is required.
+func startRuntime(t *testing.T) *ort.Runtime {
+	t.Helper()
+	if _, err := ort.FindLibrary(); err != nil && !strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
+		t.Skipf("needs the ONNX Runtime library: %v", err)
+	}
+	rt, err := ort.Init(ort.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // after the oracle's session is closed
+		if err := rt.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return rt
 }
 
 func allPlans() []plan.Plan {
@@ -358,7 +416,7 @@ func allPlans() []plan.Plan {
 // run runs the compiled plan in a folder of its own.
 func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[mr.PhaseID]*mr.PhaseManifest {
 	t.Helper()
-	d, err := readInput(t.Context(), w.job)
+	d, err := readInput(t.Context(), w.job, progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +424,10 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	in := inputs(w.job, d, n, p)
+	in := inputs(w.job, d, n, &vistaopt.Choice{Plan: p})
+	if in.Splits, err = d.images.Write(t.Context(), local.New(dir, false), imageIndex, p.Partitions); err != nil {
+		t.Fatal(err)
+	}
 	models, err := n.writePrograms(t.Context(), filepath.Join(w.dir, "models"), p, in)
 	if err != nil {
 		t.Fatal(err)
@@ -376,8 +437,8 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 	if err != nil {
 		t.Fatal(err)
 	}
-	pr := &prepared{Plan: p, Spec: mr.JobSpec{ID: "job", Phases: phases}, Sort: 1 << 20,
-		Regions: vistaopt.Regions{Base: 1 << 30, Cache: 64 << 10}} // a cache that overflows to disk
+	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases},
+		Room: vistaopt.Room{Sort: 1 << 20, Cache: 64 << 10}} // a cache that overflows to disk
 	ev := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
 	o := &Options{}
 	o.fill()
@@ -390,7 +451,7 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 			t.Fatalf("phase %s was not published", ph.ID)
 		}
 	}
-	w.dirOfRun = dir
+	w.dirOfRun, w.chain = dir, phases
 	return out
 }
 
@@ -448,13 +509,72 @@ func compareRecords(t *testing.T, w *world, want *expected, phases map[mr.PhaseI
 
 func compareCounts(t *testing.T, want *expected, phases map[mr.PhaseID]*mr.PhaseManifest) {
 	t.Helper()
-	for _, name := range []string{"rows", "images", "matched", "bad"} {
+	for _, name := range []string{"rows", "images", "images.several", "matched", "bad", "bad.duplicate-key", "bad.no-row", "bad.no-image", "bad.truncated", "left-out.row", "left-out.image"} {
 		n := int64(0)
 		for _, p := range phases {
 			n += p.Sum(name)
 		}
 		if n != want.count[name] {
 			t.Errorf("%d %s, want %d", n, name, want.count[name])
+		}
+	}
+}
+
+// sums are the counters that begin with a prefix.
+func sums(phases map[mr.PhaseID]*mr.PhaseManifest, prefix string) map[string]int64 {
+	out := map[string]int64{}
+	for _, p := range phases {
+		for _, task := range p.Tasks {
+			for name, n := range task.Counters {
+				if strings.HasPrefix(name, prefix) {
+					out[name] += n
+				}
+			}
+		}
+	}
+	return out
+}
+
+func compareCauses(t *testing.T, want map[string]int64, phases map[mr.PhaseID]*mr.PhaseManifest) {
+	t.Helper()
+	if d := cmp.Diff(want, sums(phases, "bad.")); d != "" {
+		t.Errorf("causes differ from the plan before (-want +got):\n%s", d)
+	}
+}
+
+// compareWork counts the images that went through the CNN: once where the plan promises that, and once for each layer
+// where it recomputes.
+func compareWork(t *testing.T, p plan.Plan, want *expected, phases map[mr.PhaseID]*mr.PhaseManifest) {
+	t.Helper()
+	seen, joined, k := want.count["decodable"], want.count["matched"], int64(len(small.Roster))
+	if p.Placement == plan.AfterJoin {
+		seen = joined
+	}
+	images := map[plan.Inference]int64{plan.Fused: seen, plan.Lazy: k * seen, plan.Staged: k * seen, plan.Eager: seen + k*joined}[p.Inference]
+	if got := sums(phases, "cnn.images")["cnn.images"]; got != images {
+		t.Errorf("%d images went through the CNN's programs, want %d", got, images)
+	}
+}
+
+// compareFiles sees to it that what a phase drops is gone from the disk, that nothing large stays but what is kept,
+// and that every layer's vectors are accounted for.
+func (w *world) compareFiles(t *testing.T, p plan.Plan, phases map[mr.PhaseID]*mr.PhaseManifest) {
+	t.Helper()
+	for id, m := range phases {
+		for _, task := range m.Tasks {
+			for _, f := range task.Files {
+				kept := f.Channel == mr.Quarantine || id == compile.TablePhase || id == compile.FeaturesPhase || slices.Contains([]string{"base", "failed", "predictions"}, f.Channel)
+				_, err := os.Stat(filepath.Join(w.dirOfRun, string(f.Path)))
+				if (err == nil) != kept {
+					t.Errorf("%s of phase %s, channel %q: %v; it is to be kept: %v", f.Path, id, f.Channel, err, kept)
+				}
+			}
+		}
+	}
+	pub := &publisher{phases: phases, p: &prepared{Spec: mr.JobSpec{Phases: w.chain}}}
+	for _, l := range small.Roster {
+		if pub.stored(extract.Pooled(l)) == 0 {
+			t.Errorf("layer %s has no stored bytes", l)
 		}
 	}
 }
@@ -469,5 +589,24 @@ func compareReports(t *testing.T, want, got *evaluate.Report) {
 		if a.Name != b.Name || math.Abs(a.Metrics["log-loss"].Value-b.Metrics["log-loss"].Value) > 1e-3 {
 			t.Errorf("target %q has log-loss %v, target %q of the first plan %v", b.Name, b.Metrics["log-loss"].Value, a.Name, a.Metrics["log-loss"].Value)
 		}
+		compareModels(t, a.Name, a.Model.Model, b.Model.Model)
+	}
+}
+
+func compareModels(t *testing.T, name string, want, got *lr.Model) {
+	t.Helper()
+	largest, apart := 0.0, 0.0
+	for k, w := range want.Weights {
+		if len(got.Weights) != len(want.Weights) || len(got.Weights[k]) != len(w) {
+			t.Fatalf("target %q: %d scores of %d weights, want %d of %d", name, len(got.Weights), len(got.Weights[k]), len(want.Weights), len(w))
+		}
+		apart = max(apart, math.Abs(got.Intercepts[k]-want.Intercepts[k])/max(1, math.Abs(want.Intercepts[k])))
+		for j, v := range w {
+			largest = max(largest, math.Abs(float64(v)))
+			apart = max(apart, math.Abs(float64(v-got.Weights[k][j])))
+		}
+	}
+	if apart > 1e-3*max(largest, 1) {
+		t.Errorf("target %q: weights up to %v are %v apart", name, largest, apart)
 	}
 }

@@ -4,10 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs"
@@ -35,68 +36,85 @@ import (
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// prepared is a job that is ready to run. It is kept in the run's folder, so that a run that
-// is taken up again has the same phases, whatever has changed around it.
+// prepared is a job that is ready to run.
 type prepared struct {
-	Spec    mr.JobSpec        `json:"spec"`
+	kept
+	Spec    mr.JobSpec
+	Regions vistaopt.Regions
+	Room    vistaopt.Room
+	Layers  []layers.Layer
+	Dims    map[string]int // of the layers' vectors
+	Columns []string       // that models take, encoded
+	Table   *results.Table
+	Skipped []string
+	Steps   string   // the preprocessing in words
+	Notes   []string // on the network
+	Resumed bool     // phases of an earlier run count
+
+	Network    string // digest of graph and weights
+	Preprocess results.Preprocess
+	Whole      extract.Model // from the image to all layers' vectors
+}
+
+// kept is what a run leaves in its folder for the one that takes it up again. It says from what the published phases
+// were made, and which knobs must stay as they are for them to be of use; all else is decided anew.
+type kept struct {
+	Origin  *origin           `json:"origin"`
 	Plan    plan.Plan         `json:"plan"`
 	From    map[string]string `json:"from"`
-	Regions vistaopt.Regions  `json:"regions"`
-	Sort    int64             `json:"sort"`
-	Layers  []layers.Layer    `json:"layers"`
-	Dims    map[string]int    `json:"dims"` // of the layers' vectors
-	Columns []string          `json:"columns"`
-	Skipped []string          `json:"skipped,omitempty"`
 	Started time.Time         `json:"started"`
-
-	Network    string             `json:"network"` // digest of graph and weights
-	Preprocess results.Preprocess `json:"preprocess"`
-	Whole      extract.Model      `json:"whole"` // from the image to all layers' vectors
 }
+
+const keptFile = "job.json"
 
 // execute runs the plan of a job that has been validated, in its claimed output.
 func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, err error) {
 	start := time.Now()
 	dir := workDir(j)
-	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o777); err != nil {
-		return nil, exit.Running(err)
-	}
 	p, err := prepare(ctx, j, dir, o)
 	if err != nil {
 		return nil, notReady(err)
 	}
 	w := &watch{job: p, sink: o.Progress}
-	if w.events, err = openEvents(j, time.Now); err != nil {
+	if err := w.open(j, time.Now); err != nil {
 		return nil, exit.Running(err)
 	}
 	defer func() { err = errors.Join(err, w.events.Close()) }()
 	w.events.begin(j, p)
 
-	rt, err := ort.Init(ort.Options{CacheDir: cacheDir(), ArenaLimit: arenaLimit(j, p)})
+	rt, err := ort.Init(ort.Options{Library: o.ORTLib, CacheDir: cacheDir(), ArenaLimit: arenaLimit(j, p)})
 	if err != nil {
+		w.events.end(err)
 		return nil, exit.As(exit.Invalid, err)
 	}
 	defer func() { err = errors.Join(err, rt.Close()) }()
+	var s *results.Summary
 	phases, err := runPhases(ctx, p, dir, rt, w, o)
-	w.events.end(err)
 	if err != nil {
-		return nil, exit.Running(w.withBad(err, w.manifests))
+		err = w.withBad(err)
+	} else {
+		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: rt.Version(), version: o.Version, dir: dir})
 	}
-	s, err := publish(ctx, j, p, phases, &finished{seconds: time.Since(start).Seconds(), watch: w, ort: rt.Version(), version: o.Version, dir: dir})
+	w.events.end(err) // before the marker, behind which nothing is written
+	if err == nil {
+		err = errors.Join(w.events.Sync(), markFinished(ctx, j))
+	}
 	if err != nil {
 		return nil, exit.Running(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		o.Log.Warn("what the finished run was made from cannot be removed; it is not needed", zap.Error(err))
 	}
 	return s, nil
 }
 
 // arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
-// fails and is halved, instead of taking what it was not given. Weights that are not mapped from
-// the cache come out of the same arena, and preparing them takes some more for a moment.
+// fails and is halved, instead of taking what it was not given.
 func arenaLimit(j *conf.Job, p *prepared) int64 {
 	if j.Limits.Memory == 0 {
 		return 0
 	}
-	return p.Regions.Inference*5/4 + p.Regions.Model*3/2 + 32<<20
+	return p.Room.Arena
 }
 
 // notReady puts an error of the preparation into its class: most are about what the user gave,
@@ -122,70 +140,158 @@ func cacheDir() string {
 	return filepath.Join(dir, "vista-mr", "ort")
 }
 
-// prepare plans the job and compiles it, or takes up what an interrupted run has prepared.
+// prepare plans the job and compiles it. What an interrupted run has published is kept if it was made from the same
+// inputs and the plan that it was made by fits; else the run starts anew, and says so.
 func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepared, error) {
-	name := filepath.Join(dir, "job.json")
-	if b, err := os.ReadFile(name); err == nil {
-		var p prepared
-		if err := json.Unmarshal(b, &p); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		p.Spec.Budgets = budgets(j)
-		return &p, nil
-	}
 	o.Progress.Update(progress.Update{Stage: "plan"})
-	d, err := readInput(ctx, j)
+	d, err := readInput(ctx, j, o.Progress)
 	if err != nil {
 		return nil, err
 	}
-	n, err := openNetwork(ctx, j)
+	models := filepath.Join(dir, modelsFolder)
+	if err := os.MkdirAll(models, 0o777); err != nil {
+		return nil, err
+	}
+	n, err := tried(ctx, j, models)
 	if err != nil {
 		return nil, err
 	}
-	memory := machine.Memory()
-	if j.Limits.Memory > 0 {
-		memory = min(memory, int64(j.Limits.Memory))
-	}
-	choice, err := vistaopt.Choose(wanted(j), n.sizes(), d.stats, vistaopt.Machine{Cores: machine.Cores(), Memory: memory})
+	old := readKept(dir)
+	choice, follows, err := choose(j, n, d, old)
 	if err != nil {
 		return nil, exit.As(exit.Infeasible, err)
 	}
-	p, err := lay(ctx, j, d, n, choice, dir)
+	p, err := lay(ctx, j, d, n, choice, dir, o.ortVersion)
 	if err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(p)
+	if _, err := os.Lstat(filepath.Join(dir, keptFile)); err == nil && old == nil {
+		o.Log.Warn("what the interrupted run has left cannot be understood, as that of another build: it starts anew")
+	}
+	if old != nil && !follows {
+		o.Log.Warn("the plan of the interrupted run does not fit into the memory that there is now: it starts anew")
+	} else if old != nil {
+		if changed := old.Origin.changes(p.Origin); len(changed) > 0 {
+			o.Log.Warn(sentence(changed))
+			follows = false
+		}
+	}
+	if p.Resumed = old != nil && follows; p.Resumed {
+		p.Started = old.Started
+		err = begin(ctx, dir, nil)
+	} else {
+		err = startAnew(ctx, j, dir, &p.kept)
+	}
 	if err != nil {
 		return nil, err
 	}
 	o.Progress.Update(progress.Update{Stage: "plan", End: true})
-	return p, dfs.WriteFile(ctx, local.New(dir, true), "job.json", b)
+	return p, nil
 }
 
 // lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
 // let go of.
-func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, dir string) (*prepared, error) {
-	p := &prepared{Plan: choice.Plan, From: choice.From, Regions: choice.Regions, Sort: choice.SortMemory, Layers: n.layers,
-		Dims: map[string]int{}, Columns: d.schema.FeatureNames(), Skipped: d.schema.Skipped, Started: time.Now(),
+func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, dir, runtime string) (_ *prepared, err error) {
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
+		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
-	in := inputs(j, d, n, choice.Plan)
-	models, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
+	in := inputs(j, d, n, choice)
+	if in.Splits, err = d.images.Write(ctx, local.New(dir, true), imageIndex, choice.Plan.Partitions); err != nil {
+		return nil, err
+	}
+	programs, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
 	n.forget()
-	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return models[specKey(s)], nil }
+	if p.Origin, err = newOrigin(ctx, d, n, programs, runtime); err != nil {
+		return nil, err
+	}
+	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return programs[specKey(s)], nil }
 	phases, err := compile.Compile(choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
-	p.Whole = models[specKey(compile.Whole(in))]
+	p.Whole = programs[specKey(compile.Whole(in))]
 	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j)}
 	return p, nil
 }
+
+// choose plans the job; as the interrupted run did, if that is still possible. Processors and batches are the machine's
+// matter and chosen anew in any case.
+func choose(j *conf.Job, n *network, d *data, old *kept) (c *vistaopt.Choice, follows bool, err error) {
+	m := vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory()}
+	if j.Limits.Memory > 0 {
+		m.Memory = min(m.Memory, int64(j.Limits.Memory))
+	}
+	if old != nil {
+		want := old.Plan
+		want.CPU, want.Batch = j.Plan.CPU, j.Plan.Batch
+		if c, err := vistaopt.Choose(want, n.sizes(), d.stats, training(j, d, n), m); err == nil {
+			for knob := range c.From {
+				if knob != "cpu" && knob != "batch" {
+					c.From[knob] = old.From[knob]
+				}
+			}
+			return c, true, nil
+		}
+	}
+	c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m)
+	return c, false, err
+}
+
+// readKept returns what an interrupted run has left; nil without one, or if it cannot be understood, as that of an
+// older build.
+func readKept(dir string) *kept {
+	b, err := os.ReadFile(filepath.Join(dir, keptFile))
+	var k kept
+	if err != nil || json.Unmarshal(b, &k) != nil || k.Origin == nil || k.Plan.Validate() != nil {
+		return nil
+	}
+	return &k
+}
+
+// modelsFolder holds programs by their digests, which are good for any run.
+const modelsFolder = "models"
+
+// startAnew removes what another run has left, its log as well, and notes from what this one is made. What says that
+// a run can be taken up goes first and comes last.
+func startAnew(ctx context.Context, j *conf.Job, dir string, k *kept) error {
+	b, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	remove := []string{filepath.Join(dir, keptFile), filepath.Join(j.Output.LocalPath(), EventsFile)}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != modelsFolder && e.Name() != string(imageIndex) { // those of the new run are there already
+			remove = append(remove, filepath.Join(dir, e.Name()))
+		}
+	}
+	for _, name := range remove {
+		if err := os.RemoveAll(name); err != nil {
+			return err
+		}
+	}
+	return begin(ctx, dir, b)
+}
+
+// begin makes an empty folder for scratch files, of which a process that was killed leaves some, and writes what is kept.
+func begin(ctx context.Context, dir string, keep []byte) error {
+	scratch := filepath.Join(dir, scratchFolder)
+	if err := errors.Join(os.RemoveAll(scratch), os.MkdirAll(scratch, 0o777)); err != nil || keep == nil {
+		return err
+	}
+	return dfs.WriteFile(ctx, local.New(dir, true), keptFile, keep)
+}
+
+const scratchFolder = "tmp"
 
 // budgets bound the bad records by the table's rows. They may be other ones when a run is taken
 // up again: raising the budget is how a job that broke it goes on.
@@ -203,24 +309,34 @@ func wanted(j *conf.Job) plan.Plan {
 // chosen on held-out rows.
 const defaultFolds = 3
 
-func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
-	ds := &j.Downstream
-	settings := grid(ds)
-	folds := ds.Folds
-	if len(settings) > 1 && folds < 2 {
-		folds = defaultFolds
+// training is what the models take, as far as it is known before the table is read.
+func training(j *conf.Job, d *data, n *network) vistaopt.Training {
+	settings, folds := grid(&j.Downstream)
+	t := vistaopt.Training{Settings: len(settings), Folds: folds, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
+	for _, l := range n.layers {
+		t.Columns = append(t.Columns, d.table.Encoding.Width()+l.PooledDim(n.pool))
 	}
-	splits, dups := d.splits(p.Partitions)
+	return t
+}
+
+func inputs(j *conf.Job, d *data, n *network, c *vistaopt.Choice) *compile.Inputs {
+	ds := &j.Downstream
+	settings, folds := grid(ds)
 	in := &compile.Inputs{
-		Table: d.tables, Ingest: ingest.Params{Schema: *d.schema, Seed: uint64(j.Seed), Test: ds.Test},
-		Splits: splits, Duplicates: dups, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv("VISTA_MR_JPEG"),
+		Table: d.tables, Ingest: ingest.Params{Schema: *d.table.schema, Encoding: d.table.Encoding, MaxCategories: j.Table.MaxCategories, Seed: uint64(j.Seed), Test: ds.Test, Needs: ingest.Needs{Metric: ds.Metric, Kind: ds.Kind}},
+		Multiple: j.Images.Multiple, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode,
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
-		Train: train.Params{Features: len(d.schema.Features), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
-			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase},
+		Train: train.Params{Features: d.table.Encoding.Width(), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
+			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase,
+			Room: train.Room{Bytes: c.Room.Models, Training: c.Room.PerTraining, Trained: c.Room.PerTrained, Kept: c.Room.PerKept}},
 		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric, Kind: ds.Kind},
 	}
 	if in.Features {
 		in.Keep = features.Params{Format: j.Features.Format, Meta: n.origin(j)}
+	}
+	in.Image.MaxBytes = c.Room.File
+	for _, k := range c.Room.Classes {
+		in.Ingest.Needs.Memory = append(in.Ingest.Needs.Memory, ingest.Memory{For: k.For, Available: c.Memory, Fixed: k.Fixed, PerClass: k.PerClass})
 	}
 	for _, l := range n.layers {
 		in.Layers = append(in.Layers, compile.Layer{Name: l.Name, Raw: l.Dim, Pooled: l.PooledDim(n.pool)})
@@ -228,8 +344,8 @@ func inputs(j *conf.Job, d *data, n *network, p plan.Plan) *compile.Inputs {
 	return in
 }
 
-// grid is every combination of hyper-parameters.
-func grid(d *conf.Downstream) []train.Setting {
+// grid is every combination of hyper-parameters, and the folds that judge them.
+func grid(d *conf.Downstream) (settings []train.Setting, folds int) {
 	regs, nets := d.Grid.Reg, d.Grid.ElasticNet
 	if len(regs) == 0 {
 		regs = []float64{d.Reg}
@@ -237,13 +353,15 @@ func grid(d *conf.Downstream) []train.Setting {
 	if len(nets) == 0 {
 		nets = []float64{d.ElasticNet}
 	}
-	var out []train.Setting
 	for _, r := range regs {
 		for _, e := range nets {
-			out = append(out, train.Setting{Reg: r, ElasticNet: e})
+			settings = append(settings, train.Setting{Reg: r, ElasticNet: e})
 		}
 	}
-	return out
+	if len(settings) > 1 && d.Folds < 2 {
+		return settings, defaultFolds
+	}
+	return settings, d.Folds
 }
 
 // runPhases runs the chain in this process.
@@ -253,7 +371,7 @@ func runPhases(ctx context.Context, p *prepared, dir string, rt *ort.Runtime, w 
 		return nil, err
 	}
 	store := local.New(dir, true)
-	pub := &commit.Publisher{FS: store, Root: dfs.Path(p.Spec.ID)}
+	pub := &commit.Publisher{FS: store, Root: dfs.Path(p.Spec.ID), Log: o.Log}
 	epoch, err := pub.ClaimEpoch(ctx)
 	if err != nil {
 		return nil, err
@@ -262,10 +380,9 @@ func runPhases(ctx context.Context, p *prepared, dir string, rt *ort.Runtime, w 
 	if err != nil {
 		return nil, err
 	}
-	r := p.Regions
-	machine.LimitHeap(r.Base/2 + r.Table + r.Buffers + r.Sort + r.Cache)
-	scratch := filepath.Join(dir, "tmp")
-	env := &task.Env{Store: store, Mux: stores(), Registry: registry, Shared: task.NewShared(), Cache: cache.New(r.Cache, scratch),
-		Scratch: scratch, Slots: p.Plan.CPU, SortMemory: p.Sort, Log: o.Log}
+	w.resume(done)
+	scratch := filepath.Join(dir, scratchFolder)
+	env := &task.Env{Store: store, Mux: stores(), Registry: registry, Shared: task.NewShared(), Cache: cache.New(p.Room.Cache, scratch),
+		Scratch: scratch, Slots: p.Plan.CPU, SortMemory: p.Room.Sort, Log: o.Log}
 	return mrlocal.Run(ctx, &p.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Observe: w.update, Log: o.Log})
 }

@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,22 +33,24 @@ type network struct {
 	pool      layers.Pool
 	normalize *layers.Normalize
 	image     image.Spec
+	weights   string   // digest of the weights' file; "" without one
+	steps     string   // the preprocessing in words
+	notes     []string // what the user should know about weights and preprocessing
 }
 
-func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
-	read := func(_ context.Context, uri string) ([]byte, error) {
-		b, err := os.ReadFile(conf.URI(uri).LocalPath())
-		if err != nil {
-			return nil, &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: uri, Cause: "cannot be read", Err: err,
-				Next: "give the path of the weights" + nearHint(conf.URI(uri).LocalPath())}
-		}
-		return b, nil
+// openNetwork opens the CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
+// nil, layers behind operators that are not known here cannot be had.
+func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) {
+	n := &network{pool: layers.Pool(j.CNN.Pool)}
+	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: n.read(j), Size: openSize(j)}
+	if p != nil {
+		src.Measure = p.measure
 	}
-	cnn, err := layers.Open(ctx, layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: read})
+	cnn, err := layers.Open(ctx, src)
 	if err != nil {
 		return nil, err
 	}
-	n := &network{cnn: cnn, pool: layers.Pool(j.CNN.Pool)}
+	n.cnn = cnn
 	switch {
 	case len(j.CNN.Layers.Names) > 0:
 		n.layers, err = cnn.Select(j.CNN.Layers.Names...)
@@ -60,16 +62,24 @@ func openNetwork(ctx context.Context, j *conf.Job) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n.normalize, err = layers.Preset(j.CNN.Preprocess.Name); err != nil {
+	r, err := recipe(j, cnn.Input)
+	if err != nil {
 		return nil, err
 	}
-	if n.normalize != nil {
-		n.image = image.Imagenet()
-		n.image.CropH, n.image.CropW = cnn.Input.H, cnn.Input.W
-	} else {
-		n.image = image.Spec{CropH: cnn.Input.H, CropW: cnn.Input.W, Exact: true}
-	}
+	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
+	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
 	return n, n.image.Validate()
+}
+
+// openSize is the height and width to give to a network that leaves them open, or 0 if the job says none.
+func openSize(j *conf.Job) int {
+	if j.CNN.Preprocess.Inline != nil {
+		return j.CNN.Preprocess.Inline.Crop
+	}
+	if strings.HasPrefix(j.CNN.Preprocess.Name, "imagenet") {
+		return image.Imagenet().CropH
+	}
+	return 0
 }
 
 // activationFactor is how many bytes a network needs for an image in flight for each byte of
@@ -92,8 +102,8 @@ func (n *network) sizes() vistaopt.Network {
 // preprocess tells users what a picture goes through before and in the network's graph.
 func (n *network) preprocess() results.Preprocess {
 	s := n.image
-	p := results.Preprocess{EXIF: "ignore", Resize: s.Resize, Stretch: s.Stretch, Exact: s.Exact, Interpolation: s.Interpolation,
-		Height: s.CropH, Width: s.CropW, Channels: "RGB", Scale: 1}
+	p := results.Preprocess{EXIF: "ignore", Resize: s.Resize, ResizeHeight: s.ResizeH, ResizeWidth: s.ResizeW, Stretch: s.Stretch, Exact: s.Exact,
+		Interpolation: s.Interpolation, FloorCrop: s.FloorCrop, Height: s.CropH, Width: s.CropW, Channels: "RGB", Scale: 1}
 	if s.ApplyEXIF {
 		p.EXIF = "apply"
 	}

@@ -3,6 +3,8 @@ package run
 import (
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,8 @@ import (
 	"time"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/evaluate"
+	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/journal"
@@ -28,28 +32,8 @@ type events struct {
 	w *journal.Writer
 }
 
-// openEvents goes on with the log of an interrupted run.
-func openEvents(j *conf.Job, now func() time.Time) (*events, error) {
-	name := filepath.Join(j.Output.LocalPath(), EventsFile)
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o666)
-	if err != nil {
-		return nil, err
-	}
-	info, err := f.Stat()
-	if err == nil {
-		var whole bool
-		if whole, err = journal.EndsWhole(f, info.Size()); err == nil && !whole {
-			_, err = f.WriteString("\n")
-		}
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &events{f: f, w: journal.NewWriter(f, now)}, nil
-}
-
 func (e *events) begin(j *conf.Job, p *prepared) {
-	e.w.Append(journal.Event{Schema: journal.SchemaVersion, Kind: "job-started", Job: string(p.Spec.ID), Plan: p.Plan.String()})
+	e.w.Append(journal.Event{Schema: journal.SchemaVersion, Kind: started, Job: string(p.Spec.ID), Plan: p.Plan.String()})
 }
 
 func (e *events) end(err error) {
@@ -61,15 +45,21 @@ func (e *events) end(err error) {
 	e.w.Append(ev)
 }
 
-// Close makes the log durable.
-func (e *events) Close() error { return errors.Join(e.w.Err(), e.f.Sync(), e.f.Close()) }
+// started is the kind of a run's first event.
+const started = "job-started"
 
-// phaseTime is when a phase ran.
+// Sync makes the log durable.
+func (e *events) Sync() error { return errors.Join(e.w.Err(), e.f.Sync()) }
+
+// Close makes the log durable and lets go of it.
+func (e *events) Close() error { return errors.Join(e.Sync(), e.f.Close()) }
+
+// phaseTime is when a phase ran, in all runs of the job together.
 type phaseTime struct {
-	start, end time.Time
-	attempts   int
-	rounds     int
-	worked     float64 // seconds of its committed attempts
+	since    time.Time // when it was begun in this run; zero while it does not run
+	spent    float64   // seconds before that
+	done     bool
+	attempts int
 }
 
 // watch turns what the runner tells into progress and events, and remembers times.
@@ -77,6 +67,7 @@ type watch struct {
 	job    *prepared
 	sink   progress.Sink
 	events *events
+	before float64 // seconds of the job's earlier runs
 
 	mu      sync.Mutex
 	phases  map[mr.PhaseID]*phaseTime
@@ -86,39 +77,134 @@ type watch struct {
 	manifests map[mr.PhaseID][]mr.Manifest // of committed attempts that set records aside
 }
 
+// open goes on with the log of an interrupted run, which tells what the phases have taken so far.
+func (w *watch) open(j *conf.Job, now func() time.Time) error {
+	name := filepath.Join(j.Output.LocalPath(), EventsFile)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o666)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		if w.replay(io.NewSectionReader(f, 0, info.Size())) != nil {
+			w.phases, w.before = nil, 0 // the log is damaged: what it says of times is not worth a job
+		}
+		var whole bool
+		if whole, err = journal.EndsWhole(f, info.Size()); err == nil && !whole {
+			_, err = f.WriteString("\n")
+		}
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	w.events = &events{f: f, w: journal.NewWriter(f, now)}
+	return nil
+}
+
+// replay takes the times from a log. A run that was killed ends with its last event.
+func (w *watch) replay(log io.Reader) error {
+	var begun, last time.Time
+	stop := func() {
+		for _, p := range w.phases {
+			p.stop(last)
+		}
+		if !begun.IsZero() {
+			w.before += last.Sub(begun).Seconds()
+		}
+	}
+	err := journal.Read(log, func(e journal.Event) error {
+		if e.Kind == started {
+			stop()
+			begun = e.Time
+		}
+		last = e.Time
+		w.note(e.Kind, mr.PhaseID(e.Phase), e.Time)
+		return nil
+	})
+	stop()
+	return err
+}
+
+// resume takes over what the phases that are published already have set aside.
+func (w *watch) resume(done []mr.PhaseManifest) {
+	for _, m := range done {
+		w.phase(m.Phase)
+		for _, t := range m.Tasks {
+			w.setAside(m.Phase, t)
+		}
+	}
+}
+
+func (w *watch) setAside(id mr.PhaseID, m mr.Manifest) {
+	if len(m.Bad) > 0 {
+		w.manifests[id] = append(w.manifests[id], m)
+	}
+}
+
 func (w *watch) phase(id mr.PhaseID) *phaseTime {
 	if w.phases == nil {
 		w.phases, w.done, w.manifests = map[mr.PhaseID]*phaseTime{}, map[mr.PhaseID]int64{}, map[mr.PhaseID][]mr.Manifest{}
 	}
 	p := w.phases[id]
 	if p == nil {
-		p = &phaseTime{start: time.Now()}
+		p = &phaseTime{}
 		w.phases[id] = p
 	}
 	return p
+}
+
+// note notes when a phase begins and ends.
+func (w *watch) note(kind string, id mr.PhaseID, at time.Time) {
+	switch mrlocal.UpdateKind(kind) {
+	case mrlocal.AttemptStarted:
+		p := w.phase(id)
+		if p.since.IsZero() {
+			p.since = at
+		}
+		p.attempts++
+	case mrlocal.PhasePublished:
+		p := w.phase(id)
+		p.stop(at)
+		p.done = true
+	}
+}
+
+func (p *phaseTime) stop(at time.Time) {
+	if !p.since.IsZero() {
+		p.spent += at.Sub(p.since).Seconds()
+		p.since = time.Time{}
+	}
+}
+
+// seconds is what a published phase has taken.
+func (w *watch) seconds(id mr.PhaseID) float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.phases[id]
+	if p == nil || !p.done {
+		return 0
+	}
+	return p.spent
 }
 
 func (w *watch) update(u mrlocal.Update) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e := journal.Event{Kind: string(u.Kind), Phase: string(u.Phase), Seconds: u.Seconds}
+	if u.Kind == mrlocal.AttemptStarted && w.phase(u.Phase).since.IsZero() {
+		w.events.w.Append(journal.Event{Kind: "phase-started", Phase: string(u.Phase), Tasks: u.Tasks})
+		w.limitHeap(u.Phase)
+	}
+	w.note(string(u.Kind), u.Phase, time.Now())
 	switch u.Kind {
 	case mrlocal.PhaseProgress:
 		w.show(u.Phase, u.Done, false)
 		return
 	case mrlocal.AttemptStarted:
-		p := w.phase(u.Phase)
-		if p.attempts == 0 {
-			w.events.w.Append(journal.Event{Kind: "phase-started", Phase: string(u.Phase), Tasks: u.Tasks})
-		}
-		p.attempts++
 		e.Attempt = u.Attempt.String()
 	case mrlocal.AttemptSucceeded:
-		w.phase(u.Phase).worked += u.Seconds
 		w.done[u.Phase] += w.size(u.Phase, u.Attempt.Task.Index)
-		if len(u.Manifest.Bad) > 0 {
-			w.manifests[u.Phase] = append(w.manifests[u.Phase], *u.Manifest)
-		}
+		w.setAside(u.Phase, *u.Manifest)
 		e.Attempt, e.Counters = u.Attempt.String(), u.Manifest.Counters
 		for _, f := range u.Manifest.Files {
 			e.Bytes += f.Bytes
@@ -128,16 +214,28 @@ func (w *watch) update(u mrlocal.Update) {
 		w.retries++
 		e.Attempt, e.Error, e.Cause = u.Attempt.String(), u.Err.Error(), errs.KindOf(u.Err).String()
 	case mrlocal.RoundDone:
-		w.phase(u.Phase).rounds++
 		e.Round = u.Round
 	case mrlocal.PhasePublished:
-		w.phase(u.Phase).end = time.Now()
 		e.Resident, _ = machine.Resident()
 		w.show(u.Phase, 0, true)
 	case mrlocal.JobDone:
 		return // the log's last line is written when it is known how the job ended
 	}
 	w.events.w.Append(e)
+}
+
+// limitHeap gives a phase's kind of work its share of the memory: beside the CNN little, without it nearly all.
+func (w *watch) limitHeap(id mr.PhaseID) {
+	if w.job.Room.Heap == 0 {
+		return
+	}
+	i := slices.IndexFunc(w.job.Spec.Phases, func(p mr.PhaseSpec) bool { return p.ID == id })
+	switch w.job.Spec.Phases[i].Kind {
+	case train.Name, evaluate.Name:
+		machine.LimitHeap(w.job.Room.Trainer)
+	default:
+		machine.LimitHeap(w.job.Room.Heap)
+	}
 }
 
 // size is the work of a task: its images, or 1.
@@ -173,7 +271,11 @@ type BadRecordsError struct {
 	Err    error
 	Causes map[string]int64
 	First  []mr.BadRecord
+	Rows   int64 // of the table
 }
+
+// Summarized says that the last line of Error is its summary.
+func (e *BadRecordsError) Summarized() {}
 
 // Error lists the records, then says in its last line how many there were of which cause.
 func (e *BadRecordsError) Error() string {
@@ -190,7 +292,7 @@ func (e *BadRecordsError) Error() string {
 		causes = append(causes, fmt.Sprintf("%d %s", n, c))
 	}
 	slices.Sort(causes)
-	fmt.Fprintf(&b, "%v: %s", e.Err, strings.Join(causes, ", "))
+	fmt.Fprintf(&b, "%v; so far: %s", e.Err, strings.Join(causes, ", "))
 	return b.String()
 }
 
@@ -205,19 +307,30 @@ func (e *BadRecordsError) ErrorID() string { return "E-BAD-RECORDS" }
 
 // Hint says what to do.
 func (e *BadRecordsError) Hint() string {
-	return "correct the records, or raise limits.maxBadFraction (--set limits.maxBadFraction=0.05)"
+	var bad int64
+	for _, n := range e.Causes {
+		bad += n
+	}
+	share := 1.0
+	if 2*bad < e.Rows { // the job stopped where the limit was passed: there may be more
+		share = math.Ceil(200*float64(bad)/float64(e.Rows)) / 100
+	}
+	return fmt.Sprintf("correct the records, or allow more of them: --set limits.maxBadFraction=%g (1: any number)", share)
 }
 
 // withBad adds the bad records to an error that they have caused.
-func (w *watch) withBad(err error, bad map[mr.PhaseID][]mr.Manifest) error {
+func (w *watch) withBad(err error) error {
 	if !errs.Is(err, errs.Budget) {
 		return err
 	}
 	e := &BadRecordsError{Err: err, Causes: map[string]int64{}}
 	for _, p := range w.job.Spec.Phases {
-		for _, m := range bad[p.ID] {
+		for _, m := range w.manifests[p.ID] {
 			e.First = append(e.First, m.Bad...)
 			for name, n := range m.Counters {
+				if name == "rows" {
+					e.Rows += n
+				}
 				if len(name) > 4 && name[:4] == "bad." {
 					e.Causes[name[4:]] += n
 				}

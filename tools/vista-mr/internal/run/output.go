@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
@@ -180,4 +183,27 @@ func writeMarker(dir string, j *conf.Job) error {
 		err = os.Link(tmp.Name(), filepath.Join(dir, MarkerFile))
 	}
 	return errors.Join(err, os.Remove(tmp.Name()))
+}
+
+// markFinished writes the marker without which nothing in the output counts. Nothing is written behind it.
+func markFinished(ctx context.Context, j *conf.Job) error {
+	return dfs.WriteFile(ctx, local.New(j.Output.LocalPath(), true), SuccessFile, nil)
+}
+
+// Tidy removes what a finished run was made from where the process was stopped before it could do so itself. It does
+// nothing to a folder that is anything else.
+func Tidy(dir string) {
+	for _, name := range []string{SuccessFile, workFolder} {
+		if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+			return
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	if lockFile(f) == nil { // else the process is still there, and at it
+		_ = os.RemoveAll(filepath.Join(dir, workFolder)) // the next command tries again
+	}
+	_ = f.Close() // nothing was written
 }

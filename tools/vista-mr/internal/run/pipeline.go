@@ -13,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/export"
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/layers/onnx"
 	"github.com/vista-mr/vista-mr/mr/dfs"
@@ -54,6 +55,12 @@ func (w *publisher) pipeline(ctx context.Context) (err error) {
 	if err != nil {
 		return errs.E("pipeline", errs.Internal, "", err)
 	}
+	names := export.Outputs(m.Model.Kind)
+	w.made = &results.Pipeline{File: PipelineFile, Layer: best, Outputs: names[:], Preprocess: w.p.Preprocess}
+	if several := w.j.Images.Multiple; several == images.Mean || several == images.Max { // the file takes one image
+		w.made.Multiple = several
+		model.Metadata = append(model.Metadata, onnx.Entry{Key: "images.multiple", Value: several})
+	}
 	var files []io.Closer
 	defer func() {
 		for _, f := range files {
@@ -71,8 +78,6 @@ func (w *publisher) pipeline(ctx context.Context) (err error) {
 	if err != nil {
 		return errs.E("pipeline", errs.KindOf(err), "", err)
 	}
-	names := export.Outputs(m.Model.Kind)
-	w.made = &results.Pipeline{File: PipelineFile, Layer: best, Outputs: names[:], Preprocess: w.p.Preprocess}
 	return w.writePipeline(ctx, attached, maxModel)
 }
 

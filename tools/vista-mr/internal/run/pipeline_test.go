@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
+	"encoding/json"
 	"io"
 	"math"
 	"os"
@@ -17,7 +18,7 @@ import (
 	onnxruntime "github.com/yalue/onnxruntime_go"
 
 	"github.com/vista-mr/vista-mr/conf"
-	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/layers/image"
@@ -30,33 +31,17 @@ import (
 	"github.com/vista-mr/vista-mr/mr/task"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/compile"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// startORT starts the runtime for a test, or skips it where there is none.
-func startORT(t *testing.T) *ort.Runtime {
-	t.Helper()
-	if _, err := ort.FindLibrary(); err != nil && !strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
-		t.Skipf("needs the ONNX Runtime library: %v", err)
-	}
-	rt, err := ort.Init(ort.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := rt.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return rt
-}
-
 // said is what the job itself said of a row.
 type said struct {
-	set        train.Set
-	label      int32 // the row's own class
-	class      int32 // the class given
-	own, score float64
+	set   train.Set
+	label int32 // the row's own class
+	class int32 // the class given
+	own   float64
+	prob  []float64 // with two classes that of class 1, with more those of all
 }
 
 // finish runs a plan as Submit does, but with the test's network, and publishes it. It returns also what
@@ -68,12 +53,12 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	d, err := readInput(ctx, w.job)
+	d, err := readInput(ctx, w.job, progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	choice := &vistaopt.Choice{Plan: p, SortMemory: 1 << 20, Regions: vistaopt.Regions{Base: 1 << 30, Cache: 64 << 10}}
-	pr, err := lay(ctx, w.job, d, w.network(t), choice, dir)
+	choice := &vistaopt.Choice{Plan: p, Room: vistaopt.Room{Sort: 1 << 20, Cache: 64 << 10}}
+	pr, err := lay(ctx, w.job, d, w.network(t), choice, dir, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +69,11 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 	if err != nil {
 		t.Fatal(err)
 	}
+	var report evaluate.Report
+	if err := json.Unmarshal(phases[compile.EvaluatePhase].Tasks[0].Value, &report); err != nil {
+		t.Fatal(err)
+	}
+	classes := len(report.Classes)
 	all := map[string]map[string]said{}
 	for _, spec := range pr.Spec.Phases {
 		if spec.Kind != train.Name {
@@ -98,7 +88,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 				if err != nil {
 					t.Fatal(err)
 				}
-				v, err := train.DecodePrediction(rec.Value)
+				v, err := train.DecodePrediction(rec.Value, classes)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -106,8 +96,8 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 					if all[target] == nil {
 						all[target] = map[string]said{}
 					}
-					class, own, score := v.Answer(i)
-					all[target][string(rec.Key)] = said{v.Set, v.Class, class, own, score}
+					class, own, prob := v.Answer(i, nil)
+					all[target][string(rec.Key)] = said{v.Set, v.Class, class, own, prob}
 				}
 			}
 		}
@@ -119,8 +109,8 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 	return s, all
 }
 
-// columns are the table's numbers by key, of the first of equal keys.
-func (w *world) columns(t *testing.T) map[string][]float32 {
+// numbers are the table's numbers by key, of the first of equal keys.
+func (w *world) numbers(t *testing.T) map[string][]float32 {
 	t.Helper()
 	data, err := os.ReadFile(w.table)
 	if err != nil {
@@ -155,7 +145,7 @@ func (w *world) columns(t *testing.T) map[string][]float32 {
 func (w *world) pixels(t *testing.T, p *image.Pipeline, key string) []byte {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(w.images, key+".*"))
-	files = slices.DeleteFunc(files, func(f string) bool { return extract.KeyOf(f) != key })
+	files = slices.DeleteFunc(files, func(f string) bool { return strings.TrimSuffix(filepath.Base(f), filepath.Ext(f)) != key })
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no image of %q: %v", key, err)
 	}
@@ -204,7 +194,7 @@ func predict(t *testing.T, file string, outputs []string, pixels []byte, structu
 // TestPipelineGivesTheJobsOwnPredictions: from picture and row to prediction in one file, with the
 // numbers that the job itself judged its layers by.
 func TestPipelineGivesTheJobsOwnPredictions(t *testing.T) {
-	rt := startORT(t)
+	rt := startRuntime(t)
 	for _, c := range []struct {
 		name, kind string
 		plan       plan.Plan
@@ -262,7 +252,7 @@ func (w *world) comparePipeline(t *testing.T, file string, s *results.Summary, j
 		t.Fatal(err)
 	}
 	defer p.Close()
-	rows := w.columns(t)
+	rows := w.numbers(t)
 	var keys []string
 	var pixels []byte
 	var structured []float32
@@ -290,7 +280,12 @@ func (w *world) comparePipeline(t *testing.T, file string, s *results.Summary, j
 			}
 		}
 		near("of its own class", got[v.label], v.own)
-		near("of class 1", got[1], v.score)
+		if k == 2 {
+			got = got[1:]
+		}
+		for c := range got {
+			near("of class "+strconv.Itoa(c), got[c], v.prob[c])
+		}
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
-	"os"
 	"path"
 	"runtime"
 	"strings"
@@ -20,10 +20,12 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/export"
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/features"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/lr/metrics"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/checksum"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -54,7 +56,7 @@ type publisher struct {
 	made       *results.Pipeline
 }
 
-// publish writes everything and _SUCCESS last.
+// publish writes everything but the marker that says so.
 func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finished) (*results.Summary, error) {
 	w := &publisher{out: local.New(j.Output.LocalPath(), true), store: local.New(f.dir, true), j: j, p: p, phases: ph, digests: map[string]string{}}
 	if err := json.Unmarshal(ph[compile.EvaluatePhase].Tasks[0].Value, &w.report); err != nil {
@@ -71,10 +73,7 @@ func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finish
 	if err := w.write(ctx, ResultsFile, b); err != nil {
 		return nil, err
 	}
-	if err := os.RemoveAll(f.dir); err != nil {
-		return nil, errs.E("clean up", errs.KindOf(err), f.dir, err)
-	}
-	return s, w.write(ctx, SuccessFile, nil)
+	return s, nil
 }
 
 // write makes a file of the output, replacing what an interrupted publication left.
@@ -150,6 +149,7 @@ func (w *publisher) quarantine(ctx context.Context) error {
 	return nil
 }
 
+// copy copies a phase's file, if it is what the phase's manifest says.
 func (w *publisher) copy(ctx context.Context, f mr.PartFile, to dfs.Path) error {
 	if err := w.out.Remove(ctx, to); err != nil {
 		return err
@@ -163,7 +163,11 @@ func (w *publisher) copy(ctx context.Context, f mr.PartFile, to dfs.Path) error 
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, io.NewSectionReader(in, 0, in.Size()))
+	sum := checksum.NewWriter(out)
+	_, err = io.Copy(sum, io.NewSectionReader(in, 0, in.Size()))
+	if err == nil && (sum.N() != f.Bytes || sum.Sum() != f.CRC) {
+		err = errs.E("publish", errs.Corrupt, string(f.Path), fmt.Errorf("%d bytes with checksum %08x, want %d with %08x", sum.N(), sum.Sum(), f.Bytes, f.CRC))
+	}
 	if err == nil {
 		err = out.Commit(ctx)
 	}
@@ -183,13 +187,16 @@ func (w *publisher) metrics(ctx context.Context) error {
 
 func (w *publisher) summary(f *finished) *results.Summary {
 	s := &results.Summary{
-		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool,
+		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool, Preprocess: w.p.Steps,
 			Kind: w.j.Downstream.Kind, Test: w.j.Downstream.Test, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
-		Counters: w.counters(), Digests: w.digests, Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
+		Table: w.p.Table, Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
 	}
-	w.digests["job"], w.digests["network"] = w.j.Digest(), w.p.Network
 	s.Pipeline = w.made
+	s.Digests["job"], s.Digests["table"], s.Digests["network"] = w.j.Digest(), w.p.Origin.tableDigest(), w.p.Network
+	if d := w.p.Origin.Weights; d != "" {
+		s.Digests["weights"] = d
+	}
 	for i := range w.report.Targets {
 		w.target(s, &w.report.Targets[i], f)
 	}
@@ -229,22 +236,26 @@ func (w *publisher) target(s *results.Summary, t *evaluate.Target, f *finished) 
 			}
 		}
 	}
-	for _, p := range w.p.Spec.Phases {
-		if m := w.phases[p.ID]; m != nil && p.Kind != join(p) {
-			for _, file := range m.Files(extract.Pooled(t.Name)) {
-				l.Bytes += file.Bytes
-			}
-		}
-	}
+	l.Bytes = w.stored(extract.Pooled(t.Name))
 	s.Layers = append(s.Layers, l)
 }
 
-// join is the kind of phases that copy vectors, which are not counted twice.
-func join(p mr.PhaseSpec) string {
-	if p.Kind == "match" || p.Kind == "join" {
-		return p.Kind
+// stored is the size of a channel as the last phase that writes it leaves it: a join behind the inference writes the
+// vectors again, without those that found no row.
+func (w *publisher) stored(channel string) (bytes int64) {
+	for _, p := range w.p.Spec.Phases {
+		m := w.phases[p.ID]
+		if m == nil {
+			continue
+		}
+		if files := m.Files(channel); len(files) > 0 {
+			bytes = 0
+			for _, f := range files {
+				bytes += f.Bytes
+			}
+		}
 	}
-	return ""
+	return bytes
 }
 
 // trainSeconds is the time of the phase that trained a target.
@@ -264,16 +275,6 @@ func (w *publisher) trainSeconds(f *finished, target string) float64 {
 		}
 	}
 	return 0
-}
-
-func (w *watch) seconds(id mr.PhaseID) float64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	p := w.phases[id]
-	if p == nil || p.end.IsZero() {
-		return 0
-	}
-	return p.end.Sub(p.start).Seconds()
 }
 
 func (w *publisher) verdict(s *results.Summary) {
@@ -307,6 +308,8 @@ func (w *publisher) counters() results.Counters {
 					c.Causes[cause] += n
 				case name == "left-out.row":
 					c.LeftOut += n
+				case name == "left-out.missing":
+					c.Dropped += n
 				default:
 					c.Other[name] += n
 				}
@@ -371,13 +374,24 @@ func (w *publisher) warnings(s *results.Summary) {
 			w.made.File, w.made.Layer, results.Folder(results.StructuredRow)))
 	}
 	if len(w.p.Skipped) > 0 {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers were left out: %s.", strings.Join(w.p.Skipped, ", ")))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers, or only number the rows, were left out: %s.", strings.Join(w.p.Skipped, ", ")))
+	}
+	if n := s.Counters.Dropped; n > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s rows were left out because a value is missing.", results.Count(n)))
+	}
+	if t := w.p.Table; t != nil && len(t.Filled) > 0 {
+		s.Warnings = append(s.Warnings, "Missing values were filled with means over training rows: "+filled(t.Filled)+".")
 	}
 	if len(w.j.Downstream.Grid.Reg)+len(w.j.Downstream.Grid.ElasticNet) > 0 && w.j.Downstream.Folds < 2 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("The grid was judged in %d folds, because downstream.folds names none.", defaultFolds))
 	}
-	if n := s.Counters.Other["images.rotated"]; n > 0 {
+	s.Warnings = append(s.Warnings, w.p.Notes...)
+	if n := s.Counters.Other["images.rotated"]; n > 0 && (w.j.CNN.Preprocess.Inline == nil || w.j.CNN.Preprocess.Inline.EXIF != "apply") {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d images have an EXIF orientation, which the preprocessing ignores.", n))
+	}
+	if n := s.Counters.Other["images.several"]; n > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d keys have more than one image: each image's vectors are pooled, then the record has the %s of them, value by value.", n,
+			map[string]string{images.Mean: "mean", images.Max: "largest"}[w.j.Images.Multiple]))
 	}
 	if n := s.Counters.Other["batch.halved"]; n > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("The batch was halved %d times to stay within the memory limit.", n))
@@ -385,4 +399,17 @@ func (w *publisher) warnings(s *results.Summary) {
 	if w.j.CNN.Weights == "random" {
 		s.Warnings = append(s.Warnings, "The network's weights are random: its layers carry colour and texture, but nothing learned.")
 	}
+}
+
+// filled lists the first columns that were filled.
+func filled(columns []results.Filled) string {
+	const most = 5
+	var out []string
+	for _, c := range columns[:min(len(columns), most)] {
+		out = append(out, fmt.Sprintf("%s (%s)", c.Column, results.Count(c.Rows)))
+	}
+	if n := len(columns) - most; n > 0 {
+		out = append(out, fmt.Sprintf("and %d more columns", n))
+	}
+	return strings.Join(out, ", ")
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
@@ -117,14 +118,13 @@ func TestSupported(t *testing.T) {
 		t.Fatalf("the example: %v", err)
 	}
 	refusals := []string{
-		"table.uri=hdfs://nn/t.csv", "table.uri=t.parquet", "table.uri=t.csv.gz", "images.uri=s3://b/images", "images.uri=shards/a.tar", "cnn.precision=auto",
-		"cnn.weights=s3a://b/w.safetensors", "cnn.weights=w.onnx", "cnn.preprocess=p.json", "cnn.preprocess={crop: 10}",
-		"reuse=store", "output=s3://b/out", "cnn.model=net.onnx", "table.delimiter=tab", "table.header=false", "table.missing=mean",
-		"table.categorical=[brand]", "images.key=path", "images.column=photo", "images.fields={key: k}", "images.multiple=mean",
+		"table.uri=hdfs://nn/t.csv", "images.uri=s3://b/images", "cnn.precision=auto",
+		"cnn.weights=s3a://b/w.safetensors", "cnn.preprocess=s3://b/p.json",
+		"reuse=store", "output=s3://b/out", "cnn.model=s3://b/net.onnx",
 	}
 	for _, set := range refusals {
 		sets := []string{set}
-		if strings.HasPrefix(set, "cnn.model") {
+		if strings.HasSuffix(set, "net.onnx") {
 			sets = append(sets, "cnn.weights=")
 		}
 		err := Supported(job(t, "out", sets...))
@@ -135,7 +135,7 @@ func TestSupported(t *testing.T) {
 	}
 	used := map[int]bool{}
 	for _, set := range refusals {
-		j := job(t, "out", append([]string{set}, map[bool][]string{true: {"cnn.weights="}}[strings.HasPrefix(set, "cnn.model")]...)...)
+		j := job(t, "out", append([]string{set}, map[bool][]string{true: {"cnn.weights="}}[strings.HasSuffix(set, "net.onnx")]...)...)
 		for i, l := range limitations {
 			if l.found(j) != "" {
 				used[i] = true
@@ -147,18 +147,17 @@ func TestSupported(t *testing.T) {
 	}
 }
 
-func TestFindORT(t *testing.T) {
-	dir := t.TempDir()
-	lib := filepath.Join(dir, "lib.so")
-	if err := os.WriteFile(lib, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := FindORT(lib); err != nil || got != lib {
-		t.Errorf("FindORT = %q, %v", got, err)
-	}
-	for _, bad := range []string{dir, lib + "x"} {
-		if _, err := FindORT(bad); err == nil {
-			t.Errorf("%s is accepted", bad)
+func TestDecoderIsCheckedBeforeAnythingRuns(t *testing.T) {
+	for name, want := range map[string]string{"": "go", "go": "go", "foo": ""} {
+		t.Setenv(decoderVariable, name)
+		got, err := checkDecoder(t.Context(), nil, nil)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", name, got, err)
 		}
+	}
+	t.Setenv(decoderVariable, "turbo")
+	_, err := checkDecoder(t.Context(), nil, nil)
+	if _, ok := image.TurboAvailable(); (err == nil) != ok {
+		t.Errorf("turbo: %v; it can be loaded: %v", err, ok)
 	}
 }

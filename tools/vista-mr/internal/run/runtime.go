@@ -2,54 +2,45 @@ package run
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"path/filepath"
-	"runtime"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/layers/ort"
 )
 
-// libraryName is the ONNX Runtime library's file name on this system.
-func libraryName() string {
-	switch runtime.GOOS {
-	case "darwin":
-		return "libonnxruntime.dylib"
-	case "windows":
-		return "onnxruntime.dll"
-	}
-	return "libonnxruntime.so"
-}
-
-// FindORT returns the path of the ONNX Runtime library: the one that is named, or else the one beside
-// this program, where the build leaves it. It does not load it.
-func FindORT(named string) (string, error) {
-	path, key := named, "--ort-lib or VISTA_MR_ORT_LIB"
-	if path == "" {
-		exe, err := os.Executable()
-		if err != nil {
-			return "", fmt.Errorf("where this program lies: %w", err)
-		}
-		if real, err := filepath.EvalSymlinks(exe); err == nil {
-			exe = real
-		}
-		path, key = filepath.Join(filepath.Dir(exe), libraryName()), "ONNX Runtime"
-	}
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		return "", ortError(key, path, "is not a file", nil)
-	}
-	if err != nil {
-		return "", ortError(key, path, "cannot be found", err)
-	}
-	return path, nil
-}
-
-func ortError(key, path, cause string, err error) error {
-	return &InputError{ID: "E-ORT-LIBRARY", Key: key, Path: path, Cause: cause, Err: err,
-		Next: "make build puts the library beside the program; one that is installed already is named with VISTA_MR_ORT_LIB=/path/to/" + libraryName()}
-}
-
+// checkRuntime sees to it that there is an ONNX Runtime library of a version that fits.
 func checkRuntime(_ context.Context, _ *conf.Job, o *Options) (string, error) {
-	return FindORT(o.ORTLib)
+	path, version, err := ort.CheckLibrary(o.ORTLib)
+	if err != nil {
+		return "", err
+	}
+	o.ortVersion = version
+	return path + ", version " + version, nil
+}
+
+// decoderVariable names the JPEG decoder: it is a matter of the machine and not of the job file.
+const decoderVariable = "VISTA_MR_JPEG"
+
+// checkDecoder sees to it that the JPEG decoder that is asked for can be had.
+func checkDecoder(context.Context, *conf.Job, *Options) (string, error) {
+	name := os.Getenv(decoderVariable)
+	fail := func(cause, next string) (string, error) {
+		return "", &InputError{ID: "E-DECODER", Key: "JPEG decoder", Path: decoderVariable + "=" + name, Cause: cause, Next: next}
+	}
+	choice, err := extract.Decoder(name)
+	if err != nil {
+		return fail("names none of go, turbo and auto", "set "+decoderVariable+" to one of them, or leave it out")
+	}
+	version, ok := image.TurboAvailable()
+	switch {
+	case choice == image.Go:
+		return "go", nil
+	case ok:
+		return "turbo (TurboJPEG API " + version + ")", nil
+	case choice == image.Turbo:
+		return fail("libjpeg-turbo cannot be loaded", "install libturbojpeg (Debian: libturbojpeg0), or leave "+decoderVariable+" out")
+	}
+	return "go", nil
 }

@@ -13,7 +13,8 @@ import (
 func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, err error) {
 	o.fill()
 	o.opensModel = true
-	if _, err := Validate(ctx, j, o); err != nil {
+	Tidy(j.Output.LocalPath())
+	if _, err := validate(ctx, j, &o); err != nil {
 		return nil, err
 	}
 	claim, err := ClaimOutput(j)

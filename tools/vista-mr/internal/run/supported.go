@@ -20,27 +20,10 @@ type limitation struct {
 // limitations lists all of them. What a build learns is removed here.
 var limitations = []limitation{
 	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
-	{"table.uri", func(j *conf.Job) string { return ending(j.Table.URI, ".parquet", ".avro", ".gz", ".tsv") }, ".csv files"},
-	{"table.delimiter", other(func(j *conf.Job) string { return j.Table.Delimiter }, "auto", ","), "auto and ,"},
-	{"table.header", unless(func(j *conf.Job) bool { return j.Table.Header }), "true"},
-	{"table.missing", other(func(j *conf.Job) string { return j.Table.Missing }, "bad"), "bad"},
-	{"table.categorical", func(j *conf.Job) string { return strings.Join(j.Table.Categorical, ", ") }, "numeric columns; leave the key out"},
-	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "folders on this machine"},
-	{"images.uri", func(j *conf.Job) string { return ending(j.Images.URI, ".tar", ".avro", ".parquet") }, "a folder of image files"},
-	{"images.key", other(func(j *conf.Job) string { return j.Images.Key }, "stem"), "stem"},
-	{"images.column", func(j *conf.Job) string { return j.Images.Column }, "images found by key; leave the key out"},
-	{"images.fields", func(j *conf.Job) string { return j.Images.Fields.Key + j.Images.Fields.Image }, "a folder of image files; leave the key out"},
-	{"images.multiple", other(func(j *conf.Job) string { return j.Images.Multiple }, "first"), "first"},
-	{"cnn.model", other(func(j *conf.Job) string { return j.CNN.Model }, "alexnet", "vgg16", "resnet50"), "alexnet, vgg16 and resnet50"},
+	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine"},
+	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names and ONNX files on this machine"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
-	{"cnn.weights", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Weights), ".onnx", ".pth", ".pt", ".bin") }, ".safetensors files and random"},
-	{"cnn.preprocess", func(j *conf.Job) string { return ending(conf.URI(j.CNN.Preprocess.Name), ".json") }, "imagenet and none"},
-	{"cnn.preprocess", func(j *conf.Job) string {
-		if j.CNN.Preprocess.Inline != nil {
-			return "settings"
-		}
-		return ""
-	}, "imagenet and none"},
+	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files on this machine"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
 	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},
 	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "folders on this machine"},
@@ -65,15 +48,6 @@ func ending(u conf.URI, endings ...string) string {
 	return ""
 }
 
-func unless(is func(*conf.Job) bool) func(*conf.Job) string {
-	return func(j *conf.Job) string {
-		if is(j) {
-			return ""
-		}
-		return "false"
-	}
-}
-
 func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {
 	return func(j *conf.Job) string {
 		v := value(j)
@@ -92,6 +66,9 @@ type UnsupportedError struct{ Lines []string }
 func (e *UnsupportedError) Error() string {
 	return strings.Join(e.Lines, "\n")
 }
+
+// Summarized puts the id behind the lines, as for the problems of a job file.
+func (e *UnsupportedError) Summarized() {}
 
 // ErrorID is the stable name of the failure.
 func (e *UnsupportedError) ErrorID() string { return "E-UNSUPPORTED" }

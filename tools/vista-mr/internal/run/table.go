@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/ingest"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/table"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
@@ -18,60 +23,189 @@ func stores() *dfs.Mux {
 	return dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open})
 }
 
-// TableFiles lists the files of a table: the file itself, or the .csv files of a folder sorted by path
-// (names that begin with "_" or "." are not data).
+// tableEndings are the names that data files of a folder end in. A name without an ending is data, too: so
+// Hadoop names what it writes.
+var tableEndings = []string{"", ".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq", ".avro"}
+
+// TableFiles lists the files of a table: the file itself, or the data files of a folder sorted by path. What
+// lies below a name that begins with "_" or "." is no data, nor is what ends in a name that tables do not
+// have, nor an empty file.
 func TableFiles(ctx context.Context, j *conf.Job) (dfs.FS, []dfs.Path, error) {
 	uri := string(j.Table.URI)
 	fail := func(cause, next string, err error) (dfs.FS, []dfs.Path, error) {
 		return nil, nil, &InputError{ID: "E-TABLE", Key: "table.uri", Path: uri, Cause: cause, Err: err, Next: next}
 	}
-	fs, path, err := stores().Resolve(ctx, uri)
+	fs, root, err := stores().Resolve(ctx, uri)
 	if err != nil {
 		return fail("cannot be opened", "check table.uri", err)
 	}
-	info, err := fs.Stat(ctx, path)
+	info, err := fs.Stat(ctx, root)
 	if err == nil {
 		if info.Size == 0 {
 			return fail("is empty", "the first line of the file names the columns", nil)
 		}
-		return fs, []dfs.Path{path}, nil
+		return fs, []dfs.Path{root}, nil
 	}
 	if errs.KindOf(err) != errs.NotExist {
 		return fail("cannot be read", "check the file and its permissions", err)
 	}
 	var files []dfs.Path
-	for info, err := range fs.List(ctx, path) {
+	for info, err := range fs.List(ctx, root) {
 		if err != nil {
 			return fail("cannot be read", "check the folder and its permissions", err)
 		}
-		if name := info.Path.Base(); strings.HasSuffix(strings.ToLower(name), ".csv") && name[0] != '_' && name[0] != '.' && info.Size > 0 {
+		ending := strings.ToLower(path.Ext(info.Path.Base()))
+		if info.Size > 0 && slices.Contains(tableEndings, ending) && !hidden(root, info.Path) {
 			files = append(files, info.Path)
 		}
 	}
 	if len(files) == 0 {
-		return fail("does not exist, or holds no .csv file", "set table.uri to the table's file"+nearHint(j.Table.URI.LocalPath()), nil)
+		return fail("does not exist, or holds no .csv, .parquet or .avro file", "set table.uri to the table's file"+nearHint(j.Table.URI.LocalPath()), nil)
 	}
 	return fs, files, nil
 }
 
-// checkTable sees to it that the table's header has the columns that the job names and that there is
-// something to learn from.
-func checkTable(ctx context.Context, j *conf.Job, _ *Options) (string, error) {
+// tableSpec is what a job file says about the table.
+func tableSpec(j *conf.Job) table.Spec {
+	t := &j.Table
+	return table.Spec{URI: string(t.URI), Key: t.Key, Label: t.Label, Features: t.Features, Delimiter: t.Delimiter, NoHeader: !t.Header,
+		Missing: t.Missing, Categorical: t.Categorical, Image: j.Images.Column}
+}
+
+// hidden tells whether an element of the path below the folder begins with "_" or ".".
+func hidden(folder, p dfs.Path) bool {
+	below := strings.TrimPrefix(strings.TrimPrefix(string(p), string(folder)), "/")
+	return slices.ContainsFunc(strings.Split(below, "/"), func(e string) bool { return e != "" && (e[0] == '_' || e[0] == '.') })
+}
+
+// surveyed is a table of which everything is known that a plan needs.
+type surveyed struct {
+	fs     dfs.FS
+	files  []dfs.Path
+	schema *table.Schema
+	*ingest.Surveyed
+}
+
+// inspect finds the table's files and columns.
+func inspect(ctx context.Context, j *conf.Job) (*surveyed, error) {
 	fs, files, err := TableFiles(ctx, j)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	s, err := table.Inspect(ctx, fs, files[0], table.Spec{URI: string(j.Table.URI), Key: j.Table.Key, Label: j.Table.Label, Features: j.Table.Features})
+	s, err := table.Inspect(ctx, fs, files, tableSpec(j))
+	return &surveyed{fs: fs, files: files, schema: s}, asWritten(j, err)
+}
+
+// asWritten makes an error name the file as the job file does, and not by its path in the store.
+func asWritten(j *conf.Job, err error) error {
+	_, root, rerr := stores().Resolve(context.Background(), string(j.Table.URI))
+	if err == nil || rerr != nil {
+		return err
+	}
+	name := func(p *string) {
+		if below, ok := strings.CutPrefix(*p, string(root)); ok {
+			*p = strings.TrimSuffix(string(j.Table.URI), "/") + below
+		}
+	}
 	var header *table.HeaderError
-	if errors.As(err, &header) {
-		return "", err
+	var format *table.FormatError
+	switch {
+	case errors.As(err, &header):
+		name(&header.Path)
+	case errors.As(err, &format):
+		name(&format.Path)
 	}
+	return err
+}
+
+// survey reads the whole table.
+func survey(ctx context.Context, j *conf.Job) (*surveyed, error) {
+	s, err := inspect(ctx, j)
 	if err != nil {
-		return "", &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "cannot be read", Err: err, Next: "check that it is a CSV file with a header line"}
+		return nil, err
 	}
-	detail := fmt.Sprintf("%s, key %s, label %s, %d features", j.Table.URI, j.Table.Key, j.Table.Label, len(s.Features))
-	if n := len(s.Skipped); n > 0 {
-		detail += fmt.Sprintf("; not numeric and left out: %s", strings.Join(s.Skipped[:min(n, 8)], ", "))
+	if s.Surveyed, err = ingest.Survey(ctx, s.fs, s.files, s.schema, j.Table.MaxCategories, uint64(j.Seed), j.Downstream.Test); err != nil {
+		return nil, asWritten(j, err)
 	}
-	return detail, nil
+	if s.Encoding.Rows == 0 {
+		return nil, &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "has columns and no rows", Next: "set table.uri to a table with rows"}
+	}
+	return s, nil
+}
+
+// checkTable sees to it that the table has the columns that the job names, that its rows can be encoded, and
+// that there is something to learn from. Submit asks for the columns alone: it reads the rows right
+// afterwards, with the same errors.
+func checkTable(ctx context.Context, j *conf.Job, o *Options) (string, error) {
+	read := survey
+	if o.opensModel {
+		read = inspect
+	}
+	s, err := read(ctx, j)
+	if err != nil {
+		return "", asTableError(j, err)
+	}
+	if s.Surveyed == nil {
+		return string(j.Table.URI), nil
+	}
+	return s.describe(j), nil
+}
+
+// asTableError gives an error that does not say what the user can do one that does: a store's failure.
+func asTableError(j *conf.Job, err error) error {
+	var says interface {
+		ErrorID() string
+		Hint() string
+	}
+	if errors.As(err, &says) && says.Hint() != "" {
+		return err
+	}
+	return &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "cannot be read", Err: err, Next: "check the files and their permissions"}
+}
+
+// describe says what was found.
+func (s *surveyed) describe(j *conf.Job) string {
+	e := &s.Encoding
+	out := []string{fmt.Sprintf("%s, key %s, label %s, %d features", j.Table.URI, j.Table.Key, j.Table.Label, e.Width())}
+	out = append(out, fmt.Sprintf("%s%s; %s rows, %s of them usable, %d classes", s.schema.Describe(), files(len(s.files)),
+		results.Count(e.Rows), results.Count(e.Good), len(s.Classes)))
+	if e.Dropped > 0 {
+		out = append(out, fmt.Sprintf("%s rows left out for a missing value", results.Count(e.Dropped)))
+	}
+	for _, cause := range slices.Sorted(maps.Keys(s.Causes)) {
+		out = append(out, fmt.Sprintf("bad rows: %s %s", results.Count(s.Causes[cause]), cause))
+	}
+	for i := range e.Columns {
+		switch c := &e.Columns[i]; {
+		case c.Categorical:
+			out = append(out, fmt.Sprintf("%s: %d columns", c.Name, c.Width()))
+		case c.Missing > 0:
+			out = append(out, fmt.Sprintf("%s: %s missing, filled with %v", c.Name, results.Count(c.Missing), c.Fill))
+		}
+	}
+	if n := len(s.schema.Skipped); n > 0 {
+		out = append(out, "left out: "+strings.Join(s.schema.Skipped[:min(n, 8)], ", "))
+	}
+	return strings.Join(out, "; ")
+}
+
+func files(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(", %d files", n)
+}
+
+// summary is what the results say about the table.
+func (s *surveyed) summary() *results.Table {
+	t := &results.Table{Format: s.schema.Format, Files: len(s.files), Missing: s.schema.Missing}
+	for i := range s.Encoding.Columns {
+		switch c := &s.Encoding.Columns[i]; {
+		case c.Categorical:
+			t.Categorical = append(t.Categorical, results.Categorical{Column: c.Name, Categories: c.Categories, Other: c.Others, Missing: c.Missing, Absent: c.Absent})
+		case c.Missing > 0:
+			t.Filled = append(t.Filled, results.Filled{Column: c.Name, Rows: c.Missing, Value: c.Fill})
+		}
+	}
+	return t
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,7 @@ import (
 
 // Check is one thing that Validate looked at and found in order.
 type Check struct {
-	Name   string `json:"name"`   // job, table, images, model, output, runtime
+	Name   string `json:"name"`   // job, table, images, model, output, runtime, decoder
 	Detail string `json:"detail"` // what was found
 }
 
@@ -30,19 +29,24 @@ var checks = []struct {
 	{"model", checkModel},
 	{"output", checkOutput},
 	{"runtime", checkRuntime},
+	{"decoder", checkDecoder},
 }
 
 // Validate looks at everything that a job names without running anything. It returns what it found,
 // or all problems at once; their exit class is invalid unless they say otherwise.
 func Validate(ctx context.Context, j *conf.Job, o Options) ([]Check, error) {
 	o.fill()
+	return validate(ctx, j, &o)
+}
+
+func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, error) {
 	if err := Supported(j); err != nil {
 		return nil, err
 	}
 	found := []Check{{"job", fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}}
 	var problems []error
 	for _, c := range checks {
-		detail, err := c.run(ctx, j, &o)
+		detail, err := c.run(ctx, j, o)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -77,6 +81,9 @@ func (e *ProblemsError) Error() string {
 	return strings.Join(append(lines, fmt.Sprintf("%d problems", len(lines))), "\n")
 }
 
+// Summarized says that the last line of Error is its summary.
+func (e *ProblemsError) Summarized() {}
+
 // Unwrap returns the problems.
 func (e *ProblemsError) Unwrap() []error { return e.Problems }
 
@@ -91,42 +98,6 @@ func (e *ProblemsError) ErrorID() string {
 
 // Hint says what to do next.
 func (e *ProblemsError) Hint() string { return "correct them, then run vista-mr validate again" }
-
-// checkImages sees to it that the image folder holds at least one file.
-func checkImages(ctx context.Context, j *conf.Job, _ *Options) (string, error) {
-	dir := j.Images.URI.LocalPath()
-	fail := func(cause, next string, err error) (string, error) {
-		return "", &InputError{ID: "E-IMAGES", Key: "images.uri", Path: dir, Cause: cause, Err: err, Next: next}
-	}
-	info, err := os.Stat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return fail("does not exist", "set images.uri to the folder of images"+nearHint(dir), nil)
-	case err != nil:
-		return fail("cannot be read", "check the permissions", err)
-	case !info.IsDir():
-		return fail("is not a folder", "set images.uri to the folder that holds the image files", nil)
-	}
-	some := errors.New("found")
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !d.IsDir() && !strings.HasPrefix(d.Name(), ".") && !strings.HasPrefix(d.Name(), "_"):
-			return some
-		}
-		return nil
-	})
-	switch {
-	case errors.Is(err, some):
-		return dir, nil
-	case err != nil:
-		return fail("cannot be read", "check the permissions", err)
-	}
-	return fail("holds no file", "set images.uri to the folder that holds the image files", nil)
-}
 
 // nearHint suggests the entry beside a missing path whose name is most like it.
 func nearHint(path string) string {
@@ -150,7 +121,12 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
 	if o.opensModel {
 		return j.CNN.Model, nil
 	}
-	n, err := openNetwork(ctx, j)
+	dir, err := os.MkdirTemp("", "vista-mr-*")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
+	n, err := tried(ctx, j, dir)
 	if err != nil {
 		return "", err
 	}
@@ -158,7 +134,11 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
 	for _, l := range n.layers {
 		names = append(names, l.Name)
 	}
-	return fmt.Sprintf("%s, weights %s, layers %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " ")), nil
+	detail := fmt.Sprintf("%s, weights %s, layers %s; %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " "), n.steps)
+	if isFile(j.CNN.Model) {
+		detail = fmt.Sprintf("%s, %s, layers %s; %s", j.CNN.Model, n.cnn.Input, strings.Join(names, " "), n.steps)
+	}
+	return strings.Join(append([]string{detail}, n.notes...), " "), nil
 }
 
 func checkOutput(_ context.Context, j *conf.Job, _ *Options) (string, error) {

@@ -1,0 +1,258 @@
+package extract
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	goimage "image"
+	"image/color"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/jobs/images"
+	"github.com/vista-mr/vista-mr/jobs/row"
+	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/mrtest"
+)
+
+// colours is an engine whose program yields the mean of each channel: what a test can work out by hand.
+type colours struct {
+	most    int // records that fit into its memory
+	spoiled bool
+	batches atomic.Int64
+}
+
+func (c *colours) Open(context.Context, Model) (Session, error) { return session{c}, nil }
+
+type session struct{ c *colours }
+
+func (s session) NewRunner(n int) (Runner, error) {
+	return &runner{c: s.c, in: make([]byte, n*side*side*3), out: make([]float32, 3*n)}, nil
+}
+func (session) Close() error { return nil }
+
+type runner struct {
+	c   *colours
+	in  []byte
+	out []float32
+}
+
+type tooLarge struct{}
+
+func (tooLarge) Error() string     { return "no room" }
+func (tooLarge) OutOfMemory() bool { return true }
+
+func (r *runner) Input() []byte        { return r.in }
+func (r *runner) InputF32() []float32  { return nil }
+func (r *runner) Output(int) []float32 { return r.out }
+func (r *runner) Close() error         { return nil }
+func (r *runner) Run(_ context.Context, n int) error {
+	if n > r.c.most {
+		return tooLarge{}
+	}
+	r.c.batches.Add(1)
+	for i := range n {
+		for k := range 3 {
+			sum := 0
+			for p := range side * side {
+				sum += int(r.in[(i*side*side+p)*3+k])
+			}
+			r.out[3*i+k] = float32(sum) / (side * side)
+		}
+	}
+	if r.c.spoiled {
+		r.out[0] = float32(math.NaN())
+	}
+	return nil
+}
+
+const side = 4
+
+// plain is a picture of one colour.
+func plain(t *testing.T, c color.Color) []byte {
+	t.Helper()
+	m := goimage.NewRGBA(goimage.Rect(0, 0, side, side))
+	for i := range side * side {
+		m.Set(i%side, i/side, c)
+	}
+	var b bytes.Buffer
+	if err := png.Encode(&b, m); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// run extracts a folder with five good pictures, one that is none, one that is larger than is read and one without a row.
+func runFolder(t *testing.T, e *colours, change func(*Params)) (*mrtest.Cluster, *mr.PhaseManifest, error) {
+	t.Helper()
+	dir := t.TempDir()
+	add := func(name string, data []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 5 {
+		add(fmt.Sprintf("k%d.png", i), plain(t, color.RGBA{uint8(10 * i), 20, 30, 255}))
+	}
+	add("bad.png", []byte("no picture"))
+	add("big.png", make([]byte, 5000))
+	add("gone.png", []byte("here while the folder is listed"))
+	add("nobody.png", plain(t, color.White))
+	p := Params{Model: Model{Digest: "d", In: Port{Bytes: true, Shape: []int64{side, side, 3}}, Out: []Port{{Channel: Pooled("a"), Shape: []int64{3}}}},
+		Source: Files, Table: "rows", Required: true, Image: image.Spec{CropH: side, CropW: side, Exact: true, MaxBytes: 4000}, Batch: 4, Base: true, Decode: 1 << 20}
+	if change != nil {
+		change(&p)
+	}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := mr.Kind{Name: "rows", Map: func(json.RawMessage) (mr.Mapper, error) {
+		return mr.MapperFunc(func(ctx context.Context, t mr.Task) error {
+			part, err := t.Part(ctx, "rows", mr.PartOptions{})
+			for _, k := range []string{"k0", "k1", "k2", "k3", "k4", "bad", "big", "gone"} {
+				r := row.Row{Label: "l", X: []float32{1}}
+				if err == nil {
+					err = part.Append([]byte(k), r.Append(nil))
+				}
+			}
+			return err
+		}), nil
+	}}
+	c := mrtest.New(t, rows, Kind(e))
+	x, err := images.Scan(t.Context(), dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open}), images.Spec{URI: dir}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	splits, err := x.Write(t.Context(), c.Store, "index", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "gone.png")); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.Run(t.Context(), &mr.JobSpec{ID: "j", Phases: []mr.PhaseSpec{
+		{ID: "rows", Type: mr.MapPhase, Kind: "rows", Tasks: 1},
+		{ID: "extract", Type: mr.MapPhase, Kind: Name, Params: raw, Splits: splits, Inputs: []mr.Input{{Name: "rows", Phase: "rows", Channel: "rows", Mode: mr.All}}},
+	}})
+	return c, out["extract"], err
+}
+
+// Every file is accounted for: written, in the files' order, or set aside with its cause.
+func TestEveryImageIsAccountedFor(t *testing.T) {
+	c, m, err := runFolder(t, &colours{most: 99}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int64{"images": 9, "matched": 5, "cnn.images": 5, "bad": 4, "bad.no-row": 1, "bad.too-large": 1, "bad.missing": 1, "bad." + image.ReasonUnknown: 1, "decoder.go": 5} {
+		if got := m.Sum(name); got != want {
+			t.Errorf("%s: %d, want %d", name, got, want)
+		}
+	}
+	var keys, base []string
+	lines, err := c.Records(t.Context(), m, Pooled("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range lines {
+		key, value, _ := strings.Cut(l, "=")
+		keys = append(keys, key)
+		if v, err := ReadVector(nil, []byte(value)); err != nil || !slices.Equal(v, []float32{float32(10 * i), 20, 30}) {
+			t.Errorf("%s: %v, %v", key, v, err)
+		}
+	}
+	rows, err := c.Records(t.Context(), m, Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range rows {
+		key, _, _ := strings.Cut(l, "=")
+		base = append(base, key)
+	}
+	if want := []string{"k0", "k1", "k2", "k3", "k4"}; !slices.Equal(keys, want) || !slices.Equal(base, want) {
+		t.Errorf("vectors of %v, rows of %v", keys, base)
+	}
+}
+
+// A batch that does not fit is halved, once for the task, and nothing is lost.
+func TestBatchIsHalved(t *testing.T) {
+	e := &colours{most: 1}
+	c, m, err := runFolder(t, e, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.Sorted(t, m, Pooled("a"))); n != 5 || m.Sum("batch.halved") != 2 || e.batches.Load() != 5 {
+		t.Errorf("%d records, halved %d times, %d batches", n, m.Sum("batch.halved"), e.batches.Load())
+	}
+	_, _, err = runFolder(t, &colours{most: 0}, nil)
+	if !errs.Is(err, errs.NoMemory) {
+		t.Errorf("not even one image fits: %v", err)
+	}
+}
+
+// Features that are no numbers end the job, with the image's key, and are not tried again.
+func TestFeaturesMustBeFinite(t *testing.T) {
+	_, _, err := runFolder(t, &colours{most: 99, spoiled: true}, nil)
+	if err == nil || !strings.Contains(err.Error(), `NaN in pooled/a for image "k0"`) || errs.KindOf(err) != errs.Invalid {
+		t.Errorf("got %v of kind %v", err, errs.KindOf(err))
+	}
+}
+
+// A second pass writes the same and counts nothing that was counted before.
+func TestRepeatCountsNothingTwice(t *testing.T) {
+	c, m, err := runFolder(t, &colours{most: 99}, func(p *Params) { p.Repeat, p.Base = true, false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.Sorted(t, m, Pooled("a"))); n != 5 || m.Sum("images")+m.Sum("matched")+m.Sum("bad") != 0 || m.Sum("cnn.images") != 5 {
+		t.Errorf("%d records, counters %v", n, m.Tasks[0].Counters)
+	}
+}
+
+// With no row of its own to look up, an image goes on to the join, and so does the story of one that cannot be used.
+func TestJoinLater(t *testing.T) {
+	c, m, err := runFolder(t, &colours{most: 99}, func(p *Params) { p.Table, p.Base = "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if good, failed := c.Sorted(t, m, Pooled("a")), c.Sorted(t, m, Failed); len(good) != 6 || len(failed) != 3 || m.Sum("bad") != 0 {
+		t.Errorf("%d good, %d failed, %d bad", len(good), len(failed), m.Sum("bad"))
+	}
+}
+
+func TestDecoderNames(t *testing.T) {
+	for name, want := range map[string]image.DecoderChoice{"": image.Go, "go": image.Go, "turbo": image.Turbo, "auto": image.Auto} {
+		if got, err := Decoder(name); err != nil || got != want {
+			t.Errorf("%q: %v, %v", name, got, err)
+		}
+	}
+	if _, err := Decoder("foo"); err == nil {
+		t.Error("foo is accepted")
+	}
+}
+
+// What a join hands to the inference comes apart again, and damage is an error.
+func FuzzSplitJoined(f *testing.F) {
+	f.Add(AppendJoined(nil, []byte("row"), []byte("image")))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, value []byte) {
+		r, img, err := SplitJoined(value)
+		if err == nil && len(r)+len(img) > len(value) {
+			t.Error("more comes out than went in")
+		}
+		if r, img, err := SplitJoined(AppendJoined(nil, value, value)); err != nil || !bytes.Equal(r, value) || !bytes.Equal(img, value) {
+			t.Errorf("%q and %q, %v", r, img, err)
+		}
+	})
+}

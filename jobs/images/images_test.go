@@ -1,0 +1,720 @@
+package images
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/avro"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+// disk is a store in memory that says of itself what a test wants.
+type disk struct {
+	dfs.FS
+	name  string
+	reads *int
+}
+
+func (d disk) Caps() dfs.Caps { return dfs.Caps{Name: d.name} }
+
+func (d disk) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
+	f, err := d.FS.Open(ctx, p)
+	if d.reads != nil && err == nil {
+		f = counting{f, d.reads}
+	}
+	return f, err
+}
+
+type counting struct {
+	dfs.File
+	reads *int
+}
+
+func (c counting) ReadAt(b []byte, at int64) (int, error) {
+	*c.reads++
+	return c.File.ReadAt(b, at)
+}
+
+// host is a task as far as reading needs one.
+type host struct{ fs dfs.FS }
+
+func (h host) Resolve(_ context.Context, uri string) (dfs.FS, dfs.Path, error) {
+	return h.fs, dfs.Path(strings.Trim(uri, "/")), nil
+}
+func (h host) Store() dfs.FS { return h.fs }
+func (h host) Shared(ctx context.Context, _ string, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
+	return open(ctx)
+}
+
+func newDisk(t testing.TB, files map[string][]byte) host {
+	t.Helper()
+	fs := mem.New()
+	for name, data := range files {
+		if err := dfs.WriteFile(t.Context(), fs, dfs.Path(name), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return host{disk{FS: fs, name: "mem"}}
+}
+
+// found is what reading a source gave, in order: "key=image", "key!cause", "key~cause" for what is set aside,
+// with ( and ) around records.
+func found(t testing.TB, h host, x *Index, splits int) []string {
+	t.Helper()
+	parts, err := x.Write(t.Context(), h.fs, "index", splits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for i := range parts {
+		for m, err := range Read(t.Context(), h, &parts[i], 0, func([]byte) bool { return true }) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, describe(&m))
+		}
+	}
+	return out
+}
+
+func describe(m *Image) string {
+	s := string(m.Key) + "=" + string(m.Data)
+	switch {
+	case m.Aside:
+		return string(m.Key) + "~" + m.Bad.Cause
+	case m.Bad != nil:
+		s = string(m.Key) + "!" + m.Bad.Cause
+	}
+	if m.First {
+		s = "(" + s
+	}
+	if m.Last {
+		s += ")"
+	}
+	return s
+}
+
+func scan(t testing.TB, h host, spec Spec) *Index {
+	t.Helper()
+	x, err := Scan(t.Context(), h, spec, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// image is what the script that made testdata has as image i.
+func image(i int) string { return fmt.Sprintf("image-%d-%s", i, strings.Repeat("x", i%7*10)) }
+
+// TestFilesOfOtherLibraries reads what pyarrow and fastavro wrote, through windows of both sizes.
+func TestFilesOfOtherLibraries(t *testing.T) {
+	for _, c := range []struct {
+		file string
+		key  string // of image i
+		null bool   // image 5 is
+		spec Spec
+	}{
+		{file: "hf-default.parquet", key: "k%d"},
+		{file: "hf-null-zstd.parquet", key: "k%d", null: true},
+		{file: "hf-none-dictionary.parquet", key: "k%d", null: true},
+		{file: "int-key-v2-delta.parquet", key: "int", null: true},
+		{file: "string-key-delta.parquet", key: "k%d"},
+		{file: "plain-v2-none.parquet", key: "k%d", null: true},
+		{file: "lz4.parquet", key: "k%d"},
+		{file: "spark.parquet", key: "k%d"},
+		{file: "spark.parquet", key: "file:/data/k%d.jpg", spec: Spec{KeyField: "path", ImageField: "content"}},
+		{file: "hf-default.parquet", key: "label", spec: Spec{KeyField: "label", ImageField: "image.bytes"}},
+		{file: "fastavro-null.avro", key: "k%d", null: true},
+		{file: "fastavro-deflate.avro", key: "k%d", null: true},
+		{file: "fastavro-snappy.avro", key: "k%d", null: true, spec: Spec{KeyField: "id", ImageField: "image"}},
+	} {
+		for _, store := range []string{"local", "far"} {
+			t.Run(c.file+"/"+store, func(t *testing.T) {
+				data, err := os.ReadFile(filepath.Join("testdata", c.file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				h := newDisk(t, map[string][]byte{"f": data})
+				h.fs = disk{FS: h.fs, name: store}
+				c.spec.URI = "f"
+				var want []string
+				for i := range 40 {
+					key := fmt.Sprintf(c.key, i)
+					switch c.key {
+					case "int":
+						key = fmt.Sprint(7*i - 90)
+					case "label":
+						key = fmt.Sprint(i)
+					}
+					if c.null && i == 5 {
+						want = append(want, "("+key+"!no-image)")
+					} else {
+						want = append(want, "("+key+"="+image(i)+")")
+					}
+				}
+				x := scan(t, h, c.spec)
+				for _, n := range []int{1, 7, 100} {
+					if got := found(t, h, x, n); !slices.Equal(got, want) {
+						t.Fatalf("%d splits: got %q\nwant %q", n, got, want)
+					}
+				}
+				if x.Images != 40 || x.Records != 40 || x.Several != 0 || x.PerRecord != 1 {
+					t.Errorf("counts %+v", x)
+				}
+			})
+		}
+	}
+}
+
+func TestWhatCannotBeReadIsRefusedByName(t *testing.T) {
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	gz := append([]byte("\x1f\x8b\x08"), make([]byte, 600)...)
+	for _, c := range []struct {
+		name  string
+		files map[string][]byte
+		spec  Spec
+		want  string
+	}{
+		{"list", map[string][]byte{"f": read("list.parquet")}, Spec{URI: "f", ImageField: "image.list.element"}, "lies in a list"},
+		{"codec", map[string][]byte{"f": read("brotli.parquet")}, Spec{URI: "f"}, "cannot be used: parquet: column id: codec BROTLI is not supported"},
+		{"no column", map[string][]byte{"f": read("spark.parquet")}, Spec{URI: "f", ImageField: "photo"}, "no column photo; there are path, length, content"},
+		{"no key", map[string][]byte{"f": read("fastavro-null.avro")}, Spec{URI: "f", KeyField: "name"}, "no column name; there are tags"},
+		{"image is no bytes", map[string][]byte{"f": read("fastavro-null.avro")}, Spec{URI: "f", ImageField: "id"}, `"id" holds no bytes`},
+		{"key is a map", map[string][]byte{"f": read("fastavro-null.avro")}, Spec{URI: "f", KeyField: "tags"}, "it is no key"},
+		{"two formats", map[string][]byte{"d/a.tar": nil, "d/b.avro": nil}, Spec{URI: "d"}, "several formats: tar, avro"},
+		{"images beside", map[string][]byte{"d/a.tar": nil, "d/b.jpg": nil}, Spec{URI: "d"}, "1 image files and 1 .tar files"},
+		{"absent", nil, Spec{URI: "d"}, "does not exist"},
+		{"hidden only", map[string][]byte{"d/.x": nil, "d/_y": nil}, Spec{URI: "d"}, "holds no file"},
+		{"one image", map[string][]byte{"f": []byte("\x89PNG\r\n\x1a\n0000000000")}, Spec{URI: "f"}, "single image"},
+		{"compressed", map[string][]byte{"a.tar.gz": gz}, Spec{URI: "a.tar.gz"}, "compressed as a whole"},
+		{"something", map[string][]byte{"f": []byte("what is this")}, Spec{URI: "f"}, "neither a folder nor"},
+		{"empty", map[string][]byte{"f": nil}, Spec{URI: "f"}, "neither a folder nor"},
+		{"brace", map[string][]byte{"d/0.tar": nil}, Spec{URI: "d/{0..1}.tar"}, "/d/1.tar: does not exist"},
+		{"open brace", map[string][]byte{"d/0.tar": nil}, Spec{URI: "d/{0..1.tar"}, "not closed"},
+		{"many", nil, Spec{URI: "d/{0..9999}{0..9999}.tar"}, "more than"},
+		{"not a tar", map[string][]byte{"d/a.tar": bytes.Repeat([]byte("x"), 2000)}, Spec{URI: "d"}, "no header where one is expected"},
+		{"cut parquet", map[string][]byte{"d/a.parquet": read("spark.parquet")[:500]}, Spec{URI: "d"}, "not a Parquet file, or its end is missing"},
+		{"no images", map[string][]byte{"a.tar": tarFile(t, member{"a.txt", "hello you there", 0})}, Spec{URI: "a.tar"}, "holds no image"},
+		{"unfinished pack", map[string][]byte{"d/_pack.json": nil, "d/part-00000.avro": nil, "d/_index-00002.lookup": nil}, Spec{URI: "d"}, "is not finished"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Scan(t.Context(), newDisk(t, c.files), c.spec, nil)
+			var se *SourceError
+			if !errors.As(err, &se) || !strings.Contains(err.Error(), c.want) || se.Hint() == "" || se.ErrorID() != "E-IMAGES" {
+				t.Fatalf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+type member struct {
+	name, data string
+	typ        byte // 0: a file
+}
+
+func tarFile(t testing.TB, all ...member) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, m := range all {
+		h := &tar.Header{Name: m.name, Size: int64(len(m.data)), Mode: 0o644, Typeflag: m.typ}
+		switch m.typ {
+		case 0:
+			h.Typeflag = tar.TypeReg
+		case tar.TypeSymlink, tar.TypeLink:
+			h.Linkname, h.Size = m.data, 0
+		case tar.TypeDir:
+			h.Size = 0
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if h.Size > 0 {
+			if _, err := io.WriteString(w, m.data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+const jpg = "\xff\xd8\xff\xe0"
+
+func TestTar(t *testing.T) {
+	long := strings.Repeat("d/", 120) + "deep.jpg" // needs a PAX header
+	all := []member{
+		{"a/", "", tar.TypeDir},
+		{"./a/one.jpg", "1", 0}, {"./a/one.json", "{}", 0}, {"a/.hidden.jpg", "h", 0}, {"__MACOSX/_x.jpg", "m", 0},
+		{"/abs.png", "2", 0},
+		{"../../etc/passwd.jpg", "3", 0},
+		{"sniffed", jpg + "abcdefgh", 0}, {"text", "just some text, no image", 0}, {"bm.txt", "BM is a good car, is it not", 0},
+		{"link.jpg", "/etc/passwd", tar.TypeSymlink}, {"hard.jpg", "a/one.jpg", tar.TypeLink},
+		{"two.seg.png", "s", 0}, {"two.jpg", "t", 0},
+		{".jpg", "hidden", 0},
+		{long, "deep", 0},
+	}
+	for _, c := range []struct {
+		spec Spec
+		want []string
+	}{
+		{Spec{}, []string{"(one=1)", "(abs=2)", "(passwd=3)", "(sniffed=" + jpg + "abcdefgh)", "(link!not-a-file)", "(hard!not-a-file)",
+			"(two=s)", "two~duplicate-key", "(deep=deep)"}},
+		{Spec{Multiple: Mean, ImageField: "jpg; png"}, []string{"(one=1)", "(abs=2)", "(passwd=3)", "(link!not-a-file)", "(hard!not-a-file)", "(two=t)", "(deep=deep)"}},
+		{Spec{Multiple: Max, Key: Path, ImageField: ".seg.png;JPG"}, []string{"(a/one=1)", "(../../etc/passwd=3)", "(link!not-a-file)", "(hard!not-a-file)",
+			"(two=s", "two=t)", "(" + strings.Repeat("d/", 120) + "deep=deep)"}},
+		{Spec{Key: Folder, ImageField: "jpg"}, []string{"(a=1)", "(etc=3)", "(/!not-a-file)", "/~duplicate-key", "/~duplicate-key", "(d=deep)"}},
+	} {
+		c.spec.URI = "s"
+		h := newDisk(t, map[string][]byte{"s/0.tar": tarFile(t, all...), "s/notes.md": nil})
+		if got := found(t, h, scan(t, h, c.spec), 3); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: got %q\nwant %q", c.spec, got, c.want)
+		}
+	}
+}
+
+func TestDamagedTarsAreRefused(t *testing.T) {
+	whole := tarFile(t, member{"a.jpg", strings.Repeat("a", 3000), 0}, member{"b.jpg", strings.Repeat("b", 3000), 0})
+	huge := slices.Clone(whole)
+	copy(huge[124:], "77777777777\x00") // the size of a.jpg: 8 GiB
+	sum(huge[:512])
+	negative := slices.Clone(whole)
+	copy(negative[124:], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0")
+	sum(negative[:512])
+	for name, b := range map[string][]byte{"cut within a member": whole[:2000], "cut within the last": whole[:512*9], "huge": huge, "negative": negative,
+		"garbage between": append(append(slices.Clone(whole[:512*7]), bytes.Repeat([]byte("z"), 512)...), whole[512*7:]...)} {
+		_, err := Scan(t.Context(), newDisk(t, map[string][]byte{"a.tar": b}), Spec{URI: "a.tar"}, nil)
+		var se *SourceError
+		if !errors.As(err, &se) || !strings.Contains(err.Error(), "a.tar: is damaged") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// sum makes a tar header's checksum right.
+func sum(h []byte) {
+	copy(h[148:156], "        ")
+	n := 0
+	for _, b := range h {
+		n += int(b)
+	}
+	copy(h[148:156], fmt.Sprintf("%06o\x00 ", n))
+}
+
+func TestSparseMembersAreNotTakenForTheirBytes(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range []*tar.Header{{Name: "a.jpg", Size: 2, Mode: 0o600, Typeflag: tar.TypeReg}, {Name: "s.jpg", Size: 3, Mode: 0o600, Typeflag: tar.TypeReg}} {
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte("xyz")[:h.Size]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	old := b.Bytes()
+	old[1024+156] = tar.TypeGNUSparse
+	copy(old[1024+257:], "ustar  \x00")
+	copy(old[1024+386:], make([]byte, 126))
+	copy(old[1024+386:], "00000000000\x0000000000003\x00")
+	copy(old[1024+483:], "00000000003\x00")
+	sum(old[1024:1536])
+	h := newDisk(t, map[string][]byte{"a.tar": old})
+	if got, want := found(t, h, scan(t, h, Spec{URI: "a.tar"}), 1), []string{"(a=xy)", "(s!not-a-file)"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestFolders(t *testing.T) {
+	files := map[string][]byte{"r/a/1.jpg": []byte("1"), "r/a/2.x.jpg": []byte("2"), "r/b/1.png": []byte("3"), "r/top": []byte("4"), "r/_SUCCESS": nil, "r/b/.DS_Store": nil}
+	for _, c := range []struct {
+		spec Spec
+		want []string
+	}{
+		{Spec{URI: "r"}, []string{"(1=1)", "(2.x=2)", "1~duplicate-key", "(top=4)"}},
+		{Spec{URI: "r", Key: Path}, []string{"(a/1=1)", "(a/2.x=2)", "(b/1=3)", "(top=4)"}},
+		{Spec{URI: "r", Key: Folder, Multiple: Mean}, []string{"(a=1", "a=2)", "(b=3)", "(r=4)"}},
+		{Spec{URI: "r", Multiple: Max}, []string{"(1=1", "1=3)", "(2.x=2)", "(top=4)"}},
+		{Spec{URI: "r/{b,a}/*", Key: Path}, []string{"(b/1=3)", "(a/1=1)", "(a/2.x=2)"}},
+		{Spec{URI: "r/?/1.*", Key: Folder}, []string{"(a=1)", "(b=3)"}},
+	} {
+		h := newDisk(t, files)
+		if got := found(t, h, scan(t, h, c.spec), 2); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: got %q\nwant %q", c.spec, got, c.want)
+		}
+	}
+	h := newDisk(t, map[string][]byte{"odd{1,2}/a.jpg": []byte("x")}) // a folder whose name looks like a pattern
+	if got := found(t, h, scan(t, h, Spec{URI: "odd{1,2}"}), 1); !slices.Equal(got, []string{"(a=x)"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	for pattern, want := range map[string]string{
+		"a": "a", "a{1..3}": "a1 a2 a3", "{08..11}.tar": "08.tar 09.tar 10.tar 11.tar", "{000..002}": "000 001 002",
+		"{a,b{1..2},}x": "ax b1x b2x x", "{a,{b,c}}": "a b c", "{a..b}": "a..b", "x{}": "x",
+	} {
+		got, err := expand(pattern)
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, %v; want %q", pattern, got, err, want)
+		}
+	}
+	for _, bad := range []string{"{1", "{2..1}", "{0..999999999}", "{0..99999}{0..99}", strings.Repeat("{", 2000) + strings.Repeat("}", 2000)} {
+		if got, err := expand(bad); err == nil {
+			t.Errorf("%.40s: %d paths", bad, len(got))
+		}
+	}
+}
+
+// TestImagesOfARecordStayTogether cuts an index in every way: records are whole, in order, and nothing is lost.
+func TestImagesOfARecordStayTogether(t *testing.T) {
+	files := map[string][]byte{}
+	for i := range 90 {
+		files[fmt.Sprintf("r/%02d/%d.jpg", i%9, i*7%13)] = fmt.Append(nil, i)
+	}
+	h := newDisk(t, files)
+	x := scan(t, h, Spec{URI: "r", Multiple: Mean})
+	if x.Images != int64(len(files)) || x.Records != 13 || x.Several == 0 {
+		t.Fatalf("%+v", x)
+	}
+	whole := found(t, h, x, 1)
+	for n := 1; n < 20; n++ {
+		parts, err := x.Write(t.Context(), h.fs, "index", n)
+		if err != nil || len(parts) != min(n, 13) {
+			t.Fatalf("%d splits: %d, %v", n, len(parts), err)
+		}
+		if got := found(t, h, x, n); !slices.Equal(got, whole) {
+			t.Fatalf("%d splits: got %q\nwant %q", n, got, whole)
+		}
+		for _, p := range parts {
+			if p.Records == 0 || p.Records > int64(90/len(parts)+14) {
+				t.Errorf("%d splits: one has %d images", n, p.Records)
+			}
+		}
+	}
+}
+
+func TestTooManyImagesOfARecord(t *testing.T) {
+	files := map[string][]byte{}
+	for i := range MaxPerRecord + 3 {
+		files[fmt.Sprintf("r/k/%03d.jpg", i)] = []byte("x")
+	}
+	h := newDisk(t, files)
+	x := scan(t, h, Spec{URI: "r", Key: Folder, Multiple: Mean})
+	got := found(t, h, x, 1)
+	if len(got) != MaxPerRecord+3 || got[0] != "(k=x" || got[MaxPerRecord-1] != "k=x)" || got[MaxPerRecord] != "k~too-many-images" || x.PerRecord != MaxPerRecord {
+		t.Errorf("%d images of %d: %q", x.PerRecord, len(got), got)
+	}
+	if x = scan(t, h, Spec{URI: "r", Key: Folder, Multiple: Keep}); x.PerRecord != MaxPerRecord+3 {
+		t.Errorf("packing keeps %d", x.PerRecord)
+	}
+}
+
+func TestTooLargeImages(t *testing.T) {
+	big := make([]byte, MaxImage+1)
+	files := map[string][]byte{"r/k/1.jpg": big, "r/k/2.jpg": big[:MaxImage-10], "r/k/3.jpg": big[:11], "r/k/4.jpg": big[:10]}
+	h := newDisk(t, files)
+	x := scan(t, h, Spec{URI: "r", Key: Folder, Multiple: Mean})
+	var got []string
+	for m, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		cause := ""
+		if m.Bad != nil {
+			cause = m.Bad.Cause
+		}
+		got = append(got, fmt.Sprint(len(m.Data), cause))
+	}
+	if want := []string{"0too-large", fmt.Sprint(MaxImage - 10), "0too-large", "10"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestColumn(t *testing.T) {
+	h := newDisk(t, map[string][]byte{"base/a/1.jpg": []byte("1"), "elsewhere/2.jpg": []byte("2")})
+	cells := [][2]string{{"k1", "a/1.jpg"}, {"k2", "/elsewhere/2.jpg"}, {"k3", ""}, {"k4", "gone.jpg"}, {"k5", "../elsewhere/2.jpg"},
+		{"k1", "gone.jpg"}, {"k6", "a/../a/./1.jpg"}, {"k7", "a/../../elsewhere/2.jpg"}, {"k8", "file:///elsewhere/2.jpg"}}
+	x, err := ScanColumn(t.Context(), host{h.fs}, Spec{URI: "base"}, func(yield func(k, v string) error) error {
+		for _, c := range cells {
+			if err := yield(c[0], c[1]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"(k1=1)", "(k2=2)", "(k4!missing)", "(k5!outside)", "(k6=1)", "(k7!outside)", "(k8=2)"}
+	if got := found(t, schemes{h}.host(), x, 2); !slices.Equal(got, want) {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+}
+
+// schemes takes file:// off URIs, as a real resolver does.
+type schemes struct{ h host }
+
+func (s schemes) host() host { return host{stripping{s.h.fs}} }
+
+type stripping struct{ dfs.FS }
+
+func (s stripping) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
+	return s.FS.Open(ctx, dfs.Path(strings.TrimPrefix(string(p), "file:///")))
+}
+
+func TestWhatIsNotWantedIsNotRead(t *testing.T) {
+	var reads int
+	h := newDisk(t, map[string][]byte{"a.tar": tarFile(t, member{"a.jpg", "1", 0}, member{"b.jpg", strings.Repeat("b", 100<<10), 0}, member{"c.jpg", "3", 0})})
+	x := scan(t, h, Spec{URI: "a.tar"})
+	h.fs = disk{h.fs, "mem", &reads}
+	var got []string
+	for m, err := range x.All(t.Context(), h, func(k []byte) bool { return string(k) != "b" }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, describe(&m))
+	}
+	if want := []string{"(a=1)", "(b=)", "(c=3)"}; !slices.Equal(got, want) || reads != 2 {
+		t.Errorf("got %q in %d reads, want %q in 2: one on either side of what is too far to read along", got, reads, want)
+	}
+}
+
+func TestNeighboursAreReadTogether(t *testing.T) {
+	var all []member
+	for i := range 200 {
+		all = append(all, member{fmt.Sprintf("%03d.jpg", i), strings.Repeat("x", 2000), 0})
+	}
+	h := newDisk(t, map[string][]byte{"a.tar": tarFile(t, all...)})
+	x := scan(t, h, Spec{URI: "a.tar"})
+	var reads int
+	h.fs = disk{h.fs, "mem", &reads}
+	n := 0
+	for _, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 200 || reads > 2 {
+		t.Errorf("%d images in %d reads", n, reads)
+	}
+}
+
+func TestFilesThatChangeAfterPlanning(t *testing.T) {
+	for name, change := range map[string]func([]byte) []byte{
+		"longer":  func(b []byte) []byte { return append(b, 0) },
+		"shorter": func(b []byte) []byte { return b[:len(b)-1] },
+	} {
+		b := tarFile(t, member{"a.jpg", "1", 0})
+		h := newDisk(t, map[string][]byte{"a.tar": b})
+		x := scan(t, h, Spec{URI: "a.tar"})
+		h = newDisk(t, map[string][]byte{"a.tar": change(slices.Clone(b))})
+		for _, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
+			var e *errs.Error
+			if !errors.As(err, &e) || e.ErrorID() != "E-IMAGES-CHANGED" {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	// A damaged page costs its images, not the job.
+	data, err := os.ReadFile("testdata/lz4.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newDisk(t, map[string][]byte{"f": data})
+	x := scan(t, h, Spec{URI: "f"})
+	u := x.units[x.entries[0].unit]
+	for i := range u.Stored {
+		data[u.At+i] = 0xff
+	}
+	h = newDisk(t, map[string][]byte{"f": data})
+	if got := found(t, h, x, 2); len(got) != 40 || got[0] != "(k0!damaged)" || got[39] != "(k39!damaged)" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestStoreErrorsEndTheReading(t *testing.T) {
+	h := newDisk(t, map[string][]byte{"r/a.jpg": []byte("x"), "r/b.jpg": []byte("y"), "r/c.jpg": []byte("z")})
+	x := scan(t, h, Spec{URI: "r"})
+	h.fs = failing{h.fs, "r/b.jpg"}
+	var got []string
+	var last error
+	for m, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
+		if last = err; err == nil {
+			got = append(got, describe(&m))
+		}
+	}
+	if !slices.Equal(got, []string{"(a=x)"}) || !errs.Is(last, errs.Transient) {
+		t.Errorf("%q, then %v", got, last)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for _, err := range x.All(ctx, h, func([]byte) bool { return true }) {
+		cancel()
+		last = err
+	}
+	if last == nil {
+		t.Error("a canceled reading ends without an error")
+	}
+}
+
+type failing struct {
+	dfs.FS
+	path dfs.Path
+}
+
+func (f failing) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
+	if p == f.path {
+		return nil, errs.E("open", errs.Transient, string(p), nil)
+	}
+	return f.FS.Open(ctx, p)
+}
+
+// TestPagesAreUnpackedOnce reads the same page in many splits of one process.
+func TestPagesAreUnpackedOnce(t *testing.T) {
+	data, err := os.ReadFile("testdata/hf-default.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newDisk(t, map[string][]byte{"f": data})
+	x := scan(t, h, Spec{URI: "f"})
+	var reads int
+	h.fs = disk{h.fs, "mem", &reads}
+	cache := newUnpacked()
+	for i := range x.entries {
+		p := &part{units: x.units, entries: x.entries[i : i+1]}
+		for m, err := range read(t.Context(), h, cache, p, 0, func([]byte) bool { return true }) {
+			if err != nil || string(m.Data) != image(i) {
+				t.Fatalf("image %d: %q, %v", i, m.Data, err)
+			}
+		}
+	}
+	if reads != 1 {
+		t.Errorf("%d reads of one page", reads)
+	}
+}
+
+func TestUnpackedForgetsWhatIsOld(t *testing.T) {
+	c := newUnpacked()
+	opened := 0
+	get := func(at int64) {
+		if _, err := c.get(t.Context(), &unit{URI: "u", At: at, Stored: unpackedBytes / 6}, func() ([][]byte, error) {
+			opened++
+			return [][]byte{{1}}, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, at := range []int64{1, 2, 3, 1, 4, 1, 3, 2} { // room for three
+		get(at)
+	}
+	if opened != 5 {
+		t.Errorf("opened %d times, want 5: 1 2 3 4 and 2 again", opened)
+	}
+	fails := errors.New("no")
+	if _, err := c.get(t.Context(), &unit{URI: "f"}, func() ([][]byte, error) { return nil, fails }); !errors.Is(err, fails) {
+		t.Errorf("got %v", err)
+	}
+	if v, err := c.get(t.Context(), &unit{URI: "f"}, func() ([][]byte, error) { return [][]byte{{2}}, nil }); err != nil || len(v) != 1 {
+		t.Errorf("a failure is remembered: %v, %v", v, err)
+	}
+}
+
+// TestIndexIsTheSameBytes writes an index twice.
+func TestIndexIsTheSameBytes(t *testing.T) {
+	files := map[string][]byte{}
+	for i := range 300 {
+		files[fmt.Sprintf("r/%d/%d.jpg", i%17, i%50)] = fmt.Append(nil, i)
+	}
+	h := newDisk(t, files)
+	write := func() []byte {
+		if _, err := scan(t, h, Spec{URI: "r", Multiple: Max}).Write(t.Context(), h.fs, "index", 5); err != nil {
+			t.Fatal(err)
+		}
+		b, err := dfs.ReadFile(t.Context(), h.fs, "index", 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	if !bytes.Equal(write(), write()) {
+		t.Error("two indices of the same source differ")
+	}
+}
+
+func TestKeysOfShards(t *testing.T) {
+	var b bytes.Buffer
+	w, err := avro.NewWriter(&b, avro.WriterOptions{Schema: Schema, BlockBytes: 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for i := range 9 {
+		key, data := fmt.Sprintf("k%d", i/2), fmt.Sprintf("image %d", i)
+		if err := w.AppendFunc(func(dst []byte) []byte { return avro.AppendKV(dst, []byte(key), []byte(data)) }); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, key+"="+data)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	h := newDisk(t, map[string][]byte{"d/part-00000.avro": b.Bytes()})
+	var all []Located
+	if err := Shard(t.Context(), h.fs, "d/part-00000.avro", func(l Located) error {
+		all = append(all, l)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := EncodeKeys(int64(b.Len()), all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dfs.WriteFile(t.Context(), h.fs, "d/_part-00000.keys", keys); err != nil {
+		t.Fatal(err)
+	}
+	var reads int
+	h.fs = disk{h.fs, "mem", &reads}
+	for _, name := range []string{"with keys", "without"} {
+		x := scan(t, h, Spec{URI: "d", Multiple: Keep})
+		var got []string
+		for _, s := range found(t, h, x, 2) {
+			got = append(got, strings.Trim(s, "()"))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+		if err := h.fs.Remove(t.Context(), "d/_part-00000.keys"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func splitOf(name string, n int64) *mr.Split {
+	return &mr.Split{Files: []mr.FileRange{{URI: name, Length: n}}}
+}

@@ -1,0 +1,247 @@
+package images
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/vista-mr/vista-mr/jobs/images/parquet"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+// What becomes of several images of one record (images.multiple).
+const (
+	First = "first"
+	Mean  = "mean"
+	Max   = "max"
+	Keep  = "keep" // all of them, however many: for package pack
+)
+
+// kind says what a unit is.
+type kind string
+
+const (
+	wholeFile kind = "file"    // the image is the file
+	byteRange kind = "range"   // images are ranges of the file
+	avroBlock kind = "avro"    // images are records of a block
+	page      kind = "parquet" // images are values of a page
+)
+
+// unit is what is read as one, or, for ranges, read from.
+type unit struct {
+	Kind kind   `json:"kind"`
+	URI  string `json:"uri"`
+	Size int64  `json:"size,omitempty"` // of the file; 0: not known
+
+	At     int64        `json:"at,omitempty"` // of the block or of the page's body
+	Stored int64        `json:"stored,omitempty"`
+	Page   *parquet.Ref `json:"page,omitempty"`
+	Key    string       `json:"key,omitempty"` // columns of an Avro record
+	Field  string       `json:"field,omitempty"`
+}
+
+// raw is about how much a unit holds when it is unpacked.
+func (u *unit) raw() int64 {
+	if u.Page != nil {
+		return u.Stored + int64(u.Page.Page.Raw)
+	}
+	return 2 * u.Stored
+}
+
+// Flags of an entry.
+const (
+	isFirst = 1 << iota // of its record
+	isLast              // of its record
+	isAside             // it belongs to no record
+)
+
+// entry is one image.
+type entry struct {
+	key   string
+	unit  int32
+	elem  int32 // in a block or page
+	at    int64 // of a range
+	size  int64 // of a range or file; 0: not known
+	flags uint8
+	bad   *flaw
+}
+
+// flaw is why an image cannot be used.
+type flaw struct {
+	Cause string `json:"cause"`
+	Error string `json:"error"`
+}
+
+// Index is what a source holds.
+type Index struct {
+	// What is the source in words, for people.
+	What string
+	// Images is the number of all images; Records of keys that have one or more; Several of keys that have
+	// more than one.
+	Images, Records, Several int64
+	// Bytes is the size of all images, as far as it is known, as they are stored.
+	Bytes int64
+	// PerRecord is the largest number of images of one record.
+	PerRecord int64
+	// Largest is the most that a page or block takes which has to be unpacked, in bytes; 0: nothing is packed.
+	Largest int64
+	// Listing is the SHA-256 (hex) of the names, sizes and times of the source's files; of a table's column, of
+	// what it names. It changes when files are added, removed or written again.
+	Listing string
+
+	units   []unit
+	entries []entry
+}
+
+// builder takes what scans find, in order.
+type builder struct {
+	units   []unit
+	entries []entry
+	bytes   int64
+	largest int64
+	flaws   map[flaw]*flaw // each text is kept once
+}
+
+func (b *builder) flaw(cause, text string) *flaw {
+	f := flaw{cause, text}
+	if b.flaws == nil {
+		b.flaws = map[flaw]*flaw{}
+	}
+	if b.flaws[f] == nil {
+		b.flaws[f] = &f
+	}
+	return b.flaws[f]
+}
+
+func (b *builder) unit(u unit) int32 {
+	if u.Kind == avroBlock || u.Kind == page {
+		b.largest = max(b.largest, u.raw())
+	}
+	b.units = append(b.units, u)
+	return int32(len(b.units) - 1)
+}
+
+// add adds an image. Without a key it cannot be used; name then says which it is.
+func (b *builder) add(e entry, name string) error {
+	if len(b.entries) >= maxImages {
+		return errs.E("images", errs.Invalid, "", fmt.Errorf("more than %d images", maxImages))
+	}
+	b.bytes += e.size
+	switch {
+	case e.key == "":
+		e.key = clip(name)
+		e.flags, e.bad = isAside, b.flaw("no-key", b.units[e.unit].URI+": the image has no key")
+	case len(e.key) > maxKey:
+		e.key = clip(e.key)
+		e.flags, e.bad = isAside, b.flaw("no-key", fmt.Sprintf("%s: a key of more than %d bytes", b.units[e.unit].URI, maxKey))
+	}
+	b.entries = append(b.entries, e)
+	return nil
+}
+
+func clip(s string) string {
+	if len(s) > 200 {
+		return s[:200]
+	}
+	return s
+}
+
+// join puts another builder's finds behind b's.
+func (b *builder) join(o *builder) error {
+	if len(b.entries)+len(o.entries) > maxImages {
+		return errs.E("images", errs.Invalid, "", fmt.Errorf("more than %d images", maxImages))
+	}
+	shift := int32(len(b.units))
+	b.units = append(b.units, o.units...)
+	b.entries = slices.Grow(b.entries, len(o.entries))
+	for _, e := range o.entries {
+		e.unit += shift
+		b.entries = append(b.entries, e)
+	}
+	b.bytes += o.bytes
+	b.largest = max(b.largest, o.largest)
+	return nil
+}
+
+// index decides which images belong to which record.
+func (b *builder) index(multiple string) *Index {
+	x := &Index{units: b.units, entries: b.entries, Bytes: b.bytes, Largest: b.largest, Images: int64(len(b.entries))}
+	group := make(map[string]int32, len(b.entries))
+	place := make([]int32, len(b.entries)) // of each entry: the number of its record, by first appearance
+	var sizes []int32                      // images of each record
+	for i := range x.entries {
+		e := &x.entries[i]
+		if e.flags&isAside != 0 {
+			place[i] = int32(len(sizes)) // stays between its neighbours
+			sizes = append(sizes, 0)
+			continue
+		}
+		g, seen := group[e.key]
+		if !seen || multiple == First || multiple == "" {
+			g = int32(len(sizes))
+			sizes = append(sizes, 0)
+		}
+		if seen && (multiple == First || multiple == "") {
+			e.flags, e.bad = isAside, b.flaw("duplicate-key", x.units[e.unit].URI+": an earlier image has the same key, and stays")
+			place[i] = g
+			continue
+		}
+		group[e.key], place[i] = g, g
+		if sizes[g]++; sizes[g] > MaxPerRecord && multiple != Keep {
+			e.flags, e.bad = isAside, b.flaw("too-many-images", fmt.Sprintf("%s: of one record the first %d images count", x.units[e.unit].URI, MaxPerRecord))
+		}
+	}
+	x.arrange(place, len(sizes))
+	x.mark()
+	return x
+}
+
+// arrange brings the images of each record together, without changing the order within it.
+func (x *Index) arrange(place []int32, groups int) {
+	if slices.IsSorted(place) {
+		return
+	}
+	start := make([]int, groups+1)
+	for _, g := range place {
+		start[g+1]++
+	}
+	for g := range groups {
+		start[g+1] += start[g]
+	}
+	out := make([]entry, len(x.entries))
+	for i, g := range place {
+		out[start[g]] = x.entries[i]
+		start[g]++
+	}
+	x.entries = out
+}
+
+// mark flags the first and last image of each record, and counts.
+func (x *Index) mark() {
+	before := -1
+	n := int64(0)
+	end := func() {
+		if before < 0 {
+			return
+		}
+		x.entries[before].flags |= isLast
+		x.Records++
+		if n > 1 {
+			x.Several++
+		}
+		x.PerRecord = max(x.PerRecord, n)
+	}
+	for i := range x.entries {
+		e := &x.entries[i]
+		if e.flags&isAside != 0 {
+			continue
+		}
+		if before < 0 || x.entries[before].key != e.key {
+			end()
+			e.flags |= isFirst
+			n = 0
+		}
+		n++
+		before = i
+	}
+	end()
+}

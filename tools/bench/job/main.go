@@ -1,0 +1,214 @@
+// Command job measures whole jobs of the built program as a user would: peak memory for few and for many
+// records, whether jobs finish under a real memory limit, and time and memory beside the same job written in
+// Python. It prints one line for each run and a summary; it judges nothing.
+//
+//	make build
+//	go run ./tools/bench/job memory         peak resident size of ResNet50, 500 and 5,000 records
+//	go run ./tools/bench/job limits         three networks, each in a control group of its own limit (needs root)
+//	go run ./tools/bench/job peers          ResNet50 and AlexNet beside tools/peers/onepass.py, in turns
+//
+// peers wants a Python with onnxruntime, numpy and pillow: -python names it. Data and outputs lie under -dir.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// bench holds what all measurements share.
+type bench struct {
+	bin, python, dir string
+	rounds           int
+}
+
+func main() {
+	var b bench
+	flag.StringVar(&b.bin, "bin", "bin/vista-mr", "the program")
+	flag.StringVar(&b.python, "python", "python3", "the interpreter for peers")
+	flag.StringVar(&b.dir, "dir", "out/bench", "folder of data and outputs")
+	flag.IntVar(&b.rounds, "rounds", 3, "runs of each kind")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	measure := map[string]func(context.Context) error{"memory": b.memory, "limits": b.limits, "peers": b.peers}
+	if flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits or peers")
+		os.Exit(2)
+	}
+	for _, what := range flag.Args() {
+		f, ok := measure[what]
+		if !ok {
+			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits and peers\n", what)
+			os.Exit(2)
+		}
+		if err := f(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "job:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+// data makes the foods data set with so many records, once.
+func (b *bench) data(ctx context.Context, records int) (string, error) {
+	dir := filepath.Join(b.dir, "foods-"+strconv.Itoa(records))
+	cmd := exec.CommandContext(ctx, b.bin, "synth", "foods", "--records", strconv.Itoa(records), dir)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: %w", cmd, err)
+	}
+	return dir, nil
+}
+
+// jobFile writes a job over a data set; extra are further lines of YAML.
+func (b *bench) jobFile(name, data, model, extra string) (file, out string, err error) {
+	out = filepath.Join(b.dir, name)
+	if err := os.RemoveAll(out); err != nil {
+		return "", "", err
+	}
+	file = out + ".yaml"
+	text := fmt.Sprintf(`apiVersion: vista-mr/v1
+name: bench
+seed: 2019
+table: {uri: %[1]s/table.csv, key: id, label: label}
+images: {uri: %[1]s/images}
+cnn: {model: %[2]s, weights: random}
+output: %[3]s
+%[4]s`, data, model, out, extra)
+	return file, out, os.WriteFile(file, []byte(text), 0o666)
+}
+
+// usage is what a finished process took.
+type usage struct {
+	seconds, cpu float64
+	peak         float64 // MiB, resident
+}
+
+func (u usage) String() string {
+	return fmt.Sprintf("%7.1f s  %7.1f s of CPU  %5.0f MiB", u.seconds, u.cpu, u.peak)
+}
+
+// median of a figure over runs.
+func median(us []usage, of func(usage) float64) float64 {
+	v := make([]float64, len(us))
+	for i, u := range us {
+		v[i] = of(u)
+	}
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func (b *bench) memory(ctx context.Context) error {
+	for _, records := range []int{500, 5000} {
+		data, err := b.data(ctx, records)
+		if err != nil {
+			return err
+		}
+		var all []usage
+		for range b.rounds {
+			file, out, err := b.jobFile(fmt.Sprintf("memory-%d", records), data, "resnet50", "plan: {cpu: 2, batch: 8}\n")
+			if err != nil {
+				return err
+			}
+			u, err := run(ctx, exec.CommandContext(ctx, b.bin, "submit", file))
+			if err != nil {
+				return err
+			}
+			fmt.Printf("memory  resnet50, %5d records: %s\n", records, u)
+			all = append(all, u)
+			if err := os.RemoveAll(out); err != nil {
+				return err
+			}
+		}
+		fmt.Printf("memory  resnet50, %5d records: median peak %.0f MiB\n", records, median(all, func(u usage) float64 { return u.peak }))
+	}
+	return nil
+}
+
+func (b *bench) peers(ctx context.Context) error {
+	for _, c := range []struct {
+		model   string
+		records int
+	}{{"resnet50", 1000}, {"alexnet", 2000}} {
+		data, err := b.data(ctx, c.records)
+		if err != nil {
+			return err
+		}
+		graph := filepath.Join(b.dir, c.model+".onnx")
+		make := exec.CommandContext(ctx, "go", "run", "./tools/peers/program", "-model", c.model, "-out", graph)
+		make.Stderr = os.Stderr
+		if err := make.Run(); err != nil {
+			return fmt.Errorf("%s: %w", make, err)
+		}
+		var ours, theirs []usage
+		for i := range b.rounds + 1 {
+			file, out, err := b.jobFile("peer-"+c.model, data, c.model, "")
+			if err != nil {
+				return err
+			}
+			u, err := run(ctx, exec.CommandContext(ctx, b.bin, "submit", file))
+			if err != nil {
+				return err
+			}
+			v, err := run(ctx, exec.CommandContext(ctx, b.python, "tools/peers/onepass.py", graph, data))
+			if err != nil {
+				return err
+			}
+			if err := os.RemoveAll(out); err != nil {
+				return err
+			}
+			note := ""
+			if i == 0 {
+				note = "  (first, not counted)"
+			} else {
+				ours, theirs = append(ours, u), append(theirs, v)
+			}
+			fmt.Printf("peers   %-8s ours %s   python %s   ratio %.3f%s\n", c.model, u, v, v.seconds/u.seconds, note)
+		}
+		fmt.Printf("peers   %-8s %d records, medians: %.3f times as fast by the clock, %.3f by CPU time, %.2f of the memory\n", c.model, c.records,
+			median(theirs, func(u usage) float64 { return u.seconds })/median(ours, func(u usage) float64 { return u.seconds }),
+			median(theirs, func(u usage) float64 { return u.cpu })/median(ours, func(u usage) float64 { return u.cpu }),
+			median(ours, func(u usage) float64 { return u.peak })/median(theirs, func(u usage) float64 { return u.peak }))
+	}
+	return nil
+}
+
+func (b *bench) limits(ctx context.Context) error {
+	data, err := b.data(ctx, 300)
+	if err != nil {
+		return err
+	}
+	var all []error
+	for _, c := range []struct {
+		model string
+		limit int64 // MiB
+	}{{"alexnet", 512}, {"resnet50", 512}, {"vgg16", 1536}} {
+		file, out, err := b.jobFile("limit-"+c.model, data, c.model, fmt.Sprintf("limits: {memory: %dMiB}\n", c.limit))
+		if err != nil {
+			return err
+		}
+		g, err := newGroup(c.limit << 20)
+		if err != nil {
+			return fmt.Errorf("a control group with a limit cannot be made: %w", err)
+		}
+		u, err := run(ctx, g.command(ctx, b.bin, "submit", file))
+		peak, kills := g.usage()
+		fmt.Printf("limits  %-8s in %4d MiB: %s   group's peak %4.0f MiB, kills %d, %v\n", c.model, c.limit, u, float64(peak)/(1<<20), kills, state(err))
+		all = append(all, err, g.remove(), os.RemoveAll(out))
+	}
+	return errors.Join(all...)
+}
+
+func state(err error) string {
+	if err != nil {
+		return "FAILED: " + err.Error()
+	}
+	return "finished"
+}

@@ -1,0 +1,86 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/images"
+	"github.com/vista-mr/vista-mr/jobs/table"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+)
+
+// imageIndex is the file in the job's store that splits of images are parts of.
+const imageIndex dfs.Path = "images.index"
+
+// imageSpec is what a job file says about images.
+func imageSpec(j *conf.Job) images.Spec {
+	return images.Spec{URI: string(j.Images.URI), Key: j.Images.Key, KeyField: j.Images.Fields.Key, ImageField: j.Images.Fields.Image,
+		Multiple: j.Images.Multiple}
+}
+
+// scanImages finds a job's images, by their keys or by the paths that the table names.
+func scanImages(ctx context.Context, j *conf.Job, s *table.Schema, fs dfs.FS, files []dfs.Path, sink progress.Sink) (*images.Index, error) {
+	x, err := func() (*images.Index, error) {
+		if j.Images.Column != "" {
+			return images.ScanColumn(ctx, stores(), imageSpec(j), func(yield func(key, value string) error) error {
+				return imagePaths(ctx, fs, files, s, yield)
+			})
+		}
+		return images.Scan(ctx, stores(), imageSpec(j), func(done, total int) {
+			sink.Update(progress.Update{Stage: "scan", Unit: "files", Done: int64(done), Total: int64(total), End: done == total})
+		})
+	}()
+	return x, imagesError(err)
+}
+
+// imagePaths yields the image path of every good row; what is wrong with the others is found when they are read.
+func imagePaths(ctx context.Context, fs dfs.FS, files []dfs.Path, s *table.Schema, yield func(key, value string) error) error {
+	for r, err := range table.Read(ctx, fs, files, s) {
+		var bad *table.Bad
+		switch {
+		case errors.As(err, &bad):
+			continue
+		case err != nil:
+			return err
+		}
+		if err := yield(r.Key, r.Image); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imagesError names the key of the job file that an error about the images' source is about.
+func imagesError(err error) error {
+	var e *images.SourceError
+	if !errors.As(err, &e) {
+		return err
+	}
+	key := e.Key
+	if key == "" {
+		key = "images.uri"
+	}
+	return exit.As(exit.Invalid, &InputError{ID: e.ErrorID(), Key: key, Path: e.Path, Cause: e.Cause, Err: e.Err, Next: e.Fix})
+}
+
+// checkImages finds the files of the source and their format, and reads the columns that it would use. It does not
+// look into every file: that is done when the job is planned.
+func checkImages(ctx context.Context, j *conf.Job, _ *Options) (string, error) {
+	uri := string(j.Images.URI)
+	if j.Images.Column != "" {
+		return fmt.Sprintf("paths in column %s, relative to %s", j.Images.Column, uri), nil
+	}
+	what, err := images.Check(ctx, stores(), imageSpec(j))
+	if err != nil {
+		var source *images.SourceError
+		if errors.As(err, &source) && source.Path == uri && j.Images.URI.Scheme() == "file" {
+			source.Fix += nearHint(j.Images.URI.LocalPath())
+		}
+		return "", imagesError(err)
+	}
+	return uri + ": " + what, nil
+}

@@ -1,0 +1,45 @@
+package run
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/vista-mr/vista-mr/mr/journal"
+)
+
+// Times of earlier runs are taken from their log: a run that was killed ends with its last event, and what it had
+// begun goes on counting in the next one.
+func TestReplay(t *testing.T) {
+	var log bytes.Buffer
+	clock := time.Unix(1000, 0)
+	w := journal.NewWriter(&log, func() time.Time { return clock })
+	at := func(second int64, e journal.Event) {
+		clock = time.Unix(1000+second, 0)
+		w.Append(e)
+	}
+	at(0, journal.Event{Schema: 1, Kind: started})
+	at(1, journal.Event{Kind: "attempt-started", Phase: "table"})
+	at(3, journal.Event{Kind: "phase-published", Phase: "table"})
+	at(4, journal.Event{Kind: "attempt-started", Phase: "extract"})
+	at(6, journal.Event{Kind: "attempt-succeeded", Phase: "extract"}) // and then it was killed
+	at(60, journal.Event{Schema: 1, Kind: started})
+	at(61, journal.Event{Kind: "attempt-started", Phase: "extract"})
+	at(66, journal.Event{Kind: "phase-published", Phase: "extract"})
+	at(67, journal.Event{Kind: "attempt-started", Phase: "train"})
+	at(69, journal.Event{Kind: "job-done", Error: "interrupted"})
+
+	got := &watch{}
+	if err := got.replay(&log); err != nil {
+		t.Fatal(err)
+	}
+	if got.before != 6+9 {
+		t.Errorf("the earlier runs took %v s, want 15", got.before)
+	}
+	if a, b, c := got.seconds("table"), got.seconds("extract"), got.seconds("train"); a != 2 || b != 2+5 || c != 0 {
+		t.Errorf("table %v s, extract %v s, train %v s; want 2, 7, and 0 of a phase that is not done", a, b, c)
+	}
+	if p := got.phases["train"]; p.spent != 2 || p.attempts != 1 || got.phases["extract"].attempts != 2 {
+		t.Errorf("train: %+v, extract: %+v", p, got.phases["extract"])
+	}
+}

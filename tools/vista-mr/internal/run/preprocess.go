@@ -1,0 +1,75 @@
+package run
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/layers"
+	"github.com/vista-mr/vista-mr/layers/preprocess"
+)
+
+// Bounds on the files that a job names beside its data. The largest network of the roster has 528 MiB; a file
+// of half as many bytes that is converted takes no more memory than these.
+const (
+	maxWeights = 768 << 20
+	maxConfig  = 1 << 20
+)
+
+// readBounded reads a file of up to limit bytes: its size decides before anything is allocated.
+func readBounded(uri string, limit int64) ([]byte, error) {
+	f, err := os.Open(conf.URI(uri).LocalPath())
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // reading only
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file", f.Name())
+	case info.Size() > limit:
+		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", f.Name(), info.Size(), limit)
+	}
+	b := make([]byte, info.Size())
+	n, err := io.ReadFull(f, b)
+	if err == io.ErrUnexpectedEOF || err == io.EOF { // it was shortened meanwhile
+		err = nil
+	}
+	return b[:n], err
+}
+
+// recipe is the preprocessing that a job asks for, for its network.
+func recipe(j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {
+	p := j.CNN.Preprocess
+	switch {
+	case p.Inline != nil:
+		s := p.Inline
+		return preprocess.Settings{ApplyEXIF: s.EXIF == "apply", Channels: s.Channels, Resize: s.Resize, Crop: s.Crop,
+			Interpolation: s.Interpolation, Scale: s.Scale, Mean: s.Mean, Std: s.Std}.Recipe(in.H, in.W)
+	case strings.HasSuffix(p.Name, ".json"):
+		data, err := readBounded(p.Name, maxConfig)
+		if err != nil {
+			return preprocess.Recipe{}, &InputError{ID: "E-PREPROCESS", Key: "cnn.preprocess", Path: p.Name, Cause: "cannot be read", Err: err,
+				Next: "give the path of the file" + nearHint(conf.URI(p.Name).LocalPath())}
+		}
+		r, err := preprocess.Parse(data, in.H, in.W)
+		if err != nil {
+			return r, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		return r, nil
+	}
+	return preprocess.Preset(p.Name, in.H, in.W)
+}
+
+// trainedWith warns when a network's weights were trained with another preset than the job uses.
+func trainedWith(j *conf.Job, cnn *layers.CNN) []string {
+	name := j.CNN.Preprocess.Name
+	if cnn.Preprocess == "" || cnn.Preprocess == "imagenet" || !strings.HasPrefix(name, "imagenet") || j.CNN.Weights == "random" {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s was trained with preprocess: %s; the job used %s.", cnn.Name, cnn.Preprocess, name)}
+}

@@ -1,0 +1,219 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/layers"
+	"github.com/vista-mr/vista-mr/layers/onnx"
+	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+)
+
+// prober runs a user's network before a job does: to measure shapes behind operators that are not known
+// here, and to see whether images of a batch leave each other alone. Networks of the roster are not probed.
+type prober struct {
+	dir    string // where programs are written
+	memory int64  // what a run may take
+	left   time.Duration
+}
+
+// Time that all probes of a network may take, and with how many multiply-accumulates a second, at least,
+// a network is expected to run on top.
+const (
+	probeTime = 25 * time.Second
+	probeRate = 1e9
+)
+
+// probeMemory is what the runtime may allocate for a probe beside twice the weights, at most and at least.
+const (
+	probeMemoryMost  = 1 << 30
+	probeMemoryLeast = 256 << 20
+)
+
+// newProber returns nil where there is no runtime to probe with: that is for another check to say.
+func newProber(j *conf.Job, dir string) *prober {
+	if _, err := ort.FindLibrary(); err != nil {
+		return nil
+	}
+	memory := machine.Memory()
+	if j != nil && j.Limits.Memory > 0 {
+		memory = min(memory, int64(j.Limits.Memory))
+	}
+	return &prober{dir: dir, memory: memory, left: probeTime}
+}
+
+// isFile says whether a model is an ONNX file of the user's.
+func isFile(model string) bool { return strings.HasSuffix(model, ".onnx") }
+
+// within runs fn with a runtime that is there for it alone.
+func (p *prober) within(ctx context.Context, weights int64, more time.Duration, fn func(context.Context, *ort.Runtime) error) (err error) {
+	limit := max(min(probeMemoryMost, p.memory/2), probeMemoryLeast) + 2*weights
+	rt, err := ort.Init(ort.Options{CacheDir: cacheDir(), ArenaLimit: limit})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rt.Close()) }()
+	if p.left <= 0 {
+		return tooSlow()
+	}
+	start := time.Now()
+	within, cancel := context.WithTimeout(ctx, p.left+more)
+	defer cancel()
+	err = fn(within, rt)
+	p.left -= max(time.Since(start)-more, 0)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return tooSlow()
+	}
+	return err
+}
+
+func tooSlow() error {
+	return &layers.Error{ID: "E-MODEL", Msg: fmt.Sprintf("trying the network on a few images took more than %v", probeTime), Do: "is there a loop in it? export a plain CNN"}
+}
+
+var _ layers.Measure = (*prober)(nil).measure
+
+func (p *prober) measure(ctx context.Context, m *onnx.Model, batch int, tensors []string) (map[string]onnx.Info, error) {
+	c := *m
+	g := *m.Graph
+	c.Graph = &g
+	in := g.Inputs[0]
+	dims := []int64{int64(batch)}
+	for _, d := range in.Shape[1:] {
+		dims = append(dims, d.Size)
+	}
+	g.Outputs = nil
+	for _, name := range tensors {
+		g.Outputs = append(g.Outputs, &onnx.ValueInfo{Name: name})
+	}
+	dir, err := os.MkdirTemp(p.dir, "measure-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
+	if err := writeModel(ctx, local.New(dir, true), "measured", &c); err != nil {
+		return nil, err
+	}
+	out := map[string]onnx.Info{}
+	err = p.within(ctx, m.WeightBytes(), 0, func(ctx context.Context, rt *ort.Runtime) error {
+		found, err := rt.Measure(ctx, filepath.Join(dir, string(modelFile("measured"))), ort.Dense{Name: in.Name, Elem: int32(in.Type), Dims: dims}, tensors)
+		for _, d := range found {
+			out[d.Name] = onnx.Info{Elem: onnx.Elem(d.Elem), Dims: d.Dims}
+		}
+		return err
+	})
+	return out, err
+}
+
+// probe tries the program that a job's layers need on a few images.
+func (p *prober) probe(ctx context.Context, n *network) error {
+	spec := layers.ProgramSpec{Pool: n.pool, Normalize: n.normalize}
+	for _, l := range n.layers {
+		spec.Pooled = append(spec.Pooled, l.Name)
+	}
+	prog, err := n.cnn.Program(spec)
+	if err != nil {
+		return err
+	}
+	last := n.layers[len(n.layers)-1]
+	const images = 8 // of a probe's batch, one by one, and one again
+	more := time.Duration(float64(last.MACs) * images / probeRate * float64(time.Second))
+	return p.within(ctx, last.Bytes, more, func(ctx context.Context, rt *ort.Runtime) error {
+		t := &trials{dir: p.dir, rt: rt, open: map[string]*ort.Session{}}
+		err := n.cnn.Probe(ctx, prog, t.run)
+		return errors.Join(err, t.close())
+	})
+}
+
+// trials runs the programs of a probe, each in one session.
+type trials struct {
+	dir  string
+	rt   *ort.Runtime
+	open map[string]*ort.Session
+}
+
+func (t *trials) run(ctx context.Context, p *layers.Program, pixels []byte, n int) (_ [][]float32, err error) {
+	s := t.open[p.Digest]
+	if s == nil {
+		if s, err = t.start(ctx, p); err != nil {
+			return nil, err
+		}
+		t.open[p.Digest] = s
+	}
+	r, err := s.NewRunner(n)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	copy(r.Input(), pixels)
+	if err := r.Run(ctx, n); err != nil {
+		return nil, err
+	}
+	out := make([][]float32, len(p.Outputs))
+	for i := range out {
+		out[i] = append([]float32{}, r.Output(i)...)
+	}
+	return out, nil
+}
+
+func (t *trials) start(ctx context.Context, p *layers.Program) (*ort.Session, error) {
+	store := local.New(t.dir, true)
+	name := modelFile(p.Digest)
+	if _, err := store.Stat(ctx, name); err != nil {
+		if err := writeModel(ctx, store, p.Digest, p.Model); err != nil {
+			return nil, err
+		}
+	}
+	m := toModel(p, filepath.Join(t.dir, string(name)))
+	s, err := engine{t.rt}.Open(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	return s.(session).Session, nil
+}
+
+func (t *trials) close() error {
+	var all []error
+	for _, s := range t.open {
+		all = append(all, s.Close())
+	}
+	return errors.Join(all...)
+}
+
+// tried opens a job's network and, if it is the user's own, tries it, with what that needs in dir.
+func tried(ctx context.Context, j *conf.Job, dir string) (*network, error) {
+	if !isFile(j.CNN.Model) {
+		return openNetwork(ctx, j, nil)
+	}
+	p := newProber(j, dir)
+	n, err := openNetwork(ctx, j, p)
+	if err != nil || p == nil {
+		return n, err
+	}
+	return n, p.probe(ctx, n)
+}
+
+// Inspect opens a network without weights of its own to look at: a name of the roster or an ONNX file.
+// size is the height and width for images that a model leaves open.
+func Inspect(ctx context.Context, model string, size int) (_ *layers.CNN, err error) {
+	src := layers.Source{Model: model, Weights: "random", Read: ReadModel(model), Size: size}
+	if isFile(model) {
+		dir, err := os.MkdirTemp("", "vista-mr-*")
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		if p := newProber(nil, dir); p != nil {
+			src.Measure = p.measure
+		}
+	}
+	return layers.Open(ctx, src)
+}

@@ -1,0 +1,215 @@
+package vistaopt
+
+import "github.com/vista-mr/vista-mr/vistaopt/plan"
+
+const mib = 1 << 20
+
+// What a process holds whatever it runs, and what its parts take. docs/runtime.md has the figures.
+const (
+	baseBytes = 96 * mib
+	// rowBytes is what is held for each row beside the broadcast table: keys seen while the table is read and while
+	// rows without image are looked for; keys, labels and folds while models are trained.
+	rowBytes = 96
+	// tableOverhead is what the index over a broadcast table takes for each row.
+	tableOverhead = 96
+	// fileBytes is what a slot holds of files read ahead, and the largest file that is taken in any case.
+	fileBytes, maxFile = 8 * mib, 64 * mib
+	// pipelineBytes is what a slot's decoder keeps between pictures.
+	pipelineBytes = 4 * mib
+	// minDecode is the least room for decoding that takes ordinary photographs; maxDecode takes whatever is taken
+	// anywhere, 48 Mi pixels at 15 bytes.
+	minDecode, maxDecode = 48 * mib, 720 * mib
+	// minSort is the least sort memory of an attempt that still makes runs worth merging, minCache the least room for
+	// pinned partitions; what does not fit is read from disk. The largest ones bound what is taken when there is plenty:
+	// beyond, more memory buys no time, because files in the page cache are read at memory speed.
+	minSort, maxSort   = 8 * mib, 64 * mib
+	minCache, maxCache = 32 * mib, 192 * mib
+	// arenaSlack is for what the runtime allocates beside activations.
+	arenaSlack = 32 * mib
+
+	// A weight in training: twenty vectors of the optimizer's memory, its states, steps and garbage, and the sums of
+	// the coordinator; in each slot a point, a partial, a block's sum and two encoded sums.
+	trainingBytes, trainingSlot = 400, 40
+	// A weight that is trained: in the model, and in the message that hands it out. One of a model that is kept for
+	// the results: as JSON in the manifest, twice, and decoded.
+	trainedBytes, keptBytes = 8, 48
+	// A column's statistics by fold: sums and squares, in the coordinator and in each slot, plain and encoded.
+	momentBytes = 32
+	// A prediction while it is judged: label, class, own probability; what measuring adds; probability of a class.
+	judgedBytes, measureBytes, probabilityBytes = 16, 64, 8
+)
+
+// Regions is what a worker's memory is needed for, in bytes: the least with which a plan runs.
+type Regions struct {
+	Base      int64 `json:"base"`      // the program itself, the runtime library, garbage not yet collected
+	Rows      int64 `json:"rows"`      // what is kept of every row
+	Table     int64 `json:"table"`     // the broadcast table
+	Prepare   int64 `json:"prepare"`   // the runtime, while it makes a model ready for the first time
+	Model     int64 `json:"model"`     // weights
+	Inference int64 `json:"inference"` // activations of all images in flight
+	Buffers   int64 `json:"buffers"`   // files read ahead, decoded images, results of a batch
+	Decode    int64 `json:"decode"`    // pictures being decoded, of all slots together
+	Sort      int64 `json:"sort"`      // sort and merge buffers of all attempts at once
+	Cache     int64 `json:"cache"`     // pinned partitions while models are trained
+	Train     int64 `json:"train"`     // models in training, one at a time
+	Evaluate  int64 `json:"evaluate"`  // predictions while they are compared
+}
+
+// always is what is held from the first phase to the last.
+func (r Regions) always() int64 { return r.Base + r.Rows + r.Table }
+
+// inference is what the CNN's phases hold beside that.
+func (r Regions) inference() int64 { return r.Model + r.Inference + r.Buffers + r.Decode + r.Sort }
+
+// Need is the most that is held at once. Making a model ready, inference, training and evaluation do not overlap: the
+// model is let go before partitions are pinned, and those before predictions are read.
+func (r Regions) Need() int64 {
+	return r.always() + max(r.Prepare, r.inference(), r.Cache+r.Train, r.Evaluate)
+}
+
+// largest names the phase that decides Need.
+func (r Regions) largest() string {
+	switch r.Need() - r.always() {
+	case r.inference():
+		return "inference"
+	case r.Prepare:
+		return "making the model ready"
+	case r.Cache + r.Train:
+		return "training"
+	}
+	return "evaluation"
+}
+
+// Room is how much of what is there may be taken by what depends on the data. In each phase all of it together, at its
+// worst, stays within the memory that the choice was made for.
+type Room struct {
+	Sort    int64 // of one attempt
+	File    int64 // the largest image file
+	Decode  int64 // decoding, of all slots together
+	Arena   int64 // the runtime's
+	Cache   int64 // pinned partitions
+	Models  int64 // all that models take
+	Heap    int64 // what the program itself allocates in the CNN's phases, all but the runtime
+	Trainer int64 // what it allocates while models are trained and compared
+	Classes []Classes
+
+	// What a model's weights take of Models, in bytes: in training, trained, and handed on.
+	PerTraining, PerTrained, PerKept int64
+}
+
+// Classes is what a phase holds by the number of classes, which is not known before the table is read.
+type Classes struct {
+	For             string
+	Fixed, PerClass int64 // bytes: two classes need as much as one
+}
+
+func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
+	inFlight := int64(p.CPU * p.Batch)
+	out := n.PooledBytes
+	record := int64(0) // what is held of a record of several images until its last one
+	if s.PerRecord > 1 {
+		record = 2 * n.PooledBytes
+	}
+	if keepsVolumes(p) {
+		out += n.RawBytes
+		if s.PerRecord > 1 {
+			record += s.PerRecord * n.RawBytes
+		}
+	}
+	w := t.weights()
+	r := Regions{
+		Base:      baseBytes,
+		Rows:      s.Rows * rowBytes,
+		Model:     n.WeightBytes,
+		Prepare:   n.WeightBytes * 3 / 2,
+		Inference: inFlight * n.ImageBytes,
+		Buffers:   inFlight*(n.PixelBytes+2*out) + int64(p.CPU)*(fileBytes+pipelineBytes+record) + int64(p.CPU+1)*s.UnitBytes,
+		Decode:    minDecode,
+		Cache:     minCache,
+		Train:     t.moments(p.CPU) + w.largest*perTraining(p.CPU) + w.all*trainedBytes + w.kept*keptBytes,
+		Evaluate:  s.Rows*(t.judged()+t.probabilities()) + w.kept*keptBytes,
+	}
+	if p.Join == plan.Broadcast {
+		r.Table = s.Rows * (s.RowBytes + tableOverhead)
+	} else {
+		r.Sort = int64(p.CPU) * minSort
+	}
+	return r
+}
+
+func perTraining(slots int) int64 { return trainingBytes + trainingSlot*int64(slots) }
+
+// weights of models with one score: those of the largest, of all, and of all but the folds'.
+type weights struct{ largest, all, kept int64 }
+
+func (t Training) weights() (w weights) {
+	for _, c := range t.Columns {
+		n := int64(c) + 1
+		w.largest = max(w.largest, n)
+		w.kept += n * int64(t.Settings)
+		w.all += n * int64(t.Settings) * int64(1+t.Folds)
+	}
+	return w
+}
+
+// moments are the statistics of all columns, which are those of each layer once and the structured ones once.
+func (t Training) moments(slots int) int64 {
+	var columns int64
+	for _, c := range t.Columns {
+		columns += int64(c)
+	}
+	return columns * int64(max(t.Folds, 1)) * momentBytes * int64(1+slots)
+}
+
+// judged and probabilities are what a row takes while targets are compared: one target with all settings, and of each
+// target the chosen one.
+func (t Training) judged() int64 {
+	return judgedBytes*int64(t.Settings+len(t.Columns)) + measureBytes
+}
+
+func (t Training) probabilities() int64 {
+	n := t.Settings
+	if t.Ranks {
+		n += len(t.Columns)
+	}
+	return probabilityBytes * int64(n)
+}
+
+// spread says what may be taken of the memory that is left. It raises no region: Need stays what is expected.
+func (r Regions) spread(p plan.Plan, t Training, memory int64) Room {
+	cpu := int64(p.CPU)
+	room := Room{Sort: minSort, File: fileBytes, PerTraining: perTraining(p.CPU), PerTrained: trainedBytes, PerKept: keptBytes}
+	left := memory - r.always() - r.inference()
+
+	// Inference: the runtime a quarter more than is expected, then sorting, decoding, files.
+	slack := min(r.Inference/4+arenaSlack, left)
+	room.Arena = r.Model + r.Inference + slack
+	left -= slack
+	if p.Join == plan.Shuffle {
+		more := min(left/2/cpu, maxSort-minSort)
+		room.Sort += more
+		left -= more * cpu
+	}
+	more := min(left/4/cpu, maxFile-fileBytes)
+	room.File += more
+	left -= more * cpu
+	room.Decode = min(r.Decode+left, maxDecode)
+	inference := r.Buffers + (room.File-fileBytes)*cpu + room.Decode + room.Sort*cpu
+
+	// Making a model ready comes before anything is decoded: what it takes beyond that is there, because Need counts it.
+	room.Arena = max(room.Arena, r.Prepare)
+
+	// Training: a quarter of what is free for partitions. The models, whose classes are not known yet, cannot do with
+	// less than they need; partitions can.
+	free := memory - r.always()
+	w := t.weights()
+	room.Cache = max(min(free/4, free-r.Train, maxCache), minCache)
+	room.Models = free - room.Cache - t.moments(p.CPU)
+	room.Classes = []Classes{
+		{"training one model at a time", r.always() + room.Cache + t.moments(p.CPU), w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
+		{"comparing predictions", r.always() + r.Evaluate - w.kept*keptBytes - t.probabilities()*(r.Rows/rowBytes), t.probabilities()*(r.Rows/rowBytes) + w.kept*keptBytes},
+	}
+	room.Heap = r.Base/2 + r.Rows + r.Table + inference
+	room.Trainer = memory - r.Base/2
+	return room
+}

@@ -1,0 +1,174 @@
+package vistaopt
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// alexnet and its data, roughly.
+var (
+	alexnet = Network{Name: "alexnet", WeightBytes: 233 * mib, ImageBytes: 4 * mib, RawBytes: 500 << 10, PooledBytes: 41 << 10, PixelBytes: 150528}
+	foods   = Stats{Rows: 20_000, RowBytes: 560, Images: 20_000, ImageBytes: 40 << 10}
+	plain   = Training{Columns: []int{130, 1154, 4226, 4226, 1130}, Settings: 1}
+)
+
+func choose(t *testing.T, want plan.Plan, tr Training, m Machine) *Choice {
+	t.Helper()
+	c, err := Choose(want, alexnet, foods, tr, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestChooseFillsWhatIsOpen(t *testing.T) {
+	c := choose(t, plan.Plan{Inference: plan.Lazy, Batch: 3}, plain, Machine{Cores: 2, Memory: 8 << 30})
+	want := plan.Plan{Inference: plan.Lazy, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 313, Batch: 3}
+	if c.Plan != want {
+		t.Errorf("got %v, want %v", c.Plan, want)
+	}
+	for knob, from := range map[string]string{"inference": "file", "batch": "file", "placement": "default", "join": "default", "storage": "default", "cpu": "default", "partitions": "default"} {
+		if c.From[knob] != from {
+			t.Errorf("%s is from %q, want %q", knob, c.From[knob], from)
+		}
+	}
+}
+
+// Cores do not come in powers of two: what does not fit six times may fit five times.
+func TestEveryNumberOfCoresIsTried(t *testing.T) {
+	got := map[int]bool{}
+	for memory := int64(300 * mib); memory < 1500*mib; memory += mib {
+		if c, err := Choose(plan.Plan{}, alexnet, foods, plain, Machine{Cores: 6, Memory: memory}); err == nil {
+			got[c.Plan.CPU] = true
+		}
+	}
+	for n := 2; n <= 6; n++ { // with the memory that its preparation takes, two cores fit as well
+		if !got[n] {
+			t.Errorf("no memory gives %d cores: %v", n, got)
+		}
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	got := candidates(0, 0, 2)
+	if got[0] != (slots{2, 8}) || got[len(got)-1] != (slots{1, 1}) || len(got) != 8 {
+		t.Errorf("for two cores %v", got)
+	}
+	if got := candidates(3, 5, 2); len(got) != 1 || got[0] != (slots{3, 5}) {
+		t.Errorf("with both given %v", got)
+	}
+	for i, s := range got { // a core is worth more than the batch of one, a batch of one less than half of one of 8 on one core more
+		if s == (slots{1, 8}) {
+			for _, before := range got[:i] {
+				if before.cpu != 2 {
+					t.Errorf("%v is tried before one core with a batch of 8", before)
+				}
+			}
+		}
+	}
+}
+
+// What training needs grows with all that it depends on, and is part of Need.
+func TestTrainingIsInTheModel(t *testing.T) {
+	p := plan.Plan{Join: plan.Broadcast, CPU: 2, Batch: 8, Partitions: 10}
+	base := regions(p, alexnet, foods, plain).Train
+	for name, tr := range map[string]Training{
+		"longer vectors": {Columns: []int{130, 10_000, 4226, 4226, 1130}, Settings: 1},
+		"more settings":  {Columns: plain.Columns, Settings: 5},
+		"more folds":     {Columns: plain.Columns, Settings: 1, Folds: 5},
+		"more layers":    {Columns: append([]int{130}, plain.Columns...), Settings: 1},
+	} {
+		if got := regions(p, alexnet, foods, tr).Train; got <= base {
+			t.Errorf("%s: %d bytes, not more than %d", name, got, base)
+		}
+	}
+	huge := Training{Columns: []int{130, 4_000_000}, Settings: 5, Folds: 5}
+	_, err := Choose(plan.Plan{}, alexnet, foods, huge, Machine{Cores: 2, Memory: 2 << 30})
+	var e *InfeasibleError
+	if !errors.As(err, &e) || !strings.Contains(e.Error(), "training") || e.Needed <= e.Available {
+		t.Errorf("models that do not fit: %v", err)
+	}
+}
+
+func TestRefusalSaysTheNumbers(t *testing.T) {
+	_, err := Choose(plan.Plan{}, alexnet, foods, plain, Machine{Cores: 2, Memory: 100 * mib})
+	var e *InfeasibleError
+	if !errors.As(err, &e) || e.Available != 100*mib || e.Needed != e.Regions.Need() {
+		t.Fatalf("got %v", err)
+	}
+	if !strings.Contains(e.Error(), size(e.Needed)) || !strings.Contains(e.Error(), "100 MiB is available") || !strings.Contains(e.Hint(), "limits.memory to "+size(e.Needed)) {
+		t.Errorf("%v; %s", e, e.Hint())
+	}
+	// The hint tells the truth: with that much it runs.
+	if _, err := Choose(plan.Plan{}, alexnet, foods, plain, Machine{Cores: 2, Memory: e.Needed}); err != nil {
+		t.Errorf("with what was asked for: %v", err)
+	}
+}
+
+// Making the model ready for the first time takes more than its weights, before anything is inferred.
+func TestPreparationIsInTheModel(t *testing.T) {
+	r := regions(plan.Plan{Join: plan.Broadcast, CPU: 1, Batch: 1, Partitions: 1}, alexnet, Stats{Rows: 80, RowBytes: 500, Images: 80, ImageBytes: 1 << 15}, Training{Columns: []int{1}, Settings: 1})
+	if need := r.Need(); need < 424*mib { // measured: docs/runtime.md
+		t.Errorf("AlexNet needs %s, and its first start took 424 MiB", size(need))
+	}
+}
+
+// Whatever the workload, more memory never makes it infeasible, more memory is never needed than there is, and what
+// may be taken in each phase stays within it.
+func TestMemoryModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string, most int64) int64 { return rapid.Int64Range(1, most).Draw(t, name) }
+		n := Network{WeightBytes: draw("weights", 1<<30), ImageBytes: draw("image", 64*mib), RawBytes: draw("raw", 8*mib), PooledBytes: draw("pooled", mib), PixelBytes: draw("pixels", mib)}
+		s := Stats{Rows: draw("rows", 1_000_000), RowBytes: draw("row", 10_000), Images: draw("images", 1_000_000), ImageBytes: draw("file", 10*mib)}
+		tr := Training{Columns: []int{int(draw("structured", 1000)), int(draw("dim", 200_000))}, Settings: int(draw("settings", 10)), Folds: int(draw("folds", 10)), Ranks: rapid.Bool().Draw(t, "ranks")}
+		p := plan.Plan{Inference: rapid.SampledFrom(plan.Inferences).Draw(t, "inference")}
+		m := Machine{Cores: int(draw("cores", 16)), Memory: draw("memory", 16<<30)}
+		c, err := Choose(p, n, s, tr, m)
+		if err != nil {
+			var e *InfeasibleError
+			if !errors.As(err, &e) || e.Needed <= m.Memory {
+				t.Fatalf("refused with %d of %d bytes: %v", e.Needed, m.Memory, err)
+			}
+			return
+		}
+		r, room := c.Regions, c.Room
+		cpu := int64(c.Plan.CPU)
+		if r.Need() > m.Memory {
+			t.Fatalf("needs %d of %d bytes", r.Need(), m.Memory)
+		}
+		sort := int64(0)
+		if c.Plan.Join == plan.Shuffle {
+			sort = room.Sort * cpu
+		}
+		arena := room.Arena
+		if arena == r.Prepare { // more than inference asks for: it is for making the model ready
+			arena = min(arena, r.Model+r.Inference)
+		}
+		if most := r.always() + arena + r.Buffers + (room.File-fileBytes)*cpu + room.Decode + sort; most > m.Memory {
+			t.Errorf("inference may take %d of %d bytes: %+v", most, m.Memory, room)
+		}
+		if most := r.always() + room.Arena; most > m.Memory {
+			t.Errorf("making the model ready may take %d of %d bytes", most, m.Memory)
+		}
+		if most := r.always() + room.Cache + room.Models; most > m.Memory {
+			t.Errorf("training may take %d of %d bytes", most, m.Memory)
+		}
+		if room.Arena < r.Model+r.Inference || room.Decode < minDecode || room.Cache < minCache || room.Sort < minSort || room.File < fileBytes {
+			t.Errorf("less than what was promised: %+v", room)
+		}
+		for _, k := range room.Classes {
+			if need := k.Fixed + k.PerClass; need > m.Memory {
+				t.Errorf("%s with two classes takes %d of %d bytes", k.For, need, m.Memory)
+			}
+		}
+		more := Machine{Cores: m.Cores, Memory: m.Memory + draw("more", 16<<30)}
+		if _, err := Choose(p, n, s, tr, more); err != nil {
+			t.Errorf("%d bytes are enough, %d are not: %v", m.Memory, more.Memory, err)
+		}
+	})
+}
