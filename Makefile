@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run interop demo demo-files test vet race fuzz bench clean
+.PHONY: all build setup run interop demo demo-files test vet fuzz bench clean
 
 all: build
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/layers/image"
@@ -199,15 +200,17 @@ func TestPipelineGivesTheJobsOwnPredictions(t *testing.T) {
 		name, kind string
 		plan       plan.Plan
 		classes    int
+		multiple   string
 	}{
-		{"fused", lr.Logistic, plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2},
-		{"staged", lr.Logistic, plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Shuffle, Storage: plan.Raw, CPU: 2, Partitions: 3, Batch: 4}, 3},
-		{"lazy", lr.LinearSVC, plan.Plan{Inference: plan.Lazy, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2},
+		{"fused", lr.Logistic, plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2, images.First},
+		{"staged", lr.Logistic, plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Shuffle, Storage: plan.Raw, CPU: 2, Partitions: 3, Batch: 4}, 3, images.First},
+		{"lazy", lr.LinearSVC, plan.Plan{Inference: plan.Lazy, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2, images.Max},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, false)
 			w.job.Output = conf.URI(filepath.Join(w.dir, "out"))
 			w.job.Downstream.Kind, w.job.Limits.MaxBadFraction = c.kind, 0.5
+			w.job.Images.Multiple = c.multiple
 			if c.classes == 3 {
 				w.relabel(t)
 			}
@@ -221,6 +224,14 @@ func TestPipelineGivesTheJobsOwnPredictions(t *testing.T) {
 				t.Errorf("log-loss of the layers: %v, of the majority: %v, want %v", hasLoss, majorityLoss, want)
 			}
 			file := filepath.Join(w.job.Output.LocalPath(), PipelineFile)
+			if c.multiple != images.First { // the file takes one image of a record, and says so
+				if s.Pipeline.Multiple != c.multiple {
+					t.Errorf("the results say %q of several images", s.Pipeline.Multiple)
+				}
+				delete(all[s.Verdict.BestLayer], "k02")
+			} else if s.Pipeline.Multiple != "" {
+				t.Errorf("the results say %q of several images", s.Pipeline.Multiple)
+			}
 			w.comparePipeline(t, file, s, all[s.Verdict.BestLayer])
 			w.splitPipeline(t, file, s, all[s.Verdict.BestLayer])
 		})
@@ -300,6 +311,10 @@ func (w *world) splitPipeline(t *testing.T, file string, s *results.Summary, job
 	m, err := onnx.Parse(data)
 	if err != nil {
 		t.Fatal(err)
+	}
+	said := slices.ContainsFunc(m.Metadata, func(e onnx.Entry) bool { return e.Key == "images.multiple" && e.Value == s.Pipeline.Multiple })
+	if said != (s.Pipeline.Multiple != "") {
+		t.Errorf("the metadata is %v", m.Metadata)
 	}
 	a, err := m.Attach(nil)
 	if err != nil {
