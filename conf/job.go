@@ -114,7 +114,7 @@ type Limits struct {
 
 // Keep says what stays in the output besides results and models.
 type Keep struct {
-	Features bool `yaml:"features" json:"features" jsonschema_description:"true: each layer's vectors stay in the output as features/LAYER/part-*.avro."`
+	Features bool `yaml:"features" json:"features" jsonschema_description:"true: each layer's vectors stay in the output as features/LAYER/part-*.avro, or .parquet (features.format)."`
 }
 
 // Defaults returns a job file with every optional key at its default; required keys are empty.

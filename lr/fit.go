@@ -55,6 +55,21 @@ func (e *OneClassError) Hint() string {
 	return "check table.label, and that enough rows have both a label and an image"
 }
 
+// TwoClassesError says that a kind of model for two classes was given more.
+type TwoClassesError struct{ Classes int }
+
+func (e *TwoClassesError) Error() string {
+	return fmt.Sprintf("%s tells two classes apart, the label has %d", LinearSVC, e.Classes)
+}
+
+// ErrorID is stable.
+func (e *TwoClassesError) ErrorID() string { return "E-TWO-CLASSES" }
+
+// Hint says what to do.
+func (e *TwoClassesError) Hint() string {
+	return "set downstream.kind to " + Logistic + ", or check table.label"
+}
+
 // RangeError says that a column's values are too large to be added up.
 type RangeError struct {
 	Column int // among the model's columns, from 0
@@ -100,7 +115,7 @@ func NewFit(spec Spec, e *Extent, m *Moments, s *Scales) (*Fit, error) {
 		return nil, fmt.Errorf("lr: unknown kind of model %q", spec.Kind)
 	}
 	if spec.Kind == LinearSVC && spec.Classes > 2 {
-		return nil, fmt.Errorf("lr: %s tells two classes apart, the label has %d", LinearSVC, spec.Classes)
+		return nil, &TwoClassesError{Classes: spec.Classes}
 	}
 	counts, err := classCounts(spec, e)
 	if err != nil {

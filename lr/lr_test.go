@@ -456,7 +456,10 @@ func TestHingeLossSeparates(t *testing.T) {
 	Predict(&d.rows, []int{0, 1}, m[0], 0, d.rows.N, out, &sc)
 	right := 0
 	for i, c := range d.rows.Class {
-		if (out[2*i+1] > 0.5) == (c == 1) {
+		if out[2*i] != -out[2*i+1] {
+			t.Fatalf("row %d has the scores %v and %v, want opposite ones", i, out[2*i], out[2*i+1])
+		}
+		if (out[2*i+1] > out[2*i]) == (c == 1) {
 			right++
 		}
 	}

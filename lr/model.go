@@ -57,8 +57,8 @@ func (m *Model) NonZero() int {
 }
 
 // Predict computes the class probabilities of rows [lo, hi), classes values for each, into
-// out. A support vector classifier has no probabilities: it gives the logistic function of
-// its score, which orders rows as the score does.
+// out. A support vector classifier has no probabilities: in their place stand its score z for
+// class 1 and -z for class 0, of which the larger names the class.
 func Predict(r *Rows, parts []int, m *Model, lo, hi int, out []float64, sc *Scratch) {
 	p := &Point{Kind: m.Kind, Classes: m.Classes, W: m.Weights, B: m.Offsets()}
 	q := &Request{Parts: parts, Fold: -1, Point: p}
@@ -95,6 +95,10 @@ func (m *Model) shifts(r *Rows, parts []int) [][]float32 {
 func probabilities(p *Point, score []float32, out []float64) {
 	if len(score) == 1 {
 		z := float64(score[0]) + p.B[0]
+		if p.Kind == LinearSVC {
+			out[0], out[1] = -z, z
+			return
+		}
 		out[1] = 1 / (1 + math.Exp(-z))
 		out[0] = 1 / (1 + math.Exp(z))
 		return

@@ -46,8 +46,20 @@ type Outputs interface {
 	// Part opens this task's part file of a channel, or returns the one already open. The
 	// engine closes it when the task ends.
 	Part(ctx context.Context, channel string, o PartOptions) (PartWriter, error)
+	// File opens this task's file of a channel in a format of the kind's own. The engine passes
+	// the bytes on, sums them up, and commits the file when the task ends; it cannot read it back
+	// as records. The extension, with its dot, becomes part of the file's name. A channel has
+	// either a part file or such a file, and this is called once for it.
+	File(ctx context.Context, channel, extension string) (FileWriter, error)
 	// SetValue sets the manifest's small result.
 	SetValue(v any) error
+}
+
+// FileWriter takes the bytes of a file. It is used by one goroutine at a time.
+type FileWriter interface {
+	io.Writer
+	// SetRows says how many records the bytes are, for the manifest.
+	SetRows(n int64)
 }
 
 // PartOptions says how a part file is stored. A zero Schema means key-value pairs.

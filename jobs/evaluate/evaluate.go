@@ -22,6 +22,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
+	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/lr/metrics"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -43,7 +44,11 @@ type Params struct {
 	Settings []train.Setting `json:"settings"`
 	Folds    int             `json:"folds"`
 	Metric   string          `json:"metric"`
+	Kind     string          `json:"kind,omitempty"` // of the models, as in train.Params
 }
+
+// probabilities tells whether the models give any: without them there is no log-loss.
+func (p *Params) probabilities() bool { return p.Kind != lr.LinearSVC }
 
 // Target is what is known of one target: a layer, or structured features alone.
 type Target struct {
@@ -129,6 +134,7 @@ func classesOf(t mr.Task) ([]string, error) {
 // column is what one target with one setting says of the rows of a set.
 type column struct {
 	setting int
+	scores  bool                   // there are no probabilities
 	sets    [3]metrics.Predictions // by train.Set
 }
 
@@ -148,7 +154,7 @@ func (g *gathered) gather(ctx context.Context, tr *Trained, target int) ([]*colu
 	first := g.rowsSum == nil
 	columns := make([]*column, len(g.p.Settings))
 	for i := range columns {
-		columns[i] = &column{setting: i}
+		columns[i] = &column{setting: i, scores: !g.p.probabilities()}
 		for k := range columns[i].sets {
 			columns[i].sets[k] = g.reserve(k)
 		}
@@ -193,7 +199,10 @@ func (g *gathered) gather(ctx context.Context, tr *Trained, target int) ([]*colu
 func (g *gathered) reserve(set int) metrics.Predictions {
 	p := metrics.Predictions{Classes: g.classes}
 	if n := len(g.labels[set]); n > 0 {
-		p.Class, p.Own = make([]int32, 0, n), make([]float64, 0, n)
+		p.Class = make([]int32, 0, n)
+		if g.p.probabilities() {
+			p.Own = make([]float64, 0, n)
+		}
 		if g.classes > 2 {
 			p.Prob = make([]float64, 0, n*g.classes)
 		} else {
@@ -211,7 +220,10 @@ func (c *column) add(p *train.Prediction, answer int) {
 	}
 	class, own, all := p.Answer(answer, *to)
 	*to = all
-	s.Class, s.Own = append(s.Class, class), append(s.Own, own)
+	s.Class = append(s.Class, class)
+	if !c.scores {
+		s.Own = append(s.Own, own)
+	}
 }
 
 // on is the set that judges.
@@ -275,6 +287,9 @@ func (g *gathered) judge(ctx context.Context, classes []string) (*Report, error)
 
 func (g *gathered) majority(r *Report, rows *metrics.Predictions) {
 	m := metrics.Majority(rows.Label, g.train)
+	if !g.p.probabilities() {
+		m.Own = nil // a log-loss that nothing else has tells nothing
+	}
 	r.Majority = metrics.Measure(m)
 	best := 0
 	for c, n := range g.train {
@@ -339,7 +354,10 @@ func only(p *metrics.Predictions, groups []uint8, fold uint8) *metrics.Predictio
 		if g != fold {
 			continue
 		}
-		out.Label, out.Class, out.Own = append(out.Label, p.Label[i]), append(out.Class, p.Class[i]), append(out.Own, p.Own[i])
+		out.Label, out.Class = append(out.Label, p.Label[i]), append(out.Class, p.Class[i])
+		if p.Own != nil {
+			out.Own = append(out.Own, p.Own[i])
+		}
 		if p.Score != nil {
 			out.Score = append(out.Score, p.Score[i])
 		}

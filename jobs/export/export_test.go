@@ -17,7 +17,7 @@ import (
 )
 
 // trained is a model with weights of all sizes.
-func trained(classes int) *Model {
+func trained(classes int, shift ...float32) *Model {
 	rnd := rand.New(rand.NewPCG(uint64(classes), 1))
 	scores := classes
 	if classes == 2 {
@@ -28,6 +28,7 @@ func trained(classes int) *Model {
 	for c := range classes {
 		m.Classes = append(m.Classes, string(rune('p'+c)))
 	}
+	m.Model.Shift = shift
 	for k := range scores {
 		m.Model.Intercepts[k] = rnd.NormFloat64()
 		for range 5 {
@@ -37,7 +38,7 @@ func trained(classes int) *Model {
 	return m
 }
 
-// The ONNX file gives the probabilities that the model gives.
+// The ONNX file gives the probabilities, or scores, that the model gives.
 func TestONNXGivesWhatTheModelGives(t *testing.T) {
 	if _, err := ort.FindLibrary(); err != nil {
 		if strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
@@ -50,13 +51,21 @@ func TestONNXGivesWhatTheModelGives(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer rt.Close()
-	for _, classes := range []int{2, 3, 7} {
-		m := trained(classes)
+	for _, c := range []struct {
+		classes int
+		kind    string
+		shift   []float32
+	}{
+		{2, lr.Logistic, nil}, {3, lr.Logistic, nil}, {7, lr.Logistic, nil}, {2, lr.LinearSVC, nil},
+		{2, lr.Logistic, []float32{1e4, 0, 0, 0, 0}}, {3, lr.Logistic, []float32{-5, 0, 1e5, 0, 2}}, {2, lr.LinearSVC, []float32{0, 3e4, 0, 0, 0}},
+	} {
+		classes, m := c.classes, trained(c.classes, c.shift...)
+		m.Model.Kind = c.kind
 		path := filepath.Join(t.TempDir(), "m.onnx")
 		if err := os.WriteFile(path, ONNX(m).Marshal(), 0o666); err != nil {
 			t.Fatal(err)
 		}
-		s, err := rt.Open(t.Context(), path, "", ort.Port{Name: "features", Shape: []int64{5}}, []ort.Port{{Name: "probability", Shape: []int64{int64(classes)}}})
+		s, err := rt.Open(t.Context(), path, "", ort.Port{Name: "features", Shape: []int64{5}}, []ort.Port{{Name: Outputs(c.kind)[0], Shape: []int64{int64(classes)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,6 +76,9 @@ func TestONNXGivesWhatTheModelGives(t *testing.T) {
 		rnd := rand.New(rand.NewPCG(3, 4))
 		for i := range r.InputF32() {
 			r.InputF32()[i] = float32(rnd.NormFloat64())
+			if c.shift != nil {
+				r.InputF32()[i] += c.shift[i%5]
+			}
 		}
 		if err := r.Run(t.Context(), 4); err != nil {
 			t.Fatal(err)
@@ -76,8 +88,8 @@ func TestONNXGivesWhatTheModelGives(t *testing.T) {
 		var sc lr.Scratch
 		lr.Predict(rows, []int{0}, m.Model, 0, 4, want, &sc)
 		for i, p := range r.Output(0) {
-			if math.Abs(float64(p)-want[i]) > 1e-6 {
-				t.Errorf("%d classes: probability %d is %v, want %v", classes, i, p, want[i])
+			if math.Abs(float64(p)-want[i]) > 1e-6*max(1, math.Abs(want[i])) {
+				t.Errorf("%+v: value %d is %v, want %v", c, i, p, want[i])
 			}
 		}
 		if err := r.Close(); err != nil {
@@ -126,5 +138,8 @@ func TestJSON(t *testing.T) {
 	}
 	if err := compiled.Validate(text); err != nil {
 		t.Error(err)
+	}
+	if err := compiled.Validate(map[string]any{"kind": "logistic-regression", "classes": 2}); err == nil {
+		t.Error("the schema takes what is no model's file")
 	}
 }

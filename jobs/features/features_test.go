@@ -47,7 +47,7 @@ func run(t *testing.T, key string) (*mrtest.Cluster, *mr.PhaseManifest, error) {
 		}), nil
 	}}
 	c := mrtest.New(t, fill, Kind())
-	raw, err := json.Marshal(Params{Layers: []string{"/l"}})
+	raw, err := json.Marshal(Params{Layers: []Layer{{Name: "/l", Dim: 2}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 // that must fail for them fails here, before the images are touched.
 type Needs struct {
 	Metric string   `json:"metric,omitempty"` // that decides; "": any
+	Kind   string   `json:"kind,omitempty"`   // of the models; "": any
 	Memory []Memory `json:"memory,omitempty"`
 }
 
@@ -34,6 +35,9 @@ func (m Memory) Needed(classes int) int64 {
 func (n Needs) check(classes []string, rows int64) error {
 	if len(classes) == 1 {
 		return errs.E("table", errs.Invalid, "", fmt.Errorf("all rows have the label %q: %w", classes[0], &lr.OneClassError{Rows: rows}))
+	}
+	if len(classes) > 2 && n.Kind == lr.LinearSVC {
+		return errs.E("table", errs.Invalid, "", &lr.TwoClassesError{Classes: len(classes)})
 	}
 	if len(classes) > 2 && n.Metric == metrics.F1 {
 		return &MetricError{Metric: n.Metric, Classes: len(classes)}

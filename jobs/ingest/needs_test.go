@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/vista-mr/vista-mr/jobs/table"
+	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
@@ -99,6 +100,8 @@ func TestNeeds(t *testing.T) {
 		"classes that are none":  {many, Needs{}, "E-LABEL", errs.Invalid, "more than 1000"},
 		"one class":              {[]string{"a", "a"}, Needs{}, "E-ONE-CLASS", errs.Invalid, `label "a"`},
 		"f1 of three":            {[]string{"a", "b", "c"}, Needs{Metric: "f1"}, "E-METRIC", errs.Invalid, "3 classes"},
+		"svc of three":           {[]string{"a", "b", "c"}, Needs{Kind: lr.LinearSVC}, "E-TWO-CLASSES", errs.Invalid, "the label has 3"},
+		"svc of two":             {[]string{"a", "b"}, Needs{Kind: lr.LinearSVC}, "", 0, ""},
 		"too many for memory":    {[]string{"a", "b", "c", "d"}, Needs{Memory: memory}, "E-INFEASIBLE", errs.Infeasible, "training with 4 classes needs 120 MiB, 100 MiB is available"},
 		"three that fit exactly": {[]string{"a", "b", "c"}, Needs{Memory: memory, Metric: "auc"}, "", 0, ""},
 		"two count as one":       {[]string{"a", "b"}, Needs{Memory: []Memory{{Available: 60 << 20, Fixed: 40 << 20, PerClass: 20 << 20}}, Metric: "f1"}, "", 0, ""},

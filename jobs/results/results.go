@@ -38,6 +38,7 @@ type Summary struct {
 	Verdict       Verdict           `json:"verdict" jsonschema_description:"Which layer is best."`
 	Layers        []Layer           `json:"layers" jsonschema_description:"One entry per layer, in the order of the network."`
 	Baselines     Baselines         `json:"baselines" jsonschema_description:"What the layers have to beat."`
+	Pipeline      *Pipeline         `json:"pipeline,omitempty" jsonschema_description:"The file that goes from an image and a table row to a prediction."`
 	Plan          Plan              `json:"plan" jsonschema_description:"How the job was run, with estimates and measurements."`
 	Counters      Counters          `json:"counters" jsonschema_description:"Records read, matched and set aside."`
 	Versions      Versions          `json:"versions" jsonschema_description:"What ran."`
@@ -56,6 +57,7 @@ type Job struct {
 	Pool       string   `json:"pool,omitempty" jsonschema_description:"How a volume becomes a vector."`
 	Preprocess string   `json:"preprocess,omitempty" jsonschema_description:"How images became the network's input, in words."`
 	Kind       string   `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
+	Test       float64  `json:"test,omitempty" jsonschema_description:"Share of the rows held out; absent: none. Which rows follows from it, the seed and the rows' keys."`
 	Classes    []string `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
 	Features   []string `json:"features" jsonschema_description:"The models' structured inputs in their order: the table's feature columns, categorical ones as one column for each category."`
 	Output     string   `json:"output,omitempty" jsonschema_description:"Folder of the results."`
@@ -132,6 +134,35 @@ type Chosen struct {
 	Converged  bool    `json:"converged" jsonschema_description:"Training stopped because it no longer improved."`
 	Objective  float64 `json:"objective" jsonschema_description:"Value of the objective at the end."`
 	NonZero    int     `json:"nonZero" jsonschema_description:"Weights that are not 0, without the intercept."`
+}
+
+// Pipeline describes models/best-pipeline.onnx.
+type Pipeline struct {
+	File       string     `json:"file" jsonschema_description:"The ONNX file."`
+	Weights    string     `json:"weights,omitempty" jsonschema_description:"File beside it that holds its weights; absent as a rule: an ONNX file can hold 2 GiB."`
+	Layer      string     `json:"layer" jsonschema_description:"The layer that it uses: verdict.bestLayer."`
+	Outputs    []string   `json:"outputs" jsonschema_description:"Names of its outputs: probability and label; for a support vector classifier score and label."`
+	Multiple   string     `json:"multiple,omitempty" jsonschema:"enum=mean,enum=max" jsonschema_description:"How the job made one vector of the images of a record that has several (images.multiple). The file takes one image: for such records its predictions are not the job's."`
+	Preprocess Preprocess `json:"preprocess" jsonschema_description:"What its input image, and the features, are made of a picture with."`
+}
+
+// Preprocess says how a picture becomes a network's input: decoded to RGB, turned, resized, cropped; the
+// steps from Channels on, which turn bytes into numbers, are part of a pipeline's graph.
+type Preprocess struct {
+	EXIF          string    `json:"exif" jsonschema:"enum=ignore,enum=apply" jsonschema_description:"Whether the EXIF orientation is applied."`
+	Resize        int       `json:"resize,omitempty" jsonschema_description:"Length of the shorter side after resizing, in pixels; absent: no such step."`
+	ResizeHeight  int       `json:"resizeHeight,omitempty" jsonschema_description:"Height after resizing whatever the aspect ratio, where it is not that of the crop."`
+	ResizeWidth   int       `json:"resizeWidth,omitempty" jsonschema_description:"Width after resizing, with resizeHeight."`
+	Stretch       bool      `json:"stretch,omitempty" jsonschema_description:"Resized to height x width, whatever the aspect ratio."`
+	Exact         bool      `json:"exact,omitempty" jsonschema_description:"Only pictures of exactly height x width are taken; nothing is resized or cut."`
+	Interpolation string    `json:"interpolation,omitempty" jsonschema_description:"Interpolation of the resize, antialiased, as PIL defines it."`
+	Height        int       `json:"height" jsonschema_description:"Height of the centre crop."`
+	Width         int       `json:"width" jsonschema_description:"Width of the centre crop."`
+	FloorCrop     bool      `json:"floorCrop,omitempty" jsonschema_description:"Half a pixel of the crop's offset is rounded down, as Hugging Face's processors do, not as torchvision does."`
+	Channels      string    `json:"channels" jsonschema:"enum=RGB,enum=BGR" jsonschema_description:"Order of the channels in the network's input; a pipeline takes RGB whatever it is."`
+	Scale         float64   `json:"scale" jsonschema_description:"Factor for the bytes 0 to 255, before mean and std."`
+	Mean          []float64 `json:"mean,omitempty" jsonschema_description:"Subtracted from each channel, in the order of channels; absent: 0."`
+	Std           []float64 `json:"std,omitempty" jsonschema_description:"Divides each channel, in the order of channels; absent: 1."`
 }
 
 // Baselines are the two models that use no image.

@@ -39,7 +39,7 @@ func m(v, half float64) Metric { return Metric{Value: v, Low: v - half, High: v 
 // sample is a complete summary of a job with a clear winner.
 func sample() *Summary {
 	s := &Summary{
-		Job: Job{Name: "foods", Seed: 2019, Model: "resnet50", Weights: "random", Pool: "max-2x2", Kind: "logistic-regression", Classes: []string{"0", "1"}, Features: []string{"f0", "f1"}, Output: "out/foods"},
+		Job: Job{Name: "foods", Seed: 2019, Model: "resnet50", Weights: "random", Pool: "max-2x2", Kind: "logistic-regression", Test: 0.2, Classes: []string{"0", "1"}, Features: []string{"f0", "f1"}, Output: "out/foods"},
 		Table: &Table{Format: "parquet", Files: 2, Missing: "mean", Filled: []Filled{{"f0", 12, 0.25}},
 			Categorical: []Categorical{{Column: "f1", Categories: []string{"acme", "zeta"}, Other: 40, Missing: 3, Absent: true}}},
 		Verdict: Verdict{BestLayer: "conv5_3", Metric: Accuracy, Helps: true, On: OnTest, RunnerUp: "fc6", Margin: &Metric{0.021, 0.004, 0.038}, OverStructured: &Metric{0.102, 0.081, 0.123}},
@@ -51,6 +51,7 @@ func sample() *Summary {
 			Majority:   Baseline{Metrics: Metrics{Accuracy: m(0.505, 0.013), LogLoss: m(0.693, 0.001)}, Class: "1"},
 			Structured: Baseline{Dim: 130, Metrics: Metrics{Accuracy: m(0.64, 0.012), F1: m(0.62, 0.013)}, Chosen: &Chosen{Reg: 0.01, ElasticNet: 0.5, Iterations: 10, Converged: true}, Seconds: 0.1},
 		},
+		Pipeline: &Pipeline{File: "models/best-pipeline.onnx", Layer: "conv5_3", Outputs: []string{"probability", "label"}, Preprocess: Preprocess{EXIF: "ignore", Resize: 256, Interpolation: "bilinear", Height: 224, Width: 224, Channels: "RGB", Scale: 1.0 / 255, Mean: []float64{0.485, 0.456, 0.406}, Std: []float64{0.229, 0.224, 0.225}}},
 		Plan:     Plan{Inference: "fused", Placement: "before-join", Join: "broadcast", Storage: "snappy", CPU: 2, Partitions: 16, Batch: 8, From: map[string]string{"inference": "default"}, Actual: Cost{Seconds: 361.4, Images: 20000, ImagesPerSecond: 55.3}, Phases: []Phase{{Name: "extract", Tasks: 16, Attempts: 17, Actual: Cost{Seconds: 350}}}},
 		Counters: Counters{Rows: 20000, Images: 20003, Matched: 19998, Bad: 5, Train: 15998, Test: 4000, Causes: map[string]int64{"image without row": 3, "unreadable image": 2}},
 		Versions: Versions{VistaMR: "v0.1.0", Go: "go1.26", Platform: "linux/amd64", ORT: "1.29.0", Decoder: "go"},

@@ -18,7 +18,8 @@ const (
 
 // A prediction's value in the channel: set and group (a byte each), class (uint32), then an answer for each target and
 // setting in their order: class given (uint32) and, with two classes, the probabilities of the row's own class and of
-// class 1, with more those of all classes (float64). All numbers are little-endian.
+// class 1, with more those of all classes (float64). In place of probabilities stand scores where the kind of model has
+// none. All numbers are little-endian.
 const headBytes = 6
 
 // answerBytes is the length of an answer.
@@ -71,7 +72,8 @@ func DecodePrediction(value []byte, classes int) (Prediction, error) {
 func (p Prediction) Len() int { return len(p.raw) / answerBytes(p.classes) }
 
 // Answer is the class given in answer i, the probability of the row's own class, and what AUC needs appended to prob:
-// with two classes the probability of class 1, with more those of all.
+// with two classes the probability of class 1, with more those of all. They are scores where the kind of model has no
+// probabilities.
 func (p Prediction) Answer(i int, prob []float64) (class int32, own float64, all []float64) {
 	b := p.raw[i*answerBytes(p.classes):][:answerBytes(p.classes)]
 	class, b = int32(binary.LittleEndian.Uint32(b)), b[4:]

@@ -109,36 +109,53 @@ func (m *Model) LoadExternal(read func(name string) ([]byte, error)) error {
 }
 
 func (t *Tensor) load(files map[string][]byte, read func(string) ([]byte, error)) error {
-	x := t.External
-	bad := func(format string, a ...any) error {
-		return &Error{Msg: fmt.Sprintf("tensor %q: external data: ", t.Name) + fmt.Sprintf(format, a...),
-			Do: "put the model and its data files into one folder, data files named without any path"}
-	}
-	if !plainName(x.Location) {
-		return bad("location %q is not the plain name of a file beside the model", x.Location)
-	}
-	n, ok := elements(t.Dims)
-	size := int64(t.Type.Size())
-	if !ok || size == 0 {
-		return bad("type %s cannot lie outside", t.Type)
+	x, want, err := t.outside()
+	if err != nil {
+		return err
 	}
 	data, known := files[x.Location]
 	if !known {
-		var err error
 		if data, err = read(x.Location); err != nil {
 			return fmt.Errorf("external data %s: %w", x.Location, err)
 		}
 		files[x.Location] = data
 	}
-	want := n * size
-	if x.Length != 0 && x.Length != want {
-		return bad("length %d, but its dimensions ask for %d bytes", x.Length, want)
-	}
-	if x.Offset > int64(len(data)) || want > int64(len(data))-x.Offset {
-		return bad("bytes %d to %d are wanted of file %s, which has %d", x.Offset, x.Offset+want, x.Location, len(data))
+	if err := t.fits(want, int64(len(data))); err != nil {
+		return err
 	}
 	t.Raw = data[x.Offset : x.Offset+want : x.Offset+want]
 	t.External = nil
+	return nil
+}
+
+func (t *Tensor) badExternal(format string, a ...any) error {
+	return &Error{Msg: fmt.Sprintf("tensor %q: external data: ", t.Name) + fmt.Sprintf(format, a...),
+		Do: "put the model and its data files into one folder, data files named without any path"}
+}
+
+// outside says where a tensor's data lies and how many bytes its dimensions ask for.
+func (t *Tensor) outside() (x *External, want int64, err error) {
+	x = t.External
+	if !plainName(x.Location) {
+		return nil, 0, t.badExternal("location %q is not the plain name of a file beside the model", x.Location)
+	}
+	n, ok := elements(t.Dims)
+	size := int64(t.Type.Size())
+	if !ok || size == 0 {
+		return nil, 0, t.badExternal("type %s cannot lie outside", t.Type)
+	}
+	want = n * size
+	if x.Length != 0 && x.Length != want {
+		return nil, 0, t.badExternal("length %d, but its dimensions ask for %d bytes", x.Length, want)
+	}
+	return x, want, nil
+}
+
+// fits checks that a file of the given size holds what is wanted of it.
+func (t *Tensor) fits(want, size int64) error {
+	if x := t.External; x.Offset > size || want > size-x.Offset {
+		return t.badExternal("bytes %d to %d are wanted of file %s, which has %d", x.Offset, x.Offset+want, x.Location, size)
+	}
 	return nil
 }
 
@@ -194,18 +211,20 @@ func (m *Model) WriteExternal(model, data io.Writer, location string, minBytes i
 	if !plainName(location) {
 		return &Error{Msg: fmt.Sprintf("%q is not a plain file name", location)}
 	}
-	out := *m
-	g := *m.Graph
-	out.Graph = &g
-	g.Initializers = make([]*Tensor, len(m.Graph.Initializers))
+	out := m.withInitializers()
+	g := out.Graph
 	var pos int64
 	pad := make([]byte, externalAlign)
 	for i, t := range m.Graph.Initializers {
-		g.Initializers[i] = t
 		if t.External != nil {
 			return &Error{Msg: fmt.Sprintf("tensor %q has external data that was not loaded", t.Name)}
 		}
-		if len(t.Raw) < max(minBytes, 1) || t.Type.Size() == 0 {
+		payload := piece{b: t.Raw, from: t.from}
+		size := int64(len(t.Raw))
+		if t.from != nil {
+			size = t.from.Size()
+		}
+		if size < int64(max(minBytes, 1)) || t.Type.Size() == 0 {
 			continue
 		}
 		if gap := -pos & (externalAlign - 1); gap > 0 {
@@ -214,14 +233,14 @@ func (m *Model) WriteExternal(model, data io.Writer, location string, minBytes i
 			}
 			pos += gap
 		}
-		if _, err := data.Write(t.Raw); err != nil {
+		if _, err := payload.writeTo(data); err != nil {
 			return fmt.Errorf("write weights: %w", err)
 		}
 		x := *t
-		x.Raw = nil
-		x.External = &External{Location: location, Offset: pos, Length: int64(len(t.Raw))}
+		x.Raw, x.from = nil, nil
+		x.External = &External{Location: location, Offset: pos, Length: size}
 		g.Initializers[i] = &x
-		pos += int64(len(t.Raw))
+		pos += size
 	}
 	_, err := out.WriteTo(model)
 	return err

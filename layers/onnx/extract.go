@@ -94,6 +94,28 @@ func (g *Graph) Rename(from, to string) {
 	}
 }
 
+// Free makes a tensor's name free: what the graph itself calls so, initializers included, gets a name made
+// from it, which is returned; the name itself if nothing is called so. Inputs and outputs of the graph are
+// the caller's to change.
+func (g *Graph) Free(name string) string {
+	ed := g.Edit()
+	if !ed.used[name] {
+		return name
+	}
+	to := ed.Name(name)
+	g.Nodes = slices.Clone(g.Nodes)
+	g.Rename(name, to)
+	g.Initializers = slices.Clone(g.Initializers)
+	for i, t := range g.Initializers {
+		if t.Name == name {
+			c := *t
+			c.Name = to
+			g.Initializers[i] = &c
+		}
+	}
+	return to
+}
+
 // BatchOf returns dimensions that begin with the symbolic batch.
 func BatchOf(dims ...int64) []Dim {
 	return append([]Dim{{Size: -1, Symbol: batchSymbol}}, Fixed(dims...)...)

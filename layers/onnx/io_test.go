@@ -73,7 +73,7 @@ func TestTypedData(t *testing.T) {
 			})
 		})
 		e.flush()
-		m, err := Parse(bytes.Join(e.segs, nil))
+		m, err := Parse(whole(&e))
 		if err != nil {
 			t.Errorf("%s: %v", c.elem, err)
 			continue
@@ -82,6 +82,13 @@ func TestTypedData(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.elem, got, c.want)
 		}
 	}
+}
+
+// whole is what an encoder would write.
+func whole(e *encoder) []byte {
+	var b bytes.Buffer
+	_, _ = e.writeTo(&b)
+	return b.Bytes()
 }
 
 func TestParseErrors(t *testing.T) {
@@ -96,12 +103,12 @@ func TestParseErrors(t *testing.T) {
 		var e encoder
 		e.message(1, func(e *encoder) { e.message(5, func(e *encoder) { e.bytes(6, deep) }) })
 		e.flush()
-		deep = bytes.Join(e.segs, nil)
+		deep = whole(&e)
 	}
 	var e encoder
 	e.bytes(7, deep)
 	e.flush()
-	if _, err := Parse(bytes.Join(e.segs, nil)); err == nil {
+	if _, err := Parse(whole(&e)); err == nil {
 		t.Error("1000 nested graphs were accepted")
 	}
 	for name, bad := range map[string]*Tensor{

@@ -22,7 +22,7 @@ func (m *Model) Marshal() []byte {
 	e.flush()
 	out := make([]byte, 0, e.size)
 	for _, s := range e.segs {
-		out = append(out, s...)
+		out = append(out, s.b...) // only an Attached model has pieces in files
 	}
 	return out
 }
@@ -169,7 +169,12 @@ func (t *Tensor) encode(e *encoder) {
 		e.bytes(6, s)
 	}
 	e.text(8, t.Name)
-	if t.External == nil && t.Type != String {
+	switch {
+	case t.from != nil:
+		e.tag(9, wireBytes)
+		e.cur = binary.AppendUvarint(e.cur, uint64(t.from.Size()))
+		e.section(t.from)
+	case t.External == nil && t.Type != String:
 		e.bytes(9, t.Raw)
 	}
 	e.text(12, t.Doc)

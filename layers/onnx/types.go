@@ -1,5 +1,7 @@
 package onnx
 
+import "io"
+
 // Model is one ModelProto. Its parts may be shared with other models: treat tensors as read-only.
 type Model struct {
 	IRVersion       int64
@@ -169,6 +171,7 @@ type Tensor struct {
 	Strings  [][]byte
 	External *External
 	Metadata []Entry
+	from     *io.SectionReader // its elements while an Attached model is written
 	unknown  []byte
 }
 

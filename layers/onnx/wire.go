@@ -207,21 +207,27 @@ func (f field) fixed(dst []byte, width int) ([]byte, error) {
 	return nil, malformed("field %d is not a list of floats", f.num)
 }
 
-// encoder collects a message as segments, so that big payloads are referred to and not copied.
+// encoder collects a message as pieces, so that big payloads are referred to and not copied.
 type encoder struct {
-	segs [][]byte
+	segs []piece
 	cur  []byte
 	size int64 // bytes in segs
 }
 
-// bigPayload is the size from which bytes become a segment of their own.
+// piece is a part of a message: bytes, or a section of a file that is read when it is written.
+type piece struct {
+	b    []byte
+	from *io.SectionReader
+}
+
+// bigPayload is the size from which bytes become a piece of their own.
 const bigPayload = 4 << 10
 
 func (e *encoder) len() int64 { return e.size + int64(len(e.cur)) }
 
 func (e *encoder) flush() {
 	if len(e.cur) > 0 {
-		e.segs = append(e.segs, e.cur)
+		e.segs = append(e.segs, piece{b: e.cur})
 		e.size += int64(len(e.cur))
 		e.cur = nil
 	}
@@ -233,8 +239,15 @@ func (e *encoder) raw(b []byte) {
 		return
 	}
 	e.flush()
-	e.segs = append(e.segs, b)
+	e.segs = append(e.segs, piece{b: b})
 	e.size += int64(len(b))
+}
+
+// section refers to bytes that lie in a file.
+func (e *encoder) section(from *io.SectionReader) {
+	e.flush()
+	e.segs = append(e.segs, piece{from: from})
+	e.size += from.Size()
 }
 
 func (e *encoder) tag(num, wire int) {
@@ -302,7 +315,11 @@ func (e *encoder) message(num int, fill func(*encoder)) {
 	e.tag(num, wireBytes)
 	e.cur = binary.AppendUvarint(e.cur, uint64(sub.len()))
 	for _, s := range sub.segs {
-		e.raw(s)
+		if s.from != nil {
+			e.section(s.from)
+			continue
+		}
+		e.raw(s.b)
 	}
 	e.raw(sub.cur)
 }
@@ -311,11 +328,24 @@ func (e *encoder) writeTo(w io.Writer) (int64, error) {
 	e.flush()
 	var total int64
 	for _, s := range e.segs {
-		n, err := w.Write(s)
-		total += int64(n)
+		n, err := s.writeTo(w)
+		total += n
 		if err != nil {
 			return total, fmt.Errorf("write model: %w", err)
 		}
 	}
 	return total, nil
+}
+
+func (s piece) writeTo(w io.Writer) (int64, error) {
+	if s.from == nil {
+		n, err := w.Write(s.b)
+		return int64(n), err
+	}
+	// A reader of its own: the same model may be written again.
+	n, err := io.Copy(w, io.NewSectionReader(s.from, 0, s.from.Size()))
+	if err == nil && n < s.from.Size() {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }

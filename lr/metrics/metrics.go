@@ -38,8 +38,8 @@ type Predictions struct {
 	Classes int
 	Label   []int32   // the rows' classes
 	Class   []int32   // the classes given
-	Own     []float64 // probability given to the row's own class
-	Score   []float64 // probability given to class 1; two classes only
+	Own     []float64 // probability given to the row's own class; nil: no log-loss
+	Score   []float64 // probability given to class 1, or a score that orders rows alike; two classes only
 	Prob    []float64 // more classes: probability of each, row after row; nil: no AUC
 }
 
@@ -61,7 +61,7 @@ var names = []string{Accuracy, F1, F1Macro, AUC, LogLoss}
 func Smaller(metric string) bool { return metric == LogLoss }
 
 // Measure computes every metric that is defined for the rows: f1 needs two classes, auc rows
-// of at least two and, where there are more than two, Prob.
+// of at least two and, where there are more than two, Prob, log-loss Own.
 func Measure(p *Predictions) map[string]Value {
 	out := map[string]Value{}
 	for _, name := range names {
@@ -168,6 +168,9 @@ func (p *Predictions) spread(metric string) (*spread, bool) {
 			}
 		}
 	case LogLoss:
+		if p.Own == nil {
+			return s, false
+		}
 		for i, v := range p.Own {
 			if !(v > tiny) { // also what is no number
 				v = tiny

@@ -33,9 +33,9 @@ type attempt struct {
 
 	mu       sync.Mutex // guards what follows: meters are used from any goroutine
 	counters map[string]int64
-	names    int // of counters that are bounded
-	causes   int // of bad records, so far
-	parts    map[string]*part
+	names    int               // of counters that are bounded
+	causes   int               // of bad records, so far
+	parts    map[string]output // by channel
 	value    json.RawMessage
 	bad      []mr.BadRecord
 	suspects []mr.PartFile // uncompressed files that were left in the middle: nobody knows yet whether they are sound
@@ -133,8 +133,11 @@ func (a *attempt) Part(ctx context.Context, channel string, o mr.PartOptions) (m
 
 // openPart is called with a.mu held.
 func (a *attempt) openPart(ctx context.Context, channel string, o mr.PartOptions) (*part, error) {
-	if p, ok := a.parts[channel]; ok {
-		return p, nil
+	if o, ok := a.parts[channel]; ok {
+		if p, ok := o.(*part); ok {
+			return p, nil
+		}
+		return nil, errs.E("part", errs.Internal, "", fmt.Errorf("channel %s holds a file that is not of records", channel))
 	}
 	path := a.spec.Out.Join(fmt.Sprintf("%s-%05d.avro", mr.FileName(channel), a.spec.Attempt.Task.Index))
 	p, err := newPart(ctx, a.env.Store, path, channel, o)
@@ -143,6 +146,22 @@ func (a *attempt) openPart(ctx context.Context, channel string, o mr.PartOptions
 	}
 	a.parts[channel] = p
 	return p, nil
+}
+
+// File opens a file in a format of the kind's own.
+func (a *attempt) File(ctx context.Context, channel, extension string) (mr.FileWriter, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.parts[channel] != nil {
+		return nil, errs.E("file", errs.Internal, "", fmt.Errorf("channel %s has a file already", channel))
+	}
+	path := a.spec.Out.Join(fmt.Sprintf("%s-%05d%s", mr.FileName(channel), a.spec.Attempt.Task.Index, extension))
+	f, err := newFile(ctx, a.env.Store, path, channel)
+	if err != nil {
+		return nil, err
+	}
+	a.parts[channel] = f
+	return f, nil
 }
 
 // commitFiles makes every file of the attempt durable. The order of channels is fixed, so

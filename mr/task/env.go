@@ -79,7 +79,7 @@ func (e *Env) newAttempt(spec *mr.TaskSpec, progress Progress) (*attempt, error)
 	return &attempt{
 		env: e, spec: spec, kind: kind, scratch: scratch, progress: progress,
 		log:      log.With(zap.String("task", spec.Attempt.Task.String()), zap.Int("attempt", spec.Attempt.Number)),
-		counters: map[string]int64{}, parts: map[string]*part{},
+		counters: map[string]int64{}, parts: map[string]output{},
 	}, nil
 }
 

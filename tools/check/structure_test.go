@@ -39,7 +39,7 @@ func source(t *testing.T) ([]file, *token.FileSet) {
 		}
 		name := d.Name()
 		if d.IsDir() {
-			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "out" || name == "bin") {
+			if path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "out" || name == "bin" || name == "build") {
 				return filepath.SkipDir
 			}
 			return nil
@@ -306,7 +306,7 @@ func TestNothingOfThisMachineIsInTheTree(t *testing.T) {
 		}
 		if d.IsDir() {
 			switch d.Name() {
-			case ".git", "bin", "out", "testdata":
+			case ".git", "bin", "build", "out", "testdata":
 				return filepath.SkipDir
 			}
 			return nil

@@ -27,6 +27,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/features"
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/join"
 	"github.com/vista-mr/vista-mr/jobs/train"
@@ -54,6 +55,7 @@ type Inputs struct {
 	Train    train.Params    // Layers, Structured and Channel names are set here
 	Evaluate evaluate.Params // likewise
 	Features bool            // keep the features as files of their own
+	Keep     features.Params // how: Layers is set here
 }
 
 // Layer is one of the layers asked for.
@@ -73,12 +75,19 @@ const (
 	FeaturesPhase            = featuresPhase
 )
 
+// Whole is the program from the image to every layer's vector, which a fused plan runs. Whatever the
+// plan, it is what the pipeline of the results is cut from.
+func Whole(in *Inputs) layers.ProgramSpec {
+	s := layers.ProgramSpec{Pool: in.Pool, Normalize: in.Normalize}
+	for _, l := range in.Layers {
+		s.Pooled = append(s.Pooled, l.Name)
+	}
+	return s
+}
+
 // Programs lists the CNN programs that a plan runs, in the order of their use.
 func Programs(p plan.Plan, in *Inputs) []layers.ProgramSpec {
-	var all []string
-	for _, l := range in.Layers {
-		all = append(all, l.Name)
-	}
+	all := Whole(in).Pooled
 	spec := func(from string, raw, pooled []string) layers.ProgramSpec {
 		s := layers.ProgramSpec{From: from, Raw: raw, Pooled: pooled, Pool: in.Pool}
 		if from == "" {
@@ -89,7 +98,7 @@ func Programs(p plan.Plan, in *Inputs) []layers.ProgramSpec {
 	var out []layers.ProgramSpec
 	switch p.Inference {
 	case plan.Fused:
-		out = append(out, spec("", nil, all))
+		out = append(out, Whole(in))
 	case plan.Eager:
 		out = append(out, spec("", all, nil))
 		for _, l := range all {

@@ -185,10 +185,10 @@ func (c *compiler) unmatched() {
 func (c *compiler) finish() {
 	if c.in.Features {
 		inputs := []mr.Input{same(features.BaseInput, c.base)}
-		params := features.Params{}
+		params := c.in.Keep
 		for _, l := range c.in.Layers {
 			inputs = append(inputs, same(l.Name, c.pooled[l.Name]))
-			params.Layers = append(params.Layers, l.Name)
+			params.Layers = append(params.Layers, features.Layer{Name: l.Name, Dim: l.Pooled})
 		}
 		c.add(mr.PhaseSpec{ID: featuresPhase, Type: mr.MapPhase, Kind: features.Name, Tasks: c.tasksOf(c.base.phase), Inputs: inputs}, params)
 	}

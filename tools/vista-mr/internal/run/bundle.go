@@ -24,6 +24,10 @@ const (
 func ReadModel(model string) func(ctx context.Context, uri string) ([]byte, error) {
 	var data func(name string) ([]byte, error)
 	main := map[string]bool{}
+	limit := int64(maxModelFile)
+	if !isFile(model) { // weights of a network of the roster
+		limit = maxWeights
+	}
 	return func(ctx context.Context, uri string) ([]byte, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -47,8 +51,8 @@ func ReadModel(model string) func(ctx context.Context, uri string) ([]byte, erro
 			return nil, modelError(model, path, "cannot be read", err)
 		case !info.Mode().IsRegular():
 			return nil, modelError(model, path, "is not a file", nil)
-		case info.Size() > maxModelFile:
-			return nil, modelError(model, path, fmt.Sprintf("has %d bytes; at most %d are read", info.Size(), int64(maxModelFile)), nil)
+		case info.Size() > limit:
+			return nil, modelError(model, path, fmt.Sprintf("has %d bytes, at most %d are read", info.Size(), limit), nil)
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs"
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/features"
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
@@ -49,6 +50,10 @@ type prepared struct {
 	Steps   string   // the preprocessing in words
 	Notes   []string // on the network
 	Resumed bool     // phases of an earlier run count
+
+	Network    string // digest of graph and weights
+	Preprocess results.Preprocess
+	Whole      extract.Model // from the image to all layers' vectors
 }
 
 // kept is what a run leaves in its folder for the one that takes it up again. It says from what the published phases
@@ -156,29 +161,10 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, exit.As(exit.Infeasible, err)
 	}
-	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
-		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes}
-	for _, l := range n.layers {
-		p.Dims[l.Name] = l.PooledDim(n.pool)
-	}
-	in := inputs(j, d, n, choice)
-	if in.Splits, err = d.images.Write(ctx, local.New(dir, true), imageIndex, choice.Plan.Partitions); err != nil {
-		return nil, err
-	}
-	programs, err := n.writePrograms(ctx, models, choice.Plan, in)
+	p, err := lay(ctx, j, d, n, choice, dir, o.ortVersion)
 	if err != nil {
 		return nil, err
 	}
-	n.forget()
-	if p.Origin, err = newOrigin(ctx, d, n, programs, o.ortVersion); err != nil {
-		return nil, err
-	}
-	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return programs[specKey(s)], nil }
-	phases, err := compile.Compile(choice.Plan, in)
-	if err != nil {
-		return nil, err
-	}
-	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j)}
 	if _, err := os.Lstat(filepath.Join(dir, keptFile)); err == nil && old == nil {
 		o.Log.Warn("what the interrupted run has left cannot be understood, as that of another build: it starts anew")
 	}
@@ -200,6 +186,37 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 		return nil, err
 	}
 	o.Progress.Update(progress.Update{Stage: "plan", End: true})
+	return p, nil
+}
+
+// lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
+// let go of.
+func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, dir, runtime string) (_ *prepared, err error) {
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
+		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
+		Network: n.cnn.Digest, Preprocess: n.preprocess()}
+	for _, l := range n.layers {
+		p.Dims[l.Name] = l.PooledDim(n.pool)
+	}
+	in := inputs(j, d, n, choice)
+	if in.Splits, err = d.images.Write(ctx, local.New(dir, true), imageIndex, choice.Plan.Partitions); err != nil {
+		return nil, err
+	}
+	programs, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
+	if err != nil {
+		return nil, err
+	}
+	n.forget()
+	if p.Origin, err = newOrigin(ctx, d, n, programs, runtime); err != nil {
+		return nil, err
+	}
+	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return programs[specKey(s)], nil }
+	phases, err := compile.Compile(choice.Plan, in)
+	if err != nil {
+		return nil, err
+	}
+	p.Whole = programs[specKey(compile.Whole(in))]
+	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j)}
 	return p, nil
 }
 
@@ -306,13 +323,16 @@ func inputs(j *conf.Job, d *data, n *network, c *vistaopt.Choice) *compile.Input
 	ds := &j.Downstream
 	settings, folds := grid(ds)
 	in := &compile.Inputs{
-		Table: d.tables, Ingest: ingest.Params{Schema: *d.table.schema, Encoding: d.table.Encoding, MaxCategories: j.Table.MaxCategories, Seed: uint64(j.Seed), Test: ds.Test, Needs: ingest.Needs{Metric: ds.Metric}},
+		Table: d.tables, Ingest: ingest.Params{Schema: *d.table.schema, Encoding: d.table.Encoding, MaxCategories: j.Table.MaxCategories, Seed: uint64(j.Seed), Test: ds.Test, Needs: ingest.Needs{Metric: ds.Metric, Kind: ds.Kind}},
 		Multiple: j.Images.Multiple, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode,
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
 		Train: train.Params{Features: d.table.Encoding.Width(), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase,
 			Room: train.Room{Bytes: c.Room.Models, Training: c.Room.PerTraining, Trained: c.Room.PerTrained, Kept: c.Room.PerKept}},
-		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric},
+		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric, Kind: ds.Kind},
+	}
+	if in.Features {
+		in.Keep = features.Params{Format: j.Features.Format, Meta: n.origin(j)}
 	}
 	in.Image.MaxBytes = c.Room.File
 	for _, k := range c.Room.Classes {

@@ -3,15 +3,18 @@ package run
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/layers/onnx"
@@ -96,12 +99,60 @@ func (n *network) sizes() vistaopt.Network {
 	return v
 }
 
-// writePrograms builds every program of a plan and writes it into the run's folder, named by
-// its digest. Programs that are there already are not written again.
+// preprocess tells users what a picture goes through before and in the network's graph.
+func (n *network) preprocess() results.Preprocess {
+	s := n.image
+	p := results.Preprocess{EXIF: "ignore", Resize: s.Resize, ResizeHeight: s.ResizeH, ResizeWidth: s.ResizeW, Stretch: s.Stretch, Exact: s.Exact,
+		Interpolation: s.Interpolation, FloorCrop: s.FloorCrop, Height: s.CropH, Width: s.CropW, Channels: "RGB", Scale: 1}
+	if s.ApplyEXIF {
+		p.EXIF = "apply"
+	}
+	if n.normalize == nil {
+		return p
+	}
+	if n.normalize.Channels != "" {
+		p.Channels = strings.ToUpper(n.normalize.Channels)
+	}
+	if n.normalize.Scale != 0 {
+		p.Scale = shortest(n.normalize.Scale)
+	}
+	for _, v := range n.normalize.Mean {
+		p.Mean = append(p.Mean, shortest(v))
+	}
+	for _, v := range n.normalize.Std {
+		p.Std = append(p.Std, shortest(v))
+	}
+	return p
+}
+
+// origin is what files of features say about where they come from.
+func (n *network) origin(j *conf.Job) map[string]string {
+	how, err := json.Marshal(n.preprocess())
+	if err != nil {
+		// Numbers of it come from float32 constants that were checked before.
+		panic(fmt.Sprintf("run: preprocessing cannot be written as JSON: %v", err))
+	}
+	return map[string]string{"vista.network": j.CNN.Model, "vista.networkDigest": n.cnn.Digest, "vista.pool": string(n.pool), "vista.preprocess": string(how)}
+}
+
+// shortest is the number with the fewest digits that is v in float32: 0.485, not 0.48500001430511475.
+func shortest(v float32) float64 {
+	f, err := strconv.ParseFloat(strconv.FormatFloat(float64(v), 'g', -1, 32), 64)
+	if err != nil {
+		return float64(v)
+	}
+	return f
+}
+
+// writePrograms builds every program of a plan, and the one from the image to all layers, and writes
+// it into the run's folder, named by its digest. Programs that are there already are not written again.
 func (n *network) writePrograms(ctx context.Context, dir string, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
 	store := local.New(dir, true)
 	out := map[string]extract.Model{}
-	for _, spec := range compile.Programs(p, in) {
+	for _, spec := range append(compile.Programs(p, in), compile.Whole(in)) {
+		if _, done := out[specKey(spec)]; done {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}

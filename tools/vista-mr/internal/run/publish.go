@@ -11,6 +11,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"path"
 	"runtime"
 	"strings"
 
@@ -52,6 +53,7 @@ type publisher struct {
 	phases     phases
 	report     evaluate.Report
 	digests    map[string]string
+	made       *results.Pipeline
 }
 
 // publish writes everything but the marker that says so.
@@ -60,7 +62,7 @@ func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finish
 	if err := json.Unmarshal(ph[compile.EvaluatePhase].Tasks[0].Value, &w.report); err != nil {
 		return nil, errs.E("results", errs.Corrupt, "", err)
 	}
-	if err := errors.Join(w.models(ctx), w.features(ctx), w.quarantine(ctx), w.metrics(ctx)); err != nil {
+	if err := errors.Join(w.models(ctx), w.pipeline(ctx), w.features(ctx), w.quarantine(ctx), w.metrics(ctx)); err != nil {
 		return nil, err
 	}
 	s := w.summary(f)
@@ -91,8 +93,7 @@ func (w *publisher) models(ctx context.Context) error {
 		if t.Name == train.Structured {
 			name = results.Folder(results.StructuredRow)
 		}
-		m := &export.Model{Layer: t.Name, Classes: w.report.Classes, Structured: w.p.Columns, Dim: w.p.Dims[t.Name],
-			Pool: w.j.CNN.Pool, Network: w.j.CNN.Model, Model: t.Model.Model}
+		m := w.model(t)
 		b, err := export.JSON(m)
 		if err != nil {
 			return errs.E("results", errs.Internal, name, err)
@@ -109,6 +110,12 @@ func (w *publisher) models(ctx context.Context) error {
 	return nil
 }
 
+// model is what a target's files hold.
+func (w *publisher) model(t *evaluate.Target) *export.Model {
+	return &export.Model{Layer: t.Name, Classes: w.report.Classes, Structured: w.p.Columns, Dim: w.p.Dims[t.Name],
+		Pool: w.j.CNN.Pool, Network: w.j.CNN.Model, Model: t.Model.Model}
+}
+
 // features copies the exported features to where the user looks for them.
 func (w *publisher) features(ctx context.Context) error {
 	m := w.phases[compile.FeaturesPhase]
@@ -117,7 +124,7 @@ func (w *publisher) features(ctx context.Context) error {
 	}
 	for _, l := range w.p.Layers {
 		for i, f := range m.Files(features.Channel(l.Name)) {
-			to := dfs.Path("features").Join(results.Folder(l.Name), fmt.Sprintf("part-%05d.avro", i))
+			to := dfs.Path("features").Join(results.Folder(l.Name), fmt.Sprintf("part-%05d%s", i, path.Ext(string(f.Path))))
 			if err := w.copy(ctx, f, to); err != nil {
 				return err
 			}
@@ -181,11 +188,12 @@ func (w *publisher) metrics(ctx context.Context) error {
 func (w *publisher) summary(f *finished) *results.Summary {
 	s := &results.Summary{
 		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool, Preprocess: w.p.Steps,
-			Kind: w.j.Downstream.Kind, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
+			Kind: w.j.Downstream.Kind, Test: w.j.Downstream.Test, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
 		Table: w.p.Table, Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
 	}
-	s.Digests["job"], s.Digests["table"] = w.j.Digest(), w.p.Origin.tableDigest()
+	s.Pipeline = w.made
+	s.Digests["job"], s.Digests["table"], s.Digests["network"] = w.j.Digest(), w.p.Origin.tableDigest(), w.p.Network
 	if d := w.p.Origin.Weights; d != "" {
 		s.Digests["weights"] = d
 	}
@@ -357,6 +365,13 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 func (w *publisher) warnings(s *results.Summary) {
 	if w.report.On == results.OnTrain {
 		s.Warnings = append(s.Warnings, "downstream.test is 0 and there are no folds: the metrics are those of the training rows, which flatter every model.")
+	}
+	switch v := w.report.Verdict; {
+	case v.Helps && v.Tie:
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s uses %s, the best layer, though %s cannot be told from it.", w.made.File, v.Best, v.RunnerUp))
+	case !v.Helps:
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s uses %s, the best layer, though it is not shown to be better than structured features alone: the model of those is models/%s.onnx.",
+			w.made.File, w.made.Layer, results.Folder(results.StructuredRow)))
 	}
 	if len(w.p.Skipped) > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers, or only number the rows, were left out: %s.", strings.Join(w.p.Skipped, ", ")))

@@ -119,9 +119,8 @@ func TestSupported(t *testing.T) {
 	}
 	refusals := []string{
 		"table.uri=hdfs://nn/t.csv", "images.uri=s3://b/images", "cnn.precision=auto",
-		"cnn.weights=s3a://b/w.safetensors", "cnn.preprocess=s3://b/p.json", "downstream.kind=linear-svc",
+		"cnn.weights=s3a://b/w.safetensors", "cnn.preprocess=s3://b/p.json",
 		"reuse=store", "output=s3://b/out", "cnn.model=s3://b/net.onnx",
-		"features.format=parquet",
 	}
 	for _, set := range refusals {
 		sets := []string{set}

@@ -21,12 +21,10 @@ type limitation struct {
 var limitations = []limitation{
 	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
 	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine"},
-	{"features.format", other(func(j *conf.Job) string { return j.Features.Format }, "avro"), "avro"},
 	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names and ONNX files on this machine"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
 	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files on this machine"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
-	{"downstream.kind", other(func(j *conf.Job) string { return j.Downstream.Kind }, "logistic-regression"), "logistic-regression"},
 	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},
 	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "folders on this machine"},
 }
