@@ -269,4 +269,16 @@ func TestMeasured(t *testing.T) {
 	if _, err := Open(t.Context(), src); err == nil || !strings.Contains(err.Error(), `"b" changes with more than the batch`) {
 		t.Errorf("a shape that cannot be told: %v", err)
 	}
+	// What would take any memory is not run to be measured.
+	m.Graph.Nodes = append([]*onnx.Node{line("ConstantOfShape shape -> huge"), line("Add d,huge -> sum")}, m.Graph.Nodes...)
+	m.Graph.Initializers = append(m.Graph.Initializers, onnx.Ints("shape", 1<<19, 1<<20))
+	m.Graph.Outputs = append(m.Graph.Outputs, &onnx.ValueInfo{Name: "sum"})
+	data = m.Marshal()
+	src.Measure = func(context.Context, *onnx.Model, int, []string) (map[string]onnx.Info, error) {
+		t.Error("it was run")
+		return nil, nil
+	}
+	if _, err := Open(t.Context(), src); err == nil || !strings.Contains(err.Error(), "node huge (ConstantOfShape): makes") {
+		t.Errorf("a huge constant: %v", err)
+	}
 }

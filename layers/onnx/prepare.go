@@ -97,6 +97,9 @@ func (m *Model) Unmeasured() ([]string, error) {
 		return nil, err
 	}
 	infos, _ := m.inferAll(map[string][]int64{img.Value.Name: slices.Concat([]int64{2}, img.Dims)})
+	if err := bounded(m.Graph, infos); err != nil {
+		return nil, err // to measure means to run
+	}
 	constant := map[string]bool{}
 	for _, t := range m.Graph.Initializers {
 		constant[t.Name] = true

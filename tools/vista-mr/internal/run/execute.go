@@ -159,7 +159,9 @@ func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepare
 	if err != nil {
 		return nil, err
 	}
-	n.forget()
+	if err := n.forget(); err != nil {
+		return nil, err
+	}
 	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return programs[specKey(s)], nil }
 	phases, err := compile.Compile(choice.Plan, in)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 // network is the CNN of a job with the layers that were asked for.
 type network struct {
 	cnn       *layers.CNN
+	files     *Bundle // what the weights lie in
 	layers    []layers.Layer
 	pool      layers.Pool
 	normalize *layers.Normalize
@@ -33,7 +34,8 @@ type network struct {
 // openNetwork opens the CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
 // nil, layers behind operators that are not known here cannot be had.
 func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) {
-	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: ReadModel(j.CNN.Model), Size: openSize(j)}
+	files := NewBundle(j.CNN.Model)
+	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: files.Read, Size: openSize(j)}
 	if p != nil {
 		src.Measure = p.measure
 	}
@@ -41,7 +43,7 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) 
 	if err != nil {
 		return nil, err
 	}
-	n := &network{cnn: cnn, pool: layers.Pool(j.CNN.Pool)}
+	n := &network{cnn: cnn, files: files, pool: layers.Pool(j.CNN.Pool)}
 	switch {
 	case len(j.CNN.Layers.Names) > 0:
 		n.layers, err = cnn.Select(j.CNN.Layers.Names...)
@@ -179,9 +181,10 @@ func toModel(p *layers.Program, path string) extract.Model {
 }
 
 // forget lets go of the weights: from here on the runtime reads them from files.
-func (n *network) forget() {
+func (n *network) forget() error {
 	n.cnn.Model = nil
 	debug.FreeOSMemory()
+	return n.files.Release()
 }
 
 // engine runs programs on ONNX Runtime.
