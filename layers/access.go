@@ -11,14 +11,22 @@ func (a *assembly) float(l Layer) string {
 	x := l.access
 	cur := x.Tensor
 	step := func(suffix string) string { return a.ed.Name(l.Tensor + "/" + suffix) }
-	if x.Scale != nil {
-		out := step("dequantized")
-		a.m.Graph.Nodes = append(a.m.Graph.Nodes, onnx.NewNode("DequantizeLinear", out, append([]string{cur}, a.quantization(l)...), []string{out}))
-		cur = out
-	} else if x.Elem != onnx.Float32 {
+	if x.Elem != onnx.Float32 {
 		out := step("float32")
 		a.node("Cast", cur, out, onnx.IntAttr("to", int64(onnx.Float32)))
 		cur = out
+	}
+	if x.Scale != nil {
+		// By its definition and not as DequantizeLinear: the runtime would take that for one with the network's own,
+		// and then compute in floats what the whole network computes in integers.
+		binary := func(op, operand, suffix string) {
+			out := step(suffix)
+			a.m.Graph.Nodes = append(a.m.Graph.Nodes, onnx.NewNode(op, out, []string{cur, operand}, []string{out}))
+			cur = out
+		}
+		scale, zero := x.Quantization()
+		binary("Sub", a.ed.Const(onnx.Floats(l.Tensor+"/zero", nil, zero)), "shifted")
+		binary("Mul", a.ed.Const(onnx.Floats(l.Tensor+"/scale", nil, scale)), "dequantized")
 	}
 	if x.Last {
 		out := step("channels-first")

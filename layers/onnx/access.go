@@ -1,6 +1,10 @@
 package onnx
 
-import "slices"
+import (
+	"encoding/binary"
+	"math"
+	"slices"
+)
 
 // quant is what a tensor was quantized with, the same for all of its elements.
 type quant struct{ scale, zero *Tensor }
@@ -89,10 +93,18 @@ func (s *sweep) single(name string) *Tensor {
 	if t == nil || t.External != nil {
 		return nil
 	}
-	if n, ok := elements(t.Dims); !ok || n != 1 {
+	if n, ok := elements(t.Dims); !ok || n != 1 || len(t.Raw) != t.Type.Size() {
 		return nil
 	}
 	return t
+}
+
+// of says whether it quantizes to 8-bit integers of this type. Without a zero that is uint8.
+func (q quant) of(e Elem) bool {
+	if q.zero == nil {
+		return e == Uint8
+	}
+	return q.zero.Type == e && (e == Uint8 || e == Int8)
 }
 
 // access says how the numbers of a tensor are had as float32 with channels first, and their shape then. ok
@@ -103,7 +115,7 @@ func (s *sweep) access(tensor string) (a Access, shape Shape, ok bool) {
 	if !ok {
 		return a, shape, false
 	}
-	if q, quantized := s.quants[tensor]; quantized && (shape.Elem == Uint8 || shape.Elem == Int8) {
+	if q, quantized := s.quants[tensor]; quantized && q.of(shape.Elem) {
 		a.Scale, a.Zero = q.scale, q.zero
 	} else if !isFloat(shape.Elem) {
 		return a, shape, false
@@ -114,4 +126,16 @@ func (s *sweep) access(tensor string) (a Access, shape Shape, ok bool) {
 		shape.Dims = []int64{d[2], d[0], d[1]}
 	}
 	return a, shape, true
+}
+
+// Quantization returns the numbers that the tensor is quantized with: a value is (integer - zero) * scale.
+func (a Access) Quantization() (scale, zero float32) {
+	scale = math.Float32frombits(binary.LittleEndian.Uint32(a.Scale.Raw))
+	if a.Zero == nil {
+		return scale, 0
+	}
+	if a.Zero.Type == Int8 {
+		return scale, float32(int8(a.Zero.Raw[0]))
+	}
+	return scale, float32(a.Zero.Raw[0])
 }

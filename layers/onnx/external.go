@@ -160,8 +160,16 @@ func (t *Tensor) fits(want, size int64) error {
 }
 
 // DirReader reads external data from a folder on disk: regular files only, no link of either kind that
-// could lead outside, at most maxBytes in all. It is an argument for LoadExternal.
-func DirReader(dir string, maxBytes int64) func(name string) ([]byte, error) {
+// could lead outside, at most maxBytes in all. It is an argument for LoadExternal. load gets the bytes of
+// an open file of the given size; nil: they are read into memory.
+func DirReader(dir string, maxBytes int64, load func(f *os.File, size int64) ([]byte, error)) func(name string) ([]byte, error) {
+	if load == nil {
+		load = func(f *os.File, size int64) ([]byte, error) {
+			data := make([]byte, size)
+			_, err := io.ReadFull(f, data)
+			return data, err
+		}
+	}
 	left := maxBytes
 	return func(name string) (data []byte, err error) {
 		if !plainName(name) {
@@ -191,12 +199,8 @@ func DirReader(dir string, maxBytes int64) func(name string) ([]byte, error) {
 		if opened, err := f.Stat(); err != nil || !os.SameFile(info, opened) {
 			return nil, fmt.Errorf("%s changed while it was opened", path)
 		}
-		data = make([]byte, info.Size())
-		if _, err := io.ReadFull(f, data); err != nil {
-			return nil, err
-		}
 		left -= info.Size()
-		return data, nil
+		return load(f, info.Size())
 	}
 }
 

@@ -34,7 +34,8 @@ type inferer struct {
 	batch  int64
 	consts map[string]*Tensor
 	infos  map[string]*Info
-	known  map[string]Shape // told from outside, for operators without a rule
+	known  map[string]Shape // measured
+	stated map[string]Shape // said by the file
 	left   int              // elements that may still be followed
 	node   *Node
 }
@@ -54,7 +55,7 @@ func (m *Model) Infer(inputs map[string][]int64) (map[string]*Info, error) {
 // inferAll is Infer that goes on behind a contradiction, which it returns too: the first one that no known
 // shape makes up for.
 func (m *Model) inferAll(inputs map[string][]int64) (map[string]*Info, error) {
-	c := &inferer{opset: m.OpsetVersion(), consts: map[string]*Tensor{}, infos: map[string]*Info{}, known: m.known, left: maxFollow}
+	c := &inferer{opset: m.OpsetVersion(), consts: map[string]*Tensor{}, infos: map[string]*Info{}, known: m.known, stated: m.stated, left: maxFollow}
 	g := m.Graph
 	for _, t := range g.Initializers {
 		c.constant(t.Name, t)
@@ -174,15 +175,19 @@ func (c *inferer) visit(n *Node) error {
 	if !standard(n.Domain) {
 		rule = nil
 	}
-	if rule == nil {
-		c.told(n)
+	err := errUnknown
+	if rule != nil {
+		var outs []*Info
+		if outs, err = rule(c, n); err == nil {
+			err = c.accept(n, outs)
+		}
+	}
+	// What was measured is true even where a rule says that it cannot be; what the file says need not be.
+	if c.told(n, c.known) {
 		return nil
 	}
-	outs, err := rule(c, n)
-	if err == nil {
-		err = c.accept(n, outs)
-	}
-	if told := c.told(n); err == errUnknown || told {
+	if err == errUnknown {
+		c.told(n, c.stated)
 		return nil
 	}
 	return err
@@ -208,14 +213,14 @@ func (c *inferer) accept(n *Node, outs []*Info) error {
 	return nil
 }
 
-// told fills in known shapes for outputs that no rule gave one, and says whether all outputs have one now.
-func (c *inferer) told(n *Node) bool {
+// told fills in shapes from a list for outputs that have none, and says whether all outputs have one now.
+func (c *inferer) told(n *Node, list map[string]Shape) bool {
 	all := true
 	for _, o := range n.Outputs {
 		if o == "" || c.infos[o] != nil {
 			continue
 		}
-		s, ok := c.known[o]
+		s, ok := list[o]
 		if !ok {
 			all = false
 			continue

@@ -160,7 +160,7 @@ func TestExternalData(t *testing.T) {
 			t.Errorf("%s lies at %d", x.Name, x.External.Offset)
 		}
 	}
-	if err := back.LoadExternal(DirReader(dir, 1<<30)); err != nil {
+	if err := back.LoadExternal(DirReader(dir, 1<<30, nil)); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(back.Marshal(), m.Marshal()) {
@@ -179,11 +179,11 @@ func TestExternalData(t *testing.T) {
 		if err := make(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := DirReader(sub, 1<<30)(name); err == nil {
+		if _, err := DirReader(sub, 1<<30, nil)(name); err == nil {
 			t.Errorf("%s was read", name)
 		}
 	}
-	if _, err := DirReader(dir, 10)("w.bin"); err == nil {
+	if _, err := DirReader(dir, 10, nil)("w.bin"); err == nil {
 		t.Error("a file larger than the bound was read")
 	}
 	for _, x := range []External{

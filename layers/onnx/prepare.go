@@ -2,7 +2,6 @@ package onnx
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 )
 
@@ -54,8 +53,7 @@ func (m *Model) Prepare(o Options) (*Model, error) {
 	}
 	g.Inputs[slices.Index(g.Inputs, in)] = &fixed
 	out.IRVersion = max(out.IRVersion, 4) // the first in which weights need not be listed as inputs
-	out.known = g.stated(baked)
-	maps.Copy(out.known, o.Shapes)
+	out.known, out.stated = o.Shapes, g.stated(baked)
 	if err := out.chooseBranches(in.Name, img.Dims); err != nil {
 		return nil, err
 	}
@@ -64,6 +62,7 @@ func (m *Model) Prepare(o Options) (*Model, error) {
 	}
 	out.freeBatch(in.Name, img.Dims, baked)
 	out.foldShapes(in.Name, img.Dims)
+	out.rerootBatch(in.Name, img.Dims)
 	out.dropStated()
 	return &out, nil
 }
@@ -98,6 +97,9 @@ func (m *Model) Unmeasured() ([]string, error) {
 		return nil, err
 	}
 	infos, _ := m.inferAll(map[string][]int64{img.Value.Name: slices.Concat([]int64{2}, img.Dims)})
+	if err := bounded(m.Graph, infos); err != nil {
+		return nil, err // to measure means to run
+	}
 	constant := map[string]bool{}
 	for _, t := range m.Graph.Initializers {
 		constant[t.Name] = true
@@ -205,7 +207,7 @@ func freeNode(ed *Editor, n *Node, infos map[string]*Info, consts map[string]*Te
 		if len(n.Inputs) == 1 {
 			shape = n.Ints("shape")
 		}
-		if len(shape) < 2 || shape[0] != baked || n.Int("allowzero", 0) != 0 {
+		if len(shape) < 2 || shape[0] != baked || n.Int("allowzero", 0) != 0 && slices.Contains(shape, 0) {
 			break
 		}
 		free := slices.Clone(shape)
@@ -233,21 +235,23 @@ func freeNode(ed *Editor, n *Node, infos map[string]*Info, consts map[string]*Te
 	return []*Node{n}
 }
 
-// withShape returns the Reshape node with another constant target shape.
+// withShape returns the Reshape node with another constant target shape, in which 0 copies a dimension.
 func withShape(ed *Editor, n *Node, shape []int64) *Node {
 	out := *n
-	if len(n.Inputs) == 1 { // operator sets before 5
-		out.Attrs = nil
-		for _, a := range n.Attrs {
-			if a.Name == "shape" {
-				a = IntsAttr("shape", shape...)
-			}
-			out.Attrs = append(out.Attrs, a)
+	out.Attrs = nil
+	for _, a := range n.Attrs {
+		switch {
+		case a.Name == "allowzero":
+			continue
+		case a.Name == "shape" && len(n.Inputs) == 1: // operator sets before 5
+			a = IntsAttr("shape", shape...)
 		}
-		return &out
+		out.Attrs = append(out.Attrs, a)
 	}
-	out.Inputs = slices.Clone(n.Inputs)
-	out.Inputs[1] = ed.Const(Ints(n.Outputs[0]+"/shape", shape...))
+	if len(n.Inputs) > 1 {
+		out.Inputs = slices.Clone(n.Inputs)
+		out.Inputs[1] = ed.Const(Ints(n.Outputs[0]+"/shape", shape...))
+	}
 	return &out
 }
 
@@ -256,11 +260,12 @@ func withShape(ed *Editor, n *Node, shape []int64) *Node {
 type Editor struct {
 	g    *Graph
 	used map[string]bool
+	next map[string]int // by name wanted: the number to try next
 }
 
 // Edit returns an editor for the graph, which must belong to the caller: its lists are appended to.
 func (g *Graph) Edit() *Editor {
-	e := &Editor{g: g, used: map[string]bool{}}
+	e := &Editor{g: g, used: map[string]bool{}, next: map[string]int{}}
 	for _, t := range g.Initializers {
 		e.used[t.Name] = true
 	}
@@ -280,8 +285,9 @@ func (g *Graph) Edit() *Editor {
 // Name returns a tensor name that nothing in the graph uses, made from want, and takes it.
 func (e *Editor) Name(want string) string {
 	name := want
-	for i := 2; e.used[name]; i++ {
+	for i := max(e.next[want], 2); e.used[name]; i++ {
 		name = fmt.Sprintf("%s/%d", want, i)
+		e.next[want] = i + 1
 	}
 	e.used[name] = true
 	return name

@@ -14,6 +14,8 @@ var (
 	norms = opSet("BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "ReduceMean")
 	// ends are operators that keep a shape and yet begin something else.
 	ends = opSet("Softmax", "LogSoftmax", "Hardmax", "QLinearSoftmax", "LRN", "MaxPool", "AveragePool", "LpPool", "QLinearAveragePool", "Pad", "Resize", "Upsample")
+	// scales make factors and offsets of a normalisation.
+	scales = opSet("Mul", "Add", "Sub", "Div")
 	// joins bring branches together.
 	joins = opSet("Add", "Sum", "Concat", "QLinearAdd", "QLinearConcat")
 )
@@ -40,7 +42,7 @@ func (s *sweep) rank() {
 		join := s.join(cuts[i].Nodes[0])
 		best, k := i, i+1
 		for ; k < len(cuts) && s.passes(k); k++ {
-			if join && s.has(k, norms) {
+			if join && s.normalises(k) {
 				break
 			}
 			if !s.moves(k) {
@@ -78,6 +80,17 @@ func (s *sweep) passes(k int) bool {
 
 func (s *sweep) has(k int, ops map[string]bool) bool {
 	return slices.ContainsFunc(s.groups[k].nodes, func(n *Node) bool { return ops[n.OpType] })
+}
+
+// normalises says whether a normalisation lies between cut k and the one before: as an operator of its own,
+// or as the factors and offsets that some exporters make of it.
+func (s *sweep) normalises(k int) bool {
+	return s.has(k, norms) || slices.ContainsFunc(s.groups[k].nodes, func(n *Node) bool {
+		return scales[n.OpType] && slices.ContainsFunc(n.Inputs, func(i string) bool {
+			x := s.infos[i]
+			return s.constant[i] && x != nil && x.Len() > 1
+		})
+	})
 }
 
 // moves says whether cut k has the elements of the one before in another order.

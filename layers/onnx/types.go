@@ -15,7 +15,7 @@ type Model struct {
 	Functions       []*Function
 	Metadata        []Entry
 	unknown         []byte
-	known           map[string]Shape // see Prepare
+	known, stated   map[string]Shape // see Prepare
 }
 
 // Opset names the version of one operator set; Domain "" is ONNX's own.

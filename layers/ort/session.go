@@ -139,6 +139,9 @@ func (r *Runtime) session(path string, prepared bool, in Port, out []Port, save 
 	}
 	entries := [][2]string{
 		{"session.set_denormal_as_zero", "1"},
+		// On a CPU without instructions for int8, sums of products of 8 bits overflow otherwise: measured, outputs of a
+		// quantized ResNet18 were off by a third. It changes nothing where there are such instructions, or for floats.
+		{"session.x64quantprecision", "1"},
 		{"session.intra_op.allow_spinning", "0"},
 		{"session.inter_op.allow_spinning", "0"},
 	}

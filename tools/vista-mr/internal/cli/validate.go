@@ -14,7 +14,8 @@ func (a *app) validateCmd() *cobra.Command {
 		Use:   "validate FILE",
 		Short: "Check a job file and its inputs, run nothing",
 		Long: `Check a job file, and then what it names: table header, images, weights, layers, output folder and the
-ONNX Runtime library. All problems are reported at once; nothing is run or written. FILE "-" is standard input.`,
+ONNX Runtime library. A network of your own (an ONNX file) is tried on a few images of noise. All problems are
+reported at once; no job is run and nothing is written. FILE "-" is standard input.`,
 		Example: `  vista-mr validate foods.yaml
   vista-mr validate foods.yaml --set table.label=cuisine
   vista-mr validate foods.yaml -o json | jq .origins`,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -12,59 +13,103 @@ import (
 )
 
 // What is read of a network at most: a file, and all data files of an ONNX model together. ONNX files
-// cannot be larger than 2 GiB; no CNN comes near 4 GiB.
+// cannot be larger than 2 GiB; no CNN comes near 4 GiB. Beyond maxInMemory in all, files are mapped
+// instead of read, so that a file's size alone does not take memory.
 const (
 	maxModelFile = 4 << 30
 	maxModelData = 4 << 30
+	maxInMemory  = 768 << 20
 )
 
-// ReadModel returns what reads a network's files: a model, weights, and the data files beside an ONNX model,
-// which are asked for with the model's folder and a plain name. Data files must be regular files of that
-// folder, not links of either kind. model is the URI of the model, for the message where it cannot be read.
-func ReadModel(model string) func(ctx context.Context, uri string) ([]byte, error) {
-	var data func(name string) ([]byte, error)
-	main := map[string]bool{}
-	limit := int64(maxModelFile)
-	if !isFile(model) { // weights of a network of the roster
-		limit = maxWeights
-	}
-	return func(ctx context.Context, uri string) ([]byte, error) {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		path := conf.URI(uri).LocalPath()
-		// The first file of a folder that is asked for is the model or the weights; what follows lies beside it.
-		if dir := filepath.Dir(path); main[dir] {
-			if data == nil {
-				data = onnx.DirReader(dir, maxModelData)
-			}
-			b, err := data(filepath.Base(path))
-			if err != nil {
-				return nil, modelError(model, path, "cannot be read as data of the model", err)
-			}
-			return b, nil
-		}
-		main[filepath.Dir(path)] = true
-		info, err := os.Stat(path)
-		switch {
-		case err != nil:
-			return nil, modelError(model, path, "cannot be read", err)
-		case !info.Mode().IsRegular():
-			return nil, modelError(model, path, "is not a file", nil)
-		case info.Size() > limit:
-			return nil, modelError(model, path, fmt.Sprintf("has %d bytes, at most %d are read", info.Size(), limit), nil)
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, modelError(model, path, "cannot be read", err)
-		}
-		return b, nil
-	}
+// Bundle reads the files of one network: a model or weights, and the data files beside an ONNX model. It is
+// used by one goroutine.
+type Bundle struct {
+	model  string // its URI, for the message where it cannot be read
+	limit  int64  // of the first file
+	data   func(name string) ([]byte, error)
+	main   string // folder of the first file that was read: what follows lies beside it
+	memory int64  // that files may still take
+	maps   [][]byte
 }
 
-func modelError(model, path, cause string, err error) error {
+// NewBundle prepares for reading the network that a job or a user calls model.
+func NewBundle(model string) *Bundle {
+	b := &Bundle{model: model, limit: maxModelFile, memory: maxInMemory}
+	if !isFile(model) { // weights of a network of the roster
+		b.limit = maxWeights
+	}
+	return b
+}
+
+// Read returns a file's bytes, which stay until Release. The first is the model, or the weights of a network of the
+// roster; any further ones are data files: regular files of the same folder, not links of either kind.
+func (b *Bundle) Read(ctx context.Context, uri string) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	path := conf.URI(uri).LocalPath()
+	dir := filepath.Dir(path)
+	if b.main == dir {
+		if b.data == nil {
+			b.data = onnx.DirReader(dir, maxModelData, b.load)
+		}
+		data, err := b.data(filepath.Base(path))
+		if err != nil {
+			return nil, b.fail(path, "cannot be read as data of the model", err)
+		}
+		return data, nil
+	}
+	b.main = dir
+	info, err := os.Stat(path) // before it is opened: a pipe would wait for a writer
+	switch {
+	case err != nil:
+		return nil, b.fail(path, "cannot be read", err)
+	case !info.Mode().IsRegular():
+		return nil, b.fail(path, "is not a file", nil)
+	case info.Size() > b.limit:
+		return nil, b.fail(path, fmt.Sprintf("has %d bytes, at most %d are read", info.Size(), b.limit), nil)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, b.fail(path, "cannot be read", err)
+	}
+	defer f.Close() // reading only
+	data, err := b.load(f, info.Size())
+	if err != nil {
+		return nil, b.fail(path, "cannot be read", err)
+	}
+	return data, nil
+}
+
+// load reads a file into memory, or maps it where that would be too much.
+func (b *Bundle) load(f *os.File, size int64) ([]byte, error) {
+	if size > b.memory {
+		data, err := mapFile(f, size)
+		if err != nil {
+			return nil, err
+		}
+		b.maps = append(b.maps, data)
+		return data, nil
+	}
+	b.memory -= size
+	data := make([]byte, size)
+	_, err := io.ReadFull(f, data)
+	return data, err
+}
+
+// Release lets go of mapped files. Nothing that refers to what was read may be used any more.
+func (b *Bundle) Release() error {
+	var all []error
+	for _, m := range b.maps {
+		all = append(all, unmapFile(m))
+	}
+	b.maps = nil
+	return errors.Join(all...)
+}
+
+func (b *Bundle) fail(path, cause string, err error) error {
 	e := &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: path, Cause: cause, Err: err, Next: "give the path of the weights"}
-	if isFile(model) {
+	if isFile(b.model) {
 		e.ID, e.Key, e.Next = "E-MODEL", "cnn.model", "give the path of the model"
 	}
 	if errors.Is(err, os.ErrNotExist) {

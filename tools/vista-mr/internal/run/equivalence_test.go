@@ -159,7 +159,7 @@ func (w *world) network(t *testing.T) *network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &network{cnn: cnn, layers: ls, pool: layers.PoolMax, normalize: norm, image: preprocessing}
+	return &network{cnn: cnn, files: NewBundle("small"), layers: ls, pool: layers.PoolMax, normalize: norm, image: preprocessing}
 }
 
 // expected is what the oracle says.

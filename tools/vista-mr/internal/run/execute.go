@@ -206,7 +206,9 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 	if err != nil {
 		return nil, err
 	}
-	n.forget()
+	if err := n.forget(); err != nil {
+		return nil, err
+	}
 	if p.Origin, err = newOrigin(ctx, d, n, programs, runtime); err != nil {
 		return nil, err
 	}

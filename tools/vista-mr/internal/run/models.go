@@ -29,6 +29,7 @@ import (
 // network is the CNN of a job with the layers that were asked for.
 type network struct {
 	cnn       *layers.CNN
+	files     *Bundle // what the weights lie in
 	layers    []layers.Layer
 	pool      layers.Pool
 	normalize *layers.Normalize
@@ -41,7 +42,7 @@ type network struct {
 // openNetwork opens the CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
 // nil, layers behind operators that are not known here cannot be had.
 func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) {
-	n := &network{pool: layers.Pool(j.CNN.Pool)}
+	n := &network{pool: layers.Pool(j.CNN.Pool), files: NewBundle(j.CNN.Model)}
 	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: n.read(j), Size: openSize(j)}
 	if p != nil {
 		src.Measure = p.measure
@@ -225,9 +226,10 @@ func toModel(p *layers.Program, path string) extract.Model {
 }
 
 // forget lets go of the weights: from here on the runtime reads them from files.
-func (n *network) forget() {
+func (n *network) forget() error {
 	n.cnn.Model = nil
 	debug.FreeOSMemory()
+	return n.files.Release()
 }
 
 // engine runs programs on ONNX Runtime.

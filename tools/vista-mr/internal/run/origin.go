@@ -135,7 +135,7 @@ func sentence(changed []string) string {
 
 // read reads the files of a network and notes the digest of its weights.
 func (n *network) read(j *conf.Job) func(context.Context, string) ([]byte, error) {
-	read := ReadModel(j.CNN.Model)
+	read := n.files.Read
 	return func(ctx context.Context, uri string) ([]byte, error) {
 		b, err := read(ctx, uri)
 		if err == nil && uri == cmp.Or(j.CNN.Weights, j.CNN.Model) {

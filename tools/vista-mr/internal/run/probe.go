@@ -204,7 +204,7 @@ func tried(ctx context.Context, j *conf.Job, dir string) (*network, error) {
 // Inspect opens a network without weights of its own to look at: a name of the roster or an ONNX file.
 // size is the height and width for images that a model leaves open.
 func Inspect(ctx context.Context, model string, size int) (_ *layers.CNN, err error) {
-	src := layers.Source{Model: model, Weights: "random", Read: ReadModel(model), Size: size}
+	src := layers.Source{Model: model, Weights: "random", Read: NewBundle(model).Read, Size: size}
 	if isFile(model) {
 		dir, err := os.MkdirTemp("", "vista-mr-*")
 		if err != nil {
