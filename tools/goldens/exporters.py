@@ -10,7 +10,8 @@
 This takes some gigabytes of disk and a quarter of an hour; it is run by hand, when a graph is to be
 added. Each graph is NAME.onnx.gz, and index.json says of each which exporter wrote it, what it reads,
 and how many multiply-accumulates and parameters it has. The multiply-accumulates are counted in the
-framework, by hooks on the modules (layers) that multiply, not in the graph.
+framework, by hooks on the modules (layers) that multiply, not in the graph; the parameters of PyTorch's
+modules must be those of the graph, less what was folded.
 
 Weights are not stored. A constant of more than 256 bytes stands in the graph as external data in the
 file "stripped", with its mean, deviation, least and largest value as further entries; the tests fill it
@@ -153,7 +154,11 @@ def torch_part(folder):
     corpus = Corpus(folder, "torch")
 
     def calibrate(net, size, channels=3):
-        """Gives the normalisations statistics of noise."""
+        """Gives the normalisations statistics of noise. No two vectors stay equal: exporters would share them."""
+        with torch.no_grad():
+            for p in net.parameters():
+                if p.dim() < 2 or p.unique().numel() < 2:
+                    p.add_(0.02 * torch.randn(p.shape))
         net.train()
         for m in net.modules():
             if isinstance(m, nn.BatchNorm2d):
@@ -218,11 +223,17 @@ def torch_part(folder):
         more = {}
         if gain:
             more["gain"] = gain
-        numel = sum(p.numel() for p in net.parameters())
         model = onnx.load(path)
-        if model.functions:
-            more["params"] = numel
-        more["module"] = numel  # parameters() of the module: what the graph has where no normalisation is folded
+        kept = {t.name for t in model.graph.initializer}
+        params, conv = sum(p.numel() for p in net.parameters()), None
+        for part, m in net.named_modules():
+            if isinstance(m, nn.Conv2d):
+                conv = m
+            if isinstance(m, nn.BatchNorm2d) and part + ".weight" not in kept:
+                # Folded into the convolution before it: of its factors and offsets, the offsets are left, or are in the bias.
+                params -= m.num_features * (1 if conv.bias is None else 2)
+        if params != parameters(model):
+            raise SystemExit("%s: the module has %d parameters, the graph %d" % (name, params, parameters(model)))
         corpus.add(name, model, "torch-dynamo" if kw.get("dynamo") else "torch-script", count, **more)
 
     one("resnet18-script", tv.resnet18(), 64)
@@ -231,8 +242,8 @@ def torch_part(folder):
     one("inception3-script", tv.inception_v3(init_weights=False, aux_logits=False), 91)
     one("googlenet-script", tv.googlenet(init_weights=False, aux_logits=False), 64, opset=11)
     one("mobilenet2-script", tv.mobilenet_v2(), 64, opset=12)
-    one("mobilenet3-script", tv.mobilenet_v3_small(), 64, opset=17)
-    one("mobilenet3-script-opset11", tv.mobilenet_v3_small(), 64, opset=11)
+    one("mobilenet3-script", tv.mobilenet_v3_small(), 64, gain=0.6, opset=17)
+    one("mobilenet3-script-opset11", tv.mobilenet_v3_small(), 64, gain=0.6, opset=11)
     one("efficientnet-b0-script", tv.efficientnet_b0(), 64, gain=0.6)
     one("squeezenet-script-fixed", tv.squeezenet1_0(), 64, dynamic=False, opset=9)
     one("shufflenet2-script", tv.shufflenet_v2_x1_0(), 64)
@@ -247,7 +258,7 @@ def torch_part(folder):
     one("resnet18-dynamo-fixed", tv.resnet18(), 64, dynamo=True, opset=18, dynamic=False)
     one("densenet121-dynamo", tv.densenet121(), 64, dynamo=True, opset=18)
     one("googlenet-dynamo", tv.googlenet(init_weights=False, aux_logits=False), 64, dynamo=True, opset=18)
-    one("mobilenet3-dynamo", tv.mobilenet_v3_large(), 64, dynamo=True, opset=18)
+    one("mobilenet3-dynamo", tv.mobilenet_v3_large(), 64, gain=0.6, dynamo=True, opset=18)
     one("efficientnet-b0-dynamo", tv.efficientnet_b0(), 64, gain=0.6, dynamo=True, opset=20)
     one("shufflenet2-dynamo", tv.shufflenet_v2_x1_0(), 64, dynamo=True, opset=18)
     one("regnet-x400-dynamo", tv.regnet_x_400mf(), 64, dynamo=True, opset=18)
@@ -454,8 +465,7 @@ def keras_part(folder):
         spec = [tf.TensorSpec((None, size, size, 3), tf.float32, name="input")]
         nchw = ["input"] if more.get("inputs_as_nchw") else None
         model, _ = tf2onnx.convert.from_function(fn, spec, opset=opset, inputs_as_nchw=nchw)
-        module = int(sum(np.prod(w.shape) for w in net.trainable_weights))
-        corpus.add(name, model, "tf2onnx", count, module=module, **{k: v for k, v in more.items() if k == "gain"})
+        corpus.add(name, model, "tf2onnx", count, **{k: v for k, v in more.items() if k == "gain"})
     corpus.close({"keras": keras.__version__, "tensorflow": tf.__version__, "tf2onnx": tf2onnx.__version__})
 
 
