@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/mr"
 )
 
@@ -55,17 +56,25 @@ func (t *Table) add(r mr.Record) {
 	t.rows[string(r.Key)] = span{chunk: int32(last), offset: int32(at), length: int32(len(r.Value))}
 }
 
-// Lookup finds a row, as row.Append encoded it.
-func (t *Table) Lookup(key []byte) (row []byte, ok bool) {
-	s, ok := t.rows[string(key)]
-	if !ok {
+// Lookup finds a good row, as row.Append encoded it.
+func (t *Table) Lookup(key []byte) (encoded []byte, ok bool) {
+	encoded = t.at(key)
+	if encoded == nil || row.IsAside(encoded) {
 		return nil, false
 	}
-	return t.arena[s.chunk][s.offset : s.offset+s.length], true
+	return encoded, true
 }
 
-// Len is the number of rows.
-func (t *Table) Len() int { return len(t.rows) }
+// Aside tells whether the table has a row of the key that was set aside or left out, and no good one.
+func (t *Table) Aside(key []byte) bool { return row.IsAside(t.at(key)) }
+
+func (t *Table) at(key []byte) []byte {
+	s, ok := t.rows[string(key)]
+	if !ok {
+		return nil
+	}
+	return t.arena[s.chunk][s.offset : s.offset+s.length]
+}
 
 // Close lets go of the rows.
 func (t *Table) Close() error {

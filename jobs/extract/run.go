@@ -227,6 +227,10 @@ func (w *work) unmatched(ctx context.Context, it *item) error {
 	if w.p.Repeat {
 		return nil
 	}
+	if w.table != nil && w.table.Aside(it.key) {
+		w.t.Count("left-out.aside", 1)
+		return nil
+	}
 	if !w.p.Required {
 		w.t.Count("left-out.image", 1)
 		return nil

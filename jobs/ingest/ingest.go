@@ -2,7 +2,7 @@
 // the first of each key, decides which rows are held out, and passes them on by key.
 //
 // Invariant: every row of the table is counted once under "rows" and is then passed on, set aside, or left
-// out and counted under "left-out.missing". One task reads a whole table, in file order, because "the
+// out and counted under "left-out.missing"; where no row of a key is passed on, row.Aside is. One task reads a whole table, in file order, because "the
 // first of duplicate keys stays" is a statement about that order.
 //
 // The planner has read the table before (Survey): how missing values are filled and which categories have
@@ -28,7 +28,7 @@ import (
 // Name is the kind's name.
 const Name = "ingest"
 
-// Rows is the channel of good rows: key to row.Row.
+// Rows is the channel of rows: key to row.Row, or to row.Aside for keys of which the table has no good row.
 const Rows = "rows"
 
 // maxClasses bounds the labels of a table: more means that the label is no class.
@@ -98,6 +98,9 @@ func run(ctx context.Context, t mr.Task, p *Params) error {
 			return err
 		}
 	}
+	if err := in.walk.end(ctx, in); err != nil {
+		return err
+	}
 	found, err := in.walk.survey.Encoding()
 	if err != nil {
 		return err
@@ -153,13 +156,21 @@ func (in *ingester) row(ctx context.Context, r *table.Row, test bool, u uint64) 
 	}
 	out := row.Row{Label: r.Label, X: in.x, Test: test, U: u}
 	in.buf = out.Append(in.buf[:0])
+	return in.pass(ctx, []byte(r.Key), in.buf)
+}
+
+func (in *ingester) aside(ctx context.Context, key string) error {
+	return in.pass(ctx, []byte(key), row.Aside)
+}
+
+func (in *ingester) pass(ctx context.Context, key, value []byte) error {
 	if in.part != nil {
-		if err := in.part.Append([]byte(r.Key), in.buf); err != nil {
+		if err := in.part.Append(key, value); err != nil {
 			return err
 		}
 	}
 	if in.p.Emit {
-		return in.t.Emit(ctx, []byte(r.Key), in.buf)
+		return in.t.Emit(ctx, key, value)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/jobs/table"
 	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr"
@@ -71,11 +72,14 @@ func TestEveryRowIsAccountedFor(t *testing.T) {
 	}
 	var keys []string
 	for _, l := range c.Sorted(t, m, Rows) {
-		key, _, _ := strings.Cut(l, "=")
+		key, value, _ := strings.Cut(l, "=")
+		if row.IsAside([]byte(value)) {
+			key += " aside"
+		}
 		keys = append(keys, key)
 	}
 	var v Value
-	if err := json.Unmarshal(m.Tasks[0].Value, &v); err != nil || !slices.Equal(keys, []string{"a", "b"}) || v.Rows != 2 || !slices.Equal(v.Classes, []string{"blue", "red"}) {
+	if err := json.Unmarshal(m.Tasks[0].Value, &v); err != nil || !slices.Equal(keys, []string{"a", "b", "c aside", "d aside"}) || v.Rows != 2 || !slices.Equal(v.Classes, []string{"blue", "red"}) {
 		t.Errorf("rows %v, value %+v, %v", keys, v, err)
 	}
 	if got := m.Tasks[0].Bad[0]; got.Key != "a" || !strings.Contains(got.Error, "line 4") {

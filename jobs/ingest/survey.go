@@ -42,12 +42,15 @@ func (s *Surveyed) bad(_ context.Context, b mr.BadRecord) error {
 
 func (s *Surveyed) drop() {}
 
+func (s *Surveyed) aside(context.Context, string) error { return nil }
+
 func (s *Surveyed) row(context.Context, *table.Row, bool, uint64) error { return nil }
 
 // sink takes what a walk finds.
 type sink interface {
 	bad(ctx context.Context, b mr.BadRecord) error
 	drop()
+	aside(ctx context.Context, key string) error
 	row(ctx context.Context, r *table.Row, test bool, u uint64) error
 }
 
@@ -59,6 +62,7 @@ type walk struct {
 	split  row.Splitter
 	seen   map[[16]byte]struct{} // half of a SHA-256 of each key: 16 bytes a row whatever the keys
 	labels map[string]bool
+	aside  []string // keys of rows that were set aside or left out: a later row may yet be good
 }
 
 func newWalk(s *table.Schema, maxCategories int, seed uint64, test float64) *walk {
@@ -74,6 +78,22 @@ func (w *walk) files(ctx context.Context, fs dfs.FS, paths []dfs.Path, to sink) 
 	return nil
 }
 
+// end tells of the keys that have no good row.
+func (w *walk) end(ctx context.Context, to sink) error {
+	for _, key := range w.aside {
+		sum := sha256.Sum256([]byte(key))
+		id := [16]byte(sum[:16])
+		if _, seen := w.seen[id]; seen {
+			continue
+		}
+		w.seen[id] = struct{}{}
+		if err := to.aside(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // take deals with one row or with the error in its place.
 func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error {
 	var bad *table.Bad
@@ -82,6 +102,8 @@ func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error
 		key := bad.Key
 		if key == "" {
 			key = fmt.Sprintf("%s %d", bad.Unit, bad.Line)
+		} else {
+			w.aside = append(w.aside, key)
 		}
 		return to.bad(ctx, mr.BadRecord{Key: key, Stage: "table", Cause: bad.Cause, Error: bad.Error()})
 	}
@@ -90,6 +112,7 @@ func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error
 	}
 	if r.Missing > 0 && w.schema.Missing == table.MissingDrop {
 		w.survey.Drop()
+		w.aside = append(w.aside, r.Key)
 		to.drop()
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/images"
+	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/avro"
 	"github.com/vista-mr/vista-mr/mr/dfs"
@@ -27,9 +28,13 @@ func maker(name string, f func(ctx context.Context, t mr.Task) error) mr.Kind {
 
 // rows emits or writes the table's rows a to d.
 func rows(ctx context.Context, t mr.Task) error {
-	for _, k := range []string{"a", "b", "c", "d"} {
+	for _, k := range []string{"a", "b", "c", "d", "x", "e"} {
+		value := []byte("row " + k)
+		if k == "x" || k == "e" { // bad rows; x has an image
+			value = row.Aside
+		}
 		if t.Spec().Partitions > 0 {
-			if err := t.Emit(ctx, []byte(k), []byte("row "+k)); err != nil {
+			if err := t.Emit(ctx, []byte(k), value); err != nil {
 				return err
 			}
 		}
@@ -37,7 +42,7 @@ func rows(ctx context.Context, t mr.Task) error {
 		if err != nil {
 			return err
 		}
-		if err := part.Append([]byte(k), []byte("row "+k)); err != nil {
+		if err := part.Append([]byte(k), value); err != nil {
 			return err
 		}
 	}
@@ -73,12 +78,12 @@ func counters(m map[mr.PhaseID]*mr.PhaseManifest, names ...string) (out []int64)
 	return out
 }
 
-var counted = []string{"matched", "bad", "bad.no-row", "bad.no-image", "bad.truncated", "left-out.row", "left-out.image"}
+var counted = []string{"matched", "bad", "bad.no-row", "bad.no-image", "bad.truncated", "left-out.row", "left-out.image", "left-out.aside"}
 
 // Vectors of a, b and z (no row), a failed image c, no image d: through the shuffle.
 func TestReduceSideJoinOfVectors(t *testing.T) {
 	vectors := maker("vectors", func(ctx context.Context, t mr.Task) error {
-		for _, k := range []string{"z", "b", "a"} {
+		for _, k := range []string{"z", "x", "b", "a"} {
 			v, err := extract.AppendOutcome(nil, nil, false)
 			if err != nil {
 				return err
@@ -93,9 +98,9 @@ func TestReduceSideJoinOfVectors(t *testing.T) {
 		required, repeat bool
 		want             []int64
 	}{
-		{true, false, []int64{2, 3, 1, 1, 1, 0, 0}},
-		{false, false, []int64{2, 1, 0, 0, 1, 1, 1}},
-		{true, true, []int64{0, 0, 0, 0, 0, 0, 0}},
+		{true, false, []int64{2, 3, 1, 1, 1, 0, 0, 1}},
+		{false, false, []int64{2, 1, 0, 0, 1, 1, 1, 1}},
+		{true, true, []int64{0, 0, 0, 0, 0, 0, 0, 0}},
 	} {
 		cl := mrtest.New(t, append(Kinds(), maker("rows", rows), vectors)...)
 		m, err := cl.Run(t.Context(), &mr.JobSpec{ID: "j", Phases: []mr.PhaseSpec{
@@ -178,7 +183,7 @@ func TestMatchAndUnmatched(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for _, k := range []string{"b", "z", "a"} {
+			for _, k := range []string{"b", "x", "z", "a"} {
 				if err := part.Append([]byte(k), []byte(ch+" "+k)); err != nil {
 					return err
 				}
@@ -206,7 +211,7 @@ func TestMatchAndUnmatched(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := map[bool][]int64{true: {2, 4, 2, 1, 1, 0, 0}, false: {2, 1, 0, 0, 1, 1, 2}}[required]
+		want := map[bool][]int64{true: {2, 4, 2, 1, 1, 0, 0, 1}, false: {2, 1, 0, 0, 1, 1, 2, 1}}[required]
 		if got := counters(m, counted...); !slices.Equal(got, want) {
 			t.Errorf("required %v: %v are %v, want %v", required, counted, got, want)
 		}

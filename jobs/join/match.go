@@ -8,6 +8,7 @@ import (
 	"iter"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
@@ -39,7 +40,7 @@ func match(ctx context.Context, t mr.Task, p *MatchParams) error {
 		key := m.records[0].Key
 		row, ok := table.Lookup(key)
 		if !ok {
-			if err := a.imageWithoutRow(ctx, t, key); err != nil {
+			if err := a.imageWithoutRow(ctx, t, key, table.Aside(key)); err != nil {
 				return err
 			}
 			continue
@@ -76,7 +77,7 @@ func failed(ctx context.Context, t mr.Task, table *extract.Table, p *MatchParams
 			if !o.None { // the record has other images, and is accounted for with those
 				continue
 			}
-			if err := a.imageWithoutRow(ctx, t, r.Key); err != nil {
+			if err := a.imageWithoutRow(ctx, t, r.Key, table.Aside(r.Key)); err != nil {
 				return err
 			}
 			continue
@@ -187,6 +188,9 @@ func unmatched(ctx context.Context, t mr.Task, p *UnmatchedParams) error {
 	for r, err := range t.Records(ctx, p.Rows) {
 		if err != nil {
 			return err
+		}
+		if row.IsAside(r.Value) { // accounted for where the table was read
+			continue
 		}
 		sum := sha256.Sum256(r.Key)
 		if _, ok := seen[[16]byte(sum[:16])]; ok {

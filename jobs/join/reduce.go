@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
@@ -82,11 +83,14 @@ func (r *reducer) Reduce(ctx context.Context, t mr.Task, key []byte, values iter
 		}
 	}
 	a := account{required: r.p.Required, repeat: r.p.Repeat}
+	aside := hasRow && row.IsAside(r.row)
 	switch {
+	case aside && !hasImage:
+		return nil
 	case !hasImage:
 		return a.rowWithoutImage(ctx, t, key)
-	case !hasRow:
-		return a.imageWithoutRow(ctx, t, key)
+	case !hasRow || aside:
+		return a.imageWithoutRow(ctx, t, key, aside)
 	}
 	side, err := extract.SplitOutcome(r.side)
 	if err != nil {
@@ -113,16 +117,16 @@ func (r *reducer) write(key, side []byte) error {
 			return err
 		}
 	}
-	row := 0 // bytes for one image
+	one := 0 // bytes for one image
 	for _, c := range r.p.Columns {
-		row += 4 * c.Len
+		one += 4 * c.Len
 	}
 	times := 1
-	if r.p.Volumes && row > 0 {
-		times = len(side) / row
+	if r.p.Volumes && one > 0 {
+		times = len(side) / one
 	}
-	if len(side) != times*row || times == 0 {
-		return errs.E("join", errs.Corrupt, "", fmt.Errorf("key %q: %d bytes for columns of %d", key, len(side), row))
+	if len(side) != times*one || times == 0 {
+		return errs.E("join", errs.Corrupt, "", fmt.Errorf("key %q: %d bytes for columns of %d", key, len(side), one))
 	}
 	for i, c := range r.p.Columns {
 		n := 4 * c.Len * times

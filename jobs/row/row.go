@@ -4,6 +4,9 @@
 // Invariant: the split of a row depends on the seed and the row's key alone, so every plan,
 // every number of workers and every rerun holds out the same rows.
 //
+// A row that the table has but no model sees leaves a mark in its place (Aside), so that its image is not
+// taken for one without a row.
+//
 // Phases of package jobs write and read rows as values of key-value files; the key is the
 // record's own. The byte layout:
 //
@@ -14,6 +17,7 @@
 package row
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -62,6 +66,12 @@ func (r *Row) Fold(k int) int {
 	}
 	return min(int(float64(k)*(float64(r.U)/(1<<64))), k-1)
 }
+
+// Aside stands in a row's place where the table has a row of that key that was set aside or left out.
+var Aside = []byte{2}
+
+// IsAside tells whether an encoded row is the mark Aside.
+func IsAside(b []byte) bool { return bytes.Equal(b, Aside) }
 
 // Append encodes the row.
 func (r *Row) Append(dst []byte) []byte {
