@@ -286,11 +286,16 @@ func (d *reader) file(ctx context.Context, u *unit, m *Image) error {
 		return err
 	}
 	f, err := fs.Open(ctx, p)
-	if errs.Is(err, errs.Invalid) {
+	switch {
+	case err == nil:
+	case errs.Is(err, errs.Invalid):
 		spoil(m, "missing", err)
 		return nil
-	}
-	if err != nil {
+	case errs.Is(err, errs.Unauthorized) && fs.Caps().Name == "local":
+		// Here permission is a file's own; elsewhere it is the job's, and would fail every image.
+		spoil(m, "no-permission", err)
+		return nil
+	default:
 		return err
 	}
 	defer f.Close() // reading only: a failed close loses nothing

@@ -88,7 +88,7 @@ func TestFilesThatChangeAfterPlanning(t *testing.T) {
 func TestStoreErrorsEndTheReading(t *testing.T) {
 	h := newDisk(t, map[string][]byte{"r/a.jpg": []byte("x"), "r/b.jpg": []byte("y"), "r/c.jpg": []byte("z")})
 	x := scan(t, h, Spec{URI: "r"})
-	h.fs = failing{h.fs, "r/b.jpg"}
+	h.fs = failing{h.fs, "r/b.jpg", errs.Transient}
 	var got []string
 	var last error
 	for m, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
@@ -110,14 +110,38 @@ func TestStoreErrorsEndTheReading(t *testing.T) {
 	}
 }
 
+// A file that may not be read is one bad image on this machine, and everybody's trouble in a store with one identity.
+func TestNoPermission(t *testing.T) {
+	for name, want := range map[string]string{"local": "(a=x) (b!no-permission) (c=z)", "s3": "(a=x) error"} {
+		h := newDisk(t, map[string][]byte{"r/a.jpg": []byte("x"), "r/b.jpg": []byte("y"), "r/c.jpg": []byte("z")})
+		x := scan(t, h, Spec{URI: "r"})
+		h.fs = failing{disk{h.fs, name, nil}, "r/b.jpg", errs.Unauthorized}
+		var got []string
+		for m, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
+			switch {
+			case errs.Is(err, errs.Unauthorized):
+				got = append(got, "error")
+			case err != nil:
+				t.Fatal(err)
+			default:
+				got = append(got, describe(&m))
+			}
+		}
+		if s := strings.Join(got, " "); s != want {
+			t.Errorf("%s: %s, want %s", name, s, want)
+		}
+	}
+}
+
 type failing struct {
 	dfs.FS
 	path dfs.Path
+	kind errs.Kind
 }
 
 func (f failing) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	if p == f.path {
-		return nil, errs.E("open", errs.Transient, string(p), nil)
+		return nil, errs.E("open", f.kind, string(p), nil)
 	}
 	return f.FS.Open(ctx, p)
 }

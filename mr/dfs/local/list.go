@@ -9,13 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-// List walks the folder and yields regular files. Links are followed, a link to nothing is
-// skipped, and a circle of links is an error. The names of a folder, and of those above it,
+// List walks the folder and yields regular files. Links are followed, a link to nothing or
+// to itself is skipped, and a link to a folder that holds it is an error. The names of a folder, and of those above it,
 // are held while it is listed: about 50 bytes for each.
 func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] {
 	return func(yield func(dfs.Info, error) bool) {
@@ -109,8 +110,8 @@ func (w *walk) read(name string) ([]entry, error) {
 				return nil, err
 			}
 			linked, err = os.Stat(filepath.Join(name, d.Name()))
-			if err != nil && kindOf(err) == errs.NotExist {
-				continue // a link to nothing
+			if err != nil && (kindOf(err) == errs.NotExist || errors.Is(err, syscall.ELOOP)) {
+				continue // a link to nothing, or to itself
 			}
 			if err != nil {
 				return nil, err

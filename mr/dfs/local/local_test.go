@@ -174,8 +174,8 @@ func TestLinks(t *testing.T) {
 	if err := os.Symlink("self", filepath.Join(root, "self")); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := list(t, fsys, ""); !errs.Is(err, errs.Invalid) {
-		t.Errorf("a link to itself: %q, %v; want invalid", got, err)
+	if got, err := list(t, fsys, ""); err != nil || len(got) != 3 {
+		t.Errorf("a link to itself: %q, %v; want the other three", got, err)
 	}
 }
 
