@@ -54,8 +54,8 @@ func newBench(b *testing.B, model string, records int) *bench {
 		b.Fatal(err)
 	}
 	x.job.Name, x.job.CNN.Model, x.job.CNN.Weights = "bench", model, "random"
-	x.job.Table = conf.Table{URI: conf.URI(filepath.Join(data, "table.csv")), Key: "id", Label: "label"}
-	x.job.Images = conf.Images{URI: conf.URI(filepath.Join(data, "images")), Required: true}
+	x.job.Table.URI, x.job.Table.Key, x.job.Table.Label = conf.URI(filepath.Join(data, "table.csv")), "id", "label"
+	x.job.Images.URI = conf.URI(filepath.Join(data, "images"))
 	var err error
 	if x.rt, err = ort.Init(ort.Options{CacheDir: filepath.Join(x.dir, "cache")}); err != nil {
 		b.Fatal(err)
