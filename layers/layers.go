@@ -153,6 +153,10 @@ type Port struct {
 	Len   int       // elements per image
 }
 
+// PieceBytes is a good ProgramSpec.Piece: the runtime holds a second copy of one node's weights while it packs them, which
+// for VGG16's first fully connected layer would be 392 MiB. docs/runtime.md has the figures.
+const PieceBytes = 24 << 20
+
 // ProgramSpec asks for a program. The same function serves all plans: fused is from the image to all
 // layers pooled; lazy from the image to one layer pooled; eager from the image to all layers raw, then
 // from each layer to itself pooled; staged from a layer to the next, raw and pooled.
@@ -162,6 +166,7 @@ type ProgramSpec struct {
 	Pooled    []string   // layers whose pooled vectors are outputs
 	Pool      Pool       //
 	Normalize *Normalize // with From "": how bytes become numbers; nil: bytes as floats 0..255
+	Piece     int        // fully connected layers with more bytes of weights run in pieces (onnx.Graph.SplitProducts); 0: none
 }
 
 // Program is a graph ready to run. Outputs are in the order of the spec: raw ones, then pooled ones.

@@ -116,6 +116,9 @@ func (c *CNN) assemble(from *Layer, raw, pooled []Layer, spec ProgramSpec) (*Pro
 	for _, l := range pooled {
 		a.pooled(l, spec.Pool)
 	}
+	if spec.Piece > 0 {
+		m.Graph.SplitProducts(spec.Piece)
+	}
 	p := &Program{Model: m, Input: in, Outputs: a.ports}
 	p.Digest = c.digests.Digest(m)
 	return p, nil

@@ -121,7 +121,7 @@ func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
 		Base:      baseBytes,
 		Rows:      s.Rows * rowBytes,
 		Model:     n.WeightBytes,
-		Prepare:   n.WeightBytes * 3 / 2,
+		Prepare:   n.WeightBytes + 2*n.LargestWeight, // as they lie in the file, and packed
 		Inference: inFlight * n.ImageBytes,
 		Buffers:   inFlight*(n.PixelBytes+2*out) + int64(p.CPU)*(fileBytes+pipelineBytes+record) + int64(p.CPU+1)*s.UnitBytes,
 		Decode:    minDecode,

@@ -26,6 +26,8 @@ type Network struct {
 	Name string
 	// WeightBytes is the size of the weights of the prefix that is run.
 	WeightBytes int64
+	// LargestWeight is what the runtime packs of them at once.
+	LargestWeight int64
 	// ImageBytes is the memory that one image needs while it is in flight.
 	ImageBytes int64
 	// RawBytes and PooledBytes are the sizes, for one image, of all layers asked for: whole

@@ -18,6 +18,7 @@ import (
 	"hash/crc32"
 	"io"
 	"sort"
+	"sync"
 
 	"github.com/golang/snappy"
 	"github.com/linkedin/goavro/v2"
@@ -39,7 +40,13 @@ var magic = [4]byte{'O', 'b', 'j', 1}
 
 // defaultBlock is large enough that compression works and small enough that a block is a
 // cheap unit of retry and memory.
-const defaultBlock = 1 << 20
+const defaultBlock = 256 << 10
+
+// buffers are what a writer fills: a block, and the block compressed. A task writes several files at once and thousands
+// one after the other, so they are handed on.
+type buffers struct{ block, packed []byte }
+
+var spare = sync.Pool{New: func() any { return new(buffers) }}
 
 // WriterOptions says what is written.
 type WriterOptions struct {
@@ -47,15 +54,14 @@ type WriterOptions struct {
 	Codec      Codec             // empty means Null
 	Meta       map[string]string // beside the schema and the codec
 	Sync       [16]byte          // zero: derived from schema, codec and metadata
-	BlockBytes int               // before compression; 0: 1 MiB
+	BlockBytes int               // before compression; 0: 256 KiB
 }
 
 // Writer writes a container file. It belongs to one goroutine.
 type Writer struct {
-	w       io.Writer
-	o       WriterOptions
-	block   []byte
-	packed  []byte
+	w io.Writer
+	o WriterOptions
+	*buffers
 	inBlock int64
 	rows    int64
 	bytes   int64
@@ -81,7 +87,7 @@ func NewWriter(w io.Writer, o WriterOptions) (*Writer, error) {
 		}
 	}
 	header := o.header()
-	out := &Writer{w: w, o: o}
+	out := &Writer{w: w, o: o, buffers: spare.Get().(*buffers)}
 	return out, out.write(header)
 }
 
@@ -202,7 +208,9 @@ func (w *Writer) Close() error {
 	}
 	err := w.Flush()
 	w.closed = true
-	w.block, w.packed = nil, nil
+	w.block = w.block[:0]
+	spare.Put(w.buffers)
+	w.buffers = nil
 	return err
 }
 

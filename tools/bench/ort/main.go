@@ -112,7 +112,7 @@ func prepare(ctx context.Context, spec string) error {
 	if err != nil {
 		return err
 	}
-	p, err := cnn.Program(layers.ProgramSpec{Pooled: cnn.Roster, Pool: layers.PoolMax, Normalize: norm})
+	p, err := cnn.Program(layers.ProgramSpec{Pooled: cnn.Roster, Pool: layers.PoolMax, Normalize: norm, Piece: layers.PieceBytes})
 	if err != nil {
 		return err
 	}

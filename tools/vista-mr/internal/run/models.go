@@ -91,8 +91,8 @@ const activationFactor = 2.5
 // sizes is what the choice of a plan needs to know.
 func (n *network) sizes() vistaopt.Network {
 	last := n.layers[len(n.layers)-1]
-	v := vistaopt.Network{Name: n.cnn.Name, WeightBytes: last.Bytes, ImageBytes: int64(activationFactor * float64(last.Peak)),
-		PixelBytes: int64(n.cnn.Input.H * n.cnn.Input.W * 3)}
+	v := vistaopt.Network{Name: n.cnn.Name, WeightBytes: last.Bytes, LargestWeight: n.cnn.Model.Graph.LargestWeight(layers.PieceBytes),
+		ImageBytes: int64(activationFactor * float64(last.Peak)), PixelBytes: int64(n.cnn.Input.H * n.cnn.Input.W * 3)}
 	for _, l := range n.layers {
 		v.RawBytes += 4 * int64(l.Dim)
 		v.PooledBytes += 4 * int64(l.PooledDim(n.pool))
@@ -157,6 +157,7 @@ func (n *network) writePrograms(ctx context.Context, dir string, p plan.Plan, in
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		spec.Piece = layers.PieceBytes
 		prog, err := n.cnn.Program(spec)
 		if err != nil {
 			return nil, err

@@ -115,7 +115,7 @@ func (p *prober) measure(ctx context.Context, m *onnx.Model, batch int, tensors 
 
 // probe tries the program that a job's layers need on a few images.
 func (p *prober) probe(ctx context.Context, n *network) error {
-	spec := layers.ProgramSpec{Pool: n.pool, Normalize: n.normalize}
+	spec := layers.ProgramSpec{Pool: n.pool, Normalize: n.normalize, Piece: layers.PieceBytes}
 	for _, l := range n.layers {
 		spec.Pooled = append(spec.Pooled, l.Name)
 	}
