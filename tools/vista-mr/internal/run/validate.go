@@ -124,7 +124,9 @@ func nearHint(path string) string {
 	}
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if e.Name() != filepath.Base(path) { // it is there, and holds nothing
+			names = append(names, e.Name())
+		}
 	}
 	if near := conf.Nearest(filepath.Base(path), names); near != "" {
 		return fmt.Sprintf("; did you mean %s?", filepath.Join(filepath.Dir(path), near))
