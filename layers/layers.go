@@ -122,6 +122,10 @@ type Source struct {
 	// Read returns the whole content of a URI. External data of an ONNX model is asked for by the model's
 	// URI with the last element replaced by a plain file name.
 	Read func(ctx context.Context, uri string) ([]byte, error)
+	// Fits is asked, before a network's weights are made up or converted, whether to go on. It gets the network
+	// as it will be, but for the weights' values and with them the digest. nil: nobody is asked. A model that is a
+	// file brings its weights with it and is not asked about.
+	Fits func(*CNN) error
 	// Size is the height and width to take for an ONNX model that leaves them open; 0: that is an error.
 	Size int
 	// Measure finds out shapes by running a model: for operators of an ONNX model whose effect on shapes

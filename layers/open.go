@@ -42,7 +42,7 @@ func Open(ctx context.Context, src Source) (*CNN, error) {
 		return openArch(ctx, a, src)
 	}
 	if !strings.ContainsAny(src.Model, "./:\\") {
-		return nil, &Error{ID: "E-MODEL", Msg: fmt.Sprintf("there is no network %q", src.Model), Do: "use one of " + strings.Join(names(), ", ") + ", or the path of an ONNX file"}
+		return nil, unknown(src.Model)
 	}
 	return openONNX(ctx, src)
 }
@@ -61,7 +61,35 @@ func openArch(ctx context.Context, a Arch, src Source) (*CNN, error) {
 			t.Raw = v
 		}
 	}
-	c := &CNN{Name: a.Name, Roster: slices.Clone(a.Roster), Preprocess: a.Preprocess, Notes: notes}
+	c, err := networkOf(a, b)
+	if err != nil {
+		return nil, err
+	}
+	c.Notes = notes
+	return c, nil
+}
+
+// Outline describes a network of the catalogue without its weights: it has layers and sizes, and neither values nor a
+// digest.
+func Outline(name string) (*CNN, error) {
+	a, ok := catalogue(name)
+	if !ok {
+		return nil, unknown(name)
+	}
+	b, err := build(a)
+	if err != nil {
+		return nil, err
+	}
+	return networkOf(a, b)
+}
+
+func unknown(name string) error {
+	return &Error{ID: "E-MODEL", Msg: fmt.Sprintf("there is no network %q", name), Do: "use one of " + strings.Join(names(), ", ") + ", or the path of an ONNX file"}
+}
+
+// networkOf finds out what there is to know of a graph with or without its weights.
+func networkOf(a Arch, b *built) (*CNN, error) {
+	c := &CNN{Name: a.Name, Roster: slices.Clone(a.Roster), Preprocess: a.Preprocess}
 	if c.Preprocess == "" {
 		c.Preprocess = "imagenet"
 	}
@@ -76,12 +104,15 @@ func openArch(ctx context.Context, a Arch, src Source) (*CNN, error) {
 	return c, nil
 }
 
-// parameters builds the graph of an architecture and gets its parameters. Those of a file decide on the
-// classifier.
+// parameters builds the graph of an architecture and gets its parameters, if the network fits. Those of a
+// file decide on the classifier.
 func parameters(ctx context.Context, a Arch, src Source) (Arch, *built, map[string][]byte, []string, error) {
 	fail := func(err error) (Arch, *built, map[string][]byte, []string, error) { return a, nil, nil, nil, err }
 	if src.Weights == "random" {
 		b, err := build(a)
+		if err == nil {
+			err = fits(a, b, src)
+		}
 		if err != nil {
 			return fail(err)
 		}
@@ -95,6 +126,9 @@ func parameters(ctx context.Context, a Arch, src Source) (Arch, *built, map[stri
 	if err != nil {
 		return fail(explain(err))
 	}
+	if err := fits(a, b, src); err != nil {
+		return fail(err)
+	}
 	if only { // an ONNX file has constants of its own beside the parameters
 		own := map[string]bool{}
 		for _, p := range b.params {
@@ -107,6 +141,18 @@ func parameters(ctx context.Context, a Arch, src Source) (Arch, *built, map[stri
 		return fail(fmt.Errorf("%s: %w", src.Weights, explain(err)))
 	}
 	return a, b, values, notes, nil
+}
+
+// fits asks whoever wants to be asked whether to go on with a network.
+func fits(a Arch, b *built, src Source) error {
+	if src.Fits == nil {
+		return nil
+	}
+	c, err := networkOf(a, b)
+	if err != nil {
+		return err
+	}
+	return src.Fits(c)
 }
 
 // readWeights reads the file of weights. only says that the file may hold other tensors beside them.

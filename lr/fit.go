@@ -36,15 +36,24 @@ type Spec struct {
 
 // OneClassError says that there is nothing to tell apart.
 type OneClassError struct {
-	Class int // the only class among the training rows, or -1 without any rows
-	Rows  int64
+	Class int    // the only class among the training rows, or -1 without any rows
+	Label string // its label, for whoever knows
+	Rows  int64  // that were to be trained on; 0: all there are
 }
 
 func (e *OneClassError) Error() string {
 	if e.Class < 0 {
 		return "there are no rows to train on"
 	}
-	return fmt.Sprintf("all %d training rows have the same class (number %d): there is nothing to learn", e.Rows, e.Class)
+	what := fmt.Sprintf("are of class %d", e.Class)
+	if e.Label != "" {
+		what = fmt.Sprintf("have the label %q", e.Label)
+	}
+	who := "all rows"
+	if e.Rows > 0 {
+		who = fmt.Sprintf("all %d training rows", e.Rows)
+	}
+	return fmt.Sprintf("%s %s: there is nothing to learn", who, what)
 }
 
 // ErrorID is stable.

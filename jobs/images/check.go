@@ -12,16 +12,26 @@ import (
 )
 
 // Check finds a source's files and looks into the first of them: what it says is what Scan would do, and what
-// it refuses Scan would refuse.
-func Check(ctx context.Context, r Resolver, spec Spec) (string, error) {
+// it refuses Scan would refuse. Of a folder of files there is nothing to look into: it is scanned.
+func Check(ctx context.Context, r Resolver, spec Spec) (string, *Index, error) {
 	s, err := Find(ctx, r, spec.URI)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	what := s.describe(spec)
 	if s.Format == Files {
-		return what, nil
+		x, err := s.scan(ctx, spec, nil)
+		if err != nil {
+			return "", nil, err
+		}
+		return x.What, x, nil
 	}
+	what, err := s.check(ctx, spec)
+	return what, nil, err
+}
+
+// check looks into the first of several containers.
+func (s *Source) check(ctx context.Context, spec Spec) (string, error) {
+	what := s.describe(spec)
 	uri := s.uri(s.Files[0].Path)
 	f, err := s.FS.Open(ctx, s.Files[0].Path)
 	if err != nil {

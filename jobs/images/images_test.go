@@ -486,3 +486,23 @@ func TestKeysOfShards(t *testing.T) {
 func splitOf(name string, n int64) *mr.Split {
 	return &mr.Split{Files: []mr.FileRange{{URI: name, Length: n}}}
 }
+
+// Keys are the same with blanks around them; what is known of an image is told before it is read.
+func TestListed(t *testing.T) {
+	h := newDisk(t, map[string][]byte{"i/a .jpg": []byte("1"), "i/b/ a.jpg": []byte("2"), "i/c.jpg": []byte("3"), "i/ .jpg": []byte("4")})
+	var got []string
+	for l := range scan(t, h, Spec{URI: "i"}).Listed() {
+		got = append(got, fmt.Sprintf("%q %v %v %s", l.Key, l.Record, l.Last, l.Cause))
+	}
+	want := []string{`" .jpg" false false no-key`, `"a" true true `, `"a" false false duplicate-key`, `"c" true true `}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	got = nil
+	for l := range scan(t, h, Spec{URI: "i", Multiple: Mean}).Listed() {
+		got = append(got, fmt.Sprintf("%q %v", l.Key, l.Last))
+	}
+	if want := []string{`" .jpg" false`, `"a" false`, `"a" true`, `"c" true`}; !slices.Equal(got, want) {
+		t.Errorf("several images: %q, want %q", got, want)
+	}
+}

@@ -2,7 +2,9 @@ package images
 
 import (
 	"fmt"
+	"iter"
 	"slices"
+	"strings"
 
 	"github.com/vista-mr/vista-mr/jobs/images/parquet"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -126,6 +128,7 @@ func (b *builder) add(e entry, name string) error {
 		return errs.E("images", errs.Invalid, "", fmt.Errorf("more than %d images", maxImages))
 	}
 	b.bytes += e.size
+	e.key = strings.TrimSpace(e.key) // as those of tables are
 	switch {
 	case e.key == "":
 		e.key = clip(name)
@@ -244,4 +247,29 @@ func (x *Index) mark() {
 		before = i
 	}
 	end()
+}
+
+// Listed is what is known of an image before anything is read of it.
+type Listed struct {
+	Key    string
+	Record bool   // it belongs to a record, whose images follow each other
+	Last   bool   // of its record
+	Cause  string // why it cannot be used; "": nothing is known against it
+	Error  string
+}
+
+// Listed gives all images in the index's order.
+func (x *Index) Listed() iter.Seq[Listed] {
+	return func(yield func(Listed) bool) {
+		for i := range x.entries {
+			e := &x.entries[i]
+			l := Listed{Key: e.key, Record: e.flags&isAside == 0, Last: e.flags&isLast != 0}
+			if e.bad != nil {
+				l.Cause, l.Error = e.bad.Cause, e.bad.Error
+			}
+			if !yield(l) {
+				return
+			}
+		}
+	}
 }

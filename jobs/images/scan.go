@@ -24,6 +24,10 @@ func Scan(ctx context.Context, r Resolver, spec Spec, progress func(done, total 
 	if err != nil {
 		return nil, err
 	}
+	return s.scan(ctx, spec, progress)
+}
+
+func (s *Source) scan(ctx context.Context, spec Spec, progress func(done, total int)) (_ *Index, err error) {
 	b := &builder{}
 	if s.Format == Files {
 		err = s.scanFiles(spec, b)

@@ -3,6 +3,7 @@ package images
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -141,7 +142,12 @@ func (s *Source) list(ctx context.Context, uri string) error {
 	any := false
 	for info, err := range s.FS.List(ctx, dir) {
 		if err != nil {
-			return &SourceError{Path: uri, Cause: "cannot be read", Fix: "check the folder and its permissions", Err: err}
+			fix := "check the folder and its permissions"
+			var says *errs.Error
+			if errors.As(err, &says) && says.Hint() != "" {
+				fix = says.Hint()
+			}
+			return &SourceError{Path: uri, Cause: "cannot be read", Fix: fix, Err: err}
 		}
 		any = true
 		if patterns == nil {

@@ -110,8 +110,8 @@ func run(ctx context.Context, t mr.Task, p *Params) error {
 	}
 	t.Count("rows", found.Rows)
 	t.Progress(found.Rows, found.Rows)
-	classes := table.Labels(in.walk.labels)
-	if err := p.Needs.check(classes, found.Good); err != nil {
+	classes := in.walk.classes()
+	if err := p.Needs.Check(classes); err != nil {
 		return err
 	}
 	return t.SetValue(Value{Classes: classes, Rows: found.Good})

@@ -32,9 +32,10 @@ func (m Memory) Needed(classes int) int64 {
 	return m.Fixed + m.PerClass*int64(classes)
 }
 
-func (n Needs) check(classes []string, rows int64) error {
+// Check tells whether the job can come to its end with these classes.
+func (n Needs) Check(classes []string) error {
 	if len(classes) == 1 {
-		return errs.E("table", errs.Invalid, "", fmt.Errorf("all rows have the label %q: %w", classes[0], &lr.OneClassError{Rows: rows}))
+		return errs.E("table", errs.Invalid, "", &lr.OneClassError{Label: classes[0]})
 	}
 	if len(classes) > 2 && n.Kind == lr.LinearSVC {
 		return errs.E("table", errs.Invalid, "", &lr.TwoClassesError{Classes: len(classes)})
@@ -42,9 +43,14 @@ func (n Needs) check(classes []string, rows int64) error {
 	if len(classes) > 2 && n.Metric == metrics.F1 {
 		return &MetricError{Metric: n.Metric, Classes: len(classes)}
 	}
+	return n.Fit(len(classes))
+}
+
+// Fit tells whether there is memory for so many classes.
+func (n Needs) Fit(classes int) error {
 	for _, m := range n.Memory {
-		if need := m.Needed(len(classes)); need > m.Available {
-			return errs.E("table", errs.Infeasible, "", &ClassesError{For: m.For, Classes: len(classes), Needed: need, Available: m.Available})
+		if need := m.Needed(classes); need > m.Available {
+			return errs.E("table", errs.Infeasible, "", &ClassesError{For: m.For, Classes: classes, Needed: need, Available: m.Available})
 		}
 	}
 	return nil
@@ -57,7 +63,11 @@ type MetricError struct {
 }
 
 func (e *MetricError) Error() string {
-	return fmt.Sprintf("metric %s is not defined for these rows (%d classes)", e.Metric, e.Classes)
+	of := "classes"
+	if e.Classes == 1 {
+		of = "class"
+	}
+	return fmt.Sprintf("metric %s is not defined for these rows (%d %s)", e.Metric, e.Classes, of)
 }
 
 // ErrorID is stable.

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -12,8 +11,8 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 )
 
-// Survey reads a table as the ingest task will, and finds how its rows are to be encoded and how many
-// there are. It holds 16 bytes for each row beside what the encoding takes.
+// Survey reads a table as the ingest task will, and finds how its rows are to be encoded, how many there
+// are and what is wrong with them. It holds 18 bytes for each row beside what the encoding takes.
 func Survey(ctx context.Context, fs dfs.FS, paths []dfs.Path, s *table.Schema, maxCategories int, seed uint64, test float64) (*Surveyed, error) {
 	out := &Surveyed{Causes: map[string]int64{}}
 	w := newWalk(s, maxCategories, seed, test)
@@ -24,19 +23,31 @@ func Survey(ctx context.Context, fs dfs.FS, paths []dfs.Path, s *table.Schema, m
 	if err != nil {
 		return nil, err
 	}
-	out.Encoding, out.Classes = *e, table.Labels(w.labels)
+	if err := w.end(ctx, out); err != nil {
+		return nil, err
+	}
+	out.Encoding, out.Classes = *e, w.classes()
+	out.Keys = w.keys(out.Classes)
 	return out, nil
 }
+
+// maxShown is how many bad rows a survey keeps: one more than are shown, so that it is seen that there are more.
+const maxShown = 101
 
 // Surveyed is what Survey found.
 type Surveyed struct {
 	Encoding table.Encoding
 	Classes  []string
 	Causes   map[string]int64 // bad rows by cause
+	First    []mr.BadRecord   // the first of them
+	Keys     *Keys            // what there is for each key
+	Example  string           // the key of the first good row
 }
 
 func (s *Surveyed) bad(_ context.Context, b mr.BadRecord) error {
-	s.Causes[b.Cause]++
+	if s.Causes[b.Cause]++; len(s.First) < maxShown {
+		s.First = append(s.First, b)
+	}
 	return nil
 }
 
@@ -44,7 +55,12 @@ func (s *Surveyed) drop() {}
 
 func (s *Surveyed) aside(context.Context, string) error { return nil }
 
-func (s *Surveyed) row(context.Context, *table.Row, bool, uint64) error { return nil }
+func (s *Surveyed) row(_ context.Context, r *table.Row, _ bool, _ uint64) error {
+	if s.Example == "" {
+		s.Example = r.Key
+	}
+	return nil
+}
 
 // sink takes what a walk finds.
 type sink interface {
@@ -60,13 +76,13 @@ type walk struct {
 	schema *table.Schema
 	survey *table.Surveyor
 	split  row.Splitter
-	seen   map[[16]byte]struct{} // half of a SHA-256 of each key: 16 bytes a row whatever the keys
-	labels map[string]bool
-	aside  []string // keys of rows that were set aside or left out: a later row may yet be good
+	seen   map[keyID]mark
+	labels map[string]int // by their first appearance
+	aside  []string       // keys of rows that were set aside or left out: a later row may yet be good
 }
 
 func newWalk(s *table.Schema, maxCategories int, seed uint64, test float64) *walk {
-	return &walk{schema: s, survey: table.NewSurveyor(s, maxCategories), split: row.NewSplitter(seed, test), seen: map[[16]byte]struct{}{}, labels: map[string]bool{}}
+	return &walk{schema: s, survey: table.NewSurveyor(s, maxCategories), split: row.NewSplitter(seed, test), seen: map[keyID]mark{}, labels: map[string]int{}}
 }
 
 func (w *walk) files(ctx context.Context, fs dfs.FS, paths []dfs.Path, to sink) error {
@@ -81,12 +97,11 @@ func (w *walk) files(ctx context.Context, fs dfs.FS, paths []dfs.Path, to sink) 
 // end tells of the keys that have no good row.
 func (w *walk) end(ctx context.Context, to sink) error {
 	for _, key := range w.aside {
-		sum := sha256.Sum256([]byte(key))
-		id := [16]byte(sum[:16])
+		id := idOf(key)
 		if _, seen := w.seen[id]; seen {
 			continue
 		}
-		w.seen[id] = struct{}{}
+		w.seen[id] = isAside
 		if err := to.aside(ctx, key); err != nil {
 			return err
 		}
@@ -116,22 +131,21 @@ func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error
 		to.drop()
 		return nil
 	}
-	key := []byte(r.Key)
-	sum := sha256.Sum256(key)
-	id := [16]byte(sum[:16])
+	id := idOf(r.Key)
 	if _, dup := w.seen[id]; dup {
 		w.survey.Bad()
 		return to.bad(ctx, mr.BadRecord{Key: r.Key, Stage: "table", Cause: "duplicate-key",
-			Error: fmt.Sprintf("%s %d: key %q stood in an earlier row, which stays", r.Unit, r.Line, r.Key)})
+			Error: fmt.Sprintf("%s: %s %d: key %q stood in an earlier row, which stays", r.File, r.Unit, r.Line, r.Key)})
 	}
-	w.seen[id] = struct{}{}
-	if !w.labels[r.Label] {
-		if len(w.labels) == maxClasses {
+	class, known := w.labels[r.Label]
+	if !known {
+		if class = len(w.labels); class == maxClasses {
 			return &LabelError{Column: w.schema.Columns[w.schema.Label], Seen: maxClasses}
 		}
-		w.labels[r.Label] = true
+		w.labels[r.Label] = class
 	}
-	test, u := w.split.Split(key)
+	test, u := w.split.Split([]byte(r.Key))
+	w.seen[id] = markOf(class, test)
 	if err := w.survey.Row(r, !test); err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func WriteText(w io.Writer, s *Summary) error {
 		return err
 	}
 	c := s.Counters
-	fmt.Fprintf(ew, "\n%s rows, %s images, %s matched, %s bad; trained on %s, tested on %s.\n", Count(c.Rows), Count(c.Images), Count(c.Matched), Count(c.Bad), Count(c.Train), Count(c.Test))
+	fmt.Fprintf(ew, "\n%s, %s, %s matched, %s bad; trained on %s, tested on %s.\n", several(c.Rows, "row"), several(c.Images, "image"), Count(c.Matched), Count(c.Bad), Count(c.Train), Count(c.Test))
 	p := s.Plan
 	fmt.Fprintf(ew, "Plan: %s, %s, %s join, %s; %.1f s in all.\n", p.Inference, p.Placement, p.Join, p.Storage, s.Seconds)
 	for _, warning := range s.Warnings {
@@ -135,6 +135,14 @@ func label(metric string) string {
 }
 
 func fixed(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) }
+
+// several writes a count of things: 1 row, 2 rows.
+func several(n int64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return Count(n) + " " + what
+}
 
 // Count writes a count with thousands separated: 20,129.
 func Count(n int64) string {

@@ -24,8 +24,8 @@ func badAvro(kind errs.Kind, format string, args ...any) error {
 	return errs.E("avro", kind, "", fmt.Errorf(format, args...))
 }
 
-func openAvro(f dfs.File, path dfs.Path) (*typedFile, error) {
-	t := &typedFile{typed: typed{path: string(path), what: "the Avro file", file: f}}
+func openAvro(f dfs.File, path string) (*typedFile, error) {
+	t := &typedFile{typed: typed{path: path, what: "the Avro file", file: f}}
 	r, err := avro.NewReader(f, f.Size(), avro.ReaderOptions{})
 	if err != nil {
 		return nil, damaged(t.path, t.what, err)

@@ -10,6 +10,8 @@ import (
 const (
 	// maxRecord bounds a line, and a record whose quotes go over lines.
 	maxRecord = 16 << 20
+	// maxLines bounds the lines of a record: a quote that somebody forgot to close must not swallow the good rows behind it.
+	maxLines = 1000
 	// maxColumns bounds what a header may announce.
 	maxColumns = 100_000
 	csvBuffer  = 64 << 10 // at first; it grows to the longest record
@@ -19,7 +21,7 @@ const (
 var (
 	errBareQuote = errors.New("a quote inside a cell that does not begin with one")
 	errQuote     = errors.New("text behind a closing quote")
-	errOpen      = errors.New("a quote that is never closed")
+	errOpen      = fmt.Errorf("a quote that is not closed within %d lines", maxLines)
 )
 
 // csvReader cuts text into records: by RFC 4180, with any one-byte delimiter, with lines that end in
@@ -197,7 +199,7 @@ func (r *csvReader) quoted(n int) (used, lines int, err error) {
 			if i < 0 { // the cell goes on in the next line
 				r.text = append(append(r.text, line...), '\n')
 				more, ok := r.lineEnd(used)
-				if !ok || used+more > maxRecord {
+				if !ok || lines == maxLines || used+more > maxRecord {
 					return 0, 0, errOpen
 				}
 				line = trim(r.buf[r.pos+used : r.pos+used+more])

@@ -53,7 +53,7 @@ func TestRecords(t *testing.T) {
 		// A stray quote costs its line and nothing else.
 		{"1,5\" screen\n2,b", `1: a quote inside a cell that does not begin with one|2: ["2" "b"]`},
 		{"1,\"big\" one\n2,b", `1: text behind a closing quote|2: ["2" "b"]`},
-		{"1,\"open\n2,b\n3,c", `1: a quote that is never closed|2: ["2" "b"]|3: ["3" "c"]`},
+		{"1,\"open\n2,b\n3,c", `1: a quote that is not closed within 1000 lines|2: ["2" "b"]|3: ["3" "c"]`},
 		{"1,\"open\n2,\"b\"\n3,c", `1: text behind a closing quote|2: ["2" "b"]|3: ["3" "c"]`},
 	} {
 		got, err := cut(c.text, ',')
@@ -203,17 +203,30 @@ func TestHostileText(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "line 1 has more than 16 MiB") {
 		t.Errorf("a line of a GiB: %v", err)
 	}
+	// A cell may have many lines, but not any number: one that is not closed costs its own line and no other.
+	whole := "1,\"" + strings.Repeat("b\n", maxLines-1) + "c\"\n2,d\n"
+	r := newCSVReader(strings.NewReader(whole), ',')
+	if err := r.read(); err != nil || len(r.fields[1]) != 2*maxLines-1 {
+		t.Errorf("a cell of %d lines: %v", maxLines, err)
+	}
+	r = newCSVReader(strings.NewReader("0,a\n1,\"open\n"+strings.Repeat("2,b\n", maxLines)+"3,\"x\"\n"), ',')
+	if err := errors.Join(r.read(), r.read()); !errors.Is(err, errOpen) || r.line != 2 {
+		t.Errorf("a cell of more lines: %v at line %d, want it at line 2", err, r.line)
+	}
+	if err := r.read(); err != nil || string(r.fields[0]) != "2" || r.line != 3 {
+		t.Errorf("behind it: %q at line %d, %v", r.fields, r.line, err)
+	}
 	// A quote that is not closed for more than memory should hold: one bad line, and on it goes.
-	long := "1,\"open\n" + strings.Repeat("2,b\n", 5<<20) // 20 MiB
-	r := newCSVReader(strings.NewReader(long), ',')
+	long := "1,\"open\n" + strings.Repeat("2,b"+strings.Repeat(" ", 32<<10)+"\n", 640) // 20 MiB
+	r = newCSVReader(strings.NewReader(long), ',')
 	if err := r.read(); !errors.Is(err, errOpen) {
 		t.Errorf("an open quote: %v", err)
 	}
 	n := 0
-	for n < 1000 && r.read() == nil && string(r.fields[0]) == "2" {
+	for n < 640 && r.read() == nil && string(r.fields[0]) == "2" {
 		n++
 	}
-	if n != 1000 || r.line != 1001 || cap(r.buf) > 2*maxRecord {
+	if n != 640 || r.line != 641 || cap(r.buf) > 2*maxRecord {
 		t.Errorf("%d records behind it, at line %d, a buffer of %d bytes", n, r.line, cap(r.buf))
 	}
 	// 72 MB in some hundred kilobytes.

@@ -39,8 +39,8 @@ type csvFile struct {
 	header bool // the next record is the header
 }
 
-func openCSV(f dfs.File, path dfs.Path, format string, delimiter string) (*csvFile, error) {
-	c := &csvFile{path: string(path), file: f}
+func openCSV(f dfs.File, path, format, delimiter string) (*csvFile, error) {
+	c := &csvFile{path: path, file: f}
 	var in io.Reader = io.NewSectionReader(f, 0, f.Size())
 	if format == GzipCSV {
 		gz, err := gzip.NewReader(in)
@@ -200,7 +200,7 @@ func (c *csvFile) next(row *Row) (*Bad, error) {
 	if n := len(c.schema.Columns); c.csv.count != n {
 		b := c.bad("ragged", fmt.Errorf("%d fields, the %s has %d", c.csv.count, map[bool]string{false: "header", true: "first line"}[c.schema.NoHeader], n))
 		if c.schema.Key < len(c.csv.fields) {
-			b.Key = keyOf(c.csv.fields[c.schema.Key])
+			b.Key = keyOf(bytes.TrimSpace(c.csv.fields[c.schema.Key]))
 		}
 		return b, nil
 	}
@@ -209,8 +209,8 @@ func (c *csvFile) next(row *Row) (*Bad, error) {
 	}
 	for i, f := range c.csv.fields {
 		if !utf8.Valid(f) {
-			b := c.bad("encoding", fmt.Errorf("column %q is not UTF-8", c.schema.Columns[i]))
-			b.Key = keyOf(c.csv.fields[c.schema.Key])
+			b := c.bad("encoding", fmt.Errorf("column %q is not UTF-8: convert the file, for example: iconv -f LATIN1 -t UTF-8", c.schema.Columns[i]))
+			b.Key = keyOf(bytes.TrimSpace(c.csv.fields[c.schema.Key]))
 			return b, nil
 		}
 	}
@@ -287,7 +287,7 @@ func peekCSV(ctx context.Context, fs dfs.FS, p dfs.Path, format, delimiter strin
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCSV(f, p, format, delimiter)
+	c, err := openCSV(f, dfs.Name(fs, p), format, delimiter)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

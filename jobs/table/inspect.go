@@ -35,7 +35,7 @@ func Inspect(ctx context.Context, fs dfs.FS, paths []dfs.Path, spec Spec) (*Sche
 			s.Format = format
 		}
 		if base(format) != base(s.Format) {
-			return nil, mixed(p, format, s.Format)
+			return nil, mixed(dfs.Name(fs, p), format, s.Format)
 		}
 	}
 	if base(s.Format) != CSV {
@@ -54,7 +54,7 @@ func (s *Schema) inspectCSV(ctx context.Context, fs dfs.FS, path dfs.Path, spec 
 	if s.Columns, err = c.columns(spec.NoHeader); err != nil {
 		return err
 	}
-	if err := s.roles(string(path), spec); err != nil {
+	if err := s.roles(dfs.Name(fs, path), spec); err != nil {
 		return err
 	}
 	var numeric []bool
@@ -63,7 +63,7 @@ func (s *Schema) inspectCSV(ctx context.Context, fs dfs.FS, path dfs.Path, spec 
 			return err
 		}
 	}
-	return s.features(string(path), spec, numeric)
+	return s.features(dfs.Name(fs, path), spec, numeric)
 }
 
 // numericColumns tells which columns hold numbers, by a sample. A few values that are none make
@@ -116,21 +116,21 @@ func (s *Schema) inspectTyped(ctx context.Context, fs dfs.FS, path dfs.Path, spe
 	if s.Format == Parquet {
 		open = openParquet
 	}
-	t, err := open(f, path)
+	t, err := open(f, dfs.Name(fs, path))
 	if err != nil {
 		return err
 	}
 	if s.Columns, s.Types, err = t.names(); err != nil {
 		return err
 	}
-	if err := s.roles(string(path), spec); err != nil {
+	if err := s.roles(dfs.Name(fs, path), spec); err != nil {
 		return err
 	}
 	numeric := make([]bool, len(t.columns))
 	for i, c := range t.columns {
 		numeric[i] = c.typ.Numeric()
 	}
-	if err := s.features(string(path), spec, numeric); err != nil {
+	if err := s.features(dfs.Name(fs, path), spec, numeric); err != nil {
 		return err
 	}
 	used := []int{s.Key, s.Label}
@@ -142,7 +142,7 @@ func (s *Schema) inspectTyped(ctx context.Context, fs dfs.FS, path dfs.Path, spe
 	}
 	for _, i := range used {
 		if !t.columns[i].typ.Usable() {
-			return &HeaderError{Path: string(path), Problem: fmt.Sprintf("column %q is %s: it has no value for a row", s.Columns[i], s.Types[i]),
+			return &HeaderError{Path: dfs.Name(fs, path), Problem: fmt.Sprintf("column %q is %s: it has no value for a row", s.Columns[i], s.Types[i]),
 				Fix: "leave the column out, or store it flat"}
 		}
 	}

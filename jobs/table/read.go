@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ type source interface {
 	next(row *Row) (*Bad, error)
 	// text is the value of a column as text, and whether it is missing. It is valid until the next record.
 	text(column int) (b []byte, missing bool)
-	// label is the same of a key or label: there, only emptiness and null are missing, and give nothing.
+	// label is the same of a key or label: there, only null is missing, and gives nothing.
 	label(column int) []byte
 	// number is the value of a column as a number; ok says that it is one.
 	number(column int) (v float64, missing, ok bool)
@@ -61,7 +62,7 @@ func readFile(ctx context.Context, fs dfs.FS, path dfs.Path, s *Schema, yield fu
 		return false
 	}
 	defer src.close() // reading only
-	row := &Row{Cells: make([]Cell, len(s.Features)), Unit: src.unit()}
+	row := &Row{File: dfs.Name(fs, path), Cells: make([]Cell, len(s.Features)), Unit: src.unit()}
 	for n := 0; ; n++ {
 		if n%1024 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -81,7 +82,7 @@ func readFile(ctx context.Context, fs dfs.FS, path dfs.Path, s *Schema, yield fu
 			bad = row.take(src, s)
 		}
 		if bad != nil {
-			bad.Err = fmt.Errorf("%s: %w", path, bad.Err)
+			bad.File = row.File
 			if !yield(nil, bad) {
 				return false
 			}
@@ -99,7 +100,7 @@ func open(ctx context.Context, fs dfs.FS, path dfs.Path, s *Schema) (source, err
 	if err != nil {
 		return nil, err
 	}
-	src, err := openSource(f, path, s)
+	src, err := openSource(f, dfs.Name(fs, path), s)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -109,7 +110,7 @@ func open(ctx context.Context, fs dfs.FS, path dfs.Path, s *Schema) (source, err
 	return src, nil
 }
 
-func openSource(f dfs.File, path dfs.Path, s *Schema) (source, error) {
+func openSource(f dfs.File, path string, s *Schema) (source, error) {
 	format, err := sniff(f, path)
 	if err != nil {
 		return nil, err
@@ -126,8 +127,8 @@ func openSource(f dfs.File, path dfs.Path, s *Schema) (source, error) {
 	return openCSV(f, path, format, s.Delimiter)
 }
 
-func mixed(path dfs.Path, got, want string) error {
-	return &HeaderError{Path: string(path), Problem: fmt.Sprintf("it is %s, the table's first file is %s", formatName(got), formatName(want)),
+func mixed(path, got, want string) error {
+	return &HeaderError{Path: path, Problem: fmt.Sprintf("it is %s, the table's first file is %s", formatName(got), formatName(want)),
 		Fix: "keep files of one format in the folder"}
 }
 
@@ -138,14 +139,14 @@ func formatName(f string) string {
 
 // take fills the row from a record, or says why it cannot.
 func (row *Row) take(src source, s *Schema) *Bad {
-	key := src.label(s.Key)
+	key := bytes.TrimSpace(src.label(s.Key))
 	bad := func(cause, format string, args ...any) *Bad {
 		return &Bad{Line: row.Line, Key: keyOf(key), Cause: cause, Unit: src.unit(), Err: fmt.Errorf(format, args...)}
 	}
 	if len(key) == 0 {
 		return bad("no-key", "column %q is empty", s.Columns[s.Key])
 	}
-	label := src.label(s.Label)
+	label := bytes.TrimSpace(src.label(s.Label))
 	if len(label) == 0 {
 		return bad("no-label", "column %q is empty", s.Columns[s.Label])
 	}

@@ -40,21 +40,21 @@ func Sniff(ctx context.Context, fs dfs.FS, p dfs.Path) (string, error) {
 		return "", err
 	}
 	defer f.Close() // reading only
-	return sniff(f, p)
+	return sniff(f, dfs.Name(fs, p))
 }
 
-func sniff(f dfs.File, p dfs.Path) (string, error) {
+func sniff(f dfs.File, name string) (string, error) {
 	head := make([]byte, min(f.Size(), 16))
 	if n, err := f.ReadAt(head, 0); n < len(head) && !errors.Is(err, io.EOF) {
 		return "", err
 	}
-	format, err := formatOf(head, string(p))
+	format, err := formatOf(head, name)
 	if err != nil || format != CSV {
 		return format, err
 	}
 	for _, wrong := range []struct{ ext, name string }{{".parquet", "a Parquet file"}, {".pq", "a Parquet file"}, {".avro", "an Avro file"}} {
-		if strings.EqualFold(path.Ext(string(p)), wrong.ext) {
-			return "", &FormatError{Path: string(p), Problem: fmt.Sprintf("the file is not what its name says, %s", wrong.name),
+		if strings.EqualFold(path.Ext(name), wrong.ext) {
+			return "", &FormatError{Path: name, Problem: fmt.Sprintf("the file is not what its name says, %s", wrong.name),
 				Fix: "write the file again, or name it .csv if it is one"}
 		}
 	}

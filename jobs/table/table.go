@@ -83,6 +83,7 @@ func (s *Schema) FeatureNames() []string {
 
 // Row is one good row. Its memory is reused for the next.
 type Row struct {
+	File    string // as messages call it
 	Line    int    // of a CSV file; of other files the number of the record, from 1
 	Unit    string // what Line counts: line, or record
 	Key     string
@@ -101,6 +102,7 @@ type Cell struct {
 
 // Bad is one row that cannot be used.
 type Bad struct {
+	File  string // as messages call it
 	Line  int
 	Key   string // if it could be read
 	Cause string // ragged, quote, encoding, no-key, no-label, long, number, missing
@@ -108,7 +110,7 @@ type Bad struct {
 	Err   error
 }
 
-func (b *Bad) Error() string { return fmt.Sprintf("%s %d: %v", b.Unit, b.Line, b.Err) }
+func (b *Bad) Error() string { return fmt.Sprintf("%s: %s %d: %v", b.File, b.Unit, b.Line, b.Err) }
 
 // HeaderError says that a table's columns do not fit the job, or that its files do not fit each
 // other.

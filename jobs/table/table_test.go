@@ -3,6 +3,9 @@ package table
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
@@ -84,7 +88,10 @@ func TestEveryRowIsGoodOrBadWithItsCause(t *testing.T) {
 		"\r\n" +
 		"m,true,\"say \"\"so\"\"\",yes,FALSE\r\n" +
 		"n,1,\"never closed,yes,2\r\n" +
-		"o,1,after it,no,3"
+		"o,1,after it,no,3\r\n" +
+		" p ,1,blanks,\" yes\t\",2\r\n" +
+		"q,1,blanks alone,  ,2\r\n" +
+		" ,1,blanks alone,yes,2"
 	fs := store(t, map[string]string{"t.csv": text})
 	s := inspect(t, fs, "t.csv", Spec{})
 	if got, want := s.FeatureNames(), []string{"x", "y"}; !slices.Equal(got, want) || !slices.Equal(s.Skipped, []string{"note"}) {
@@ -93,7 +100,7 @@ func TestEveryRowIsGoodOrBadWithItsCause(t *testing.T) {
 	want := []string{
 		"2 a yes 1 2", "3 b no 1 -300", "bad 5 c ragged", "bad 6  no-key", "bad 7 e no-label", "bad 8 f number",
 		"bad 9 g missing", "bad 10 h number", "bad 11  quote", "12 j yes 7 8", "bad 13 k number", "bad 14 l encoding",
-		"16 m yes 1 0", "bad 17  quote", "18 o no 1 3",
+		"16 m yes 1 0", "bad 17  quote", "18 o no 1 3", "19 p yes 1 2", "bad 20 q no-label", "bad 21  no-key",
 	}
 	if d := cmp.Diff(want, lines(t, fs, s, "t.csv")); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
@@ -139,5 +146,41 @@ func TestLabelsAreOrderedByValueWhereTheyAreNumbers(t *testing.T) {
 		if got := Labels(set); !slices.Equal(got, c.want) {
 			t.Errorf("%v is ordered %v, want %v", c.in, got, c.want)
 		}
+	}
+}
+
+// A bad row is named by the file as the user knows it, the line, and what to do where that is not plain.
+func TestBadRowsNameTheirFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "t.csv"), []byte("id,x,label\na,1,n\xe9\nb,2,yes\nc,what,no\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	fs, root, err := local.Open(t.Context(), &url.URL{Scheme: "file", Path: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []dfs.Path{root.Join("t.csv")}
+	s, err := Inspect(t.Context(), fs, files, Spec{Key: "id", Label: "label", Features: []string{"x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, err := range Read(t.Context(), fs, files, s) {
+		if err != nil {
+			got = append(got, err.Error())
+		}
+	}
+	want := []string{dir + `/t.csv: line 2: column "label" is not UTF-8: convert the file, for example: iconv -f LATIN1 -t UTF-8`,
+		dir + `/t.csv: line 4: column "x": "what" is not a finite number`}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	_, err = Inspect(t.Context(), fs, files, Spec{Key: "key", Label: "label"})
+	if err == nil || !strings.HasPrefix(err.Error(), dir+"/t.csv: line 1: ") {
+		t.Errorf("a column that is not there: %v", err)
+	}
+	_, err = Inspect(t.Context(), fs, []dfs.Path{root.Join("none.csv")}, Spec{})
+	if err == nil || !strings.Contains(err.Error(), ": "+dir+"/none.csv: ") {
+		t.Errorf("a file that is not there: %v", err)
 	}
 }

@@ -43,12 +43,12 @@ type typedFile struct {
 	open opener
 }
 
-func openParquet(f dfs.File, path dfs.Path) (*typedFile, error) {
+func openParquet(f dfs.File, path string) (*typedFile, error) {
 	p, err := parquet.Open(f, f.Size())
 	if err != nil {
-		return nil, damaged(string(path), "the Parquet file", err)
+		return nil, damaged(path, "the Parquet file", err)
 	}
-	t := &typedFile{typed: typed{path: string(path), what: "the Parquet file", file: f}}
+	t := &typedFile{typed: typed{path: path, what: "the Parquet file", file: f}}
 	for _, c := range p.Columns {
 		t.columns = append(t.columns, typedColumn{c.Name, c.Type})
 	}

@@ -208,7 +208,7 @@ func (l *loop) shape(model int) shape { return l.p.shape(l.models[model], len(l.
 func (l *loop) explain(err error) error {
 	var one *lr.OneClassError
 	if errors.As(err, &one) && one.Class >= 0 && one.Class < len(l.classes) {
-		return errs.E("train", errs.Unknown, "", fmt.Errorf("all training rows have the label %q: %w", l.classes[one.Class], err))
+		one.Label = l.classes[one.Class]
 	}
 	return err
 }

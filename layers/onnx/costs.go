@@ -70,9 +70,13 @@ func (s *sweep) count(n *Node) {
 		}
 		s.counted[u.name] = true
 		if t := s.tensors[u.name]; t != nil {
-			s.a.Bytes += int64(len(t.Raw))
+			n, _ := elements(t.Dims)
+			bytes := int64(len(t.Raw))
+			if bytes == 0 { // of a network without its weights
+				bytes = n * int64(t.Type.Size())
+			}
+			s.a.Bytes += bytes
 			if u.role == weight || u.role == number && isFloat(t.Type) && len(t.Dims) > 0 {
-				n, _ := elements(t.Dims)
 				s.a.Params += n
 			}
 			continue

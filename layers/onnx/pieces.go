@@ -45,20 +45,27 @@ func (g *Graph) SplitProducts(most int) {
 	g.Initializers = slices.DeleteFunc(g.Initializers, func(t *Tensor) bool { return gone[t.Name] })
 }
 
-// LargestWeight is the number of bytes of the largest constant that the graph has after SplitProducts(most).
+// LargestWeight is the number of bytes of the largest constant that the graph has after SplitProducts(most). It looks at
+// dimensions only.
 func (g *Graph) LargestWeight(most int) int64 {
 	constants, users := g.constants()
 	for _, n := range g.Nodes {
 		if rows := g.piece(n, constants, users, most); rows > 0 {
 			w := constants[n.Inputs[1]]
-			constants[w.Name] = &Tensor{Raw: w.Raw[:rows*w.Dims[1]*4]}
+			constants[w.Name] = &Tensor{Type: Float32, Dims: []int64{rows, w.Dims[1]}}
 		}
 	}
-	largest := 0
+	largest := int64(0)
 	for _, t := range constants {
-		largest = max(largest, len(t.Raw))
+		largest = max(largest, t.size())
 	}
-	return int64(largest)
+	return largest
+}
+
+// size is the number of bytes of the tensor's elements, wherever they are.
+func (t *Tensor) size() int64 {
+	n, _ := elements(t.Dims) // a tensor that was read has possible dimensions
+	return n * int64(t.Type.Size())
 }
 
 // constants finds the initializers by name, and how often each tensor is read.
@@ -100,13 +107,13 @@ func (g *Graph) piece(n *Node, constants map[string]*Tensor, users map[string]in
 		return t != nil && users[name] == 1 && t.Type == Float32 && t.External == nil && t.from == nil && slices.Equal(t.Dims, dims)
 	}
 	w := constants[n.Inputs[1]]
-	if !transposed || w == nil || len(w.Dims) != 2 || !own(w.Name, w.Dims...) || len(w.Raw) <= most {
+	if !transposed || w == nil || len(w.Dims) != 2 || !own(w.Name, w.Dims...) || w.size() <= int64(most) {
 		return 0
 	}
 	if len(n.Inputs) == 3 && !own(n.Inputs[2], w.Dims[0]) {
 		return 0
 	}
-	pieces := (int64(len(w.Raw)) + int64(most) - 1) / int64(most)
+	pieces := (w.size() + int64(most) - 1) / int64(most)
 	rows := (w.Dims[0] + pieces - 1) / pieces
 	rows = (rows + pieceRows - 1) / pieceRows * pieceRows
 	if rows >= w.Dims[0] {

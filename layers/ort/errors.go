@@ -51,5 +51,8 @@ func fail(op, id, fix string, err error) error {
 			e.full, e.ID, e.Fix = true, idMemory, "run with a smaller batch (plan.batch) or more memory (limits.memory)"
 		}
 	}
+	if strings.Contains(text, "bad_alloc") { // not the arena has said no, but the system
+		e.Fix = "the system gives no more memory: raise its limit (ulimit -v), or run with fewer images at a time (plan.cpu, plan.batch)"
+	}
 	return e
 }

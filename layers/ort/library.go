@@ -138,12 +138,20 @@ func load(path string) (unsafe.Pointer, error) {
 	return h, nil
 }
 
+// loadAdvice says what to do about a library that cannot be loaded. One that is there but cannot be mapped is in order.
+func loadAdvice(err error) string {
+	if strings.Contains(err.Error(), "failed to map segment") {
+		return "the file is a library, but the system does not map it: raise the limit of address space (ulimit -v), or move it to a disk that is not mounted noexec"
+	}
+	return getLibrary
+}
+
 // check loads the library and returns its version if that fits, before the binding asks it for an interface that it
 // might not have. The library stays loaded: it keeps state for threads that may outlive the environment.
 func check(path string) (version string, err error) {
 	h, err := load(path)
 	if err != nil {
-		return "", &Error{Op: "load " + path, ID: idLibrary, Fix: getLibrary, Err: err}
+		return "", &Error{Op: "load " + path, ID: idLibrary, Fix: loadAdvice(err), Err: err}
 	}
 	v := C.version(h)
 	if v == nil {

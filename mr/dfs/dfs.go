@@ -59,6 +59,14 @@ func (p Path) Under(dir Path) bool {
 	return dir == "" || strings.HasPrefix(string(p), string(dir)+"/")
 }
 
+// Name is what a message calls a file: its name outside of the file system, if that has one.
+func Name(fs FS, p Path) string {
+	if n, ok := fs.(interface{ Name(Path) string }); ok {
+		return n.Name(p)
+	}
+	return string(p)
+}
+
 // Check reports a path that is not clean and relative. Adapters call it on every path, so a
 // hostile name cannot leave the root.
 func (p Path) Check() error {

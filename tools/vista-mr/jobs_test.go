@@ -30,6 +30,7 @@ func TestJobs(t *testing.T) {
 			env.Setenv("VISTA_MR_CACHE", filepath.Join(cache, filepath.Base(env.WorkDir)))
 			return nil
 		},
+		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":      code,
 			"interrupt": interrupt,

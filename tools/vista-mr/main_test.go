@@ -48,8 +48,10 @@ func TestScripts(t *testing.T) {
 			env.Setenv("FIXTURES", fixtures)
 			return os.Link(lib, filepath.Join(env.WorkDir, "libonnxruntime.so"))
 		},
+		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":      code,
+			"grouped":   grouped,
 			"interrupt": interrupt,
 			"tables":    tables,
 			"tty":       tty,

@@ -28,12 +28,12 @@ func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] 
 		info, err := os.Stat(name)
 		if err != nil {
 			if kindOf(err) != errs.NotExist {
-				yield(dfs.Info{}, wrap("list", dir, err))
+				yield(dfs.Info{}, wrap("list", f.shown(dir), err))
 			}
 			return
 		}
 		if info.IsDir() { // a file has nothing below it
-			w := walk{ctx: ctx, yield: yield}
+			w := walk{fs: f, ctx: ctx, yield: yield}
 			w.folder(dir, name, info)
 		}
 	}
@@ -41,6 +41,7 @@ func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] 
 
 // walk is one listing under way. It lives as long as the call that holds ctx.
 type walk struct {
+	fs    *FS
 	ctx   context.Context
 	yield func(dfs.Info, error) bool
 	above []fs.FileInfo // the folders that we are in, to find circles
@@ -52,7 +53,7 @@ type entry struct {
 }
 
 func (w *walk) fail(dir dfs.Path, err error) bool {
-	w.yield(dfs.Info{}, wrap("list", dir, err))
+	w.yield(dfs.Info{}, wrap("list", w.fs.shown(dir), err))
 	return false
 }
 
@@ -121,7 +122,7 @@ func (w *walk) read(name string) ([]entry, error) {
 		switch {
 		case typ.IsDir():
 			if linked != nil && slices.ContainsFunc(w.above, func(up fs.FileInfo) bool { return os.SameFile(up, linked) }) {
-				return nil, errs.E("list", errs.Invalid, d.Name(), errors.New("the link leads back to a folder that holds it: remove it"))
+				return nil, &errs.Error{Op: "list", Kind: errs.Invalid, Path: filepath.Join(name, d.Name()), Fix: "remove the link", Err: errors.New("the link leads back to a folder that holds it")}
 			}
 			out = append(out, entry{d.Name() + "/", linked})
 		case typ.IsRegular():

@@ -61,6 +61,17 @@ func Open(_ context.Context, u *url.URL) (dfs.FS, dfs.Path, error) {
 // Caps names the adapter.
 func (f *FS) Caps() dfs.Caps { return dfs.Caps{Name: "local"} }
 
+// Name is the name of p in the operating system.
+func (f *FS) Name(p dfs.Path) string { return filepath.Join(f.root, filepath.FromSlash(string(p))) }
+
+// shown is what errors call p: below the root of everything, where input lies, the name that the user knows.
+func (f *FS) shown(p dfs.Path) dfs.Path {
+	if f.root == "/" {
+		return dfs.Path(f.Name(p))
+	}
+	return p
+}
+
 // folder is the name of the folder p in the operating system; the root is one.
 func (f *FS) folder(ctx context.Context, op string, p dfs.Path) (string, error) {
 	if err := ctx.Err(); err != nil {
@@ -69,7 +80,7 @@ func (f *FS) folder(ctx context.Context, op string, p dfs.Path) (string, error) 
 	if err := p.Check(); err != nil {
 		return "", err
 	}
-	return filepath.Join(f.root, filepath.FromSlash(string(p))), nil
+	return f.Name(p), nil
 }
 
 // file is the name of the file p in the operating system.
@@ -110,16 +121,16 @@ func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	}
 	h, err := os.OpenFile(name, os.O_RDONLY|nonblock, 0) // a pipe without a writer must not hang us
 	if err != nil {
-		return nil, wrap("open", p, err)
+		return nil, wrap("open", f.shown(p), err)
 	}
 	info, err := h.Stat()
 	if err == nil {
 		err = regular(info)
 	}
 	if err != nil {
-		return nil, errors.Join(wrap("open", p, err), h.Close())
+		return nil, errors.Join(wrap("open", f.shown(p), err), h.Close())
 	}
-	return &file{f: h, path: p, size: info.Size()}, nil
+	return &file{f: h, path: f.shown(p), size: info.Size()}, nil
 }
 
 // regular refuses what is no file.
@@ -144,7 +155,7 @@ func (f *FS) Stat(ctx context.Context, p dfs.Path) (dfs.Info, error) {
 		err = regular(info)
 	}
 	if err != nil {
-		return dfs.Info{}, wrap("stat", p, err)
+		return dfs.Info{}, wrap("stat", f.shown(p), err)
 	}
 	return dfs.Info{Path: p, Size: info.Size(), ModTime: info.ModTime()}, nil
 }
@@ -157,17 +168,17 @@ func (f *FS) Claim(ctx context.Context, p dfs.Path) error {
 	}
 	dir := filepath.Dir(name)
 	if err := f.makeFolder(dir); err != nil {
-		return wrap("claim", p, err)
+		return wrap("claim", f.shown(p), err)
 	}
 	h, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
 	if err != nil {
-		return wrap("claim", p, err)
+		return wrap("claim", f.shown(p), err)
 	}
 	err = h.Close()
 	if err == nil && f.sync {
 		err = syncFolder(dir)
 	}
-	return wrap("claim", p, err)
+	return wrap("claim", f.shown(p), err)
 }
 
 // Remove removes a file. Folders stay, empty ones too: removing them would race with writers
@@ -186,7 +197,7 @@ func (f *FS) Remove(ctx context.Context, p dfs.Path) error {
 			return nil // systems disagree about the error of unlinking a folder
 		}
 	}
-	return wrap("remove", p, err)
+	return wrap("remove", f.shown(p), err)
 }
 
 // errFileAbove is met where a file bears the name of a folder that is wanted.

@@ -46,16 +46,16 @@ func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
 	}
 	dir := filepath.Dir(name)
 	if err := f.makeFolder(dir); err != nil {
-		return nil, wrap("create", p, err)
+		return nil, wrap("create", f.shown(p), err)
 	}
 	if !f.hidden {
 		if h := openUnnamed(dir); h != nil {
-			return &writer{fs: f, path: p, name: name, f: h}, nil
+			return &writer{fs: f, path: f.shown(p), name: name, f: h}, nil
 		}
 	}
 	w, err := f.createHidden(p, name)
 	if err != nil {
-		return nil, wrap("create", p, err)
+		return nil, wrap("create", f.shown(p), err)
 	}
 	return w, nil
 }
@@ -71,7 +71,7 @@ func (f *FS) createHidden(p dfs.Path, name string) (*writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &writer{fs: f, path: p, name: name, tmp: tmp, f: h}, nil
+	return &writer{fs: f, path: f.shown(p), name: name, tmp: tmp, f: h}, nil
 }
 
 func (w *writer) errEnded(op string) error {

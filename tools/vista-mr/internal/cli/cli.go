@@ -13,6 +13,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -66,7 +67,7 @@ func Main(args []string, p Process) int {
 	if err != nil && !a.started {
 		err = exit.As(exit.Usage, err)
 	}
-	if flushErr := a.out.Flush(); err == nil && flushErr != nil {
+	if flushErr := a.out.Flush(); flushErr != nil && (err == nil || errors.Is(err, flushErr)) { // a command may have seen it first
 		err = stdoutError(flushErr)
 	}
 	err = exit.Cause(ctx, err)

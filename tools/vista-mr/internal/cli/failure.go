@@ -17,7 +17,26 @@ import (
 )
 
 // stdoutError says that standard output could not be written.
-func stdoutError(err error) error { return fmt.Errorf("standard output: %w", err) }
+func stdoutError(err error) error { return exit.As(exit.JobFailed, &outputError{err}) }
+
+// outputError is a failure to write standard output.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string { return fmt.Sprintf("standard output: %v", e.err) }
+func (e *outputError) Unwrap() error { return e.err }
+
+// ErrorID tells a full disk from the rest.
+func (e *outputError) ErrorID() string {
+	if errs.Is(e.err, errs.NoSpace) {
+		return "E-NO-SPACE"
+	}
+	return "E-WRITE"
+}
+
+// Hint says what to do next.
+func (e *outputError) Hint() string {
+	return "check where standard output goes, and that there is room"
+}
 
 // failure is what is shown of an error; its JSON form is an interface for scripts.
 type failure struct {
@@ -64,7 +83,7 @@ func describe(err error) failure {
 			f.Failures = append(f.Failures, one)
 		}
 	}
-	if f.ID == "E-INTERNAL" && f.Next == "" {
+	if f.Next == "" && (f.ID == "E-INTERNAL" || f.ID == "E-UNKNOWN") {
 		f.Next = "this is a defect of vista-mr; please report it with the command and the lines above"
 	}
 	return f
@@ -95,6 +114,7 @@ var byKind = map[errs.Kind]string{
 	errs.NoMemory:     "set limits.memory higher, or plan.batch and plan.cpu lower",
 	errs.NoSpace:      "free space on the disk that holds the output (or $TMPDIR), then run the same command again",
 	errs.Unauthorized: "check who may read and write the place that is named",
+	errs.Canceled:     "run the same command again; it goes on where it stopped",
 	errs.Unreachable:  "check that the store or tracker runs and can be reached, then run the same command again",
 }
 

@@ -24,7 +24,7 @@ import (
 type Update struct {
 	Stage       string  // what is being done; updates with the same name belong together
 	Done, Total int64   // Total 0: not known
-	Unit        string  // what is counted, in the plural: "images", "rows"
+	Unit        string  // what is counted, in the plural: "images", "rows"; "": nothing is
 	Rate        float64 // units a second; 0: worked out from the updates
 	Memory      int64   // resident memory in bytes; 0: not known
 	MemoryLimit int64   // what may be used; 0: not known
@@ -222,9 +222,9 @@ func (s *stage) line(now time.Time, bar bool) string {
 		if bar {
 			parts = append(parts, drawBar(float64(s.Done)/float64(s.Total)))
 		}
-		parts = append(parts, fmt.Sprintf("%3d %%", s.percentDone()), fmt.Sprintf("%s/%s %s", Count(s.Done), Count(s.Total), s.Unit))
-	} else {
-		parts = append(parts, fmt.Sprintf("%s %s", Count(s.Done), s.Unit))
+		parts = append(parts, fmt.Sprintf("%3d %%", s.percentDone()), fmt.Sprintf("%s/%s %s", Count(s.Done), Count(s.Total), s.unit(s.Total)))
+	} else if s.Unit != "" {
+		parts = append(parts, fmt.Sprintf("%s %s", Count(s.Done), s.unit(s.Done)))
 	}
 	rate := s.rate()
 	if rate > 0 {
@@ -244,14 +244,25 @@ func (s *stage) line(now time.Time, bar bool) string {
 // final describes a stage that is over.
 func (s *stage) final(now time.Time) string {
 	took := now.Sub(s.start)
-	parts := []string{s.Stage, fmt.Sprintf("%s %s in %s", Count(s.Done), s.Unit, Duration(took))}
-	if s.Total > 0 && s.Done < s.Total {
-		parts[1] = fmt.Sprintf("stopped at %s of %s %s after %s", Count(s.Done), Count(s.Total), s.Unit, Duration(took))
+	parts := []string{s.Stage, fmt.Sprintf("%s %s in %s", Count(s.Done), s.unit(s.Done), Duration(took))}
+	switch {
+	case s.Unit == "":
+		parts[1] = Duration(took)
+	case s.Total > 0 && s.Done < s.Total:
+		parts[1] = fmt.Sprintf("stopped at %s of %s %s after %s", Count(s.Done), Count(s.Total), s.unit(s.Total), Duration(took))
 	}
 	if rate := float64(s.Done) / took.Seconds(); s.Done > 0 && took > 0 {
 		parts = append(parts, fmt.Sprintf("%s %s/s", short(rate), s.Unit))
 	}
 	return strings.Join(append(parts, s.extras()...), "  ")
+}
+
+// unit is what is counted, for so many of it.
+func (s *stage) unit(n int64) string {
+	if n == 1 {
+		return strings.TrimSuffix(s.Unit, "s")
+	}
+	return s.Unit
 }
 
 func (s *stage) extras() []string {

@@ -62,6 +62,21 @@ func TestPlainQuickStageIsOneLine(t *testing.T) {
 	}
 }
 
+// One of a thing is called one, and a stage that counts nothing has a time alone.
+func TestFewThings(t *testing.T) {
+	var b bytes.Buffer
+	c := newClock()
+	r := New(&b, Options{Now: c.now})
+	r.Update(Update{Stage: "table", Total: 1, Unit: "tasks"})
+	r.Update(Update{Stage: "plan"})
+	c.advance(500 * time.Millisecond)
+	r.Update(Update{Stage: "table", Done: 1, Total: 1, Unit: "tasks"})
+	r.Update(Update{Stage: "plan", End: true})
+	if got := b.String(); got != "table  1 task in 0.5s  2.00 tasks/s\nplan  0.5s\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestPlainSlowStageEvery30s(t *testing.T) {
 	var b bytes.Buffer
 	c := newClock()

@@ -61,7 +61,7 @@ func newBench(b *testing.B, model string, records int) *bench {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { x.rt.Close() })
-	if x.n, err = openNetwork(b.Context(), x.job, nil); err != nil {
+	if x.n, err = openNetwork(b.Context(), x.job, nil, func(*network) error { return nil }); err != nil {
 		b.Fatal(err)
 	}
 	return x

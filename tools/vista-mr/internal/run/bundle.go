@@ -10,11 +10,12 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/layers/onnx"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 )
 
 // What is read of a network at most: a file, and all data files of an ONNX model together. ONNX files
-// cannot be larger than 2 GiB; no CNN comes near 4 GiB. Beyond maxInMemory in all, files are mapped
-// instead of read, so that a file's size alone does not take memory.
+// cannot be larger than 2 GiB; no CNN comes near 4 GiB. Beyond maxInMemory in all, or a quarter of the memory that there
+// is, files are mapped instead of read, so that a file's size alone does not take memory.
 const (
 	maxModelFile = 4 << 30
 	maxModelData = 4 << 30
@@ -34,7 +35,7 @@ type Bundle struct {
 
 // NewBundle prepares for reading the network that a job or a user calls model.
 func NewBundle(model string) *Bundle {
-	b := &Bundle{model: model, limit: maxModelFile, memory: maxInMemory}
+	b := &Bundle{model: model, limit: maxModelFile, memory: min(maxInMemory, machine.Memory()/4)}
 	if !isFile(model) { // weights of a network of the roster
 		b.limit = maxWeights
 	}

@@ -385,6 +385,7 @@ func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
 				compareReports(t, reference, &r)
 			})
 		}
+		w.compareForesight(t, causes)
 	}
 }
 

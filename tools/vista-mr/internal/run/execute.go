@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -67,14 +68,9 @@ type kept struct {
 
 const keptFile = "job.json"
 
-// execute runs the plan of a job that has been validated, in its claimed output.
-func execute(ctx context.Context, j *conf.Job, o *Options) (_ *results.Summary, err error) {
-	start := time.Now()
+// execute runs a job that is ready. start is when the command began.
+func execute(ctx context.Context, j *conf.Job, p *prepared, start time.Time, o *Options) (_ *results.Summary, err error) {
 	dir := workDir(j)
-	p, err := prepare(ctx, j, dir, o)
-	if err != nil {
-		return nil, notReady(err)
-	}
 	w := &watch{job: p, sink: o.Progress}
 	if err := w.open(j, time.Now); err != nil {
 		return nil, exit.Running(err)
@@ -142,29 +138,27 @@ func cacheDir() string {
 
 // prepare plans the job and compiles it. What an interrupted run has published is kept if it was made from the same
 // inputs and the plan that it was made by fits; else the run starts anew, and says so.
-func prepare(ctx context.Context, j *conf.Job, dir string, o *Options) (*prepared, error) {
-	o.Progress.Update(progress.Update{Stage: "plan"})
-	d, err := readInput(ctx, j, o.Progress)
-	if err != nil {
-		return nil, err
-	}
+func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepared, error) {
+	dir, d := workDir(j), together(f.table, f.images)
 	models := filepath.Join(dir, modelsFolder)
 	if err := os.MkdirAll(models, 0o777); err != nil {
 		return nil, err
 	}
-	n, err := tried(ctx, j, models)
+	old := readKept(dir)
+	var choice *vistaopt.Choice
+	var follows bool
+	n, err := tried(ctx, j, models, func(n *network) (err error) {
+		choice, follows, err = choose(j, n, d, old)
+		return err
+	})
 	if err != nil {
 		return nil, err
-	}
-	old := readKept(dir)
-	choice, follows, err := choose(j, n, d, old)
-	if err != nil {
-		return nil, exit.As(exit.Infeasible, err)
 	}
 	p, err := lay(ctx, j, d, n, choice, dir, o.ortVersion)
 	if err != nil {
 		return nil, err
 	}
+	p.Notes = append(slices.Clone(f.remarks), p.Notes...)
 	if _, err := os.Lstat(filepath.Join(dir, keptFile)); err == nil && old == nil {
 		o.Log.Warn("what the interrupted run has left cannot be understood, as that of another build: it starts anew")
 	}
@@ -232,7 +226,7 @@ func choose(j *conf.Job, n *network, d *data, old *kept) (c *vistaopt.Choice, fo
 	if old != nil {
 		want := old.Plan
 		want.CPU, want.Batch = j.Plan.CPU, j.Plan.Batch
-		if c, err := vistaopt.Choose(want, n.sizes(), d.stats, training(j, d, n), m); err == nil {
+		if c, err := vistaopt.Choose(want, n.sizes(), d.stats, training(j, d, n), m); err == nil && needs(j, c).Fit(len(d.table.Classes)) == nil {
 			for knob := range c.From {
 				if knob != "cpu" && knob != "batch" {
 					c.From[knob] = old.From[knob]
@@ -242,7 +236,22 @@ func choose(j *conf.Job, n *network, d *data, old *kept) (c *vistaopt.Choice, fo
 		}
 	}
 	c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m)
-	return c, false, err
+	if err == nil {
+		err = needs(j, c).Fit(len(d.table.Classes))
+	}
+	return c, false, exit.As(exit.Infeasible, err)
+}
+
+// needs is what a job asks of its classes; without a choice, what does not depend on it.
+func needs(j *conf.Job, c *vistaopt.Choice) ingest.Needs {
+	n := ingest.Needs{Metric: j.Downstream.Metric, Kind: j.Downstream.Kind}
+	if c == nil {
+		return n
+	}
+	for _, k := range c.Room.Classes {
+		n.Memory = append(n.Memory, ingest.Memory{For: k.For, Available: c.Memory, Fixed: k.Fixed, PerClass: k.PerClass})
+	}
+	return n
 }
 
 // readKept returns what an interrupted run has left; nil without one, or if it cannot be understood, as that of an
@@ -325,7 +334,7 @@ func inputs(j *conf.Job, d *data, n *network, c *vistaopt.Choice) *compile.Input
 	ds := &j.Downstream
 	settings, folds := grid(ds)
 	in := &compile.Inputs{
-		Table: d.tables, Ingest: ingest.Params{Schema: *d.table.schema, Encoding: d.table.Encoding, MaxCategories: j.Table.MaxCategories, Seed: uint64(j.Seed), Test: ds.Test, Needs: ingest.Needs{Metric: ds.Metric, Kind: ds.Kind}},
+		Table: d.tables, Ingest: ingest.Params{Schema: *d.table.schema, Encoding: d.table.Encoding, MaxCategories: j.Table.MaxCategories, Seed: uint64(j.Seed), Test: ds.Test, Needs: needs(j, c)},
 		Multiple: j.Images.Multiple, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode,
 		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
 		Train: train.Params{Features: d.table.Encoding.Width(), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
@@ -337,9 +346,6 @@ func inputs(j *conf.Job, d *data, n *network, c *vistaopt.Choice) *compile.Input
 		in.Keep = features.Params{Format: j.Features.Format, Meta: n.origin(j)}
 	}
 	in.Image.MaxBytes = c.Room.File
-	for _, k := range c.Room.Classes {
-		in.Ingest.Needs.Memory = append(in.Ingest.Needs.Memory, ingest.Memory{For: k.For, Available: c.Memory, Fixed: k.Fixed, PerClass: k.PerClass})
-	}
 	for _, l := range n.layers {
 		in.Layers = append(in.Layers, compile.Layer{Name: l.Name, Raw: l.Dim, Pooled: l.PooledDim(n.pool)})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/images"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/table"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -23,11 +24,11 @@ func imageSpec(j *conf.Job) images.Spec {
 }
 
 // scanImages finds a job's images, by their keys or by the paths that the table names.
-func scanImages(ctx context.Context, j *conf.Job, s *table.Schema, fs dfs.FS, files []dfs.Path, sink progress.Sink) (*images.Index, error) {
+func scanImages(ctx context.Context, j *conf.Job, t *surveyed, sink progress.Sink) (*images.Index, error) {
 	x, err := func() (*images.Index, error) {
 		if j.Images.Column != "" {
 			return images.ScanColumn(ctx, stores(), imageSpec(j), func(yield func(key, value string) error) error {
-				return imagePaths(ctx, fs, files, s, yield)
+				return imagePaths(ctx, t.fs, t.files, t.schema, yield)
 			})
 		}
 		return images.Scan(ctx, stores(), imageSpec(j), func(done, total int) {
@@ -67,20 +68,35 @@ func imagesError(err error) error {
 	return exit.As(exit.Invalid, &InputError{ID: e.ErrorID(), Key: key, Path: e.Path, Cause: e.Cause, Err: e.Err, Next: e.Fix})
 }
 
-// checkImages finds the files of the source and their format, and reads the columns that it would use. It does not
-// look into every file: that is done when the job is planned.
-func checkImages(ctx context.Context, j *conf.Job, _ *Options) (string, error) {
+// checkImages finds the images. Where that takes more than listing a folder or reading a table, validate only looks at
+// the format, and at the columns that would be used.
+func checkImages(ctx context.Context, j *conf.Job, o *Options, f *findings) (string, error) {
 	uri := string(j.Images.URI)
-	if j.Images.Column != "" {
-		return fmt.Sprintf("paths in column %s, relative to %s", j.Images.Column, uri), nil
-	}
-	what, err := images.Check(ctx, stores(), imageSpec(j))
-	if err != nil {
-		var source *images.SourceError
+	near := func(err error) error {
+		var source *InputError
 		if errors.As(err, &source) && source.Path == uri && j.Images.URI.Scheme() == "file" {
-			source.Fix += nearHint(j.Images.URI.LocalPath())
+			source.Next += nearHint(j.Images.URI.LocalPath())
 		}
-		return "", imagesError(err)
+		return err
 	}
+	switch {
+	case j.Images.Column != "" && f.table == nil: // where the table's problem is told, there are no paths
+		return "", nil
+	case j.Images.Column != "" || o.opensModel:
+		x, err := scanImages(ctx, j, f.table, o.Progress)
+		if err != nil {
+			return "", near(err)
+		}
+		f.images = x
+		if j.Images.Column != "" {
+			return fmt.Sprintf("%s in column %s, relative to %s", results.Count(x.Images)+plural(x.Images, " path", " paths"), j.Images.Column, uri), nil
+		}
+		return uri + ": " + x.What, nil
+	}
+	what, x, err := images.Check(ctx, stores(), imageSpec(j))
+	if err != nil {
+		return "", near(imagesError(err))
+	}
+	f.images = x
 	return uri + ": " + what, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/images"
+	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
@@ -21,23 +22,34 @@ type data struct {
 }
 
 func readInput(ctx context.Context, j *conf.Job, sink progress.Sink) (*data, error) {
-	d := &data{}
-	var err error
-	if d.table, err = survey(ctx, j); err != nil {
+	t, err := survey(ctx, j)
+	if err != nil {
 		return nil, err
+	}
+	x, err := scanImages(ctx, j, t, sink)
+	if err != nil {
+		return nil, err
+	}
+	return together(t, x), nil
+}
+
+// together is what is known of both sides. With nil instead of a side, what is said of it is the least.
+func together(t *surveyed, x *images.Index) *data {
+	d := &data{table: t, images: x}
+	if t == nil {
+		d.table = &surveyed{Surveyed: &ingest.Surveyed{}}
 	}
 	for _, f := range d.table.files {
 		d.tables = append(d.tables, mr.FileRange{URI: "/" + string(f)})
 	}
-	if d.images, err = scanImages(ctx, j, d.table.schema, d.table.fs, d.table.files, sink); err != nil {
-		return nil, err
+	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, RowBytes: int64(4*d.table.Encoding.Width() + 32)}
+	if x != nil {
+		d.stats.Images, d.stats.ImageBytes, d.stats.PerRecord, d.stats.UnitBytes = x.Images, x.Bytes/x.Images, x.PerRecord, x.Largest
 	}
-	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, RowBytes: int64(4*d.table.Encoding.Width() + 32),
-		Images: d.images.Images, ImageBytes: d.images.Bytes / d.images.Images, PerRecord: d.images.PerRecord, UnitBytes: d.images.Largest}
 	if d.stats.ImageBytes == 0 { // paths in the table: nobody has looked at the files
 		d.stats.ImageBytes = 256 << 10
 	}
-	return d, nil
+	return d
 }
 
 // workFolder holds what a run keeps until it is done: phases, models, scratch.

@@ -40,10 +40,18 @@ type network struct {
 }
 
 // openNetwork opens the CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
-// nil, layers behind operators that are not known here cannot be had.
-func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) {
+// nil, layers behind operators that are not known here cannot be had. What fits has against the network is
+// heard before memory is taken for its weights, and once more when they are there.
+func openNetwork(ctx context.Context, j *conf.Job, p *prober, fits func(*network) error) (*network, error) {
 	n := &network{pool: layers.Pool(j.CNN.Pool), files: NewBundle(j.CNN.Model)}
 	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: n.read(j), Size: openSize(j)}
+	src.Fits = func(cnn *layers.CNN) error {
+		outline := &network{pool: n.pool}
+		if err := outline.take(j, cnn); err != nil {
+			return err
+		}
+		return fits(outline)
+	}
 	if p != nil {
 		src.Measure = p.measure
 	}
@@ -51,6 +59,14 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) 
 	if err != nil {
 		return nil, err
 	}
+	if err := n.take(j, cnn); err != nil {
+		return nil, err
+	}
+	return n, fits(n)
+}
+
+// take finds the layers of a CNN that a job asks for, and the preprocessing.
+func (n *network) take(j *conf.Job, cnn *layers.CNN) (err error) {
 	n.cnn = cnn
 	switch {
 	case len(j.CNN.Layers.Names) > 0:
@@ -61,15 +77,15 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober) (*network, error) 
 		n.layers, err = cnn.Last(len(cnn.Roster))
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r, err := recipe(j, cnn.Input)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
 	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
-	return n, n.image.Validate()
+	return n.image.Validate()
 }
 
 // openSize is the height and width to give to a network that leaves them open, or 0 if the job says none.

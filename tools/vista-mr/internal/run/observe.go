@@ -263,6 +263,9 @@ func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 		u.Unit = "images"
 		u.Done = min(u.Done+running, u.Total)
 	}
+	if u.Done >= u.Total && !end { // a phase has one end: when it is published
+		return
+	}
 	w.sink.Update(u)
 }
 
@@ -271,7 +274,8 @@ type BadRecordsError struct {
 	Err    error
 	Causes map[string]int64
 	First  []mr.BadRecord
-	Rows   int64 // of the table
+	Rows   int64  // of the table
+	Advice string // if there is a better one than to allow more
 }
 
 // Summarized says that the last line of Error is its summary.
@@ -307,6 +311,9 @@ func (e *BadRecordsError) ErrorID() string { return "E-BAD-RECORDS" }
 
 // Hint says what to do.
 func (e *BadRecordsError) Hint() string {
+	if e.Advice != "" {
+		return e.Advice
+	}
 	var bad int64
 	for _, n := range e.Causes {
 		bad += n

@@ -14,6 +14,7 @@ import (
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
@@ -80,9 +81,13 @@ func (e *InputError) Hint() string { return e.Next }
 func (e *InputError) Input() string { return e.Path }
 
 // CheckOutput looks at a job's output folder. Anything but a new folder or this job's own unfinished
-// run is refused: results must never be mixed, and nobody's files be overwritten. Exit class: invalid.
+// run is refused: results must never be mixed, and nobody's files be overwritten. Nor may it be, by whatever links, a
+// place that the job reads from. Exit class: invalid.
 func CheckOutput(j *conf.Job) (OutputState, error) {
 	dir := j.Output.LocalPath()
+	if err := apart(j); err != nil {
+		return 0, exit.As(exit.Invalid, err)
+	}
 	refuse := func(cause string, err error) (OutputState, error) {
 		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: cause, Err: err,
 			Next: "choose another folder (--set output=...), or remove this one if nobody needs it"})
@@ -90,6 +95,10 @@ func CheckOutput(j *conf.Job) (OutputState, error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		above := existing(dir)
+		if err := writable(above); err != nil {
+			return refuse(fmt.Sprintf("cannot be made in %s", above), err)
+		}
 		return OutputNew, nil
 	case err != nil:
 		if info, statErr := os.Stat(dir); statErr == nil && !info.IsDir() {
@@ -99,6 +108,9 @@ func CheckOutput(j *conf.Job) (OutputState, error) {
 	}
 	// A claim that was cut short leaves its temporary file, which belongs to nobody.
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), MarkerFile+".") })
+	if err := writable(dir); err != nil {
+		return refuse("cannot be written", err)
+	}
 	if len(entries) == 0 {
 		return OutputNew, nil
 	}
@@ -123,14 +135,86 @@ func CheckOutput(j *conf.Job) (OutputState, error) {
 	return OutputUnfinished, nil
 }
 
+// existing is the folder itself or the nearest one above it that is there.
+func existing(dir string) string {
+	for {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+// apart refuses an output that is, holds or lies in something that the job reads, where links lead there: the job file
+// is refused when it says so itself.
+func apart(j *conf.Job) error {
+	out := resolved(j.Output.LocalPath())
+	in := func(a, b string) bool { return a == b || strings.HasPrefix(a, strings.TrimSuffix(b, "/")+"/") }
+	inputs := []struct{ key, path string }{{"table.uri", j.Table.URI.LocalPath()}, {"images.uri", j.Images.URI.LocalPath()}, {"cnn.weights", conf.URI(j.CNN.Weights).LocalPath()}, {"cnn.model", conf.URI(j.CNN.Model).LocalPath()}}
+	for _, input := range inputs {
+		if input.path == "" || input.key == "images.uri" && j.Images.Column != "" { // that is only what paths are relative to
+			continue
+		}
+		src := resolved(input.path)
+		if _, err := os.Lstat(src); err != nil { // a pattern, or nothing: then that is the problem
+			continue
+		}
+		cause := ""
+		switch {
+		case out == src:
+			cause = "is the same place as"
+		case in(out, src):
+			cause = "lies inside"
+		case in(src, out):
+			cause = "holds"
+		default:
+			continue
+		}
+		return &InputError{ID: "E-OUTPUT", Key: "output", Path: j.Output.LocalPath(), Cause: fmt.Sprintf("%s %s: it is %s, and %s is %s", cause, input.key, out, input.key, src),
+			Next: "choose a folder of its own (--set output=...)"}
+	}
+	return nil
+}
+
+// resolved is a path without links and dots, as far as it exists.
+func resolved(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	above := existing(abs)
+	real, err := filepath.EvalSymlinks(above)
+	if err != nil {
+		return abs
+	}
+	return filepath.Join(real, strings.TrimPrefix(abs, above))
+}
+
 // Claim is the right to write to an output folder, which one process has at a time.
 type Claim struct {
 	State OutputState
 	lock  *os.File
+	dir   string
+	made  []string // folders that were made for it, the innermost first
 }
 
 // Close gives the right up; what was written stays, for the next run of the job to go on from.
 func (c *Claim) Close() error { return c.lock.Close() }
+
+// Undo leaves nothing of a claim under which nothing was computed: what was there before stays, the run that an earlier
+// one has left included.
+func (c *Claim) Undo() error {
+	if c.State != OutputNew {
+		return nil
+	}
+	err := errors.Join(os.RemoveAll(filepath.Join(c.dir, workFolder)), os.Remove(filepath.Join(c.dir, MarkerFile)))
+	for _, dir := range c.made {
+		if os.Remove(dir) != nil { // somebody else uses it by now
+			break
+		}
+	}
+	return err
+}
 
 // ClaimOutput makes the output folder this job's own, after CheckOutput, until the claim is closed or the
 // process ends. Of several that try at the same time one gets it and the others an error.
@@ -141,11 +225,21 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 	}
 	dir := j.Output.LocalPath()
 	fail := func(err error) (*Claim, error) {
+		if errs.Is(err, errs.NoSpace) {
+			return nil, exit.As(exit.JobFailed, inOutput(j, err))
+		}
 		return nil, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "cannot be written", Err: err,
 			Next: "choose a folder that you may write to (--set output=...)"})
 	}
+	c := &Claim{State: state, dir: dir}
 	if state == OutputNew {
-		if err := writeMarker(dir, j); err != nil && !errors.Is(err, fs.ErrExist) {
+		for d := dir; d != existing(d); d = filepath.Dir(d) {
+			c.made = append(c.made, d)
+		}
+		err := writeMarker(dir, j)
+		if errors.Is(err, fs.ErrExist) { // somebody was first
+			c.State = OutputUnfinished
+		} else if err != nil {
 			return fail(err)
 		}
 	}
@@ -153,7 +247,7 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if err := lockFile(f); err != nil {
+	if err := lockFile(f); err != nil || !there(f) {
 		return nil, errors.Join(exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT-BUSY", Key: "output", Path: dir, Cause: "another process is writing to it",
 			Next: "wait for it to end, or choose another folder (--set output=...)"}), f.Close())
 	}
@@ -161,7 +255,15 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 	if _, err := CheckOutput(j); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &Claim{State: state, lock: f}, nil
+	c.lock = f
+	return c, nil
+}
+
+// there tells whether an open file is still the one of its name: whoever undoes a claim removes it.
+func there(f *os.File) bool {
+	a, err := f.Stat()
+	b, berr := os.Stat(f.Name())
+	return err == nil && berr == nil && os.SameFile(a, b)
 }
 
 // writeMarker makes the folder and says in it whose it is. The marker appears whole or not at all: it is
@@ -206,4 +308,70 @@ func Tidy(dir string) {
 		_ = os.RemoveAll(filepath.Join(dir, workFolder)) // the next command tries again
 	}
 	_ = f.Close() // nothing was written
+}
+
+// OutputError says in which output folder a run has met a failure of the disk, whose own words only name files inside.
+type OutputError struct {
+	Dir string
+	Err error
+}
+
+func (e *OutputError) Error() string { return fmt.Sprintf("output %s: %v", e.Dir, e.Err) }
+
+// Unwrap returns the failure.
+func (e *OutputError) Unwrap() error { return e.Err }
+
+// ErrorID is that of the failure, or made of its kind.
+func (e *OutputError) ErrorID() string {
+	var id interface{ ErrorID() string }
+	if errors.As(e.Err, &id) {
+		return id.ErrorID()
+	}
+	return "E-" + strings.ToUpper(errs.KindOf(e.Err).String())
+}
+
+// Input is the folder.
+func (e *OutputError) Input() string { return e.Dir }
+
+// Hint says what to do next.
+func (e *OutputError) Hint() string {
+	switch errs.KindOf(e.Err) {
+	case errs.NoSpace:
+		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: it goes on where it stopped; or choose another disk (--set output=...)", e.Dir, e.Dir)
+	case errs.Unauthorized:
+		return fmt.Sprintf("check who may read and write the files in %s, then run the same command again", e.Dir)
+	}
+	return "run the same command again: it makes anew what is damaged or not there; if that does not help, check the disk"
+}
+
+// inOutput says where a failure of the disk was met: nothing is written anywhere else, and names of input are whole.
+func inOutput(j *conf.Job, err error) error {
+	switch errs.KindOf(err) {
+	case errs.NoSpace:
+	case errs.Unauthorized, errs.Corrupt, errs.Transient, errs.NotExist:
+		if !inside(err) {
+			return err
+		}
+	default:
+		return err
+	}
+	var says interface{ Hint() string }
+	if errors.As(err, &says) && says.Hint() != "" {
+		return err
+	}
+	dir, aerr := filepath.Abs(j.Output.LocalPath())
+	if aerr != nil {
+		dir = j.Output.LocalPath()
+	}
+	return &OutputError{Dir: dir, Err: err}
+}
+
+// inside tells whether an error names a file by its place in the output.
+func inside(err error) bool {
+	for e := (*errs.Error)(nil); errors.As(err, &e); err = e.Err {
+		if e.Path != "" && !filepath.IsAbs(e.Path) && !dfs.HasScheme(e.Path) {
+			return true
+		}
+	}
+	return false
 }

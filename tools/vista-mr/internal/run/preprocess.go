@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,20 +21,21 @@ const (
 
 // readBounded reads a file of up to limit bytes: its size decides before anything is allocated.
 func readBounded(uri string, limit int64) ([]byte, error) {
-	f, err := os.Open(conf.URI(uri).LocalPath())
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() // reading only
-	info, err := f.Stat()
+	path := conf.URI(uri).LocalPath()
+	info, err := os.Stat(path) // before it is opened: a pipe would wait for a writer
 	switch {
 	case err != nil:
 		return nil, err
 	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a file", f.Name())
+		return nil, errors.New("it is not a file")
 	case info.Size() > limit:
-		return nil, fmt.Errorf("%s has %d bytes, at most %d are read", f.Name(), info.Size(), limit)
+		return nil, fmt.Errorf("it has %d bytes, at most %d are read", info.Size(), limit)
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // reading only
 	b := make([]byte, info.Size())
 	n, err := io.ReadFull(f, b)
 	if err == io.ErrUnexpectedEOF || err == io.EOF { // it was shortened meanwhile

@@ -188,13 +188,13 @@ func (t *trials) close() error {
 	return errors.Join(all...)
 }
 
-// tried opens a job's network and, if it is the user's own, tries it, with what that needs in dir.
-func tried(ctx context.Context, j *conf.Job, dir string) (*network, error) {
+// tried opens a job's network, if it fits, and tries it if it is the user's own, with what that needs in dir.
+func tried(ctx context.Context, j *conf.Job, dir string, fits func(*network) error) (*network, error) {
 	if !isFile(j.CNN.Model) {
-		return openNetwork(ctx, j, nil)
+		return openNetwork(ctx, j, nil, fits)
 	}
 	p := newProber(j, dir)
-	n, err := openNetwork(ctx, j, p)
+	n, err := openNetwork(ctx, j, p, fits)
 	if err != nil || p == nil {
 		return n, err
 	}
@@ -204,7 +204,10 @@ func tried(ctx context.Context, j *conf.Job, dir string) (*network, error) {
 // Inspect opens a network without weights of its own to look at: a name of the roster or an ONNX file.
 // size is the height and width for images that a model leaves open.
 func Inspect(ctx context.Context, model string, size int) (_ *layers.CNN, err error) {
-	src := layers.Source{Model: model, Weights: "random", Read: NewBundle(model).Read, Size: size}
+	if !strings.ContainsAny(model, "./:\\") { // a name
+		return layers.Outline(model)
+	}
+	src := layers.Source{Model: model, Read: NewBundle(model).Read, Size: size}
 	if isFile(model) {
 		dir, err := os.MkdirTemp("", "vista-mr-*")
 		if err != nil {

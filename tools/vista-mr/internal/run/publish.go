@@ -377,7 +377,7 @@ func (w *publisher) warnings(s *results.Summary) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("Columns that are not numbers, or only number the rows, were left out: %s.", strings.Join(w.p.Skipped, ", ")))
 	}
 	if n := s.Counters.Dropped; n > 0 {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("%s rows were left out because a value is missing.", results.Count(n)))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%s %s left out because a value is missing.", results.Count(n), plural(n, "row was", "rows were")))
 	}
 	if t := w.p.Table; t != nil && len(t.Filled) > 0 {
 		s.Warnings = append(s.Warnings, "Missing values were filled with means over training rows: "+filled(t.Filled)+".")
@@ -387,14 +387,14 @@ func (w *publisher) warnings(s *results.Summary) {
 	}
 	s.Warnings = append(s.Warnings, w.p.Notes...)
 	if n := s.Counters.Other["images.rotated"]; n > 0 && (w.j.CNN.Preprocess.Inline == nil || w.j.CNN.Preprocess.Inline.EXIF != "apply") {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("%d images have an EXIF orientation, which the preprocessing ignores.", n))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d %s an EXIF orientation, which the preprocessing ignores.", n, plural(n, "image has", "images have")))
 	}
 	if n := s.Counters.Other["images.several"]; n > 0 {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("%d keys have more than one image: each image's vectors are pooled, then the record has the %s of them, value by value.", n,
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d %s more than one image: each image's vectors are pooled, then the record has the %s of them, value by value.", n, plural(n, "key has", "keys have"),
 			map[string]string{images.Mean: "mean", images.Max: "largest"}[w.j.Images.Multiple]))
 	}
 	if n := s.Counters.Other["batch.halved"]; n > 0 {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("The batch was halved %d times to stay within the memory limit.", n))
+		s.Warnings = append(s.Warnings, fmt.Sprintf("The batch was halved %d %s to stay within the memory limit.", n, plural(n, "time", "times")))
 	}
 	if w.j.CNN.Weights == "random" {
 		s.Warnings = append(s.Warnings, "The network's weights are random: its layers carry colour and texture, but nothing learned.")
@@ -409,7 +409,7 @@ func filled(columns []results.Filled) string {
 		out = append(out, fmt.Sprintf("%s (%s)", c.Column, results.Count(c.Rows)))
 	}
 	if n := len(columns) - most; n > 0 {
-		out = append(out, fmt.Sprintf("and %d more columns", n))
+		out = append(out, fmt.Sprintf("and %d more %s", n, plural(n, "column", "columns")))
 	}
 	return strings.Join(out, ", ")
 }

@@ -20,7 +20,7 @@ type Options struct {
 	ORTLib   string        // path of the ONNX Runtime library; empty: found by its usual places
 	Version  string        // of this program, for the results
 
-	opensModel bool   // the caller opens the network itself
+	opensModel bool   // the caller is about to run the job: it opens the network itself, and scans all images
 	ortVersion string // of the library that Validate has found
 }
 

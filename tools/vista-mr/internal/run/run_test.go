@@ -150,13 +150,13 @@ func TestSupported(t *testing.T) {
 func TestDecoderIsCheckedBeforeAnythingRuns(t *testing.T) {
 	for name, want := range map[string]string{"": "go", "go": "go", "foo": ""} {
 		t.Setenv(decoderVariable, name)
-		got, err := checkDecoder(t.Context(), nil, nil)
+		got, err := checkDecoder(t.Context(), nil, nil, nil)
 		if got != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %q, %v", name, got, err)
 		}
 	}
 	t.Setenv(decoderVariable, "turbo")
-	_, err := checkDecoder(t.Context(), nil, nil)
+	_, err := checkDecoder(t.Context(), nil, nil, nil)
 	if _, ok := image.TurboAvailable(); (err == nil) != ok {
 		t.Errorf("turbo: %v; it can be loaded: %v", err, ok)
 	}

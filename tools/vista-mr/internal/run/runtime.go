@@ -11,7 +11,7 @@ import (
 )
 
 // checkRuntime sees to it that there is an ONNX Runtime library of a version that fits.
-func checkRuntime(_ context.Context, _ *conf.Job, o *Options) (string, error) {
+func checkRuntime(_ context.Context, _ *conf.Job, o *Options, _ *findings) (string, error) {
 	path, version, err := ort.CheckLibrary(o.ORTLib)
 	if err != nil {
 		return "", err
@@ -24,7 +24,7 @@ func checkRuntime(_ context.Context, _ *conf.Job, o *Options) (string, error) {
 const decoderVariable = "VISTA_MR_JPEG"
 
 // checkDecoder sees to it that the JPEG decoder that is asked for can be had.
-func checkDecoder(context.Context, *conf.Job, *Options) (string, error) {
+func checkDecoder(context.Context, *conf.Job, *Options, *findings) (string, error) {
 	name := os.Getenv(decoderVariable)
 	fail := func(cause, next string) (string, error) {
 		return "", &InputError{ID: "E-DECODER", Key: "JPEG decoder", Path: decoderVariable + "=" + name, Cause: cause, Next: next}

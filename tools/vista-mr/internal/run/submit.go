@@ -3,20 +3,26 @@ package run
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
 // Submit runs a job to its end: it checks everything that Validate does, makes the output folder its own,
-// and executes the job's plan. A run that was interrupted is taken up where it stopped.
+// and executes the job's plan. A run that was interrupted is taken up where it stopped. What is refused before
+// anything was computed leaves the output as it was.
 func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, err error) {
+	start := time.Now()
 	o.fill()
 	o.opensModel = true
 	defer machine.SpareHeap()()
 	Tidy(j.Output.LocalPath())
-	if _, err := validate(ctx, j, &o); err != nil {
+	o.Progress.Update(progress.Update{Stage: "plan"})
+	_, f, err := validate(ctx, j, &o)
+	if err != nil {
 		return nil, err
 	}
 	claim, err := ClaimOutput(j)
@@ -24,5 +30,10 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, claim.Close()) }()
-	return execute(ctx, j, &o)
+	p, err := prepare(ctx, j, f, &o)
+	if err != nil {
+		return nil, inOutput(j, errors.Join(notReady(err), claim.Undo()))
+	}
+	s, err := execute(ctx, j, p, start, &o)
+	return s, inOutput(j, err)
 }

@@ -98,12 +98,12 @@ func inspect(ctx context.Context, j *conf.Job) (*surveyed, error) {
 
 // asWritten makes an error name the file as the job file does, and not by its path in the store.
 func asWritten(j *conf.Job, err error) error {
-	_, root, rerr := stores().Resolve(context.Background(), string(j.Table.URI))
+	fs, root, rerr := stores().Resolve(context.Background(), string(j.Table.URI))
 	if err == nil || rerr != nil {
 		return err
 	}
 	name := func(p *string) {
-		if below, ok := strings.CutPrefix(*p, string(root)); ok {
+		if below, ok := strings.CutPrefix(*p, dfs.Name(fs, root)); ok {
 			*p = strings.TrimSuffix(string(j.Table.URI), "/") + below
 		}
 	}
@@ -133,21 +133,13 @@ func survey(ctx context.Context, j *conf.Job) (*surveyed, error) {
 	return s, nil
 }
 
-// checkTable sees to it that the table has the columns that the job names, that its rows can be encoded, and
-// that there is something to learn from. Submit asks for the columns alone: it reads the rows right
-// afterwards, with the same errors.
-func checkTable(ctx context.Context, j *conf.Job, o *Options) (string, error) {
-	read := survey
-	if o.opensModel {
-		read = inspect
-	}
-	s, err := read(ctx, j)
+// checkTable sees to it that the table has the columns that the job names, and that its rows can be encoded.
+func checkTable(ctx context.Context, j *conf.Job, _ *Options, f *findings) (string, error) {
+	s, err := survey(ctx, j)
 	if err != nil {
 		return "", asTableError(j, err)
 	}
-	if s.Surveyed == nil {
-		return string(j.Table.URI), nil
-	}
+	f.table = s
 	return s.describe(j), nil
 }
 
@@ -166,11 +158,11 @@ func asTableError(j *conf.Job, err error) error {
 // describe says what was found.
 func (s *surveyed) describe(j *conf.Job) string {
 	e := &s.Encoding
-	out := []string{fmt.Sprintf("%s, key %s, label %s, %d features", j.Table.URI, j.Table.Key, j.Table.Label, e.Width())}
-	out = append(out, fmt.Sprintf("%s%s; %s rows, %s of them usable, %d classes", s.schema.Describe(), files(len(s.files)),
-		results.Count(e.Rows), results.Count(e.Good), len(s.Classes)))
+	out := []string{fmt.Sprintf("%s, key %s, label %s, %d %s", j.Table.URI, j.Table.Key, j.Table.Label, e.Width(), plural(e.Width(), "feature", "features"))}
+	out = append(out, fmt.Sprintf("%s%s; %s %s, %s of them usable, %d %s", s.schema.Describe(), files(len(s.files)),
+		results.Count(e.Rows), plural(e.Rows, "row", "rows"), results.Count(e.Good), len(s.Classes), plural(len(s.Classes), "class", "classes")))
 	if e.Dropped > 0 {
-		out = append(out, fmt.Sprintf("%s rows left out for a missing value", results.Count(e.Dropped)))
+		out = append(out, fmt.Sprintf("%s %s left out for a missing value", results.Count(e.Dropped), plural(e.Dropped, "row", "rows")))
 	}
 	for _, cause := range slices.Sorted(maps.Keys(s.Causes)) {
 		out = append(out, fmt.Sprintf("bad rows: %s %s", results.Count(s.Causes[cause]), cause))
@@ -178,7 +170,7 @@ func (s *surveyed) describe(j *conf.Job) string {
 	for i := range e.Columns {
 		switch c := &e.Columns[i]; {
 		case c.Categorical:
-			out = append(out, fmt.Sprintf("%s: %d columns", c.Name, c.Width()))
+			out = append(out, fmt.Sprintf("%s: %d %s", c.Name, c.Width(), plural(c.Width(), "column", "columns")))
 		case c.Missing > 0:
 			out = append(out, fmt.Sprintf("%s: %s missing, filled with %v", c.Name, results.Count(c.Missing), c.Fill))
 		}

@@ -9,60 +9,77 @@ import (
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/vistaopt"
 )
 
 // Check is one thing that Validate looked at and found in order.
 type Check struct {
-	Name   string `json:"name"`   // job, table, images, model, output, runtime, decoder
+	Name   string `json:"name"`   // job, table, images, records, model, plan, output, runtime, decoder
 	Detail string `json:"detail"` // what was found
 }
 
-// checks are what Validate looks at, in this order. They are independent of each other, so that all
-// problems are found at once.
+// checks are what Validate looks at, in this order. What one needs of those before it it does without if they have
+// failed, so that all problems are found at once. One without a word to say has found nothing to look at.
 var checks = []struct {
 	name string
-	run  func(context.Context, *conf.Job, *Options) (string, error)
+	run  func(context.Context, *conf.Job, *Options, *findings) (string, error)
 }{
 	{"table", checkTable},
 	{"images", checkImages},
+	{"records", checkRecords},
 	{"model", checkModel},
+	{"plan", checkPlan},
 	{"output", checkOutput},
 	{"runtime", checkRuntime},
 	{"decoder", checkDecoder},
+}
+
+// findings are what checks have found that others build on.
+type findings struct {
+	table   *surveyed        // nil: not known
+	images  *images.Index    // nil: not known
+	choice  *vistaopt.Choice // nil: not known
+	remarks []string         // for the results
 }
 
 // Validate looks at everything that a job names without running anything. It returns what it found,
 // or all problems at once; their exit class is invalid unless they say otherwise.
 func Validate(ctx context.Context, j *conf.Job, o Options) ([]Check, error) {
 	o.fill()
-	return validate(ctx, j, &o)
+	found, _, err := validate(ctx, j, &o)
+	return found, err
 }
 
-func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, error) {
+func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings, error) {
 	if err := Supported(j); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	found := []Check{{"job", fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}}
+	f := &findings{}
 	var problems []error
 	for _, c := range checks {
-		detail, err := c.run(ctx, j, o)
+		detail, err := c.run(ctx, j, o, f)
 		if ctx.Err() != nil {
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 		if err != nil {
 			problems = append(problems, err)
 			continue
 		}
-		found = append(found, Check{c.name, detail})
+		if detail != "" {
+			found = append(found, Check{c.name, detail})
+		}
 	}
 	switch len(problems) {
 	case 0:
-		return found, nil
+		return found, f, nil
 	case 1:
-		return nil, exit.As(exit.Invalid, problems[0])
+		return nil, nil, exit.As(exit.Invalid, problems[0])
 	}
-	return nil, exit.As(exit.Invalid, &ProblemsError{problems})
+	return nil, nil, exit.As(exit.Invalid, &ProblemsError{problems})
 }
 
 // ProblemsError is several failures at once. Its id and hint are those of the first.
@@ -107,7 +124,9 @@ func nearHint(path string) string {
 	}
 	var names []string
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if e.Name() != filepath.Base(path) { // it is there, and holds nothing
+			names = append(names, e.Name())
+		}
 	}
 	if near := conf.Nearest(filepath.Base(path), names); near != "" {
 		return fmt.Sprintf("; did you mean %s?", filepath.Join(filepath.Dir(path), near))
@@ -115,19 +134,41 @@ func nearHint(path string) string {
 	return ""
 }
 
-// checkModel opens the network with its weights and finds the layers. Submit does not ask for it: it
-// opens the network right afterwards, with the same errors.
-func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
+// checkRecords sees to it that table and images fit together, and that there is something to learn.
+func checkRecords(ctx context.Context, j *conf.Job, _ *Options, f *findings) (string, error) {
+	switch {
+	case f.table == nil:
+		return "", nil
+	case f.images == nil:
+		f.remarks = labelRemarks(f.table.Classes, f.table.Encoding.Good)
+		return strings.Join(f.remarks, " "), exit.Running(needs(j, nil).Check(f.table.Classes))
+	}
+	seen, err := foresee(ctx, j, together(f.table, f.images))
+	if err != nil {
+		return "", err
+	}
+	f.remarks = seen.remarks()
+	f.table.Keys = nil // which may be as large as the table
+	return strings.Join(append([]string{seen.describe()}, f.remarks...), "; "), nil
+}
+
+// checkModel opens the network with its weights, if they fit into the memory, and finds the layers. Submit does not ask
+// for it: it opens the network right afterwards, with the same errors.
+func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (string, error) {
 	if o.opensModel {
-		return j.CNN.Model, nil
+		return "", nil
 	}
 	dir, err := os.MkdirTemp("", "vista-mr-*")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
-	n, err := tried(ctx, j, dir)
+	n, err := tried(ctx, j, dir, func(n *network) (err error) {
+		f.choice, _, err = choose(j, n, together(f.table, f.images), readKept(workDir(j)))
+		return err
+	})
 	if err != nil {
+		f.choice = nil
 		return "", err
 	}
 	var names []string
@@ -141,7 +182,21 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options) (string, error) {
 	return strings.Join(append([]string{detail}, n.notes...), " "), nil
 }
 
-func checkOutput(_ context.Context, j *conf.Job, _ *Options) (string, error) {
+// checkPlan says how the job would run. Where images were not counted or the table is not known, a job may need more
+// than is said here.
+func checkPlan(_ context.Context, _ *conf.Job, _ *Options, f *findings) (string, error) {
+	if f.choice == nil || f.table == nil {
+		return "", nil
+	}
+	p, about := f.choice.Plan, ""
+	if f.images == nil {
+		about = "at least "
+	}
+	return fmt.Sprintf("%s, %s, %s join; %d at a time, batches of %d; needs %s%s of %s", p.Inference, p.Placement, p.Join, p.CPU, p.Batch,
+		about, progress.Size(f.choice.Regions.Need()), progress.Size(f.choice.Memory)), nil
+}
+
+func checkOutput(_ context.Context, j *conf.Job, _ *Options, _ *findings) (string, error) {
 	state, err := CheckOutput(j)
 	if err != nil {
 		return "", err

@@ -1,0 +1,86 @@
+package ingest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/jobs/row"
+	"github.com/vista-mr/vista-mr/jobs/table"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+)
+
+// A survey tells for every key what the task will make of it, and which rows no image was met of.
+func TestKeys(t *testing.T) {
+	fs := mem.New()
+	text := "id,x,label\nbad,what,red\na,1,red\nb,2,blue\na,3,blue\nlate,,red\nlate,1,red\nc,5,green\n"
+	if err := dfs.WriteFile(t.Context(), fs, "t.csv", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	files := []dfs.Path{"t.csv"}
+	s, err := table.Inspect(t.Context(), fs, files, table.Spec{Key: "id", Label: "label"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Survey(t.Context(), fs, files, s, most, seed, 0.5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"blue", "green", "red"}; !slices.Equal(got.Classes, want) || got.Example != "a" {
+		t.Fatalf("classes %q, first key %q", got.Classes, got.Example)
+	}
+	var first []string
+	for _, b := range got.First {
+		first = append(first, b.Key+" "+b.Cause)
+	}
+	if want := []string{"bad number", "a duplicate-key", "late missing"}; !slices.Equal(first, want) {
+		t.Errorf("bad rows %q, want %q", first, want)
+	}
+	split := row.NewSplitter(seed, 0.5)
+	for key, class := range map[string]int{"a": 2, "b": 0, "late": 2} {
+		test, _ := split.Split([]byte(key))
+		if k, ok := got.Keys.Meet(key); !ok || k != (Key{Class: class, Test: test}) {
+			t.Errorf("%s: %+v, %v", key, k, ok)
+		}
+	}
+	if k, ok := got.Keys.Meet("bad"); !ok || !k.Aside {
+		t.Errorf("a key without a good row: %+v, %v", k, ok)
+	}
+	if _, ok := got.Keys.Meet("nobody"); ok {
+		t.Error("a key that is not there was found")
+	}
+	var alone []string
+	err = got.Keys.Alone(t.Context(), fs, files, s, func(key string) bool {
+		alone = append(alone, key)
+		return true
+	})
+	if err != nil || !slices.Equal(alone, []string{"c"}) {
+		t.Errorf("without an image: %q, %v; want c alone", alone, err)
+	}
+}
+
+// Of many bad rows a survey keeps the first only.
+func TestSurveyKeepsFewBadRows(t *testing.T) {
+	fs := mem.New()
+	var text strings.Builder
+	text.WriteString("id,x,label\na,1,red\n")
+	for i := range 1000 {
+		fmt.Fprintf(&text, "k%d,no number,red\n", i)
+	}
+	if err := dfs.WriteFile(t.Context(), fs, "t.csv", []byte(text.String())); err != nil {
+		t.Fatal(err)
+	}
+	s, err := table.Inspect(t.Context(), fs, []dfs.Path{"t.csv"}, table.Spec{Key: "id", Label: "label", Features: []string{"x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, most, seed, 0.5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Causes["number"] != 1000 || len(got.First) != maxShown {
+		t.Errorf("%d bad rows, %d of them kept", got.Causes["number"], len(got.First))
+	}
+}

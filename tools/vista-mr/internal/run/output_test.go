@@ -1,0 +1,152 @@
+package run
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// below lists what is in a folder, at any depth.
+func below(t *testing.T, dir string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(p string, _ os.DirEntry, err error) error {
+		if p != dir {
+			out = append(out, strings.TrimPrefix(p, dir+"/"))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// A claim that is undone leaves what was there: no folder, an empty one, or the run that somebody has left.
+func TestUndo(t *testing.T) {
+	top := t.TempDir()
+	deep := filepath.Join(top, "a", "b", "out")
+	for _, dir := range []string{deep, filepath.Join(top, "empty")} {
+		if dir != deep {
+			if err := os.Mkdir(dir, 0o777); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := below(t, top)
+		c, err := ClaimOutput(job(t, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Join(dir, workFolder, modelsFolder), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(c.Undo(), c.Close()); err != nil {
+			t.Error(err)
+		}
+		if after := below(t, top); !slices.Equal(before, after) {
+			t.Errorf("%s: there is %q, there was %q", dir, after, before)
+		}
+	}
+	// Somebody's file in a folder on the way keeps it, and an unfinished run stays.
+	c, err := ClaimOutput(job(t, deep))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(top, "a", "note"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(c.Undo(), c.Close()); err != nil {
+		t.Error(err)
+	}
+	if after := below(t, top); !slices.Equal(after, []string{"a", "a/note", "empty"}) {
+		t.Errorf("there is %q", after)
+	}
+	if c, err = ClaimOutput(job(t, deep)); err != nil || c.Close() != nil {
+		t.Fatal(err)
+	}
+	before := below(t, top)
+	if c, err = ClaimOutput(job(t, deep)); err != nil || c.Undo() != nil || c.Close() != nil {
+		t.Fatal(err)
+	}
+	if after := below(t, top); !slices.Equal(before, after) {
+		t.Errorf("of the unfinished run there is %q, there was %q", after, before)
+	}
+}
+
+// Whoever waits for an output whose claim is undone does not get a file that is gone.
+func TestClaimOfAFileThatIsGone(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if !there(f) {
+		t.Error("the file is there")
+	}
+	if err := errors.Join(os.Remove(name), os.WriteFile(name, nil, 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	if there(f) {
+		t.Error("another file has its name")
+	}
+}
+
+// Failures of the disk below the output name it and say what to do; those of input have names of their own.
+func TestFailuresNameTheOutput(t *testing.T) {
+	j := job(t, "some/out")
+	abs, err := filepath.Abs("some/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		err  error
+		id   string
+		text string
+		code int
+	}{
+		{errs.E("write", errs.Unknown, "features/fc6/part-00000.avro", syscall.ENOSPC), "E-NO-SPACE", "output " + abs + ": write: features/fc6/part-00000.avro: no space left on device", 5},
+		{&os.PathError{Op: "write", Path: "events.jsonl", Err: syscall.EDQUOT}, "E-NO-SPACE", "output " + abs, 5},
+		{errs.E("read", errs.Corrupt, "job/table/part.avro", errors.New("damaged")), "E-CORRUPT", "output " + abs, 5},
+		{errs.E("open", errs.Unauthorized, "job/table/part.avro", errors.New("refused")), "E-UNAUTHORIZED", "output " + abs, 6},
+		{errs.E("open", errs.Unauthorized, "/data/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: /data/t.csv: refused", 6},
+		{errs.E("open", errs.Unauthorized, "s3://bucket/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: s3://bucket/t.csv", 6},
+	} {
+		got := exit.Running(inOutput(j, c.err))
+		var says interface{ ErrorID() string }
+		if !errors.As(got, &says) || says.ErrorID() != c.id || !strings.HasPrefix(got.Error(), c.text) || exit.Code(got) != c.code {
+			t.Errorf("got %v (exit code %d), want %s: %s", got, exit.Code(got), c.id, c.text)
+		}
+		var hint interface{ Hint() string }
+		if strings.HasPrefix(got.Error(), "output") && (!errors.As(got, &hint) || hint.Hint() == "") {
+			t.Errorf("%v: no next step", got)
+		}
+	}
+}
+
+func TestLabelRemarks(t *testing.T) {
+	for _, c := range []struct {
+		labels []string
+		rows   int64
+		want   []string
+	}{
+		{[]string{"0", "1"}, 3, nil},
+		{[]string{"cat", "dog", "owl"}, 6, nil},
+		{[]string{"1", "1.0", "1e0"}, 60, []string{`Labels that look alike are classes of their own: "1", "1.0" and "1e0".`}},
+		{[]string{"A", "B", "a", "b"}, 7, []string{`Labels that look alike are classes of their own: "A" and "a"; "B" and "b".`, "There are 4 classes in 7 rows: is that what table.label should name?"}},
+		{[]string{"NaN", "nan"}, 60, []string{`Labels that look alike are classes of their own: "NaN" and "nan".`}},
+	} {
+		if got := labelRemarks(c.labels, c.rows); !slices.Equal(got, c.want) {
+			t.Errorf("%q in %d rows: %q, want %q", c.labels, c.rows, got, c.want)
+		}
+	}
+	if got := listed([]string{"a", "b", "c", "d", "e", "f", "g"}, " and "); got != `"a", "b", "c", "d", "e" and 2 more` {
+		t.Errorf("got %s", got)
+	}
+}
