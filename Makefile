@@ -40,10 +40,10 @@ vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt differs:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go vet ./...
 
-# Every reader of files against made-up input: make fuzz FUZZ=10m
+# Every reader of files against made-up input; longer, and in some folders only: make fuzz FUZZ=10m IN="jobs/images conf"
 FUZZ ?= 60s
 fuzz:
-	tools/fuzz/run.sh $(FUZZ)
+	@tools/fuzz/run.sh $(FUZZ) $(IN)
 
 bench: build
 	go test -run '^$$' -bench . -benchtime 1s ./...
