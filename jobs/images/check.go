@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/vista-mr/vista-mr/jobs/images/parquet"
+	"github.com/vista-mr/vista-mr/jobs/parquet"
 	"github.com/vista-mr/vista-mr/mr/avro"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
@@ -78,7 +78,7 @@ func columnsOf(s *Source, f io.ReaderAt, size int64, spec Spec) (string, error) 
 		if c.stem {
 			how = "the stem of "
 		}
-		return fmt.Sprintf(", %d rows in the first, key column %s%s, image column %s", p.Rows, how, c.key.Name(), c.image.Name()), nil
+		return fmt.Sprintf(", %d rows in the first, key column %s%s, image column %s", p.Rows, how, c.key.Name, c.image.Name), nil
 	}
 	return "", nil
 }

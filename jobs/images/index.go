@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vista-mr/vista-mr/jobs/images/parquet"
+	"github.com/vista-mr/vista-mr/jobs/parquet"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
@@ -34,17 +34,17 @@ type unit struct {
 	URI  string `json:"uri"`
 	Size int64  `json:"size,omitempty"` // of the file; 0: not known
 
-	At     int64        `json:"at,omitempty"` // of the block or of the page's body
-	Stored int64        `json:"stored,omitempty"`
-	Page   *parquet.Ref `json:"page,omitempty"`
-	Key    string       `json:"key,omitempty"` // columns of an Avro record
-	Field  string       `json:"field,omitempty"`
+	At     int64         `json:"at,omitempty"` // of the block or of the page's body
+	Stored int64         `json:"stored,omitempty"`
+	Page   *parquet.Page `json:"page,omitempty"`
+	Key    string        `json:"key,omitempty"` // columns of an Avro record
+	Field  string        `json:"field,omitempty"`
 }
 
 // raw is about how much a unit holds when it is unpacked.
 func (u *unit) raw() int64 {
 	if u.Page != nil {
-		return u.Stored + int64(u.Page.Page.Raw)
+		return u.Stored + int64(u.Page.Raw)
 	}
 	return 2 * u.Stored
 }

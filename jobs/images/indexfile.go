@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/vista-mr/vista-mr/jobs/images/parquet"
+	"github.com/vista-mr/vista-mr/jobs/parquet"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/avro"
 	"github.com/vista-mr/vista-mr/mr/dfs"
@@ -28,7 +28,7 @@ const (
 )
 
 // IndexVersion stands in the file's metadata.
-const indexVersion = "1"
+const indexVersion = "2"
 
 // Splits is how the images are cut into n splits of neighbours, as even as can be: the bounds of each in the
 // order of the index. It depends on the source alone, so that every run of a job has the same partitions.

@@ -2,11 +2,13 @@ package images
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 
-	"github.com/vista-mr/vista-mr/jobs/images/parquet"
+	"github.com/vista-mr/vista-mr/jobs/cell"
+	"github.com/vista-mr/vista-mr/jobs/parquet"
 )
 
 // columns are those of a Parquet file that matter.
@@ -25,9 +27,9 @@ func findColumns(f *parquet.File, spec Spec) (columns, error) {
 	var blobs []*parquet.Column
 	for i := range f.Columns {
 		col := &f.Columns[i]
-		byName[col.Name()] = col
-		names = append(names, col.Name())
-		if col.Type == parquet.ByteArray && !col.Text && !col.List && !slices.Contains(keyNames, col.Name()) {
+		byName[col.Name] = col
+		names = append(names, col.Name)
+		if col.Bytes() && !col.Text && !col.List && !slices.Contains(keyNames, col.Name) {
 			blobs = append(blobs, col)
 		}
 	}
@@ -40,14 +42,14 @@ func findColumns(f *parquet.File, spec Spec) (columns, error) {
 	want := spec.ImageField
 	if want == "" {
 		if want = "image"; find(want) == nil && len(blobs) == 1 {
-			want = blobs[0].Name()
+			want = blobs[0].Name
 		}
 	}
 	if c.image = find(want); c.image == nil {
 		return c, noColumn("image", want, names)
 	}
-	if c.image.Type != parquet.ByteArray {
-		return c, invalid("column %q holds no bytes", c.image.Name())
+	if !c.image.Bytes() {
+		return c, invalid("column %q holds no bytes", c.image.Name)
 	}
 	if err := c.findKey(spec, byName); err != nil {
 		return c, err
@@ -55,11 +57,13 @@ func findColumns(f *parquet.File, spec Spec) (columns, error) {
 	if c.key == nil {
 		return c, noColumn("key", strings.Join(keyNames, ", "), names)
 	}
-	switch c.key.Type {
-	case parquet.ByteArray, parquet.FixedLen, parquet.Int32, parquet.Int64:
-		return c, nil
+	switch c.key.Type.Kind {
+	case cell.Other, cell.Bool, cell.Float32, cell.Float64, cell.Null:
+		if !c.key.List { // which is refused by its name when it is read
+			return c, invalid("column %q holds neither text nor whole numbers, so it is no key", c.key.Name)
+		}
 	}
-	return c, invalid("column %q holds neither text nor whole numbers, so it is no key", c.key.Name())
+	return c, nil
 }
 
 func (c *columns) findKey(spec Spec, byName map[string]*parquet.Column) error {
@@ -81,7 +85,7 @@ func (c *columns) findKey(spec Spec, byName map[string]*parquet.Column) error {
 	}
 	// Hugging Face has the file's name beside the bytes, Spark a column path.
 	c.stem = true
-	dir, _, _ := strings.Cut(c.image.Name(), ".bytes")
+	dir, _, _ := strings.Cut(c.image.Name, ".bytes")
 	if c.key = byName[dir+".path"]; c.key == nil {
 		c.key = byName["path"]
 	}
@@ -98,97 +102,36 @@ func (c *container) parquet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	row := 0
-	for g := range f.Groups() {
-		if err := ctx.Err(); err != nil {
+	if f.Rows > c.most() {
+		return corrupt("%d rows are more than a file of %d bytes can hold", f.Rows, c.size)
+	}
+	keys, err := f.Read([]int{cols.key.Index})
+	if err != nil {
+		return err
+	}
+	p := &pages{c: c, cols: cols, keys: keys, ranges: -1, group: -1}
+	for pg, err := range f.Pages(cols.image) {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
-		n, err := c.group(ctx, f, cols, g, row)
-		if err != nil {
+		if err := p.page(&pg); err != nil {
 			return err
 		}
-		row += n
 	}
 	return nil
 }
 
-// group adds the images of one row group.
-func (c *container) group(ctx context.Context, f *parquet.File, cols columns, g, row int) (int, error) {
-	keys, err := f.Chunk(g, cols.key, c.size)
-	if err != nil {
-		return 0, err
-	}
-	if keys.Rows > c.most()-int64(len(c.b.entries)) {
-		return 0, corrupt("row group %d: %d rows are more than the file can hold", g, keys.Rows)
-	}
-	names, err := c.keys(ctx, keys, cols.stem)
-	if err != nil {
-		return 0, err
-	}
-	chunk, err := f.Chunk(g, cols.image, c.size)
-	if err != nil {
-		return 0, err
-	}
-	p := &pages{c: c, chunk: chunk, names: names, row: row, ranges: -1, dictionary: -1}
-	err = chunk.Walk(c.f, func(pg parquet.Page) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return p.page(pg)
-	})
-	if err == nil && p.at != len(names) {
-		err = corrupt("row group %d: %d keys and %d images", g, len(names), p.at)
-	}
-	return p.at, err
-}
-
-// keys reads a column of keys.
-func (c *container) keys(ctx context.Context, chunk parquet.Chunk, stem bool) ([]string, error) {
-	var out []string
-	var dictionary [][]byte
-	err := chunk.Walk(c.f, func(p parquet.Page) error {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		body, err := readBody(c.f, p)
-		if err != nil {
-			return err
-		}
-		if p.Dictionary {
-			dictionary, err = chunk.ReadDictionary(p, body)
-			return err
-		}
-		values, err := chunk.Read(p, body, dictionary)
-		if err != nil {
-			return err
-		}
-		for _, v := range values {
-			key := string(v[:min(len(v), maxKey+1)])
-			if stem && v != nil {
-				key = FileKey(Stem, "", key)
-			}
-			out = append(out, key)
-		}
-		return nil
-	})
-	return out, err
-}
-
-func readBody(r io.ReaderAt, p parquet.Page) ([]byte, error) {
-	w := window{r: r, size: p.Offset + int64(p.Stored)}
-	return w.peek(p.Offset, p.Stored)
-}
-
-// pages adds the images of a chunk, page by page.
+// pages adds the images of a file, page by page.
 type pages struct {
 	c      *container
-	chunk  parquet.Chunk
-	names  []string
-	row    int   // of the file, of the chunk's first
-	at     int   // rows so far
-	ranges int32 // unit of ranges of the file; -1: not yet
+	cols   columns
+	keys   *parquet.Reader // at the row before the next one
+	row    int             // the next one
+	text   []byte          // of a key
+	ranges int32           // unit of ranges of the file; -1: not yet
 
-	dictionary int32   // unit of the dictionary page
+	group      int     // row group
+	dictionary int32   // unit of its dictionary page; -1: none
 	spans      []entry // of the dictionary's values, if they are ranges
 }
 
@@ -199,50 +142,56 @@ func (p *pages) rangeUnit() int32 {
 	return p.ranges
 }
 
-func (p *pages) pageUnit(pg parquet.Page) int32 {
-	ref := p.chunk.Ref(pg)
-	return p.c.b.unit(unit{Kind: page, URI: p.c.uri, Size: p.c.size, At: pg.Offset, Stored: int64(pg.Stored), Page: &ref})
+func (p *pages) pageUnit(pg *parquet.Page) int32 {
+	return p.c.b.unit(unit{Kind: page, URI: p.c.uri, Size: p.c.size, At: pg.Offset, Stored: int64(pg.Stored), Page: pg})
 }
 
-func (p *pages) page(pg parquet.Page) error {
-	if pg.Dictionary {
-		if !p.chunk.Plain(pg) {
-			p.dictionary = p.pageUnit(pg)
-			return nil
+func (p *pages) page(pg *parquet.Page) error {
+	if pg.Group != p.group {
+		p.group, p.dictionary, p.spans = pg.Group, -1, nil
+	}
+	switch {
+	case pg.Dictionary() && !pg.Plain():
+		p.dictionary = p.pageUnit(pg)
+	case pg.Dictionary():
+		for s, err := range pg.Spans(p.c.f) {
+			if err != nil {
+				return err
+			}
+			p.spans = append(p.spans, entry{unit: p.rangeUnit(), at: s.At, size: s.Size})
 		}
-		p.spans = nil
-		return p.chunk.Spans(p.c.f, pg, func(_ int, at, n int64) error {
-			p.spans = append(p.spans, entry{unit: p.rangeUnit(), at: at, size: n})
-			return nil
-		})
-	}
-	if pg.Values > len(p.names)-p.at {
-		return corrupt("%d images where %d keys are left", pg.Values, len(p.names)-p.at)
-	}
-	if p.chunk.Plain(pg) {
-		return p.chunk.Spans(p.c.f, pg, func(_ int, at, n int64) error {
-			return p.add(entry{unit: p.rangeUnit(), at: at, size: max(n, 0)}, n < 0)
-		})
-	}
-	body, err := []byte(nil), error(nil)
-	if p.chunk.Indexed(pg) {
-		if body, err = readBody(p.c.f, pg); err != nil {
-			return err
-		}
-	}
-	at, ok, err := p.chunk.Indices(pg, body)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		u := p.pageUnit(pg)
-		for i := range pg.Values {
-			// Whether there is an image is seen when the page is read.
-			if err := p.add(entry{unit: u, elem: int32(i), size: p.mean(pg)}, false); err != nil {
+	case pg.Plain():
+		for s, err := range pg.Spans(p.c.f) {
+			if err != nil {
+				return err
+			}
+			if err := p.add(entry{unit: p.rangeUnit(), at: s.At, size: max(s.Size, 0)}, s.Size < 0); err != nil {
 				return err
 			}
 		}
-		return nil
+	case pg.Indexed():
+		return p.indexed(pg)
+	default:
+		u := p.pageUnit(pg)
+		for i := range pg.Values {
+			// Whether there is an image is seen when the page is read.
+			if err := p.add(entry{unit: u, elem: int32(i), size: mean(pg)}, false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// indexed adds the images of a page that refers to a dictionary.
+func (p *pages) indexed(pg *parquet.Page) error {
+	body := make([]byte, pg.Stored)
+	if _, err := io.ReadFull(io.NewSectionReader(p.c.f, pg.Offset, int64(pg.Stored)), body); err != nil {
+		return broken(err, "page at %d", pg.Offset)
+	}
+	at, err := pg.Indices(body)
+	if err != nil {
+		return err
 	}
 	for _, v := range at {
 		e := entry{unit: max(p.dictionary, 0), elem: max(v, 0)}
@@ -258,10 +207,10 @@ func (p *pages) page(pg parquet.Page) error {
 			return corrupt("value %d of no dictionary", v)
 		case v >= 0:
 			d := &p.c.b.units[p.dictionary]
-			if int(v) >= d.Page.Page.Values {
-				return corrupt("value %d of a dictionary of %d", v, d.Page.Page.Values)
+			if int(v) >= d.Page.Values {
+				return corrupt("value %d of a dictionary of %d", v, d.Page.Values)
 			}
-			e.size = p.mean(parquet.Page{Stored: int(d.Stored), Values: d.Page.Page.Values})
+			e.size = mean(d.Page)
 		}
 		if err := p.add(e, v < 0); err != nil {
 			return err
@@ -271,14 +220,35 @@ func (p *pages) page(pg parquet.Page) error {
 }
 
 // mean is about how large an image of a page is.
-func (p *pages) mean(pg parquet.Page) int64 { return int64(pg.Stored / max(pg.Values, 1)) }
+func mean(pg *parquet.Page) int64 { return int64(pg.Stored / max(pg.Values, 1)) }
 
-func (p *pages) add(e entry, null bool) error {
-	e.key = p.names[p.at]
-	row := p.row + p.at
-	p.at++
+func (p *pages) add(e entry, null bool) (err error) {
+	if e.key, err = p.key(); err != nil {
+		return err
+	}
 	if null {
 		e.size, e.bad = 0, p.c.b.flaw("no-image", p.c.uri+": the row has no image")
 	}
-	return p.c.add(e, row)
+	p.row++
+	return p.c.add(e, p.row-1)
+}
+
+// key is the next row's key, as a table writes it; "" if there is none.
+func (p *pages) key() (string, error) {
+	if !p.keys.Next() {
+		if err := p.keys.Err(); err != nil {
+			return "", err
+		}
+		return "", corrupt("there are fewer keys than images")
+	}
+	v := *p.keys.Value(0)
+	if v.Null {
+		return "", nil
+	}
+	v.Bytes = v.Bytes[:min(len(v.Bytes), maxKey+1)] // more is too long anyway
+	p.text = p.cols.key.Type.AppendText(p.text[:0], &v)
+	if p.cols.stem {
+		return FileKey(Stem, "", string(p.text)), nil
+	}
+	return string(p.text), nil
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/vista-mr/vista-mr/jobs/images/parquet"
+	"github.com/vista-mr/vista-mr/jobs/parquet"
 	"github.com/vista-mr/vista-mr/mr/avro"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -102,7 +102,7 @@ func unpackUnit(f dfs.File, u *unit) ([][]byte, error) {
 			}
 			return nil, err
 		}
-		return u.Page.Values(body, u.At)
+		return u.Page.Strings(body, u.At)
 	}
 	r, err := avro.NewReader(f, f.Size(), avro.ReaderOptions{})
 	if err != nil {

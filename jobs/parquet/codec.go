@@ -15,6 +15,14 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
+func supported(codec format.CompressionCodec) bool {
+	switch codec {
+	case format.Uncompressed, format.Snappy, format.Gzip, format.Brotli, format.Zstd, format.Lz4Raw:
+		return true
+	}
+	return false
+}
+
 // unpack fills dst with what src unpacks to, which must be exactly as long.
 func unpack(codec format.CompressionCodec, dst, src []byte) (err error) {
 	defer func() {
@@ -40,7 +48,7 @@ func unpack(codec format.CompressionCodec, dst, src []byte) (err error) {
 			err = fmt.Errorf("%d bytes, want %d", n, len(dst))
 		}
 	default:
-		return unsupported("it is compressed by %v, which cannot be read: snappy, gzip, zstd, brotli and lz4_raw can", codec)
+		return unsupported("codec %v", codec) // chunks of it are refused before
 	}
 	if err != nil {
 		return corrupt("%v: %w", codec, err)
@@ -72,13 +80,13 @@ func fill(dst []byte, r io.Reader) error {
 	return nil
 }
 
-// decoder is the process's one: it may be used by many goroutines, and starts none.
-var decoder = sync.OnceValues(func() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPage), zstd.WithDecodeAllCapLimit(true))
+// zstdDecoder is the process's one: many goroutines may use it at once, and it starts none.
+var zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(MaxPage), zstd.WithDecodeAllCapLimit(true))
 })
 
 func unpackZstd(dst, src []byte) error {
-	d, err := decoder()
+	d, err := zstdDecoder()
 	if err != nil {
 		return err
 	}

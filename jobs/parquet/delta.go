@@ -10,9 +10,6 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/cell"
 )
 
-// maxText bounds a value that is put together from the one before it: 16 MiB.
-const maxText = 16 << 20
-
 // delta decodes integers that are kept as differences, packed in bits: blocks, each of a
 // smallest difference and some miniblocks of one width of bits.
 type delta struct {
@@ -171,11 +168,13 @@ func (p *deltaLengths) next(v *cell.Value) error {
 	return nil
 }
 
-// deltaTexts are byte arrays that each begin with some bytes of the one before.
+// deltaTexts are byte arrays that each begin with some bytes of the one before. A few bytes can
+// stand for very many, so the values that are put together may take no more than a page.
 type deltaTexts struct {
 	prefix *delta
 	suffix *deltaLengths
 	last   []byte
+	total  int64 // bytes of values that were put together
 	col    *Column
 }
 
@@ -200,8 +199,13 @@ func (p *deltaTexts) next(v *cell.Value) error {
 	if err := p.suffix.next(v); err != nil {
 		return err
 	}
-	if n < 0 || n > int64(len(p.last)) || n+int64(len(v.Bytes)) > maxText {
+	if n < 0 || n > int64(len(p.last)) {
 		return fmt.Errorf("a text that shares %d bytes with one of %d", n, len(p.last))
+	}
+	if n > 0 {
+		if p.total += n + int64(len(v.Bytes)); p.total > MaxPage {
+			return fmt.Errorf("its values take more than %d MiB", MaxPage>>20)
+		}
 	}
 	p.last = append(p.last[:n], v.Bytes...)
 	if v.Bytes = p.last; p.col.physical == format.FixedLenByteArray {

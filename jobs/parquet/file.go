@@ -1,21 +1,3 @@
-// Package parquet reads the flat columns of Parquet files that nobody vouches for.
-//
-// Invariant: no length in a file is believed before it is checked against what is there. Memory
-// stays below a fixed budget and work below a fixed multiple of the file's size, whatever the
-// file claims; every failure is an error with a kind, never a panic.
-//
-// The footer's structures, their thrift decoding and their meaning are parquet-go's. Pages are
-// read here, value by value, because a decoder that fills a page's worth of values at once
-// allocates what the page claims: a few bytes of run-length encoding can stand for gigabytes.
-//
-//  1. Open walks the footer's bytes without decoding them (compact.go), decodes them, checks the
-//     offsets, and turns the schema into columns (schema.go).
-//  2. Rows keeps one cursor for each wanted column (page.go), which unpacks a page at a time
-//     (codec.go) and decodes one value at a step (decode.go, delta.go).
-//
-// Every leaf of the schema is a column, named by its path; leaves below a repeated group are listed and
-// cannot be read. Encrypted files, legacy LZ4 and the bit-packed levels of the format's first
-// year are refused by name. Package table reads tables with it.
 package parquet
 
 import (
@@ -24,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/vista-mr/vista-mr/jobs/cell"
@@ -36,30 +17,32 @@ const (
 	maxFooter  = 64 << 20
 	maxStructs = 1 << 20 // structures in all lists of a footer
 	maxColumns = 100_000
-	maxPage    = 256 << 20
-	// maxHeld bounds the pages and dictionaries that all columns hold at once.
-	maxHeld = 512 << 20
-	// A file of n bytes may unpack to maxUnpacked + maxRatio*n bytes and hold freeRows +
-	// rowsPerByte*n rows. Real tables take bytes for a row; run lengths alone could claim
-	// billions of rows in a kilobyte.
-	maxUnpacked = 256 << 20
-	maxRatio    = 200
+	// MaxPage is the largest page that is read, stored or unpacked. Writers that do not bound
+	// pages by bytes make them as large as a row group.
+	MaxPage = 256 << 20
+	// A file of n bytes may hold freeRows + rowsPerByte*n rows. Real tables take bytes for a
+	// row; run lengths alone could claim billions of rows in a kilobyte.
 	freeRows    = 1 << 20
 	rowsPerByte = 4
 )
 
 // Column is one leaf of the schema.
 type Column struct {
-	Name string
-	Type cell.Type
+	Index int    // in File.Columns
+	Name  string // with those of the groups that it lies in: "image.bytes"
+	Type  cell.Type
+	Text  bool // its byte strings are marked as text
+	List  bool // it lies in a list or map, and cannot be read
 
-	leaf     int
 	physical format.Type
 	length   int // of fixed-length values
 	maxDef   int // definition level of a value that is there
 }
 
-// File is an open file. It may be read by several goroutines, each with its own Rows.
+// Bytes tells whether the values are byte strings of any length, which Pages finds one by one.
+func (c *Column) Bytes() bool { return c.physical == format.ByteArray }
+
+// File is an open file. It may be read by several goroutines, each with its own Rows or Pages.
 type File struct {
 	Columns []Column
 	Rows    int64
@@ -72,43 +55,63 @@ type File struct {
 // group is a row group as far as it is needed.
 type group struct {
 	rows   int64
-	chunks []chunk // by leaf
+	chunks []chunk // by column
 }
 
+// chunk is a column's part of a row group.
 type chunk struct {
 	start, end int64
 	codec      format.CompressionCodec
+	err        error // why it cannot be read, which matters to those who ask for it
 }
 
 func corrupt(f string, args ...any) error {
-	return errs.E("parquet", errs.Corrupt, "", fmt.Errorf(f, args...))
+	return errs.E("", errs.Corrupt, "", fmt.Errorf(f, args...))
 }
 
 func unsupported(f string, args ...any) error {
-	return errs.E("parquet", errs.Invalid, "", fmt.Errorf(f, args...))
+	return errs.E("", errs.Invalid, "", fmt.Errorf(f, args...))
 }
+
+// damage gives an error a kind that has none: bytes that make no sense are damaged.
+func damage(err error) error {
+	if errs.KindOf(err) == errs.Unknown {
+		return corrupt("%w", err)
+	}
+	return err
+}
+
+// failed is an error as callers see it. It keeps its kind.
+func failed(err error) error { return errs.E("parquet", errs.Unknown, "", err) }
 
 // Open reads the footer.
 func Open(r io.ReaderAt, size int64) (*File, error) {
-	footer, err := readFooter(r, size)
-	if err != nil {
-		return nil, err
+	f := &File{r: r, size: size}
+	if err := f.open(); err != nil {
+		return nil, failed(err)
 	}
-	if _, err := measure(footer, maxStructs); err != nil {
-		return nil, corrupt("footer: %w", err)
+	return f, nil
+}
+
+func (f *File) open() error {
+	footer, err := readFooter(f.r, f.size)
+	if err != nil {
+		return err
 	}
 	var meta format.FileMetaData
-	if err := decode(footer, &meta); err != nil {
-		return nil, corrupt("footer: %w", err)
+	if _, err := decode(footer, maxStructs, &meta); err != nil {
+		return corrupt("footer: %w", err)
 	}
-	if meta.EncryptionAlgorithm.Value != nil {
-		return nil, unsupported("the file is encrypted")
-	}
-	f := &File{r: r, size: size}
 	if f.Columns, err = columnsOf(meta.Schema); err != nil {
-		return nil, err
+		return err
 	}
-	return f, f.addGroups(meta.RowGroups)
+	if err := f.addGroups(meta.RowGroups); err != nil {
+		return err
+	}
+	if f.Rows != meta.NumRows {
+		return corrupt("footer: the row groups have %d rows, the file %d", f.Rows, meta.NumRows)
+	}
+	return nil
 }
 
 func readFooter(r io.ReaderAt, size int64) ([]byte, error) {
@@ -144,18 +147,7 @@ func readFull(r io.ReaderAt, b []byte, at int64) error {
 	case err == nil || errors.Is(err, io.EOF):
 		return corrupt("%d bytes at %d: the file is shorter", len(b), at)
 	}
-	return errs.E("parquet", errs.Unknown, "", err)
-}
-
-// decode reads a thrift structure whose lengths have been checked.
-func decode(b []byte, v any) (err error) {
-	defer func() {
-		if r := recover(); r != nil { // the decoder is not ours
-			err = fmt.Errorf("%v", r)
-		}
-	}()
-	var protocol thrift.CompactProtocol
-	return thrift.NewDecoder(protocol.NewReaderFromBytes(b)).Decode(v)
+	return err
 }
 
 func (f *File) addGroups(groups []format.RowGroup) error {
@@ -164,102 +156,37 @@ func (f *File) addGroups(groups []format.RowGroup) error {
 		if len(g.Columns) != len(f.Columns) || g.NumRows < 0 {
 			return corrupt("row group %d has %d columns and %d rows, the schema has %d columns", i, len(g.Columns), g.NumRows, len(f.Columns))
 		}
-		out := group{rows: g.NumRows}
+		out := group{rows: g.NumRows, chunks: make([]chunk, len(g.Columns))}
 		for j := range g.Columns {
-			c, err := f.chunkOf(&g.Columns[j], &f.Columns[j], g.NumRows)
-			if err != nil {
-				return fmt.Errorf("row group %d, column %q: %w", i, f.Columns[j].Name, err)
-			}
-			out.chunks = append(out.chunks, c)
+			out.chunks[j] = f.chunkOf(&g.Columns[j], &f.Columns[j], g.NumRows)
 		}
 		f.groups = append(f.groups, out)
 		f.Rows += g.NumRows
-		if f.Rows > freeRows+rowsPerByte*f.size {
-			return corrupt("more than %d rows in a file of %d bytes", freeRows+rowsPerByte*f.size, f.size)
+		if most := freeRows + rowsPerByte*f.size; f.Rows > most || f.Rows < 0 {
+			return corrupt("more than %d rows in a file of %d bytes", most, f.size)
 		}
 	}
 	return nil
 }
 
-func (f *File) chunkOf(c *format.ColumnChunk, col *Column, rows int64) (chunk, error) {
+func (f *File) chunkOf(c *format.ColumnChunk, col *Column, rows int64) chunk {
 	m := &c.MetaData
-	if c.FilePath != "" {
-		return chunk{}, unsupported("its data are in another file")
-	}
-	if c.CryptoMetadata.Value != nil || len(c.EncryptedColumnMetadata) > 0 {
-		return chunk{}, unsupported("it is encrypted")
-	}
-	if col.Type.Kind == cell.Other {
-		return chunk{}, nil // never read
-	}
 	start := m.DataPageOffset
 	if d := m.DictionaryPageOffset; d > 0 && d < start {
 		start = d
 	}
-	if m.Type != col.physical || m.NumValues != rows {
-		return chunk{}, corrupt("%d values of type %v, want %d of %v", m.NumValues, m.Type, rows, col.physical)
+	out := chunk{start: start, end: start + m.TotalCompressedSize, codec: m.Codec}
+	switch {
+	case c.FilePath != "":
+		out.err = unsupported("its data are in another file")
+	case c.CryptoMetadata.Value != nil || len(c.EncryptedColumnMetadata) > 0:
+		out.err = unsupported("it is encrypted")
+	case m.Type != col.physical || m.NumValues != rows && !col.List:
+		out.err = corrupt("%d values of type %v, want %d of %v", m.NumValues, m.Type, rows, col.physical)
+	case start < 0 || m.TotalCompressedSize < 0 || start > f.size || m.TotalCompressedSize > f.size-start:
+		out.err = corrupt("%d bytes at %d in a file of %d", m.TotalCompressedSize, start, f.size)
+	case !supported(m.Codec):
+		out.err = unsupported("codec %v is not supported: SNAPPY, GZIP, ZSTD, BROTLI and LZ4_RAW are", m.Codec)
 	}
-	if start < 0 || m.TotalCompressedSize < 0 || start > f.size || m.TotalCompressedSize > f.size-start {
-		return chunk{}, corrupt("%d bytes at %d in a file of %d", m.TotalCompressedSize, start, f.size)
-	}
-	return chunk{start: start, end: start + m.TotalCompressedSize, codec: m.Codec}, nil
+	return out
 }
-
-// Reader walks the rows of some columns. It belongs to one goroutine.
-type Reader struct {
-	f       *File
-	cursors []*cursor
-	values  []cell.Value
-	group   int
-	left    int64  // rows of the group
-	held    int64  // bytes of all buffers
-	raw     []byte // a page as it is stored
-	head    []byte // a page's header
-	packed  int64  // bytes unpacked so far
-	err     error
-}
-
-// Read walks the rows of the columns with the given indices.
-func (f *File) Read(columns []int) (*Reader, error) {
-	r := &Reader{f: f, values: make([]cell.Value, len(columns)), group: -1}
-	for _, i := range columns {
-		col := &f.Columns[i]
-		if !col.Type.Usable() {
-			return nil, unsupported("column %q is %v", col.Name, col.Type)
-		}
-		r.cursors = append(r.cursors, &cursor{rows: r, col: col})
-	}
-	return r, nil
-}
-
-// Next goes to the next row. After it answers false, Err tells whether there was an error.
-func (r *Reader) Next() bool {
-	if r.err != nil {
-		return false
-	}
-	for r.left == 0 {
-		r.group++
-		if r.group >= len(r.f.groups) {
-			return false
-		}
-		g := &r.f.groups[r.group]
-		r.left = g.rows
-		for _, c := range r.cursors {
-			c.begin(g.chunks[c.col.leaf])
-		}
-	}
-	r.left--
-	for i, c := range r.cursors {
-		if err := c.next(&r.values[i]); err != nil {
-			r.err = fmt.Errorf("column %q: %w", c.col.Name, err)
-			return false
-		}
-	}
-	return true
-}
-
-// Value is the row's value of the i-th wanted column, valid until the next step.
-func (r *Reader) Value(i int) *cell.Value { return &r.values[i] }
-
-// Err is what ended the walk early.
-func (r *Reader) Err() error { return r.err }

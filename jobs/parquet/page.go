@@ -11,319 +11,294 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/vista-mr/vista-mr/jobs/cell"
-	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // A page's header is read in a first piece that is nearly always enough, and in ever larger
 // ones when its statistics are long.
 const (
-	headerPiece = 4 << 10
+	headerPiece = 1 << 10
 	maxHeader   = 16 << 20
 )
 
-// cursor walks one column's values through the pages of a chunk.
-type cursor struct {
-	rows *Reader
-	col  *Column
-
-	chunk   chunk
-	at      int64 // offset of the next page's header
-	left    int64 // values of the current page that were not taken yet
-	levels  *hybrid
-	values  values
-	fixed   fixed // of values, kept for reuse
-	dict    values
-	dictLen uint32
-	starts  int64  // bytes that the dictionary's own index takes
-	buf     []byte // the page
-	dictBuf []byte
+// Page is a page as its header describes it. With the place of its body, which is not in its
+// JSON, it is all that is needed to come back to the page without the footer.
+type Page struct {
+	Group    int                     `json:"-"` // row group
+	Offset   int64                   `json:"-"` // of the body in the file
+	Stored   int                     `json:"-"` // bytes of the body
+	Raw      int                     `json:"u"` // bytes of the body, unpacked
+	Values   int                     `json:"n"` // nulls included
+	Kind     format.PageType         `json:"k,omitempty"`
+	Encoding format.Encoding         `json:"e,omitempty"`
+	Codec    format.CompressionCodec `json:"c,omitempty"`
+	MaxDef   int                     `json:"m,omitempty"` // definition level of a value that is there
+	Levels   int                     `json:"l,omitempty"` // version 2: bytes of levels in front, which are never packed
+	Def      int                     `json:"f,omitempty"` // version 2: those that are definition levels
+	CRC      uint32                  `json:"s,omitempty"` // of the body; 0: not known
 }
 
-// values decodes the values of a page that are there, one at a step.
-type values interface {
-	// next decodes the next value into v, whose fields are zero.
-	next(v *cell.Value) error
-}
+// Dictionary tells whether the values are those that data pages refer to.
+func (p *Page) Dictionary() bool { return p.Kind == format.DictionaryPage }
 
-// dictionary finds a value by its number.
-type dictionary interface {
-	values
-	value(i uint32, v *cell.Value) error
-}
-
-var errShort = errors.New("a page has fewer values than it announces")
-
-// begin goes to the start of a chunk.
-func (c *cursor) begin(ch chunk) {
-	c.rows.held -= c.starts
-	c.chunk, c.at, c.left, c.dict, c.dictLen, c.starts = ch, ch.start, 0, nil, 0, 0
-}
-
-func (c *cursor) next(v *cell.Value) error {
-	for c.left == 0 {
-		if err := c.page(); err != nil {
-			return err
+// pageOf is what a header says of a page of the column.
+func pageOf(h *format.PageHeader, col *Column, codec format.CompressionCodec) (Page, error) {
+	p := Page{Kind: h.Type, Stored: int(h.CompressedPageSize), Raw: int(h.UncompressedPageSize), Codec: codec, CRC: uint32(h.CRC)}
+	whole := true
+	switch h.Type {
+	case format.DictionaryPage:
+		d := &h.DictionaryPageHeader
+		whole, p.Values, p.Encoding = d.Valid, int(d.V.NumValues), d.V.Encoding
+		switch p.Encoding {
+		case format.PlainDictionary: // its name of the first years
+			p.Encoding = format.Plain
+		case format.Plain:
+		default:
+			return p, unsupported("the dictionary is encoded as %v", p.Encoding)
+		}
+	case format.DataPage:
+		d := &h.DataPageHeader
+		whole, p.Values, p.Encoding, p.MaxDef = d.Valid, int(d.V.NumValues), d.V.Encoding, col.maxDef
+		if p.MaxDef > 0 && d.V.DefinitionLevelEncoding != format.RLE {
+			return p, unsupported("the definition levels are encoded as %v", d.V.DefinitionLevelEncoding)
+		}
+	case format.DataPageV2:
+		d := &h.DataPageHeaderV2
+		whole, p.Values, p.Encoding, p.MaxDef = d.Valid, int(d.V.NumValues), d.V.Encoding, col.maxDef
+		p.Def = int(d.V.DefinitionLevelsByteLength)
+		p.Levels = p.Def + int(d.V.RepetitionLevelsByteLength)
+		if c := d.V.IsCompressed; c.Valid && !c.V {
+			p.Codec = format.Uncompressed
 		}
 	}
-	c.left--
-	*v = cell.Value{}
-	if c.levels != nil {
-		level, err := c.levels.next()
-		if err != nil {
-			return corrupt("definition levels: %w", err)
-		}
-		if int(level) < c.col.maxDef {
-			v.Null = true
-			return nil
-		}
+	if !whole {
+		return p, corrupt("a %v without the header of one", h.Type)
 	}
-	if err := c.values.next(v); err != nil {
-		return corrupt("%w", err)
-	}
-	if len(v.Bytes) > cell.MaxDecimal && c.col.Type.Kind == cell.Decimal {
-		return corrupt("a decimal of %d bytes", len(v.Bytes))
+	return p, p.check()
+}
+
+// check tells whether the page makes sense by itself.
+func (p *Page) check() error {
+	switch {
+	case p.Stored < 0 || p.Raw < 0 || p.Values < 0 || p.MaxDef < 0 || p.Def < 0 || p.Levels < p.Def:
+		return corrupt("a negative size")
+	case max(p.Stored, p.Raw) > MaxPage:
+		return corrupt("%d bytes, unpacked %d: pages of more than %d MiB are not read", p.Stored, p.Raw, MaxPage>>20)
+	case p.Levels > min(p.Stored, p.Raw):
+		return corrupt("%d bytes of levels in a page of %d", p.Levels, min(p.Stored, p.Raw))
 	}
 	return nil
 }
 
-// page reads the next page of the chunk.
-func (c *cursor) page() error {
-	if c.at >= c.chunk.end {
-		return corrupt("its chunk ends before its rows do")
-	}
-	h, err := c.header()
-	if err != nil {
-		return err
-	}
-	stored, unpacked := int64(h.CompressedPageSize), int64(h.UncompressedPageSize)
-	if stored < 0 || stored > c.chunk.end-c.at {
-		return corrupt("a page of %d bytes, %d are left", stored, c.chunk.end-c.at)
-	}
-	if unpacked < 0 || max(stored, unpacked) > maxPage {
-		return corrupt("a page of %d bytes, more than %d", max(stored, unpacked), int64(maxPage))
-	}
-	at := c.at
-	c.at += stored
-	switch h.Type {
-	case format.DictionaryPage, format.DataPage, format.DataPageV2:
-	default:
-		return nil // an index, which is of no use here
-	}
-	if c.rows.packed += unpacked; c.rows.packed > maxUnpacked+maxRatio*c.rows.f.size {
-		return corrupt("the file of %d bytes unpacks to more than %d times its size", c.rows.f.size, maxRatio)
-	}
-	switch h.Type {
-	case format.DictionaryPage:
-		if c.dictBuf, err = c.load(c.dictBuf, h, at, 0, true); err == nil {
-			err = c.dictionaryPage(h)
-		}
-	case format.DataPage:
-		if c.buf, err = c.load(c.buf, h, at, 0, true); err == nil {
-			err = c.dataPage(h)
-		}
-	case format.DataPageV2:
-		p := &h.DataPageHeaderV2.V
-		levels := int64(p.RepetitionLevelsByteLength) + int64(p.DefinitionLevelsByteLength)
-		if !h.DataPageHeaderV2.Valid || p.RepetitionLevelsByteLength < 0 || p.DefinitionLevelsByteLength < 0 || levels > min(stored, unpacked) {
-			return corrupt("a page of %d bytes with %d bytes of levels", min(stored, unpacked), levels)
-		}
-		if c.buf, err = c.load(c.buf, h, at, int(levels), !p.IsCompressed.Valid || p.IsCompressed.V); err == nil {
-			err = c.dataPageV2(h)
-		}
-	}
-	return err
+// wrong says which page an error is about.
+func (p *Page) wrong(err error) error { return fmt.Errorf("page at %d: %w", p.Offset, err) }
+
+// walk goes through the pages of a column from header to header.
+type walk struct {
+	f      *File
+	col    *Column
+	group  int
+	chunk  chunk
+	at     int64 // of the next header
+	rows   int64 // of the row group, that no page was seen for
+	budget int64 // bytes that may still be passed
+	window window
 }
 
-// header reads the page header at c.at and moves behind it.
-func (c *cursor) header() (*format.PageHeader, error) {
-	for n := int64(headerPiece); ; n *= 16 {
-		n = min(n, c.chunk.end-c.at, maxHeader)
-		if int64(cap(c.rows.head)) < n {
-			c.rows.head = make([]byte, n)
+// walk starts before the first row group. Chunks do not overlap: a file that has the same bytes
+// walked again and again is after our time.
+func (f *File) walk(col *Column) (*walk, error) {
+	if col.List {
+		return nil, unsupported("it lies in a list, which is not supported")
+	}
+	return &walk{f: f, col: col, budget: 2*f.size + 1<<20, window: window{r: f.r}}, nil
+}
+
+// begin goes to the column's first page in a row group.
+func (w *walk) begin(group int) error {
+	g := &w.f.groups[group]
+	w.group, w.rows, w.chunk = group, g.rows, g.chunks[w.col.Index]
+	w.at = w.chunk.start
+	w.window.limit(w.chunk.end)
+	if w.rows == 0 {
+		return nil // nothing will be read
+	}
+	return w.chunk.err
+}
+
+// next passes a page, and answers what its header says. It must not be called when the pages of
+// all rows have been seen.
+func (w *walk) next() (Page, error) {
+	for {
+		if w.at >= w.chunk.end {
+			return Page{}, corrupt("its chunk ends before its rows do")
 		}
-		b := c.rows.head[:n]
-		if err := readFull(c.rows.f.r, b, c.at); err != nil {
+		at := w.at
+		p, err := w.page()
+		if err != nil {
+			return p, fmt.Errorf("page header at %d: %w", at, err)
+		}
+		switch p.Kind {
+		case format.DataPage, format.DataPageV2:
+			if w.rows -= int64(p.Values); w.rows < 0 {
+				return p, corrupt("its pages hold more values than the %d rows of the group", w.f.groups[w.group].rows)
+			}
+			return p, nil
+		case format.DictionaryPage:
+			return p, nil
+		}
+		// Else it is an index, or something newer, which is of no use here.
+	}
+}
+
+func (w *walk) page() (Page, error) {
+	start := w.at
+	h, err := w.header()
+	if err != nil {
+		return Page{}, err
+	}
+	p, err := pageOf(h, w.col, w.chunk.codec)
+	if err != nil {
+		return p, err
+	}
+	if p.Dictionary() && start > w.chunk.start {
+		return p, corrupt("a dictionary behind other pages")
+	}
+	if int64(p.Stored) > w.chunk.end-w.at {
+		return p, corrupt("%d bytes, %d are left of its chunk", p.Stored, w.chunk.end-w.at)
+	}
+	p.Group, p.Offset = w.group, w.at
+	w.at += int64(p.Stored)
+	if w.budget -= w.at - start; w.budget < 0 {
+		return p, corrupt("the parts of the file overlap")
+	}
+	return p, nil
+}
+
+// header reads a page header and moves behind it.
+func (w *walk) header() (*format.PageHeader, error) {
+	for n := headerPiece; ; n = min(16*n, maxHeader) {
+		b, err := w.window.from(w.at, n)
+		if err != nil {
 			return nil, err
 		}
-		size, err := measure(b, 1024)
-		if errors.Is(err, io.ErrUnexpectedEOF) && n < c.chunk.end-c.at && n < maxHeader {
+		var h format.PageHeader
+		size, err := decode(b, 1024, &h)
+		if errors.Is(err, io.ErrUnexpectedEOF) && n < maxHeader && int64(len(b)) < w.chunk.end-w.at {
 			continue
 		}
-		var h format.PageHeader
-		if err == nil {
-			err = decode(b[:size], &h)
-		}
 		if err != nil {
-			return nil, corrupt("page header at %d: %w", c.at, err)
+			return nil, corrupt("%w", err)
 		}
-		c.at += int64(size)
+		w.at += int64(size)
 		return &h, nil
 	}
 }
 
-// load reads a page and unpacks it into buf, but for the first plain bytes, which are never packed.
-func (c *cursor) load(buf []byte, h *format.PageHeader, at int64, plain int, packed bool) ([]byte, error) {
-	stored := int64(h.CompressedPageSize)
-	packed = packed && c.chunk.codec != format.Uncompressed
-	raw, err := buf, error(nil)
-	if packed {
-		raw = c.rows.raw // every column's, and only for a moment
-	}
-	if raw, err = c.rows.hold(raw, stored); err != nil {
-		return buf, err
-	}
-	if packed {
-		c.rows.raw = raw
-	}
-	if err := readFull(c.rows.f.r, raw, at); err != nil {
-		return buf, err
-	}
-	if h.CRC != 0 && crc32.ChecksumIEEE(raw) != uint32(h.CRC) {
-		return buf, corrupt("the checksum of the page at %d differs", at)
-	}
-	if !packed {
-		return raw, nil
-	}
-	if buf, err = c.rows.hold(buf, int64(h.UncompressedPageSize)); err != nil || len(buf) == 0 {
-		return buf, err
-	}
-	copy(buf, raw[:plain])
-	if len(buf) == plain {
-		return buf, nil
-	}
-	return buf, unpack(c.chunk.codec, buf[plain:], raw[plain:])
+// window reads a little at a time: headers are small, and bodies lie between them.
+type window struct {
+	r    io.ReaderAt
+	end  int64
+	at   int64 // of data in the file
+	data []byte
 }
 
-// hold gives a buffer of n bytes, within the budget that all columns share.
-func (r *Reader) hold(b []byte, n int64) ([]byte, error) {
-	if int64(cap(b)) >= n {
-		return b[:n], nil
-	}
-	if r.held += n - int64(cap(b)); r.held > maxHeld {
-		return b, unsupported("the pages of the columns need more than %d MiB at once: write the file with smaller row groups", maxHeld>>20)
-	}
-	return make([]byte, n), nil
-}
+// limit says where there is nothing more to read.
+func (w *window) limit(end int64) { w.end, w.data = end, w.data[:0] }
 
-func (c *cursor) dictionaryPage(h *format.PageHeader) error {
-	if !h.DictionaryPageHeader.Valid || c.dict != nil {
-		return corrupt("a dictionary page without its header, or a second one")
-	}
-	b := c.dictBuf
-	n := int64(h.DictionaryPageHeader.V.NumValues)
-	if n < 0 || n > int64(len(b)) {
-		return corrupt("a dictionary of %d values in %d bytes", n, len(b))
-	}
-	switch e := h.DictionaryPageHeader.V.Encoding; e {
-	case format.Plain, format.PlainDictionary:
-	default:
-		return unsupported("its dictionary is encoded as %v", e)
-	}
-	c.dictLen = uint32(n)
-	if c.col.physical == format.ByteArray {
-		c.starts = 4 * n
-		if c.rows.held += c.starts; c.rows.held > maxHeld {
-			return unsupported("the dictionaries of the columns need more than %d MiB at once", maxHeld>>20)
+// from returns what lies at an offset: n bytes or more, or fewer at the end. They are valid until
+// the next call.
+func (w *window) from(at int64, n int) ([]byte, error) {
+	n = int(min(int64(n), w.end-at))
+	if at < w.at || at+int64(n) > w.at+int64(len(w.data)) {
+		if cap(w.data) < n {
+			w.data = make([]byte, n)
 		}
-		d, err := newTexts(b, int(n))
-		c.dict = d
-		return err
+		w.data, w.at = w.data[:n], at
+		if err := readFull(w.r, w.data, at); err != nil {
+			w.data = w.data[:0]
+			return nil, err
+		}
 	}
-	c.dict = &fixed{b: b, col: c.col}
+	return w.data[at-w.at:], nil
+}
+
+// unpack checks a page's body and undoes its codec. What comes out fills dst, which must have
+// p.Raw bytes; or it is the body itself, where nothing is packed.
+func (p *Page) unpack(dst, body []byte) ([]byte, error) {
+	if p.CRC != 0 && crc32.ChecksumIEEE(body) != p.CRC {
+		return nil, corrupt("its checksum differs")
+	}
+	if p.Codec == format.Uncompressed {
+		return body, nil
+	}
+	copy(dst, body[:p.Levels])
+	if len(dst) == p.Levels {
+		return dst, nil
+	}
+	return dst, unpack(p.Codec, dst[p.Levels:], body[p.Levels:])
+}
+
+// levels tell which values are there.
+type levels struct {
+	runs *hybrid // nil: all are
+	max  int
+}
+
+func newLevels(b []byte, highest int) levels {
+	return levels{newHybrid(b, bits.Len(uint(highest))), highest}
+}
+
+// next tells whether the next value is there.
+func (l *levels) next() (bool, error) {
+	if l.runs == nil {
+		return true, nil
+	}
+	level, err := l.runs.next()
+	if err != nil {
+		return false, corrupt("definition levels: %w", err)
+	}
+	if int(level) > l.max {
+		return false, corrupt("definition level %d, the highest is %d", level, l.max)
+	}
+	return int(level) == l.max, nil
+}
+
+// content is a page's values being decoded, one at a step.
+type content struct {
+	levels levels
+	values values
+}
+
+// open begins with the values of a page that has been unpacked.
+func (p *Page) open(b []byte, col *Column, dict dictionary) (c content, err error) {
+	def, b := b[p.Levels-p.Def:p.Levels], b[p.Levels:]
+	if p.MaxDef > 0 {
+		if p.Kind == format.DataPage { // they are behind their length
+			if len(b) < 4 || uint64(binary.LittleEndian.Uint32(b)) > uint64(len(b)-4) {
+				return c, corrupt("its definition levels are longer than the page")
+			}
+			n := 4 + binary.LittleEndian.Uint32(b)
+			def, b = b[4:n], b[n:]
+		}
+		c.levels = newLevels(def, p.MaxDef)
+	}
+	if c.values, err = col.decoder(p.Encoding, b, dict); err != nil {
+		err = damage(err)
+	}
+	return c, err
+}
+
+func (c *content) next(v *cell.Value) error {
+	*v = cell.Value{}
+	if c.levels.runs != nil {
+		there, err := c.levels.next()
+		if err != nil || !there {
+			v.Null = true
+			return err
+		}
+	}
+	if err := c.values.next(v); err != nil {
+		return damage(err)
+	}
 	return nil
 }
-
-func (c *cursor) dataPage(h *format.PageHeader) error {
-	if !h.DataPageHeader.Valid {
-		return corrupt("a data page without its header")
-	}
-	b, p := c.buf, &h.DataPageHeader.V
-	c.levels = nil
-	if c.col.maxDef > 0 {
-		if p.DefinitionLevelEncoding != format.RLE {
-			return unsupported("its definition levels are encoded as %v", p.DefinitionLevelEncoding)
-		}
-		if len(b) < 4 {
-			return corrupt("a page of %d bytes has no levels", len(b))
-		}
-		n := binary.LittleEndian.Uint32(b)
-		if uint64(n) > uint64(len(b)-4) {
-			return corrupt("levels of %d bytes, %d are left", n, len(b)-4)
-		}
-		c.levels = newHybrid(b[4:4+n], c.levelBits())
-		b = b[4+n:]
-	}
-	return c.open(b, int64(p.NumValues), p.Encoding)
-}
-
-func (c *cursor) levelBits() int { return bits.Len(uint(c.col.maxDef)) }
-
-// dataPageV2 opens a page whose levels, whose lengths were checked, are in front and without lengths.
-func (c *cursor) dataPageV2(h *format.PageHeader) error {
-	p := &h.DataPageHeaderV2.V
-	reps, defs := int(p.RepetitionLevelsByteLength), int(p.DefinitionLevelsByteLength)
-	c.levels = nil
-	if c.col.maxDef > 0 {
-		c.levels = newHybrid(c.buf[reps:reps+defs], c.levelBits())
-	}
-	return c.open(c.buf[reps+defs:], int64(p.NumValues), p.Encoding)
-}
-
-// open starts decoding a page's values.
-func (c *cursor) open(b []byte, n int64, enc format.Encoding) (err error) {
-	if n < 0 {
-		return corrupt("a page of %d values", n)
-	}
-	c.left = n
-	switch {
-	case enc == format.RLEDictionary || enc == format.PlainDictionary:
-		d, ok := c.dict.(dictionary)
-		if !ok {
-			return corrupt("a page without the dictionary that it refers to")
-		}
-		c.values, err = newIndexed(b, d, c.dictLen)
-	case enc == format.Plain && c.col.physical == format.ByteArray:
-		c.values = &texts{b: b}
-	case enc == format.Plain && c.col.physical == format.Boolean:
-		c.values = &booleans{b: b}
-	case enc == format.Plain:
-		c.fixed = fixed{b: b, col: c.col}
-		c.values = &c.fixed
-	case enc == format.RLE && c.col.physical == format.Boolean:
-		c.values, err = newRunBooleans(b)
-	case enc == format.DeltaBinaryPacked && (c.col.physical == format.Int32 || c.col.physical == format.Int64):
-		var d *delta
-		d, err = newDelta(b)
-		c.values = &deltaInts{d: d, col: c.col}
-	case enc == format.DeltaLengthByteArray && c.col.physical == format.ByteArray:
-		c.values, err = newDeltaLengths(b)
-	case enc == format.DeltaByteArray && (c.col.physical == format.ByteArray || c.col.physical == format.FixedLenByteArray):
-		c.values, err = newDeltaTexts(b, c.col)
-	case enc == format.ByteStreamSplit && c.col.width() > 0:
-		c.values = newSplit(b, c.col)
-	default:
-		return unsupported("its values of type %v are encoded as %v, which cannot be read", c.col.physical, enc)
-	}
-	if err != nil && errs.KindOf(err) == errs.Unknown {
-		err = corrupt("%w", err)
-	}
-	return err
-}
-
-// width is the length of a value in bytes, 0 where it varies.
-func (c *Column) width() int {
-	switch c.physical {
-	case format.Int32, format.Float:
-		return 4
-	case format.Int64, format.Double:
-		return 8
-	case format.Int96:
-		return 12
-	case format.FixedLenByteArray:
-		return c.length
-	}
-	return 0
-}
-
-// String helps to tell cursors apart in a debugger.
-func (c *cursor) String() string { return fmt.Sprintf("column %q at %d", c.col.Name, c.at) }

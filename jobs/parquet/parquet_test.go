@@ -2,12 +2,10 @@ package parquet
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -175,6 +173,11 @@ func compare(t *testing.T, name string, f *File, cols []column, want []pq.Row) {
 	if r.Err() != nil || n != len(want) {
 		t.Fatalf("%s: %d rows, want %d: %v", name, n, len(want), r.Err())
 	}
+	for i := range f.Columns {
+		if err := sameByPages(f, &f.Columns[i]); err != nil && f.Columns[i].Bytes() {
+			t.Fatalf("%s: column %q: %v", name, f.Columns[i].Name, err)
+		}
+	}
 }
 
 func show(typ cell.Type, v *cell.Value) string {
@@ -255,6 +258,18 @@ func TestNestedColumns(t *testing.T) {
 	if want := []string{`"a"`, `"xyz"`, "null", "86400000000", `"b"`, "null", "null", "5"}; !slices.Equal(got, want) || r.Err() != nil {
 		t.Errorf("values %q, want %q, %v", got, want, r.Err())
 	}
+	for _, i := range []int{0, 1, 2} {
+		if err := sameByPages(f, &f.Columns[i]); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, i := range []int{3, 4} { // a list, and no byte strings
+		for _, err := range f.Pages(&f.Columns[i]) {
+			if !errs.Is(err, errs.Invalid) {
+				t.Errorf("column %d has pages: %v", i, err)
+			}
+		}
+	}
 }
 
 func TestHalf(t *testing.T) {
@@ -266,93 +281,4 @@ func TestHalf(t *testing.T) {
 	if !math.IsNaN(half(0x7e00)) {
 		t.Error("NaN is a number")
 	}
-}
-
-// Whatever byte is wrong, it is noticed or harmless; and no error is without a kind.
-func TestDamage(t *testing.T) {
-	seed := rand.Uint64()
-	rnd := rand.New(rand.NewPCG(seed, 3))
-	for range 6 {
-		data, _ := file(t, rnd, columns(), 15, codecs[rnd.IntN(len(codecs))], 1+rnd.IntN(2))
-		for range 100 {
-			bad := slices.Clone(data)
-			if rnd.IntN(3) == 0 {
-				bad = bad[:rnd.IntN(len(bad))]
-			} else {
-				bad[rnd.IntN(len(bad))] ^= 1 << rnd.IntN(8)
-			}
-			if err := readAll(bad); err != nil && !errs.Is(err, errs.Corrupt) && !errs.Is(err, errs.Invalid) {
-				t.Fatalf("seed %d: %v is %v", seed, err, errs.KindOf(err))
-			}
-		}
-	}
-}
-
-// readAll reads every usable column.
-func readAll(data []byte) error {
-	f, err := Open(bytes.NewReader(data), int64(len(data)))
-	if err != nil {
-		return err
-	}
-	var all []int
-	for i, c := range f.Columns {
-		if c.Type.Usable() {
-			all = append(all, i)
-		}
-	}
-	r, err := f.Read(all)
-	if err != nil {
-		return err
-	}
-	for r.Next() {
-		for i, k := range all {
-			if v := r.Value(i); !v.Null {
-				f.Columns[k].Type.AppendText(nil, v)
-				f.Columns[k].Type.Number(v)
-			}
-		}
-	}
-	return r.Err()
-}
-
-func TestRefusals(t *testing.T) {
-	good, _ := file(t, rand.New(rand.NewPCG(1, 1)), columns()[:3], 5, &pq.Snappy, 1)
-	broken := &failing{err: errors.New("the disk is gone")}
-	for _, c := range []struct {
-		name, want string
-		data       []byte
-	}{
-		{"empty", "0 bytes are no Parquet file", nil},
-		{"cut", "truncated, or not one", good[:len(good)-3]},
-		{"encrypted", "encrypted", []byte("PARE....\x00\x00\x00\x00PARE")},
-		{"footer", "footer of 2147483647 bytes", []byte("PAR1....\xff\xff\xff\x7fPAR1")},
-		// A list of 2^31 row groups in seven bytes.
-		{"bomb", "footer:", append([]byte("PAR1\x49\xfc\xff\xff\xff\xff\x07"), 7, 0, 0, 0, 'P', 'A', 'R', '1')},
-	} {
-		_, err := Open(bytes.NewReader(c.data), int64(len(c.data)))
-		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %q", c.name, err, c.want)
-		}
-	}
-	if _, err := Open(broken, 100); !errors.Is(err, broken.err) || errs.Is(err, errs.Corrupt) {
-		t.Errorf("a store that fails: %v", err)
-	}
-}
-
-type failing struct{ err error }
-
-func (f *failing) ReadAt([]byte, int64) (int, error) { return 0, f.err }
-
-func FuzzRead(f *testing.F) {
-	rnd := rand.New(rand.NewPCG(4, 4))
-	cols := columns()
-	for i, c := range cols {
-		data, _ := file(f, rnd, []column{c}, 20, codecs[i%len(codecs)], 1+i%2)
-		f.Add(data)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if err := readAll(data); err != nil && !errs.Is(err, errs.Corrupt) && !errs.Is(err, errs.Invalid) {
-			t.Fatalf("%v is %v", err, errs.KindOf(err))
-		}
-	})
 }

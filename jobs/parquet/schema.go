@@ -72,10 +72,12 @@ func (w *schemaWalker) element(e *format.SchemaElement, path []string, def int, 
 	if len(w.columns) == maxColumns {
 		return unsupported("more than %d columns", maxColumns)
 	}
-	c := Column{Name: strings.Join(path, "."), leaf: len(w.columns), physical: e.Type.V, maxDef: def}
+	c := Column{Index: len(w.columns), Name: strings.Join(path, "."), List: repeated, physical: e.Type.V, maxDef: def}
 	if !repeated {
 		c.Type, c.length = typeOf(e)
 	}
+	_, c.Text = e.LogicalType.Value.(*format.StringType)
+	c.Text = c.Text || e.ConvertedType.Valid && e.ConvertedType.V == deprecated.UTF8
 	w.columns = append(w.columns, c)
 	return nil
 }

@@ -5,11 +5,70 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/vista-mr/vista-mr/jobs/cell"
 )
+
+// values decodes the values of a page that are there, one at a step.
+type values interface {
+	// next decodes the next value into v, whose fields are zero.
+	next(v *cell.Value) error
+}
+
+// dictionary finds a value by its number.
+type dictionary interface {
+	value(i uint32, v *cell.Value) error
+}
+
+var errShort = errors.New("there are fewer values than announced")
+
+// decoder begins with values of an encoding. The dictionary may be nil.
+func (c *Column) decoder(enc format.Encoding, b []byte, dict dictionary) (values, error) {
+	is := func(types ...format.Type) bool { return slices.Contains(types, c.physical) }
+	switch {
+	case enc == format.RLEDictionary || enc == format.PlainDictionary:
+		if dict == nil {
+			return nil, corrupt("it refers to a dictionary, and there is none")
+		}
+		return newIndexed(b, dict)
+	case enc == format.Plain && is(format.ByteArray):
+		return &texts{b: b}, nil
+	case enc == format.Plain && is(format.Boolean):
+		return &booleans{b: b}, nil
+	case enc == format.Plain:
+		return &fixed{b: b, col: c}, nil
+	case enc == format.RLE && is(format.Boolean):
+		return newRunBooleans(b)
+	case enc == format.DeltaBinaryPacked && is(format.Int32, format.Int64):
+		d, err := newDelta(b)
+		return &deltaInts{d: d, col: c}, err
+	case enc == format.DeltaLengthByteArray && is(format.ByteArray):
+		return newDeltaLengths(b)
+	case enc == format.DeltaByteArray && is(format.ByteArray, format.FixedLenByteArray):
+		return newDeltaTexts(b, c)
+	case enc == format.ByteStreamSplit && c.width() > 0:
+		return newSplit(b, c), nil
+	}
+	return nil, unsupported("its values of type %v are encoded as %v, which cannot be read", c.physical, enc)
+}
+
+// width is the length of a value in bytes, 0 where it varies.
+func (c *Column) width() int {
+	switch c.physical {
+	case format.Int32, format.Float:
+		return 4
+	case format.Int64, format.Double:
+		return 8
+	case format.Int96:
+		return 12
+	case format.FixedLenByteArray:
+		return c.length
+	}
+	return 0
+}
 
 // set turns the bytes of one value of fixed width into what the column's type says.
 func (c *Column) set(b []byte, v *cell.Value) error {
@@ -91,8 +150,10 @@ func (f *fixed) value(i uint32, v *cell.Value) error {
 	if at := int(i) * w; w > 0 && at+w <= len(f.b) {
 		return f.col.set(f.b[at:at+w], v)
 	}
-	return errShort
+	return errNumber(i, len(f.b)/max(w, 1))
 }
+
+func errNumber(i uint32, n int) error { return fmt.Errorf("value %d of a dictionary of %d", i, n) }
 
 // booleans are plain bits, lowest first.
 type booleans struct {
@@ -162,6 +223,9 @@ func (t *texts) next(v *cell.Value) error {
 }
 
 func (t *texts) value(i uint32, v *cell.Value) error {
+	if int(i) >= len(t.start) {
+		return errNumber(i, len(t.start))
+	}
 	one := texts{b: t.b, at: int(t.start[i])}
 	return one.next(v)
 }
@@ -170,17 +234,16 @@ func (t *texts) value(i uint32, v *cell.Value) error {
 type indexed struct {
 	index *hybrid
 	dict  dictionary
-	n     uint32
 }
 
-func newIndexed(b []byte, d dictionary, n uint32) (*indexed, error) {
+func newIndexed(b []byte, d dictionary) (*indexed, error) {
 	if len(b) == 0 { // a page of nulls only may have nothing at all
-		return &indexed{newHybrid(nil, 1), d, n}, nil
+		return &indexed{newHybrid(nil, 1), d}, nil
 	}
 	if b[0] > 32 {
 		return nil, fmt.Errorf("numbers of %d bits", b[0])
 	}
-	return &indexed{newHybrid(b[1:], int(b[0])), d, n}, nil
+	return &indexed{newHybrid(b[1:], int(b[0])), d}, nil
 }
 
 func (p *indexed) next(v *cell.Value) error {
@@ -188,10 +251,15 @@ func (p *indexed) next(v *cell.Value) error {
 	if err != nil {
 		return err
 	}
-	if i >= p.n {
-		return fmt.Errorf("value %d of a dictionary of %d", i, p.n)
-	}
 	return p.dict.value(i, v)
+}
+
+// numbers stands for a dictionary where the numbers are wanted, and not the values.
+type numbers struct{}
+
+func (numbers) value(i uint32, v *cell.Value) error {
+	v.Int = int64(i)
+	return nil
 }
 
 // hybrid decodes small integers that come as runs of one value or packed in bits.

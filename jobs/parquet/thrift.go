@@ -3,7 +3,10 @@ package parquet
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 )
 
 // The types of thrift's compact protocol.
@@ -26,6 +29,20 @@ const (
 const maxNesting = 24
 
 var errCompact = errors.New("not a structure in thrift's compact protocol")
+
+// decode reads the structure at the start of b into v and answers its length.
+func decode(b []byte, most int, v any) (size int, err error) {
+	defer func() {
+		if r := recover(); r != nil { // the decoder is not ours
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	if size, err = measure(b, most); err != nil {
+		return 0, err
+	}
+	var protocol thrift.CompactProtocol
+	return size, thrift.NewDecoder(protocol.NewReaderFromBytes(b[:size])).Decode(v)
+}
 
 // measure is the length of the structure at the start of b. It checks that everything that the
 // structure announces is there, and that lists hold no more than most structures in all, before
