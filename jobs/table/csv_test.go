@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/csv"
@@ -253,6 +254,20 @@ func TestHostileText(t *testing.T) {
 	var fe *FormatError
 	if !errors.As(last, &fe) || !strings.Contains(fe.Error(), "bomb.csv: ") || !strings.Contains(fe.Error(), "unpack to more than") {
 		t.Errorf("a bomb: %v", last)
+	}
+	// It is found out where it becomes one, not at its end.
+	u := &unpacked{packed: iotest.HalfReader(strings.NewReader(b.String()))}
+	gz, err := gzip.NewReader(bufio.NewReader(readerFunc(u.take)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.out = gz
+	bomb := newCSVReader(u, ',')
+	for err == nil {
+		err = bomb.read()
+	}
+	if !errors.As(err, &fe) || u.n > freeUnpacked+1<<20 {
+		t.Errorf("a bomb, after %d bytes: %v", u.n, err)
 	}
 }
 

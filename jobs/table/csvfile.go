@@ -1,6 +1,7 @@
 package table
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -43,12 +44,13 @@ func openCSV(f dfs.File, path, format, delimiter string) (*csvFile, error) {
 	c := &csvFile{path: path, file: f}
 	var in io.Reader = io.NewSectionReader(f, 0, f.Size())
 	if format == GzipCSV {
-		gz, err := gzip.NewReader(in)
+		u := &unpacked{packed: in}
+		gz, err := gzip.NewReader(bufio.NewReader(readerFunc(u.take)))
 		if err != nil {
 			return nil, damaged(c.path, "the gzipped file", gzipKind(err))
 		}
-		c.gz = gz
-		in = &unpacked{in: gz, packed: f.Size()}
+		c.gz, u.out = gz, gz
+		in = u
 	}
 	c.csv = newCSVReader(in, ',')
 	return c, c.begin(delimiter)
@@ -264,22 +266,35 @@ func gzipKind(err error) error {
 	return err
 }
 
-// unpacked bounds what comes out of a compressed file.
+// unpacked bounds what comes out of a compressed file by what has gone in so far: so a large file that is a trap is found
+// out as soon as a small one.
 type unpacked struct {
-	in     io.Reader
-	packed int64
-	n      int64
+	packed, out io.Reader
+	in, n       int64
+}
+
+// take passes on what is to be unpacked.
+func (u *unpacked) take(p []byte) (int, error) {
+	n, err := u.packed.Read(p)
+	u.in += int64(n)
+	return n, err
 }
 
 func (u *unpacked) Read(p []byte) (int, error) {
-	n, err := u.in.Read(p)
+	n, err := u.out.Read(p)
 	u.n += int64(n)
-	if u.n > freeUnpacked && u.n > maxRatio*u.packed || u.n > maxUnpacked {
-		return n, &FormatError{Problem: fmt.Sprintf("%d bytes unpack to more than %d", u.packed, min(max(freeUnpacked, maxRatio*u.packed), maxUnpacked)),
+	if u.n > freeUnpacked && u.n > maxRatio*u.in || u.n > maxUnpacked {
+		// No bytes: an error that comes with some is only seen at the next read, or never.
+		return 0, &FormatError{Problem: fmt.Sprintf("%d bytes of it unpack to more than %d", u.in, min(max(freeUnpacked, maxRatio*u.in), maxUnpacked)),
 			Fix: "unpack the file, if it is what you think it is"}
 	}
 	return n, err
 }
+
+// readerFunc is a function as a reader.
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // peekCSV opens a CSV file to look at it.
 func peekCSV(ctx context.Context, fs dfs.FS, p dfs.Path, format, delimiter string) (*csvFile, error) {

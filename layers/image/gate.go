@@ -17,12 +17,18 @@ type Gate struct {
 // NewGate makes a Gate of so many bytes.
 func NewGate(size int64) *Gate { return &Gate{size: size, room: semaphore.NewWeighted(size)} }
 
+// maxDecode bounds what one picture may take, whatever the Spec and the gate allow.
+const maxDecode = 768 << 20
+
 // Share makes the Pipeline decode behind a Gate.
 func (p *Pipeline) Share(g *Gate) { p.gate = g }
 
 // hold waits for room for n bytes, in the place of what the picture held before.
 func (p *Pipeline) hold(n int64) *BadImage {
 	p.letGo()
+	if n > maxDecode {
+		return bad(ReasonTooLarge, "decoding it takes %d MiB, the limit is %d MiB", (n+1<<20-1)>>20, maxDecode>>20)
+	}
 	if p.gate == nil || n <= 0 {
 		return nil
 	}
@@ -66,7 +72,7 @@ func scaledCost(h *jpegHead, denom int) int64 {
 	return w * ht * int64(max(h.components, rgbBytes))
 }
 
-// cost of anything but JPEG, from what its header declares.
+// cost of anything but JPEG and TIFF, from what its header declares.
 func cost(format string, src []byte, w, h int, m color.Model) int64 {
 	own := int64(4)
 	switch m {
@@ -90,8 +96,6 @@ func cost(format string, src []byte, w, h int, m color.Model) int64 {
 		}
 	case "gif":
 		perPixel++ // a frame, and the screen that it is put on
-	case "tiff":
-		perPixel += 2 * own // a strip may be all of it, and grows as it is unpacked
 	case "webp":
 		perPixel += own
 	}

@@ -61,8 +61,8 @@ type Spec struct {
 	NoScaledDecode bool
 }
 
-// Limits used where a Spec sets none. With them no source can make a Pipeline allocate more than about 700 MB
-// (the worst case is a progressive 4:4:4 JPEG, 15 bytes per pixel).
+// Limits used where a Spec sets none. Decoding never takes more than maxDecode besides, which a progressive CMYK JPEG of
+// 23 bytes per pixel does at 35 million pixels.
 const (
 	DefaultMaxPixels = 48 << 20
 	DefaultMaxBytes  = 64 << 20
@@ -155,7 +155,7 @@ func (e *BadImage) Hint() string {
 	case ReasonWrongSize:
 		return "preprocess: none takes pictures of the model's size only; use preprocess: imagenet or inline settings"
 	case ReasonUnknown, ReasonUnsupported:
-		return "convert the picture to JPEG, PNG, GIF, BMP, TIFF or WebP"
+		return "convert the picture to JPEG or PNG"
 	default:
 		return "restore the file from its source, or raise limits.maxBadFraction to go on without it"
 	}

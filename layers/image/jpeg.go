@@ -3,6 +3,8 @@ package image
 import (
 	"bytes"
 	"image/jpeg"
+	"io"
+	"strings"
 )
 
 // maxScanWork bounds the work of a progressive JPEG: every scan passes over all its pixels, and a few
@@ -11,6 +13,9 @@ const (
 	maxScans    = 256
 	maxScanWork = 20 * DefaultMaxPixels
 )
+
+// adobeInks is the marker that says that samples are inks as they are.
+const adobeInks = "\xFF\xEE\x00\x0EAdobe\x00\x64\x00\x00\x00\x00\x00"
 
 func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	head, b := readJPEGHead(src)
@@ -29,12 +34,12 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 		return bad(ReasonCorrupt, "a quantisation table is missing") // which the standard library takes for zeros
 	}
 	if p.turbo != nil {
-		denom := p.denominator(&g, [...]int{2, 4, 16})
-		if b := p.hold(scaledCost(&head, denom)); b != nil {
+		// Never at a fraction of its size: whoever chooses this decoder wants PIL's pixels.
+		if b := p.hold(scaledCost(&head, 1)); b != nil {
 			return b
 		}
-		if m := p.turbo.decode(p, src, &head, denom); m != nil {
-			info.Decoder, info.Scaled = "turbo", denom
+		if m := p.turbo.decode(p, src, &head); m != nil {
+			info.Decoder = "turbo"
 			at, stride := p.target(dst, &g)
 			p.drawPacked(at, stride, m, &g)
 			p.finish(dst, &g)
@@ -44,7 +49,7 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 		// so that the same pictures are bad whichever decoder runs.
 	}
 	// The decoder here gains little from scaling beyond 1/2, and loses a little: it does so later.
-	denom := p.denominator(&g, [...]int{2, 6, 16})
+	denom := p.denominator(&g)
 	if b := p.hold(scaledCost(&head, denom)); b != nil {
 		return b
 	}
@@ -58,7 +63,12 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	if b := p.hold(jpegCost(&head)); b != nil {
 		return b
 	}
-	m, err := jpeg.Decode(bytes.NewReader(src))
+	var r io.Reader = bytes.NewReader(src)
+	if head.components == 4 && !head.adobe {
+		// Four inks without Adobe's marker are taken for Adobe's, as everybody but the standard library does.
+		r = io.MultiReader(bytes.NewReader(src[:2]), strings.NewReader(adobeInks), bytes.NewReader(src[2:]))
+	}
+	m, err := jpeg.Decode(r)
 	if err != nil {
 		return badDecode(err)
 	}
@@ -69,12 +79,11 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	return nil
 }
 
-// denominator picks the DCT scaling: 1/2, 1/4 or 1/8 if the picture's sides are at least from[0], from[1] or
-// from[2] times those of the resized one. The numbers keep the mean distance to the full decode
-// below one level or so in pictures full of detail.
-func (p *Pipeline) denominator(g *geometry, from [3]int) int {
+// denominator picks the DCT scaling: 1/2, 1/4 or 1/8 if the picture's sides are at least 2, 6 or 16 times those of the
+// resized one. The numbers keep the mean distance to the full decode below one level or so in pictures full of detail.
+func (p *Pipeline) denominator(g *geometry) int {
 	d := 1
-	for _, f := range from {
+	for _, f := range []int{2, 6, 16} {
 		if p.spec.NoScaledDecode || p.spec.Exact || g.srcW < f*g.outW || g.srcH < f*g.outH {
 			break
 		}

@@ -10,13 +10,12 @@ type packed struct {
 	pix    []byte
 	stride int
 	w, h   int
-	denom  int // DCT scaling that it was decoded with
 }
 
 // drawPacked resamples an RGB picture to the crop.
 func (p *Pipeline) drawPacked(dst []byte, stride int, m *packed, g *geometry) {
-	x := p.axis(axisKey{in: m.w, out: g.outW, off: g.cropX, n: g.cropW, up: m.denom, full: g.srcW})
-	y := p.axis(axisKey{in: m.h, out: g.outH, off: g.cropY, n: g.cropH, up: m.denom, full: g.srcH})
+	x := p.axis(axisKey{in: m.w, out: g.outW, off: g.cropX, n: g.cropW, up: 1})
+	y := p.axis(axisKey{in: m.h, out: g.outH, off: g.cropY, n: g.cropH, up: 1})
 	p.tmp = resample(dst, stride, m.pix, m.stride, 0, 0, 3, x, y, p.tmp)
 }
 
@@ -26,7 +25,7 @@ func (p *Pipeline) drawPacked(dst []byte, stride int, m *packed, g *geometry) {
 func (p *Pipeline) pack(m goimage.Image) *packed {
 	r := m.Bounds()
 	w, h := r.Dx(), r.Dy()
-	out := &packed{denom: 1, w: w, h: h, stride: 3 * w}
+	out := &packed{w: w, h: h, stride: 3 * w}
 	p.rgb = grow(p.rgb, 3*w*h)
 	out.pix = p.rgb
 	for y := range h {

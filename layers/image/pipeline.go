@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/image/bmp"
-	"golang.org/x/image/tiff"
 	"golang.org/x/image/webp"
 )
 
@@ -113,6 +112,8 @@ func (p *Pipeline) process(dst, src []byte, info *Info) *BadImage {
 		return bad(ReasonUnknown, "the first bytes are % x", src[:min(len(src), 8)])
 	case "jpeg":
 		return p.processJPEG(dst, src, info)
+	case "tiff":
+		return p.processTIFF(dst, src, info)
 	}
 	cfg, b := config(info.Format, src)
 	if b != nil {
@@ -146,7 +147,10 @@ func (p *Pipeline) plan(info *Info) (geometry, *BadImage) {
 	if n := int64(info.W) * int64(info.H); n > p.spec.MaxPixels {
 		return geometry{}, bad(ReasonTooLarge, "%dx%d is %d pixels, the limit is %d", info.W, info.H, n, p.spec.MaxPixels)
 	}
-	g, b := p.spec.layout(info.W, info.H, info.Orientation)
+	s := p.spec
+	// TIFF's orientation is the format's own, and PIL turns what it reads, in the networks' training as well.
+	s.ApplyEXIF = s.ApplyEXIF || info.Format == "tiff"
+	g, b := s.layout(info.W, info.H, info.Orientation)
 	if b != nil {
 		return g, b
 	}
@@ -229,7 +233,7 @@ func (p *Pipeline) trim() {
 	p.fast.trim()
 }
 
-// config reads the declared size of anything but JPEG.
+// config reads the declared size of anything but JPEG and TIFF.
 func config(format string, src []byte) (goimage.Config, *BadImage) {
 	var c goimage.Config
 	var err error
@@ -241,14 +245,9 @@ func config(format string, src []byte) (goimage.Config, *BadImage) {
 		c, err = gif.DecodeConfig(r)
 	case "bmp":
 		c, err = bmp.DecodeConfig(r)
-	case "tiff":
-		if _, b := readTIFFHead(src); b != nil {
-			return c, b
-		}
-		c, err = tiff.DecodeConfig(r)
 	case "webp":
 		if len(src) > 20 && string(src[12:16]) == "VP8X" && src[20]&2 != 0 {
-			return c, bad(ReasonUnsupported, "animated WebP")
+			return c, bad(ReasonUnsupported, "animated WebP is not read: save its first frame as PNG or plain WebP")
 		}
 		c, err = webp.DecodeConfig(r)
 	}
@@ -271,11 +270,6 @@ func decode(format string, src []byte, cfg goimage.Config) (goimage.Image, *BadI
 		}
 	case "bmp":
 		m, err = bmp.Decode(r)
-	case "tiff":
-		if m, err = tiff.Decode(r); err == nil {
-			h, _ := readTIFFHead(src)
-			h.fixFax(m)
-		}
 	case "webp":
 		m, err = webp.Decode(r)
 	}
@@ -323,7 +317,6 @@ func gifCanvas(m goimage.Image, cfg goimage.Config) goimage.Image {
 func isUnsupported(err error) bool {
 	var j jpeg.UnsupportedError
 	var n png.UnsupportedError
-	var t tiff.UnsupportedError
-	return errors.As(err, &j) || errors.As(err, &n) || errors.As(err, &t) || errors.Is(err, bmp.ErrUnsupported) ||
+	return errors.As(err, &j) || errors.As(err, &n) || errors.Is(err, bmp.ErrUnsupported) ||
 		strings.Contains(err.Error(), "unsupported") || strings.Contains(err.Error(), "not supported")
 }

@@ -16,7 +16,7 @@ func sniff(src []byte) string {
 		return "gif"
 	case len(src) >= 12 && string(src[:4]) == "RIFF" && string(src[8:12]) == "WEBP":
 		return "webp"
-	case bytes.HasPrefix(src, []byte("II*\x00")), bytes.HasPrefix(src, []byte("MM\x00*")):
+	case bytes.HasPrefix(src, []byte("II*\x00")), bytes.HasPrefix(src, []byte("MM\x00*")), bytes.HasPrefix(src, []byte("II+\x00")), bytes.HasPrefix(src, []byte("MM\x00+")):
 		return "tiff"
 	case len(src) >= 26 && src[0] == 'B' && src[1] == 'M':
 		return "bmp"
@@ -32,6 +32,7 @@ type jpegHead struct {
 	precision   int
 	orientation int
 	scans       int  // start-of-scan markers in the whole file; counted for progressive files only
+	adobe       bool // Adobe's marker says how the colours are stored
 	noQuant     bool // a component's quantisation table is missing before the first scan
 }
 
@@ -76,6 +77,8 @@ func readJPEGHead(src []byte) (jpegHead, *BadImage) {
 			if o := exifOrientation(body[6:]); o != 0 && h.orientation == 1 {
 				h.orientation = o
 			}
+		case m == 0xEE && len(body) >= 12 && bytes.HasPrefix(body, []byte("Adobe")):
+			h.adobe = true
 		case m == 0xDB:
 			for len(body) > 0 {
 				defined |= 1 << (body[0] & 15)
@@ -151,12 +154,10 @@ func exifOrientation(b []byte) int {
 	return 0
 }
 
-// orientationOf finds the EXIF orientation in formats other than JPEG; 1 if there is none.
+// orientationOf finds the EXIF orientation in formats other than JPEG and TIFF; 1 if there is none.
 func orientationOf(format string, src []byte) int {
 	o := 0
 	switch format {
-	case "tiff":
-		o = exifOrientation(src)
 	case "png":
 		for p := 8; p+12 <= len(src); {
 			n := uint64(binary.BigEndian.Uint32(src[p:]))

@@ -112,9 +112,9 @@ func (t *turboHandle) close() {
 	purego.SyscallN(t.lib.destroy, t.h)
 }
 
-// decode returns the whole picture in p's buffer, at 1/denom of its size, or nil if the library had to
+// decode returns the whole picture in p's buffer, or nil if the library had to
 // say anything at all about it.
-func (t *turboHandle) decode(p *Pipeline, src []byte, head *jpegHead, denom int) *packed {
+func (t *turboHandle) decode(p *Pipeline, src []byte, head *jpegHead) *packed {
 	r, _, _ := purego.SyscallN(t.lib.header, t.h, uintptr(unsafe.Pointer(unsafe.SliceData(src))), uintptr(len(src)),
 		uintptr(unsafe.Pointer(&t.w)), uintptr(unsafe.Pointer(&t.ht)),
 		uintptr(unsafe.Pointer(&t.subsamp)), uintptr(unsafe.Pointer(&t.colorspace)))
@@ -122,8 +122,7 @@ func (t *turboHandle) decode(p *Pipeline, src []byte, head *jpegHead, denom int)
 	if int32(r) != 0 || int(t.w) != head.w || int(t.ht) != head.h {
 		return nil
 	}
-	m := &packed{denom: denom, w: (head.w + denom - 1) / denom, h: (head.h + denom - 1) / denom}
-	m.stride = 3 * m.w
+	m := &packed{w: head.w, h: head.h, stride: 3 * head.w}
 	format, bytes := tjpfRGB, 3
 	if head.components == 4 {
 		format, bytes = tjpfCMYK, 4

@@ -113,7 +113,6 @@ func caseRecipe(t *testing.T, c goldenCase) Recipe {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Image.NoScaledDecode = true
 		return r
 	}
 	data, err := os.ReadFile(filepath.Join("testdata", c.Config))
@@ -124,7 +123,6 @@ func caseRecipe(t *testing.T, c goldenCase) Recipe {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Image.NoScaledDecode = true
 	return r
 }
 

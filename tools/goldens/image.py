@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image, ImageOps, features
 import PIL
 
+import tiff
+
 FILTERS = {"bilinear": Image.BILINEAR, "bicubic": Image.BICUBIC, "lanczos": Image.LANCZOS,
            "hamming": Image.HAMMING, "box": Image.BOX, "nearest": Image.NEAREST}
 
@@ -156,11 +158,13 @@ def odd(folder, enc):
     folder.mkdir(exist_ok=True)
     index = []
 
-    def case(name, data, reason=""):
+    def case(name, data, reason="", exact=False, same_as=None):
         (folder / name).write_bytes(data)
         entry = dict(source=name, golden="", error="", reason=reason)
+        if exact:
+            entry["exact"] = True
         try:
-            img = expected(Image.open(io.BytesIO(data)), dict(resize=16, crop=[16, 16]))
+            img = expected(same_as or Image.open(io.BytesIO(data)), dict(resize=16, crop=[16, 16]))
             entry["golden"] = name.replace(".", "_") + ".golden.png"
             if not reason:
                 img.save(folder / entry["golden"], optimize=True)
@@ -201,6 +205,33 @@ def odd(folder, enc):
     case("svg.png", b"<?xml version='1.0'?><svg/>", "unknown format")
     case("heic.jpg", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "unknown format")
     case("empty.jpg", b"", "empty")
+
+    # JPEG's other colours, and what nobody decodes.
+    inks = enc(s.convert("CMYK"), "JPEG", quality=90)
+    at = inks.index(b"\xff\xee")
+    case("cmyk-unmarked.jpg", inks[:at] + inks[at + 16:])
+    case("rgb.jpg", enc(s, "JPEG", quality=90, keep_rgb=True))
+    case("ycck.jpg", inks[:at + 15] + b"\x02" + inks[at + 16:])
+    frame = j.index(b"\xff\xc0")
+    case("arithmetic.jpg", j[:frame + 1] + b"\xc9" + j[frame + 2:], "unsupported")
+    case("bits12.jpg", j[:frame + 1] + b"\xc1" + j[frame + 2:frame + 4] + b"\x0c" + j[frame + 5:], "unsupported")
+
+    # Few bits, palettes with alpha, more than one frame.
+    p = s.quantize(4)
+    case("palette2.png", enc(p, "PNG", bits=2), exact=True)
+    case("palette-alpha.png", enc(s.quantize(16), "PNG", bits=4, transparency=bytes(range(0, 160, 10))), exact=True)
+    case("animated.png", enc(s, "PNG", save_all=True, append_images=[s.rotate(90)]), exact=True)
+    case("bilevel.bmp", enc(s.convert("1"), "BMP"), exact=True)
+    case("palette4.bmp", palette4_bmp(s.quantize(16)), exact=True)
+    rgb = enc(s, "BMP")
+    case("top-down.bmp", rgb[:22] + struct.pack("<i", -40) + rgb[26:], exact=True)
+    case("rle8.bmp", rgb[:28] + struct.pack("<HI", 8, 1) + rgb[34:], "unsupported")
+    case("lossless-alpha.webp", enc(s.convert("RGBA").rotate(30), "WEBP", lossless=True, exact=True), exact=True)
+    case("exif.webp", enc(s, "WEBP", lossless=True, exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"), exact=True)
+    case("avif.jpg", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "unknown format")
+    case("jpeg2000.jpg", b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ", "unknown format")
+
+    tiff.cases(case, enc, s)
     (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n")
 
 
@@ -221,6 +252,17 @@ def wide_quant(j):
         out += seg
         at += 2 + n
     return out + j[at:]
+
+
+def palette4_bmp(p):
+    """A BMP of 4 bits a pixel, which PIL reads but does not write."""
+    import struct
+    colours = np.asarray(p.getpalette()[:48] + [0] * (48 - len(p.getpalette()[:48]))).reshape(16, 3)
+    a = np.asarray(p)
+    rows = b"".join(bytes((int(x) << 4) | int(y) for x, y in zip(r[::2], r[1::2])).ljust((a.shape[1] // 2 + 3) // 4 * 4, b"\0") for r in a[::-1])
+    table = b"".join(bytes([int(c[2]), int(c[1]), int(c[0]), 0]) for c in colours)
+    head = struct.pack("<IiiHHIIiiII", 40, a.shape[1], a.shape[0], 1, 4, 0, len(rows), 0, 0, 16, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + 64 + len(rows), 0, 0, 54 + 64) + head + table + rows
 
 
 def gif_ones(n):

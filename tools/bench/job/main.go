@@ -1,13 +1,14 @@
 // Command job measures whole jobs of the built program as a user would: peak memory for few and for many
-// records, whether jobs finish under a real memory limit, and time and memory beside the same job written in
-// Python. It prints one line for each run and a summary; it judges nothing.
+// records, whether jobs finish under a real memory limit, time and memory beside the same job written in
+// Python, and what it costs to read images from something else than a folder. It prints one line for each run and a summary; it judges nothing.
 //
 //	make build
 //	go run ./tools/bench/job memory         peak resident size of ResNet50, 500 and 5,000 records
 //	go run ./tools/bench/job limits         three networks, each in a control group of its own limit (needs root)
 //	go run ./tools/bench/job peers          ResNet50 and AlexNet beside tools/peers/onepass.py, in turns
+//	go run ./tools/bench/job sources        AlexNet on the same images in a folder, tar, Parquet and packed files
 //
-// peers wants a Python with onnxruntime, numpy and pillow: -python names it. Data and outputs lie under -dir.
+// peers wants a Python with onnxruntime, numpy and pillow: -python names it. sources has 10,000 records: -records. Data and outputs lie under -dir.
 package main
 
 import (
@@ -26,7 +27,7 @@ import (
 // bench holds what all measurements share.
 type bench struct {
 	bin, python, dir string
-	rounds           int
+	rounds, records  int
 }
 
 func main() {
@@ -35,18 +36,19 @@ func main() {
 	flag.StringVar(&b.python, "python", "python3", "the interpreter for peers")
 	flag.StringVar(&b.dir, "dir", "out/bench", "folder of data and outputs")
 	flag.IntVar(&b.rounds, "rounds", 3, "runs of each kind")
+	flag.IntVar(&b.records, "records", 10000, "records of sources")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	measure := map[string]func(context.Context) error{"memory": b.memory, "limits": b.limits, "peers": b.peers}
+	measure := map[string]func(context.Context) error{"memory": b.memory, "limits": b.limits, "peers": b.peers, "sources": b.sources}
 	if flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits or peers")
+		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits, peers or sources")
 		os.Exit(2)
 	}
 	for _, what := range flag.Args() {
 		f, ok := measure[what]
 		if !ok {
-			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits and peers\n", what)
+			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits, peers and sources\n", what)
 			os.Exit(2)
 		}
 		if err := f(ctx); err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
+	"github.com/vista-mr/vista-mr/jobs/export"
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
@@ -201,10 +202,12 @@ func TestPipelineGivesTheJobsOwnPredictions(t *testing.T) {
 		plan       plan.Plan
 		classes    int
 		multiple   string
+		far        bool // columns far from zero, such as years and coordinates
 	}{
-		{"fused", lr.Logistic, plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2, images.First},
-		{"staged", lr.Logistic, plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Shuffle, Storage: plan.Raw, CPU: 2, Partitions: 3, Batch: 4}, 3, images.First},
-		{"lazy", lr.LinearSVC, plan.Plan{Inference: plan.Lazy, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2, images.Max},
+		{"fused", lr.Logistic, plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2, images.First, false},
+		{"staged", lr.Logistic, plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Shuffle, Storage: plan.Raw, CPU: 2, Partitions: 3, Batch: 4}, 3, images.First, false},
+		{"far", lr.Logistic, plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2, images.First, true},
+		{"lazy", lr.LinearSVC, plan.Plan{Inference: plan.Lazy, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Partitions: 4, Batch: 3}, 2, images.Max, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, false)
@@ -214,7 +217,13 @@ func TestPipelineGivesTheJobsOwnPredictions(t *testing.T) {
 			if c.classes == 3 {
 				w.relabel(t)
 			}
+			if c.far {
+				w.farAway(t)
+			}
 			s, all := w.finish(t, rt, c.plan)
+			if c.far {
+				w.wantShift(t, s)
+			}
 			if s.Pipeline == nil || s.Pipeline.File != PipelineFile || s.Pipeline.Layer != s.Verdict.BestLayer || len(s.Job.Classes) != c.classes {
 				t.Fatalf("results say %+v of classes %v", s.Pipeline, s.Job.Classes)
 			}
@@ -253,6 +262,43 @@ func (w *world) relabel(t *testing.T) {
 	}
 	if err := os.WriteFile(w.table, []byte(strings.Join(lines, "\n")), 0o666); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// farAway makes years of the first column of numbers and coordinates of the second, 12 km wide and a thousand away.
+func (w *world) farAway(t *testing.T) {
+	t.Helper()
+	data, err := os.ReadFile(w.table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	for i, l := range lines[1:] {
+		cells := strings.Split(l, ",")
+		x, errX := strconv.ParseFloat(cells[1], 64)
+		y, errY := strconv.ParseFloat(cells[2], 64)
+		if len(cells) != 5 || errX != nil || errY != nil {
+			continue
+		}
+		cells[1], cells[2] = strconv.Itoa(2000+int(8*x)), strconv.FormatFloat(1e6+20*y, 'f', 1, 64)
+		lines[i+1] = strings.Join(cells, ",")
+	}
+	save(t, w.table, []byte(strings.Join(lines, "\n")+"\n"))
+}
+
+// wantShift makes sure that the best layer's model subtracts something of these two columns and nothing of the third.
+func (w *world) wantShift(t *testing.T, s *results.Summary) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.job.Output.LocalPath(), "models", s.Verdict.BestLayer+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m export.Model
+	if err := json.Unmarshal(data, &m); err != nil {
+		t.Fatal(err)
+	}
+	if shift := m.Model.Shift; len(shift) < 3 || math.Abs(float64(shift[0])-2000) > 50 || math.Abs(float64(shift[1])-1e6) > 2e4 || shift[2] != 0 {
+		t.Errorf("columns are shifted by %v", shift[:min(3, len(shift))])
 	}
 }
 
