@@ -4,22 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	ort "github.com/yalue/onnxruntime_go"
 )
 
 // Runner runs batches through buffers of its own. It belongs to one goroutine.
 type Runner struct {
-	s    *Session
-	max  int
-	u8   []byte
-	f32  []float32
-	outs [][]float32
-	n    int // records of the last run
+	*buffers
+	s *Session
+	n int // records of the last run
 	// Values for a batch of n records over the same buffers, made when they are first needed. The library keeps the
 	// buffers' addresses: they live as long as the Runner, and Go moves nothing on its heap.
 	batch  map[int]*values
 	closed bool
+}
+
+// buffers hold inputs and outputs of up to max records.
+type buffers struct {
+	max  int
+	u8   []byte
+	f32  []float32
+	outs [][]float32
 }
 
 type values struct {
@@ -35,16 +41,30 @@ func (s *Session) NewRunner(n int) (*Runner, error) {
 	if err := s.hold(); err != nil {
 		return nil, err
 	}
-	r := &Runner{s: s, max: n, batch: map[int]*values{}}
+	return &Runner{s: s, buffers: s.buffers(n), batch: map[int]*values{}}, nil
+}
+
+// buffers returns those of a Runner that was closed, or new ones: tasks follow each other on a slot, and the buffers of
+// one that has ended would be garbage while the next fills its own.
+func (s *Session) buffers(n int) *buffers {
+	mu.Lock()
+	defer mu.Unlock()
+	if i := slices.IndexFunc(s.spare, func(b *buffers) bool { return b.max == n }); i >= 0 {
+		b := s.spare[i]
+		s.spare = slices.Delete(s.spare, i, i+1)
+		return b
+	}
+	s.spare = nil // of other batches: nobody is going to ask for them
+	b := &buffers{max: n}
 	if s.in.U8 {
-		r.u8 = make([]byte, n*s.in.Len())
+		b.u8 = make([]byte, n*s.in.Len())
 	} else {
-		r.f32 = make([]float32, n*s.in.Len())
+		b.f32 = make([]float32, n*s.in.Len())
 	}
 	for i := range s.out {
-		r.outs = append(r.outs, make([]float32, n*s.out[i].Len()))
+		b.outs = append(b.outs, make([]float32, n*s.out[i].Len()))
 	}
-	return r, nil
+	return b
 }
 
 // Input is the buffer of pixels, for a program that takes bytes; nil for another.
@@ -137,5 +157,11 @@ func (r *Runner) Close() error {
 		all = append(all, v.destroy())
 	}
 	r.batch = nil
+	mu.Lock()
+	if !r.s.closed {
+		r.s.spare = append(r.s.spare, r.buffers)
+	}
+	mu.Unlock()
+	r.buffers = &buffers{}
 	return errors.Join(fail("close", idRun, "", errors.Join(all...)), r.s.rt.release(r.s.c))
 }

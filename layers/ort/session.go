@@ -54,7 +54,8 @@ type Session struct {
 	c      *core
 	in     Port
 	out    []Port
-	closed bool // guarded by mu
+	closed bool       // guarded by mu
+	spare  []*buffers // of runners that were closed; guarded by mu
 }
 
 // Open makes the program in an ONNX file ready. The digest names the program's content, weights included: in the
@@ -182,7 +183,7 @@ func (s *Session) Prepared() (bool, error) { return s.c.prepared, s.c.cacheErr }
 func (s *Session) Close() error {
 	mu.Lock()
 	was := s.closed
-	s.closed = true
+	s.closed, s.spare = true, nil
 	mu.Unlock()
 	if was {
 		return nil

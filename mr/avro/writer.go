@@ -40,7 +40,7 @@ var magic = [4]byte{'O', 'b', 'j', 1}
 
 // defaultBlock is large enough that compression works and small enough that a block is a
 // cheap unit of retry and memory.
-const defaultBlock = 256 << 10
+const defaultBlock = 64 << 10
 
 // buffers are what a writer fills: a block, and the block compressed. A task writes several files at once and thousands
 // one after the other, so they are handed on.
@@ -54,7 +54,7 @@ type WriterOptions struct {
 	Codec      Codec             // empty means Null
 	Meta       map[string]string // beside the schema and the codec
 	Sync       [16]byte          // zero: derived from schema, codec and metadata
-	BlockBytes int               // before compression; 0: 256 KiB
+	BlockBytes int               // before compression; 0: 64 KiB
 }
 
 // Writer writes a container file. It belongs to one goroutine.
