@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -245,7 +244,6 @@ func toModel(p *layers.Program, path string) extract.Model {
 // forget lets go of the weights: from here on the runtime reads them from files.
 func (n *network) forget() error {
 	n.cnn.Model = nil
-	debug.FreeOSMemory()
 	return n.files.Release()
 }
 
