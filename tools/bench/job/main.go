@@ -22,6 +22,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/vista-mr/vista-mr/tools/cgroup"
 )
 
 // bench holds what all measurements share.
@@ -87,6 +89,19 @@ output: %[3]s
 	return file, out, os.WriteFile(file, []byte(text), 0o666)
 }
 
+// submit runs a job over a data set to its end, with further arguments, and removes its output.
+func (b *bench) submit(ctx context.Context, name, data, model, extra string, args ...string) (usage, error) {
+	file, out, err := b.jobFile(name, data, model, extra)
+	if err != nil {
+		return usage{}, err
+	}
+	u, err := run(ctx, exec.CommandContext(ctx, b.bin, append([]string{"submit", file}, args...)...))
+	if err != nil {
+		return u, err
+	}
+	return u, os.RemoveAll(out)
+}
+
 // usage is what a finished process took.
 type usage struct {
 	seconds, cpu float64
@@ -115,19 +130,12 @@ func (b *bench) memory(ctx context.Context) error {
 		}
 		var all []usage
 		for range b.rounds {
-			file, out, err := b.jobFile(fmt.Sprintf("memory-%d", records), data, "resnet50", "plan: {cpu: 2, batch: 8}\n")
-			if err != nil {
-				return err
-			}
-			u, err := run(ctx, exec.CommandContext(ctx, b.bin, "submit", file))
+			u, err := b.submit(ctx, fmt.Sprintf("memory-%d", records), data, "resnet50", "plan: {cpu: 2, batch: 8}\n")
 			if err != nil {
 				return err
 			}
 			fmt.Printf("memory  resnet50, %5d records: %s\n", records, u)
 			all = append(all, u)
-			if err := os.RemoveAll(out); err != nil {
-				return err
-			}
 		}
 		fmt.Printf("memory  resnet50, %5d records: median peak %.0f MiB\n", records, median(all, func(u usage) float64 { return u.peak }))
 	}
@@ -151,19 +159,12 @@ func (b *bench) peers(ctx context.Context) error {
 		}
 		var ours, theirs []usage
 		for i := range b.rounds + 1 {
-			file, out, err := b.jobFile("peer-"+c.model, data, c.model, "")
-			if err != nil {
-				return err
-			}
-			u, err := run(ctx, exec.CommandContext(ctx, b.bin, "submit", file))
+			u, err := b.submit(ctx, "peer-"+c.model, data, c.model, "")
 			if err != nil {
 				return err
 			}
 			v, err := run(ctx, exec.CommandContext(ctx, b.python, "tools/peers/onepass.py", graph, data))
 			if err != nil {
-				return err
-			}
-			if err := os.RemoveAll(out); err != nil {
 				return err
 			}
 			note := ""
@@ -196,14 +197,14 @@ func (b *bench) limits(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		g, err := newGroup(c.limit << 20)
+		g, err := cgroup.New(fmt.Sprintf("%dM", c.limit))
 		if err != nil {
 			return fmt.Errorf("a control group with a limit cannot be made: %w", err)
 		}
-		u, err := run(ctx, g.command(ctx, b.bin, "submit", file))
-		peak, kills := g.usage()
+		u, err := run(ctx, g.Command(ctx, b.bin, "submit", file))
+		peak, kills := g.Usage()
 		fmt.Printf("limits  %-8s in %4d MiB: %s   group's peak %4.0f MiB, kills %d, %v\n", c.model, c.limit, u, float64(peak)/(1<<20), kills, state(err))
-		all = append(all, err, g.remove(), os.RemoveAll(out))
+		all = append(all, err, g.Remove(), os.RemoveAll(out))
 	}
 	return errors.Join(all...)
 }

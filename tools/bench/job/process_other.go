@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os/exec"
 	"time"
@@ -18,13 +17,3 @@ func run(ctx context.Context, cmd *exec.Cmd) (usage, error) {
 	}
 	return usage{seconds: time.Since(start).Seconds(), cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}, ctx.Err()
 }
-
-type group struct{}
-
-func newGroup(int64) (*group, error) { return nil, errors.New("only Linux has control groups") }
-
-func (*group) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, name, args...)
-}
-func (*group) usage() (int64, int) { return 0, 0 }
-func (*group) remove() error       { return nil }

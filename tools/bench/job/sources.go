@@ -58,15 +58,8 @@ func (b *bench) sources(ctx context.Context) error {
 	took := map[string][]usage{}
 	for i := range b.rounds + 1 {
 		for _, name := range names {
-			file, out, err := b.jobFile("sources-"+name, data, "alexnet", "")
+			u, err := b.submit(ctx, "sources-"+name, data, "alexnet", "", "--set", "images.uri="+uris[name], "--set", "cnn.layers=1")
 			if err != nil {
-				return err
-			}
-			u, err := run(ctx, exec.CommandContext(ctx, b.bin, "submit", file, "--set", "images.uri="+uris[name], "--set", "cnn.layers=1"))
-			if err != nil {
-				return err
-			}
-			if err := os.RemoveAll(out); err != nil {
 				return err
 			}
 			note := ""
