@@ -36,13 +36,7 @@ func markOf(class int, test bool) mark {
 }
 
 // classes are the labels in the order of their classes.
-func (w *walk) classes() []string {
-	set := map[string]bool{}
-	for l := range maps.Keys(w.labels) {
-		set[l] = true
-	}
-	return table.Labels(set)
-}
+func (w *walk) classes() []string { return table.Labels(maps.Keys(w.labels)) }
 
 // Keys tells what a table has for each key. It is used by one goroutine.
 type Keys struct {

@@ -1,16 +1,17 @@
 package table
 
 import (
+	"iter"
 	"sort"
 	"strconv"
 )
 
-// Labels sorts the labels of a table into the order of their classes: by value when all are
+// Labels sorts the labels of a table, each of which is given once, into the order of their classes: by value when all are
 // numbers, else by bytes. Class i of a model is the i-th label.
-func Labels(set map[string]bool) []string {
-	out := make([]string, 0, len(set))
+func Labels(labels iter.Seq[string]) []string {
+	out := []string{}
 	numeric := true
-	for l := range set {
+	for l := range labels {
 		out = append(out, l)
 		v, err := strconv.ParseFloat(l, 64)
 		numeric = numeric && err == nil && v == v // a label "NaN" has no place among numbers

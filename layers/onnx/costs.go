@@ -70,13 +70,9 @@ func (s *sweep) count(n *Node) {
 		}
 		s.counted[u.name] = true
 		if t := s.tensors[u.name]; t != nil {
-			n, _ := elements(t.Dims)
-			bytes := int64(len(t.Raw))
-			if bytes == 0 { // of a network without its weights
-				bytes = n * int64(t.Type.Size())
-			}
-			s.a.Bytes += bytes
+			s.a.Bytes += t.size()
 			if u.role == weight || u.role == number && isFloat(t.Type) && len(t.Dims) > 0 {
+				n, _ := elements(t.Dims)
 				s.a.Params += n
 			}
 			continue

@@ -62,8 +62,11 @@ func (g *Graph) LargestWeight(most int) int64 {
 	return largest
 }
 
-// size is the number of bytes of the tensor's elements, wherever they are.
+// size is the number of bytes of the tensor's elements, also of one that has none yet.
 func (t *Tensor) size() int64 {
+	if len(t.Raw) > 0 {
+		return int64(len(t.Raw))
+	}
 	n, _ := elements(t.Dims) // a tensor that was read has possible dimensions
 	return n * int64(t.Type.Size())
 }
