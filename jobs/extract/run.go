@@ -211,7 +211,7 @@ func (w *work) fill(it *item) (bad *mr.BadRecord, err error) {
 	w.times.decode += time.Since(start)
 	var bi *image.BadImage
 	if errors.As(err, &bi) {
-		return badImage(it.key, bi.Reason, err), nil
+		return badImage(it, bi.Reason, err), nil
 	}
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ type item struct {
 	key         []byte
 	row         []byte        // encoded; nil if the join comes later, or if there is none
 	image       []byte        // of sources Files and Joined
+	from        string        // URI of the image's file, if that is known
 	volume      []byte        // of source Volume, as stored
 	bad         *mr.BadRecord // the image cannot be had; image is nil then
 	aside       bool          // it belongs to no record: bad is set aside at once
@@ -43,7 +44,7 @@ func (w *work) files(ctx context.Context) iter.Seq2[item, error] {
 	}
 	return func(yield func(item, error) bool) {
 		for m, err := range images.Read(ctx, w.t, w.t.Spec().Split, w.decode.Spec().MaxBytes, want) {
-			it := item{key: m.Key, image: m.Data, bad: m.Bad, aside: m.Aside, first: m.First, last: m.Last}
+			it := item{key: m.Key, image: m.Data, from: m.From, bad: m.Bad, aside: m.Aside, first: m.First, last: m.Last}
 			if err == nil && w.table != nil {
 				it.row, _ = w.table.Lookup(m.Key)
 			}
@@ -104,6 +105,11 @@ func (w *work) volumes(ctx context.Context) iter.Seq2[item, error] {
 	}
 }
 
-func badImage(key []byte, cause string, err error) *mr.BadRecord {
-	return &mr.BadRecord{Key: string(key), Stage: "image", Cause: cause, Error: err.Error()}
+// badImage says of an image what is wrong, and of its file where it lies, so that it can be looked at.
+func badImage(it *item, cause string, err error) *mr.BadRecord {
+	text := err.Error()
+	if it.from != "" {
+		text = it.from + ": " + text
+	}
+	return &mr.BadRecord{Key: string(it.key), Stage: "image", Cause: cause, Error: text}
 }

@@ -33,6 +33,7 @@ const (
 // Image is one image of a split.
 type Image struct {
 	Key         []byte
+	From        string        // URI of the file that it is, or lies in, if it is read
 	Data        []byte        // nil if it is not wanted or cannot be had; valid until the next image
 	Bad         *mr.BadRecord // why it cannot be had
 	Aside       bool          // it belongs to no record: Bad is set aside whatever becomes of other images
@@ -199,7 +200,7 @@ func (d *reader) next(at int) *request {
 			if lead == nil {
 				lead = e
 			}
-			end = e.at + e.size
+			end, m.From = e.at+e.size, d.part.units[e.unit].URI
 			q.wanted = append(q.wanted, len(q.images))
 			q.weight += d.weight(lead, e)
 		}

@@ -21,7 +21,7 @@ const (
 var (
 	errBareQuote = errors.New("a quote inside a cell that does not begin with one")
 	errQuote     = errors.New("text behind a closing quote")
-	errOpen      = fmt.Errorf("a quote that is not closed within %d lines", maxLines)
+	errOpen      = fmt.Errorf("a quote that is not closed (looked for in %d lines at most)", maxLines)
 )
 
 // csvReader cuts text into records: by RFC 4180, with any one-byte delimiter, with lines that end in

@@ -54,7 +54,7 @@ func TestRecords(t *testing.T) {
 		// A stray quote costs its line and nothing else.
 		{"1,5\" screen\n2,b", `1: a quote inside a cell that does not begin with one|2: ["2" "b"]`},
 		{"1,\"big\" one\n2,b", `1: text behind a closing quote|2: ["2" "b"]`},
-		{"1,\"open\n2,b\n3,c", `1: a quote that is not closed within 1000 lines|2: ["2" "b"]|3: ["3" "c"]`},
+		{"1,\"open\n2,b\n3,c", `1: a quote that is not closed (looked for in 1000 lines at most)|2: ["2" "b"]|3: ["3" "c"]`},
 		{"1,\"open\n2,\"b\"\n3,c", `1: text behind a closing quote|2: ["2" "b"]|3: ["3" "c"]`},
 	} {
 		got, err := cut(c.text, ',')

@@ -136,9 +136,9 @@ type BadImage struct {
 
 func (e *BadImage) Error() string {
 	if e.Err == nil {
-		return "image: " + e.Reason
+		return e.Reason
 	}
-	return "image: " + e.Reason + ": " + e.Err.Error()
+	return e.Reason + ": " + e.Err.Error()
 }
 
 // Unwrap returns the details.

@@ -125,7 +125,7 @@ func (s *State) overBudget(j *job) bool {
 		}
 		n, of := j.sums[b.Counter], j.sums[b.Of]
 		if b.Fraction < 1 && float64(n) > b.Fraction*float64(of) {
-			e := failure(errs.Budget, "", fmt.Errorf("%d of %d %s are %s, more than the share of %g that is allowed", n, of, b.Of, b.Counter, b.Fraction))
+			e := failure(errs.Budget, "", fmt.Errorf("%d %s, where %d %s allow %d (a share of %g)", n, b.Counter, of, b.Of, int64(b.Fraction*float64(of)), b.Fraction))
 			e.ID = "E-BAD-RECORDS"
 			s.end(j, e)
 			return true

@@ -32,5 +32,3 @@ output: $result
 YAML
 
 "$bin/vista-mr" submit out/foods.yaml
-echo
-echo "report: $result/results.json   (vista-mr results $result shows it again; models in $result/models)"

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"path/filepath"
+
 	"github.com/spf13/cobra"
 
 	"github.com/vista-mr/vista-mr/jobs/results"
@@ -49,7 +51,9 @@ interrupted is taken up again by the same command.`,
 		if err := a.out.Flush(); err != nil {
 			return stdoutError(err)
 		}
-		a.next("vista-mr results " + job.Output.LocalPath() + " -o csv")
+		dir := job.Output.LocalPath()
+		a.note("report: " + filepath.Join(dir, run.ResultsFile) + ", with models/ and more beside it")
+		a.next("vista-mr results " + dir + " -o csv")
 		return nil
 	}
 	return cmd

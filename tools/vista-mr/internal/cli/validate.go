@@ -15,7 +15,9 @@ func (a *app) validateCmd() *cobra.Command {
 		Short: "Check a job file and its inputs, run nothing",
 		Long: `Check a job file, and then what it names: table header, images, weights, layers, output folder and the
 ONNX Runtime library. A network of your own (an ONNX file) is tried on a few images of noise. All problems are
-reported at once; no job is run and nothing is written. FILE "-" is standard input.`,
+reported at once; no job is run and nothing is written. The exit code is the one that submit would end with: 3 for
+what the file or its inputs lack, 4 for a plan that does not fit, 5 for a job that must fail on what the table and the
+list of images say, such as one class only or too many rows without image. FILE "-" is standard input.`,
 		Example: `  vista-mr validate foods.yaml
   vista-mr validate foods.yaml --set table.label=cuisine
   vista-mr validate foods.yaml -o json | jq .origins`,

@@ -125,7 +125,7 @@ func (f *foresight) budget(ctx context.Context) error {
 		}
 	}
 	e := &BadRecordsError{Causes: f.causes, First: f.first, Rows: rows, Err: &errs.Error{Kind: errs.Budget,
-		Err: fmt.Errorf("%d of %d rows are bad, more than the share of %g that is allowed", n, rows, share)}}
+		Err: fmt.Errorf("%d bad records, where %d rows allow %d (a share of %g)", n, rows, int64(share*float64(rows)), share)}}
 	switch {
 	case f.met == 0 && f.records > 0 && f.d.table.Encoding.Good > 0:
 		e.Advice = f.apart() + ": check table.key, images.uri and images.key"

@@ -322,7 +322,7 @@ func (e *BadRecordsError) Hint() string {
 	if 2*bad < e.Rows { // the job stopped where the limit was passed: there may be more
 		share = math.Ceil(200*float64(bad)/float64(e.Rows)) / 100
 	}
-	return fmt.Sprintf("correct the records, or allow more of them: --set limits.maxBadFraction=%g (1: any number)", share)
+	return fmt.Sprintf("correct the records, or allow more of them: --set limits.maxBadFraction=%g (1: any number; the output's quarantine/ then has each of them)", share)
 }
 
 // withBad adds the bad records to an error that they have caused.

@@ -337,7 +337,7 @@ func (e *OutputError) Input() string { return e.Dir }
 func (e *OutputError) Hint() string {
 	switch errs.KindOf(e.Err) {
 	case errs.NoSpace:
-		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: it goes on where it stopped; or choose another disk (--set output=...)", e.Dir, e.Dir)
+		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: what is finished is kept; or choose another disk (--set output=...)", e.Dir, e.Dir)
 	case errs.Unauthorized:
 		return fmt.Sprintf("check who may read and write the files in %s, then run the same command again", e.Dir)
 	}
