@@ -56,17 +56,17 @@ func TestEveryNumberOfCoresIsTried(t *testing.T) {
 
 func TestCandidates(t *testing.T) {
 	got := candidates(0, 0, 2)
-	if got[0] != (slots{2, 8}) || got[len(got)-1] != (slots{1, 1}) || len(got) != 8 {
+	if got[0] != (slots{2, 6}) || got[len(got)-1] != (slots{1, 1}) || len(got) != 8 {
 		t.Errorf("for two cores %v", got)
 	}
 	if got := candidates(3, 5, 2); len(got) != 1 || got[0] != (slots{3, 5}) {
 		t.Errorf("with both given %v", got)
 	}
-	for i, s := range got { // a core is worth more than the batch of one, a batch of one less than half of one of 8 on one core more
-		if s == (slots{1, 8}) {
+	for i, s := range got { // a core is worth more than the batch of one, a batch of one less than one of 6 on one core more
+		if s == (slots{1, 6}) {
 			for _, before := range got[:i] {
 				if before.cpu != 2 {
-					t.Errorf("%v is tried before one core with a batch of 8", before)
+					t.Errorf("%v is tried before one core with a batch of 6", before)
 				}
 			}
 		}

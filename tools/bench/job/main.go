@@ -28,8 +28,8 @@ import (
 
 // bench holds what all measurements share.
 type bench struct {
-	bin, python, dir string
-	rounds, records  int
+	bin, python, dir, model string
+	rounds, records         int
 }
 
 func main() {
@@ -37,6 +37,7 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "bin/vista-mr", "the program")
 	flag.StringVar(&b.python, "python", "python3", "the interpreter for peers")
 	flag.StringVar(&b.dir, "dir", "out/bench", "folder of data and outputs")
+	flag.StringVar(&b.model, "model", "", "the only network of peers")
 	flag.IntVar(&b.rounds, "rounds", 3, "runs of each kind")
 	flag.IntVar(&b.records, "records", 10000, "records of sources")
 	flag.Parse()
@@ -147,6 +148,9 @@ func (b *bench) peers(ctx context.Context) error {
 		model   string
 		records int
 	}{{"resnet50", 1000}, {"alexnet", 2000}} {
+		if b.model != "" && b.model != c.model {
+			continue
+		}
 		data, err := b.data(ctx, c.records)
 		if err != nil {
 			return err
