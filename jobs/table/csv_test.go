@@ -79,6 +79,10 @@ func agree(t *testing.T, text string, comma byte) {
 			}
 			break
 		}
+		if strings.Count(strings.Join(rec, ""), "\n") >= maxLines {
+			failed = errOpen // encoding/csv has no bound
+			break
+		}
 		line, _ := r.FieldPos(0)
 		want = append(want, fmt.Sprintf("%d: %q", line, rec))
 	}

@@ -77,6 +77,8 @@ func TestHeadline(t *testing.T) {
 			"error  E-INTERNAL  w.safetensors: 2 problems:\n       a is missing\n       b is missing\n"},
 		{exit.As(exit.Invalid, &run.ProblemsError{Problems: []error{hostile{}, errors.New("x")}}),
 			"x\nerror  E-HOSTILE  2 problems\n"},
+		{errors.Join(errors.New("out: no space left"), errors.New("close: no room"), errors.New("out: no space left"), errors.New("close: no room")),
+			"error  E-INTERNAL  out: no space left\n       close: no room\nnext"},
 	} {
 		var stderr bytes.Buffer
 		a := &app{Process: process(&stderr)}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -122,14 +123,19 @@ var byKind = map[errs.Kind]string{
 type summarized interface{ Summarized() }
 
 // headline splits what is shown of a cause: the lines in front, the line that stands behind the id,
-// and those that explain it.
+// and those that explain it. Of failures that came together each is said once.
 func headline(err error, cause string) (before []string, head string, after []string) {
 	lines := strings.Split(strings.TrimRight(cause, "\n"), "\n")
 	var s summarized
 	if last := len(lines) - 1; errors.As(err, &s) {
 		return lines[:last], lines[last], nil
 	}
-	return nil, lines[0], lines[1:]
+	for _, l := range lines[1:] {
+		if !strings.Contains(lines[0], l) && !slices.Contains(after, l) {
+			after = append(after, l)
+		}
+	}
+	return nil, lines[0], after
 }
 
 // fail shows why a command failed: the id first, so that it can be looked up, the cause, the first
