@@ -19,8 +19,11 @@
 // publish; resuming a job loads. A manifest that is lost or damaged makes its phase run again:
 // the next epoch outranks it.
 //
+// Until its phase is published, a committed task is kept in a file of its own, so that a job that was stopped goes on
+// with the tasks that are left.
+//
 // Layout below the root: epochs/NNNNNNNNNN, phases/PHASE/manifest-DIGEST.json,
-// phases/PHASE/published-EPOCH-REVISION-DIGEST.
+// phases/PHASE/published-EPOCH-REVISION-DIGEST, phases/PHASE/tasks/TASK-EPOCH-ATTEMPT.
 package commit
 
 import (

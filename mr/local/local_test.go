@@ -224,6 +224,51 @@ func TestCancelStopsAndResumeGoesOn(t *testing.T) {
 	}
 }
 
+// TestCommittedTasksAreKept: of a phase that was stopped, what had been committed is not run again, and its output counts.
+func TestCommittedTasksAreKept(t *testing.T) {
+	const tasks = 6
+	ctx, cancel := context.WithCancel(t.Context())
+	var runs [tasks]atomic.Int32
+	hold := true
+	write := mr.Kind{Name: "write", Map: func(json.RawMessage) (mr.Mapper, error) {
+		return mr.MapperFunc(func(ctx context.Context, t mr.Task) error {
+			i := t.Spec().Attempt.Task.Index
+			if hold && i == 4 {
+				cancel()
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			runs[i].Add(1)
+			t.Count("rows", 1)
+			out, err := t.Part(ctx, "rows", mr.PartOptions{})
+			if err != nil {
+				return err
+			}
+			return out.Append([]byte{'a' + byte(i)}, nil)
+		}), nil
+	}}
+	c := mrtest.New(t, write)
+	c.Slots = 1
+	job := &mr.JobSpec{ID: "k", Phases: []mr.PhaseSpec{{ID: "a", Type: mr.MapPhase, Kind: "write", Tasks: tasks}}}
+	if _, err := c.Run(ctx, job); !errs.Is(err, errs.Canceled) {
+		t.Fatalf("cancelled: %v, want canceled", err)
+	}
+	hold = false
+	out, err := c.Run(t.Context(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range runs {
+		if n := runs[i].Load(); n != 1 {
+			t.Errorf("task %d ran %d times", i, n)
+		}
+	}
+	rows, err := c.Records(t.Context(), out["a"], "rows")
+	if want := []string{"a=", "b=", "c=", "d=", "e=", "f="}; !slices.Equal(rows, want) || err != nil {
+		t.Errorf("got %q, %v; want %q", rows, err, want)
+	}
+}
+
 func TestDroppedAndDiscardedFilesAreGone(t *testing.T) {
 	write := mr.Kind{Name: "write", Map: func(json.RawMessage) (mr.Mapper, error) {
 		return mr.MapperFunc(func(ctx context.Context, t mr.Task) error {

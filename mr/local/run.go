@@ -18,9 +18,11 @@ import (
 	"github.com/vista-mr/vista-mr/mr/task"
 )
 
-// Publisher makes phases visible in the store; package commit has the real one.
+// Publisher makes phases visible in the store, and tasks durable before that; package commit has the real one.
 type Publisher interface {
 	Publish(ctx context.Context, m mr.PhaseManifest) error
+	Keep(ctx context.Context, m mr.Manifest) error
+	Forget(ctx context.Context, a mr.AttemptID, epoch int64) error
 }
 
 // Options is what a run needs. Observe and Log may be nil.
@@ -29,6 +31,7 @@ type Options struct {
 	Publisher Publisher
 	Epoch     int64
 	Done      []mr.PhaseManifest // phases that an earlier run of the same job has published
+	Committed []mr.Manifest      // tasks of others that it has kept
 	Observe   func(Update)       // called from Run's goroutine: it must not block
 	Memory    int64              // bytes that concurrent tasks may hold together; 0: not limited
 	Beat      time.Duration      // how often progress is observed; 0: twice a second
@@ -120,7 +123,7 @@ func newRunner(ctx context.Context, job *mr.JobSpec, o Options) *runner {
 func (r *runner) loop(ctx context.Context) error {
 	defer r.stop()
 	r.step(sched.WorkerUp{Worker: worker, Slots: r.o.Env.Slots, Memory: r.o.Memory})
-	r.step(sched.Submit{Job: *r.job, Done: r.o.Done})
+	r.step(sched.Submit{Job: *r.job, Done: r.o.Done, Committed: r.o.Committed})
 	beat := time.NewTicker(r.o.Beat)
 	defer beat.Stop()
 	killed := ctx.Done()
@@ -246,6 +249,9 @@ func (r *runner) launch(spec mr.TaskSpec) {
 			return report{event: sched.Opened{Worker: worker, Job: r.job.ID, Attempt: spec.Attempt, Epoch: spec.Epoch}, pinned: p}
 		}
 		m, err := r.o.Env.Run(ctx, &spec, at.meter.set)
+		if err == nil {
+			err = r.o.Publisher.Keep(ctx, *m)
+		}
 		if err != nil {
 			return r.failed(spec.Attempt, err)
 		}
@@ -291,6 +297,9 @@ func (r *runner) dropFiles(a sched.DropFiles) {
 func (r *runner) discard(a sched.Discard) {
 	out := sched.OutFolder(a.Job, a.Attempt, a.Epoch)
 	r.inBackground("discard "+a.Attempt.String(), func(ctx context.Context) error {
+		if err := r.o.Publisher.Forget(ctx, a.Attempt, a.Epoch); err != nil {
+			return err // whoever comes after would miss the files
+		}
 		return dfs.RemoveAll(ctx, r.o.Env.Store, out)
 	})
 }

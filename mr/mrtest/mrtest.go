@@ -54,9 +54,13 @@ func (c *Cluster) Run(ctx context.Context, job *mr.JobSpec) (map[mr.PhaseID]*mr.
 	if err != nil {
 		return nil, err
 	}
+	kept, err := p.LoadTasks(ctx, job, done)
+	if err != nil {
+		return nil, err
+	}
 	env := &task.Env{Store: c.Store, Mux: dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open}), Registry: registry,
 		Shared: task.NewShared(), Cache: cache.New(c.Cache, c.Scratch), Scratch: c.Scratch, Slots: c.Slots, SortMemory: c.SortMemory}
-	return mrlocal.Run(ctx, job, mrlocal.Options{Env: env, Publisher: p, Epoch: epoch, Done: done, Observe: c.Observe,
+	return mrlocal.Run(ctx, job, mrlocal.Options{Env: env, Publisher: p, Epoch: epoch, Done: done, Committed: kept, Observe: c.Observe,
 		Beat: 5 * time.Millisecond, Backoff: time.Millisecond})
 }
 

@@ -392,9 +392,13 @@ func runPhases(ctx context.Context, p *prepared, dir string, rt *ort.Runtime, w 
 	if err != nil {
 		return nil, err
 	}
-	w.resume(done)
+	kept, err := pub.LoadTasks(ctx, &p.Spec, done)
+	if err != nil {
+		return nil, err
+	}
+	w.resume(done, kept)
 	scratch := filepath.Join(dir, scratchFolder)
 	env := &task.Env{Store: store, Mux: stores(), Registry: registry, Shared: task.NewShared(), Cache: cache.New(p.Room.Cache, scratch),
 		Scratch: scratch, Slots: p.Plan.CPU, SortMemory: p.Room.Sort, Log: o.Log}
-	return mrlocal.Run(ctx, &p.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Observe: w.update, Log: o.Log})
+	return mrlocal.Run(ctx, &p.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: w.update, Log: o.Log})
 }

@@ -125,8 +125,14 @@ func (w *watch) replay(log io.Reader) error {
 	return err
 }
 
-// resume takes over what the phases that are published already have set aside.
-func (w *watch) resume(done []mr.PhaseManifest) {
+// resume takes over what the phases that are published already have set aside, and tasks of others.
+func (w *watch) resume(done []mr.PhaseManifest, tasks []mr.Manifest) {
+	for _, t := range tasks {
+		id := t.Attempt.Task
+		w.phase(id.Phase)
+		w.done[id.Phase] += w.size(id.Phase, id.Index)
+		w.setAside(id.Phase, t)
+	}
 	for _, m := range done {
 		w.phase(m.Phase)
 		for _, t := range m.Tasks {
