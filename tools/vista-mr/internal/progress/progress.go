@@ -24,6 +24,7 @@ import (
 type Update struct {
 	Stage       string  // what is being done; updates with the same name belong together
 	Done, Total int64   // Total 0: not known
+	Kept        int64   // of Done, what was there before the stage began
 	Unit        string  // what is counted, in the plural: "images", "rows"; "": nothing is
 	Rate        float64 // units a second; 0: worked out from the updates
 	Memory      int64   // resident memory in bytes; 0: not known
@@ -251,7 +252,7 @@ func (s *stage) final(now time.Time) string {
 	case s.Total > 0 && s.Done < s.Total:
 		parts[1] = fmt.Sprintf("stopped at %s of %s %s after %s", Count(s.Done), Count(s.Total), s.unit(s.Total), Duration(took))
 	}
-	if rate := float64(s.Done) / took.Seconds(); s.Done > 0 && took > 0 {
+	if rate := float64(s.Done-s.Kept) / took.Seconds(); s.Done > s.Kept && took > 0 {
 		parts = append(parts, fmt.Sprintf("%s %s/s", short(rate), s.Unit))
 	}
 	return strings.Join(append(parts, s.extras()...), "  ")

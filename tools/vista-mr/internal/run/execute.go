@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -190,6 +191,11 @@ func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepar
 // lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
 // let go of.
 func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, dir, runtime string) (_ *prepared, err error) {
+	for _, o := range j.Origins() {
+		if knob, ok := strings.CutPrefix(o.Path, "plan."); ok && o.From == "set" && choice.From[knob] == "file" {
+			choice.From[knob] = o.From
+		}
+	}
 	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
 		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}

@@ -73,6 +73,7 @@ type watch struct {
 	phases  map[mr.PhaseID]*phaseTime
 	retries int64
 	done    map[mr.PhaseID]int64 // work of committed tasks
+	kept    map[mr.PhaseID]int64 // of that, what an earlier run has done
 
 	manifests map[mr.PhaseID][]mr.Manifest // of committed attempts that set records aside
 }
@@ -131,6 +132,7 @@ func (w *watch) resume(done []mr.PhaseManifest, tasks []mr.Manifest) {
 		id := t.Attempt.Task
 		w.phase(id.Phase)
 		w.done[id.Phase] += w.size(id.Phase, id.Index)
+		w.kept[id.Phase] = w.done[id.Phase]
 		w.setAside(id.Phase, t)
 	}
 	for _, m := range done {
@@ -149,7 +151,8 @@ func (w *watch) setAside(id mr.PhaseID, m mr.Manifest) {
 
 func (w *watch) phase(id mr.PhaseID) *phaseTime {
 	if w.phases == nil {
-		w.phases, w.done, w.manifests = map[mr.PhaseID]*phaseTime{}, map[mr.PhaseID]int64{}, map[mr.PhaseID][]mr.Manifest{}
+		w.phases, w.manifests = map[mr.PhaseID]*phaseTime{}, map[mr.PhaseID][]mr.Manifest{}
+		w.done, w.kept = map[mr.PhaseID]int64{}, map[mr.PhaseID]int64{}
 	}
 	p := w.phases[id]
 	if p == nil {
@@ -264,7 +267,7 @@ func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 	for t := range p.NumTasks() {
 		u.Total += w.size(id, t)
 	}
-	u.Done = w.done[id]
+	u.Done, u.Kept = w.done[id], w.kept[id]
 	if len(p.Splits) > 0 && p.Splits[0].Records > 0 {
 		u.Unit = "images"
 		u.Done = min(u.Done+running, u.Total)
