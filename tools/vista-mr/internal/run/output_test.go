@@ -114,8 +114,8 @@ func TestFailuresNameTheOutput(t *testing.T) {
 		{errs.E("write", errs.Unknown, "features/fc6/part-00000.avro", syscall.ENOSPC), "E-NO-SPACE", "output " + abs + ": write: features/fc6/part-00000.avro: no space left on device", 5},
 		{&os.PathError{Op: "write", Path: "events.jsonl", Err: syscall.EDQUOT}, "E-NO-SPACE", "output " + abs, 5},
 		{errs.E("read", errs.Corrupt, "job/table/part.avro", errors.New("damaged")), "E-CORRUPT", "output " + abs, 5},
-		{errs.E("open", errs.Unauthorized, "job/table/part.avro", errors.New("refused")), "E-UNAUTHORIZED", "output " + abs, 6},
-		{errs.E("open", errs.Unauthorized, "/data/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: /data/t.csv: refused", 6},
+		{errs.E("open", errs.Unauthorized, "job/table/part.avro", errors.New("refused")), "E-UNAUTHORIZED", "output " + abs, 5},
+		{errs.E("open", errs.Unauthorized, "/data/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: /data/t.csv: refused", 5},
 		{errs.E("open", errs.Unauthorized, "s3://bucket/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: s3://bucket/t.csv", 6},
 	} {
 		got := exit.Running(inOutput(j, c.err))
