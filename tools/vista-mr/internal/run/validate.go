@@ -158,11 +158,14 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 	if o.opensModel {
 		return "", nil
 	}
-	dir, err := os.MkdirTemp("", "vista-mr-*")
-	if err != nil {
-		return "", err
+	dir := ""
+	if isFile(j.CNN.Model) { // the roster's networks are not tried
+		var err error
+		if dir, err = scratch(); err != nil {
+			return "", err
+		}
+		defer os.RemoveAll(dir) // what is left is in the system's folder for such things
 	}
-	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
 	n, err := tried(ctx, j, dir, func(n *network) (err error) {
 		f.choice, _, err = choose(j, n, together(f.table, f.images), readKept(workDir(j)))
 		return err
