@@ -79,6 +79,30 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// validate says what submit would, and submit says it before it reads anything: these jobs have no input.
+func TestOutputThatAnotherProcessHas(t *testing.T) {
+	j := job(t, t.TempDir())
+	c, err := ClaimOutput(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CheckOutput(j); !busy(err) || exit.Code(err) != 3 {
+		t.Errorf("claimed: %v", err)
+	}
+	if _, err := Submit(t.Context(), j, Options{}); !busy(err) {
+		t.Errorf("submit: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := CheckOutput(j); err != nil || state != OutputUnfinished {
+		t.Errorf("let go of: %v, %v", state, err)
+	}
+	if _, err := Submit(t.Context(), j, Options{}); err == nil || busy(err) {
+		t.Errorf("let go of: submit: %v", err)
+	}
+}
+
 // Whoever waits for an output whose claim is undone does not get a file that is gone.
 func TestClaimOfAFileThatIsGone(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f")
