@@ -149,7 +149,7 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 	}
 	if _, err := os.Lstat(filepath.Join(dir, SuccessFile)); err == nil {
 		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "holds the finished results of this job",
-			Next: "vista-mr results " + dir + " shows them; to run it again choose another folder (--set output=...)"})
+			Next: "vista-mr results " + Quote(dir) + " shows them; to run it again choose another folder (--set output=...)"})
 	}
 	return OutputUnfinished, nil
 }
@@ -374,7 +374,7 @@ func (e *OutputError) Input() string { return e.Dir }
 func (e *OutputError) Hint() string {
 	switch errs.KindOf(e.Err) {
 	case errs.NoSpace:
-		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: what is finished is kept; or choose another disk (--set output=...)", e.Dir, e.Dir)
+		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: what is finished is kept; or choose another disk (--set output=...)", e.Dir, Quote(e.Dir))
 	case errs.Unauthorized:
 		return fmt.Sprintf("check who may read and write the files in %s, then run the same command again", e.Dir)
 	}

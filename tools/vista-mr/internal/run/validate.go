@@ -116,8 +116,11 @@ func (e *ProblemsError) ErrorID() string {
 // Hint says what to do next.
 func (e *ProblemsError) Hint() string { return "correct them, then run vista-mr validate again" }
 
-// nearHint suggests the entry beside a missing path whose name is most like it.
+// nearHint suggests the entry beside a missing path, or beside a folder that holds nothing, whose name is most like it.
 func nearHint(path string) string {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return ""
+	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return ""
