@@ -113,10 +113,10 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 			if above == dir {
 				return refuse("is a link to a place that does not exist", nil)
 			}
-			return refuse(fmt.Sprintf("cannot be made in %s: it is a link to a place that does not exist", above), nil)
+			return 0, unwritableOutput(dir, fmt.Sprintf("cannot be made in %s: it is a link to a place that does not exist", above), nil)
 		}
 		if err := writable(above); err != nil {
-			return refuse(fmt.Sprintf("cannot be made in %s", above), err)
+			return 0, unwritableOutput(dir, "cannot be made in "+above, err)
 		}
 		return OutputNew, nil
 	case err != nil:
@@ -128,7 +128,7 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 	// A claim that was cut short leaves its temporary file, which belongs to nobody.
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), MarkerFile+".") })
 	if err := writable(dir); err != nil {
-		return refuse("cannot be written", err)
+		return 0, unwritableOutput(dir, "cannot be written", err)
 	}
 	if len(entries) == 0 {
 		return OutputNew, nil
@@ -254,7 +254,7 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 		} else if errs.Is(err, errs.NoSpace) {
 			return nil, exit.As(exit.JobFailed, inOutput(j, err))
 		} else if err != nil {
-			return nil, unwritableOutput(dir, err)
+			return nil, unwritableOutput(dir, "cannot be written", err)
 		}
 	}
 	f, err := lockOutput(dir)
@@ -273,7 +273,7 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 func lockOutput(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_RDWR, 0)
 	if err != nil {
-		return nil, unwritableOutput(dir, err)
+		return nil, unwritableOutput(dir, "cannot be written", err)
 	}
 	if err := lockFile(f); err != nil || !there(f) {
 		return nil, errors.Join(exit.As(exit.Invalid, &InputError{ID: busyID, Key: "output", Path: dir, Cause: "another process is writing to it",
@@ -291,8 +291,8 @@ func busy(err error) bool {
 	return errors.As(err, &e) && e.ID == busyID
 }
 
-func unwritableOutput(dir string, err error) error {
-	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "cannot be written", Err: err,
+func unwritableOutput(dir, cause string, err error) error {
+	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: cause, Err: err,
 		Next: "choose a folder that you may write to (--set output=...)"})
 }
 
