@@ -213,7 +213,7 @@ func (a *app) note(text string) {
 }
 
 // next tells what to type next.
-func (a *app) next(command string) { a.note("next: " + command) }
+func (a *app) next(command string) { a.note("next: " + printable(command)) }
 
 // reporter shows progress on standard error, and nothing with -o json.
 func (a *app) reporter() (progress.Sink, io.Writer, func()) {

@@ -50,6 +50,8 @@ func TestDescribe(t *testing.T) {
 		{errors.New("x"), "E-INTERNAL", 1},
 		{fmt.Errorf("write: %w", syscall.ENOSPC), "E-NO-SPACE", 1},
 		{exit.As(exit.JobFailed, &fs.PathError{Op: "open", Path: "x", Err: syscall.EACCES}), "E-PERMISSION", 5},
+		{exit.As(exit.JobFailed, errs.E("open", errs.Transient, "x.csv", syscall.EMFILE)), "E-TOO-MANY-FILES", 5},
+		{exit.As(exit.Invalid, &run.InputError{ID: "E-TABLE", Err: &fs.PathError{Op: "open", Path: "x", Err: syscall.ENFILE}}), "E-TOO-MANY-FILES", 3},
 		{exit.As(exit.Usage, errors.New("x")), "E-USAGE", 2},
 		{exit.Interrupted{Signal: syscall.SIGINT}, "E-INTERRUPTED", 130},
 		{exit.As(exit.JobFailed, hostile{}), "E-HOSTILE", 5},

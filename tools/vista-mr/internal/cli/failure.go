@@ -73,6 +73,9 @@ func describe(err error) failure {
 	if errors.As(err, &input) {
 		f.Input = input.Input()
 	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) { // whoever met it knows less of it
+		f.ID, f.Next = "E-TOO-MANY-FILES", "raise the limit of open files (ulimit -n), then run the same command again"
+	}
 	var job *conf.Error
 	if errors.As(err, &job) {
 		f.Problems = job.Problems
@@ -97,8 +100,6 @@ func system(err error) (id, next string) {
 		return "E-NO-SPACE", "free space on the disk, then run the same command again"
 	case errors.Is(err, fs.ErrPermission):
 		return "E-PERMISSION", "check the permissions of the file"
-	case errors.Is(err, syscall.EMFILE):
-		return "E-TOO-MANY-FILES", "raise the limit of open files (ulimit -n)"
 	}
 	return "E-INTERNAL", ""
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -41,11 +42,7 @@ func (a *app) loadJob(name string, sets []string) (*conf.Job, error) {
 
 func (a *app) readInput(name string) ([]byte, error) {
 	fail := func(err error) error {
-		e := &run.InputError{ID: "E-NO-JOB-FILE", Key: "job file", Path: name, Cause: "cannot be read", Err: err, Next: "vista-mr init " + name + " writes an example"}
-		if near := neighbour(name, ".yaml", ".yml"); near != "" {
-			e.Next = fmt.Sprintf("did you mean %s?", near)
-		}
-		return exit.As(exit.Invalid, e)
+		return exit.As(exit.Invalid, &run.InputError{ID: "E-NO-JOB-FILE", Key: "job file", Path: name, Cause: "cannot be read", Err: err, Next: noJob(name, err)})
 	}
 	if name == "-" {
 		data, err := io.ReadAll(io.LimitReader(a.Stdin, 2<<20))
@@ -66,11 +63,28 @@ func (a *app) readInput(name string) ([]byte, error) {
 	return data, nil
 }
 
+// noJob says what to do about a job file that cannot be read.
+func noJob(name string, err error) string {
+	switch {
+	case errors.Is(err, syscall.EISDIR):
+		return "give a job file; vista-mr init FILE writes an example"
+	case !errors.Is(err, fs.ErrNotExist):
+		return "check the path, and who may read it"
+	}
+	if near := neighbour(name, ".yaml", ".yml"); near != "" {
+		return fmt.Sprintf("did you mean %s?", near)
+	}
+	if _, err := os.Stat(filepath.Dir(name)); err != nil {
+		return "check the path; vista-mr init FILE writes an example"
+	}
+	return "vista-mr init " + run.Quote(name) + " writes an example"
+}
+
 // neighbour returns the file beside a missing one whose name is most like it.
 func neighbour(name string, endings ...string) string {
 	dir := filepath.Dir(name)
 	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || err != nil {
+	if err != nil {
 		return ""
 	}
 	var known []string

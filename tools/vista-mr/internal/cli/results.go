@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
@@ -27,7 +28,7 @@ baselines. DIR is the job's output folder; a job file stands for its output.`,
 	}
 	format := a.outputFlag(cmd, "table", "json", "csv")
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		dir := args[0]
+		dir := conf.URI(args[0]).LocalPath()
 		if info, err := os.Stat(dir); strings.HasSuffix(dir, ".yaml") || strings.HasSuffix(dir, ".yml") || err == nil && !info.IsDir() {
 			job, err := a.loadJob(dir, nil)
 			if err != nil {

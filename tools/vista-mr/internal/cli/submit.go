@@ -53,7 +53,7 @@ interrupted is taken up again by the same command.`,
 		}
 		dir := job.Output.LocalPath()
 		a.note("report: " + filepath.Join(dir, run.ResultsFile) + ", with models/ and more beside it")
-		a.next("vista-mr results " + dir + " -o csv")
+		a.next("vista-mr results " + run.Quote(dir) + " -o csv")
 		return nil
 	}
 	return cmd

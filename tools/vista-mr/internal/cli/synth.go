@@ -8,6 +8,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/synth"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
 func (a *app) synthCmd() *cobra.Command {
@@ -48,7 +49,7 @@ run is completed by the same command.
 		})
 		end()
 		if err != nil {
-			return synthError(err)
+			return synthError(args[1], err)
 		}
 		if *format == "json" {
 			return a.printJSON(struct {
@@ -74,13 +75,13 @@ run is completed by the same command.
 }
 
 // synthError puts what synth reports into its class: a bad number is a matter of flags, a folder that
-// is not to be touched is not, and anything else went wrong while writing.
-func synthError(err error) error {
+// is not to be touched or cannot be written is not, and anything else went wrong while writing.
+func synthError(out string, err error) error {
 	switch describe(err).ID {
 	case "E-SYNTH-CONFIG":
 		return exit.As(exit.Usage, err)
 	case "E-OUTPUT-NOT-EMPTY":
 		return exit.As(exit.Invalid, err)
 	}
-	return exit.As(exit.JobFailed, err)
+	return exit.As(exit.JobFailed, run.BadPlace(out, err))
 }

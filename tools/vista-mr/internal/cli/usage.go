@@ -46,6 +46,9 @@ func (e *choiceError) Error() string {
 
 // flagError words what the flag parser refused and suggests the nearest flag.
 func flagError(cmd *cobra.Command, err error) error {
+	if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 { // the flag is that of a command that is not there
+		return unknownCommand(cmd, args[0])
+	}
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
 		name := unknown.GetSpecifiedName()

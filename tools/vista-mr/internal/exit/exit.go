@@ -10,8 +10,10 @@ package exit
 import (
 	"context"
 	"errors"
+	"strings"
 	"syscall"
 
+	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
@@ -95,12 +97,26 @@ func Cause(ctx context.Context, err error) error {
 // What validation could have found has been found before, so an Invalid here is about the data.
 func Running(err error) error {
 	switch errs.KindOf(err) {
-	case errs.Unauthorized, errs.Unreachable:
+	case errs.Unreachable:
 		return As(Unreachable, err)
+	case errs.Unauthorized:
+		if remote(err) {
+			return As(Unreachable, err)
+		}
 	case errs.Infeasible:
 		return As(Infeasible, err)
 	case errs.Internal, errs.Unknown:
 		return As(Internal, err)
 	}
 	return As(JobFailed, err)
+}
+
+// remote tells whether an error names a place of a remote store. On the machine's own disks a refusal is about a file.
+func remote(err error) bool {
+	for e := (*errs.Error)(nil); errors.As(err, &e); err = e.Err {
+		if scheme, _, _ := strings.Cut(e.Path, "://"); dfs.HasScheme(e.Path) && !strings.EqualFold(scheme, "file") {
+			return true
+		}
+	}
+	return false
 }

@@ -51,10 +51,15 @@ func TestCause(t *testing.T) {
 func TestRunning(t *testing.T) {
 	for kind, want := range map[errs.Kind]int{
 		errs.Corrupt: 5, errs.Budget: 5, errs.NoSpace: 5, errs.NoMemory: 5, errs.Invalid: 5, errs.Lost: 5,
-		errs.Unreachable: 6, errs.Unauthorized: 6, errs.Infeasible: 4, errs.Internal: 1,
+		errs.Unreachable: 6, errs.Unauthorized: 5, errs.Infeasible: 4, errs.Internal: 1,
 	} {
 		if got := Code(Running(errs.E("read", kind, "x", errors.New("y")))); got != want {
 			t.Errorf("%v: exit code %d, want %d", kind, got, want)
+		}
+	}
+	for path, want := range map[string]int{"s3://bucket/x": 6, "/data/x": 5, "file:///data/x": 5, "FILE:///data/x": 5} {
+		if got := Code(Running(errs.E("task", errs.Unknown, "x", errs.E("open", errs.Unauthorized, path, errors.New("refused"))))); got != want {
+			t.Errorf("%s is refused: exit code %d, want %d", path, got, want)
 		}
 	}
 	if got := Code(Running(errors.New("unforeseen"))); got != 1 {

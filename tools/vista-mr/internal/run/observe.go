@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
@@ -298,7 +299,7 @@ func (e *BadRecordsError) Error() string {
 			fmt.Fprintln(&b, "...")
 			break
 		}
-		fmt.Fprintf(&b, "%s: %s: %s\n", r.Key, r.Stage, r.Error)
+		fmt.Fprintf(&b, "%s: %s: %s\n", oneLine(r.Key), r.Stage, oneLine(r.Error))
 	}
 	var causes []string
 	for c, n := range e.Causes {
@@ -307,6 +308,16 @@ func (e *BadRecordsError) Error() string {
 	slices.Sort(causes)
 	fmt.Fprintf(&b, "%v; so far: %s", e.Err, strings.Join(causes, ", "))
 	return b.String()
+}
+
+// oneLine replaces what would end a line or act on a terminal: keys are names of files, and of whoever made them.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return '\uFFFD'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // maxListed is how many bad records are shown when they fail a job.

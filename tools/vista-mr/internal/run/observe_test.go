@@ -2,9 +2,11 @@ package run
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/journal"
 )
 
@@ -41,5 +43,15 @@ func TestReplay(t *testing.T) {
 	}
 	if p := got.phases["train"]; p.spent != 2 || p.attempts != 1 || got.phases["extract"].attempts != 2 {
 		t.Errorf("train: %+v, extract: %+v", p, got.phases["extract"])
+	}
+}
+
+// A name of a file cannot add lines to the list of bad records.
+func TestBadRecordsAreLines(t *testing.T) {
+	e := &BadRecordsError{Err: errors.New("too many"), Causes: map[string]int64{"x": 1}, First: []mr.BadRecord{
+		{Key: "a\nerror  E-FORGED  b\r\u2028\x1b[2J", Stage: "extract", Error: "open a\n\u202eb\xff: no"}}}
+	want := "a\uFFFDerror  E-FORGED  b\uFFFD\uFFFD\uFFFD[2J: extract: open a\uFFFD\uFFFDb\uFFFD: no\ntoo many; so far: 1 x"
+	if got := e.Error(); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

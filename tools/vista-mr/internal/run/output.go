@@ -82,8 +82,21 @@ func (e *InputError) Input() string { return e.Path }
 
 // CheckOutput looks at a job's output folder. Anything but a new folder or this job's own unfinished
 // run is refused: results must never be mixed, and nobody's files be overwritten. Nor may it be, by whatever links, a
-// place that the job reads from. Exit class: invalid.
+// place that the job reads from, nor one that another process is writing to. Exit class: invalid.
 func CheckOutput(j *conf.Job) (OutputState, error) {
+	state, err := lookAtOutput(j)
+	if err != nil || state != OutputUnfinished {
+		return state, err
+	}
+	f, err := lockOutput(j.Output.LocalPath())
+	if err != nil {
+		return 0, err
+	}
+	return state, f.Close()
+}
+
+// lookAtOutput is CheckOutput without the lock, which whoever asks may have.
+func lookAtOutput(j *conf.Job) (OutputState, error) {
 	dir := j.Output.LocalPath()
 	if err := apart(j); err != nil {
 		return 0, exit.As(exit.Invalid, err)
@@ -96,8 +109,14 @@ func CheckOutput(j *conf.Job) (OutputState, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		above := existing(dir)
+		if _, err := os.Stat(above); err != nil {
+			if above == dir {
+				return refuse("is a link to a place that does not exist", nil)
+			}
+			return 0, unwritableOutput(dir, fmt.Sprintf("cannot be made in %s: it is a link to a place that does not exist", above), nil)
+		}
 		if err := writable(above); err != nil {
-			return refuse(fmt.Sprintf("cannot be made in %s", above), err)
+			return 0, unwritableOutput(dir, "cannot be made in "+above, err)
 		}
 		return OutputNew, nil
 	case err != nil:
@@ -109,7 +128,7 @@ func CheckOutput(j *conf.Job) (OutputState, error) {
 	// A claim that was cut short leaves its temporary file, which belongs to nobody.
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), MarkerFile+".") })
 	if err := writable(dir); err != nil {
-		return refuse("cannot be written", err)
+		return 0, unwritableOutput(dir, "cannot be written", err)
 	}
 	if len(entries) == 0 {
 		return OutputNew, nil
@@ -130,15 +149,15 @@ func CheckOutput(j *conf.Job) (OutputState, error) {
 	}
 	if _, err := os.Lstat(filepath.Join(dir, SuccessFile)); err == nil {
 		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "holds the finished results of this job",
-			Next: "vista-mr results " + dir + " shows them; to run it again choose another folder (--set output=...)"})
+			Next: "vista-mr results " + Quote(dir) + " shows them; to run it again choose another folder (--set output=...)"})
 	}
 	return OutputUnfinished, nil
 }
 
-// existing is the folder itself or the nearest one above it that is there.
+// existing is the folder itself or the nearest one above it that is there, be it a link to nowhere.
 func existing(dir string) string {
 	for {
-		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
 			return dir
 		}
 		dir = filepath.Dir(dir)
@@ -219,18 +238,11 @@ func (c *Claim) Undo() error {
 // ClaimOutput makes the output folder this job's own, after CheckOutput, until the claim is closed or the
 // process ends. Of several that try at the same time one gets it and the others an error.
 func ClaimOutput(j *conf.Job) (*Claim, error) {
-	state, err := CheckOutput(j)
+	state, err := lookAtOutput(j)
 	if err != nil {
 		return nil, err
 	}
 	dir := j.Output.LocalPath()
-	fail := func(err error) (*Claim, error) {
-		if errs.Is(err, errs.NoSpace) {
-			return nil, exit.As(exit.JobFailed, inOutput(j, err))
-		}
-		return nil, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "cannot be written", Err: err,
-			Next: "choose a folder that you may write to (--set output=...)"})
-	}
 	c := &Claim{State: state, dir: dir}
 	if state == OutputNew {
 		for d := dir; d != existing(d); d = filepath.Dir(d) {
@@ -239,24 +251,49 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 		err := writeMarker(dir, j)
 		if errors.Is(err, fs.ErrExist) { // somebody was first
 			c.State = OutputUnfinished
+		} else if errs.Is(err, errs.NoSpace) {
+			return nil, exit.As(exit.JobFailed, inOutput(j, err))
 		} else if err != nil {
-			return fail(err)
+			return nil, unwritableOutput(dir, "cannot be written", err)
 		}
 	}
-	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_RDWR, 0)
+	f, err := lockOutput(dir)
 	if err != nil {
-		return fail(err)
-	}
-	if err := lockFile(f); err != nil || !there(f) {
-		return nil, errors.Join(exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT-BUSY", Key: "output", Path: dir, Cause: "another process is writing to it",
-			Next: "wait for it to end, or choose another folder (--set output=...)"}), f.Close())
+		return nil, err
 	}
 	// Somebody else may have been first since the folder was looked at, and may even be done by now.
-	if _, err := CheckOutput(j); err != nil {
+	if _, err := lookAtOutput(j); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	c.lock = f
 	return c, nil
+}
+
+// lockOutput takes the lock of an output that has its marker, which one process has at a time.
+func lockOutput(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_RDWR, 0)
+	if err != nil {
+		return nil, unwritableOutput(dir, "cannot be written", err)
+	}
+	if err := lockFile(f); err != nil || !there(f) {
+		return nil, errors.Join(exit.As(exit.Invalid, &InputError{ID: busyID, Key: "output", Path: dir, Cause: "another process is writing to it",
+			Next: "wait for it to end, or choose another folder (--set output=...)"}), f.Close())
+	}
+	return f, nil
+}
+
+// busyID is the id of an output that another process writes to.
+const busyID = "E-OUTPUT-BUSY"
+
+// busy tells whether that is the failure.
+func busy(err error) bool {
+	var e *InputError
+	return errors.As(err, &e) && e.ID == busyID
+}
+
+func unwritableOutput(dir, cause string, err error) error {
+	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: cause, Err: err,
+		Next: "choose a folder that you may write to (--set output=...)"})
 }
 
 // there tells whether an open file is still the one of its name: whoever undoes a claim removes it.
@@ -337,7 +374,7 @@ func (e *OutputError) Input() string { return e.Dir }
 func (e *OutputError) Hint() string {
 	switch errs.KindOf(e.Err) {
 	case errs.NoSpace:
-		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: what is finished is kept; or choose another disk (--set output=...)", e.Dir, e.Dir)
+		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: what is finished is kept; or choose another disk (--set output=...)", e.Dir, Quote(e.Dir))
 	case errs.Unauthorized:
 		return fmt.Sprintf("check who may read and write the files in %s, then run the same command again", e.Dir)
 	}

@@ -79,6 +79,30 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// validate says what submit would, and submit says it before it reads anything: these jobs have no input.
+func TestOutputThatAnotherProcessHas(t *testing.T) {
+	j := job(t, t.TempDir())
+	c, err := ClaimOutput(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CheckOutput(j); !busy(err) || exit.Code(err) != 3 {
+		t.Errorf("claimed: %v", err)
+	}
+	if _, err := Submit(t.Context(), j, Options{}); !busy(err) {
+		t.Errorf("submit: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := CheckOutput(j); err != nil || state != OutputUnfinished {
+		t.Errorf("let go of: %v, %v", state, err)
+	}
+	if _, err := Submit(t.Context(), j, Options{}); err == nil || busy(err) {
+		t.Errorf("let go of: submit: %v", err)
+	}
+}
+
 // Whoever waits for an output whose claim is undone does not get a file that is gone.
 func TestClaimOfAFileThatIsGone(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f")
@@ -114,8 +138,8 @@ func TestFailuresNameTheOutput(t *testing.T) {
 		{errs.E("write", errs.Unknown, "features/fc6/part-00000.avro", syscall.ENOSPC), "E-NO-SPACE", "output " + abs + ": write: features/fc6/part-00000.avro: no space left on device", 5},
 		{&os.PathError{Op: "write", Path: "events.jsonl", Err: syscall.EDQUOT}, "E-NO-SPACE", "output " + abs, 5},
 		{errs.E("read", errs.Corrupt, "job/table/part.avro", errors.New("damaged")), "E-CORRUPT", "output " + abs, 5},
-		{errs.E("open", errs.Unauthorized, "job/table/part.avro", errors.New("refused")), "E-UNAUTHORIZED", "output " + abs, 6},
-		{errs.E("open", errs.Unauthorized, "/data/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: /data/t.csv: refused", 6},
+		{errs.E("open", errs.Unauthorized, "job/table/part.avro", errors.New("refused")), "E-UNAUTHORIZED", "output " + abs, 5},
+		{errs.E("open", errs.Unauthorized, "/data/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: /data/t.csv: refused", 5},
 		{errs.E("open", errs.Unauthorized, "s3://bucket/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: s3://bucket/t.csv", 6},
 	} {
 		got := exit.Running(inOutput(j, c.err))

@@ -3,9 +3,15 @@ package run
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"syscall"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/pack"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
@@ -31,5 +37,36 @@ func Pack(ctx context.Context, source images.Spec, out string, sink progress.Sin
 	case errors.As(err, &output), errors.As(err, &from):
 		return nil, exit.As(exit.Invalid, err)
 	}
-	return nil, exit.Running(err)
+	return nil, exit.Running(badPlace(out, err))
+}
+
+// badPlace says of a failure in a local folder of a store that nothing can be written there; of others, nothing.
+func badPlace(out string, err error) error {
+	dir, aerr := filepath.Abs(conf.URI(out).LocalPath())
+	if aerr != nil || conf.URI(out).Scheme() != "file" || !errs.Is(err, errs.Unauthorized) && !errs.Is(err, errs.Invalid) {
+		return err
+	}
+	for e, in := (*errs.Error)(nil), err; errors.As(in, &e); in = e.Err {
+		path := conf.URI(e.Path).LocalPath()
+		if path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/") {
+			return unwritable(out, e.Err)
+		}
+	}
+	return err
+}
+
+// BadPlace says of an error of the operating system that OUT is no place where anything can be written; errors that
+// are not about the place stay as they are.
+func BadPlace(out string, err error) error {
+	for _, no := range []error{fs.ErrPermission, fs.ErrExist, syscall.EROFS, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG} {
+		if errors.Is(err, no) {
+			return unwritable(out, err)
+		}
+	}
+	return err
+}
+
+func unwritable(out string, err error) error {
+	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "OUT", Path: out, Cause: "cannot be written", Err: err,
+		Next: "choose a folder that you may write to"})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers/onnx"
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 )
 
@@ -201,6 +202,16 @@ func tried(ctx context.Context, j *conf.Job, dir string, fits func(*network) err
 	return n, p.probe(ctx, n)
 }
 
+// scratch makes a folder to try a network in that nobody has an output for.
+func scratch() (string, error) {
+	dir, err := os.MkdirTemp("", "vista-mr-*")
+	if err != nil {
+		return "", exit.As(exit.Invalid, &InputError{ID: "E-TMPDIR", Key: "TMPDIR", Path: os.TempDir(), Cause: "no folder can be made in it", Err: err,
+			Next: "set TMPDIR to a folder that you may write to"})
+	}
+	return dir, nil
+}
+
 // Inspect opens a network without weights of its own to look at: a name of the roster or an ONNX file.
 // size is the height and width for images that a model leaves open.
 func Inspect(ctx context.Context, model string, size int) (_ *layers.CNN, err error) {
@@ -209,7 +220,7 @@ func Inspect(ctx context.Context, model string, size int) (_ *layers.CNN, err er
 	}
 	src := layers.Source{Model: model, Read: NewBundle(model).Read, Size: size}
 	if isFile(model) {
-		dir, err := os.MkdirTemp("", "vista-mr-*")
+		dir, err := scratch()
 		if err != nil {
 			return nil, err
 		}

@@ -20,6 +20,9 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 	o.opensModel = true
 	defer machine.SpareHeap()()
 	Tidy(j.Output.LocalPath())
+	if _, err := CheckOutput(j); busy(err) { // before anything is read
+		return nil, err
+	}
 	o.Progress.Update(progress.Update{Stage: "plan"})
 	_, f, err := validate(ctx, j, &o)
 	if err != nil {

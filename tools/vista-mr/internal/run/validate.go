@@ -116,8 +116,11 @@ func (e *ProblemsError) ErrorID() string {
 // Hint says what to do next.
 func (e *ProblemsError) Hint() string { return "correct them, then run vista-mr validate again" }
 
-// nearHint suggests the entry beside a missing path whose name is most like it.
+// nearHint suggests the entry beside a missing path, or beside a folder that holds nothing, whose name is most like it.
 func nearHint(path string) string {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return ""
+	}
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
 		return ""
@@ -158,11 +161,14 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 	if o.opensModel {
 		return "", nil
 	}
-	dir, err := os.MkdirTemp("", "vista-mr-*")
-	if err != nil {
-		return "", err
+	dir := ""
+	if isFile(j.CNN.Model) { // the roster's networks are not tried
+		var err error
+		if dir, err = scratch(); err != nil {
+			return "", err
+		}
+		defer os.RemoveAll(dir) // what is left is in the system's folder for such things
 	}
-	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
 	n, err := tried(ctx, j, dir, func(n *network) (err error) {
 		f.choice, _, err = choose(j, n, together(f.table, f.images), readKept(workDir(j)))
 		return err
