@@ -47,6 +47,7 @@ type prepared struct {
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
 	Columns []string       // that models take, encoded
+	Rows    int64          // of the table, good or not
 	Table   *results.Table
 	Skipped []string
 	Steps   string   // the preprocessing in words
@@ -191,7 +192,7 @@ func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepar
 // let go of.
 func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, dir, runtime string) (_ *prepared, err error) {
 	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
-		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
+		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
