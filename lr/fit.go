@@ -39,11 +39,18 @@ type OneClassError struct {
 	Class int    // the only class among the training rows, or -1 without any rows
 	Label string // its label, for whoever knows
 	Rows  int64  // that were to be trained on; 0: all there are
+
+	Fold  int // the fold that was left out, counted from 1; 0: none
+	Folds int // of so many
 }
 
 func (e *OneClassError) Error() string {
+	without := ""
+	if e.Fold > 0 {
+		without = fmt.Sprintf("without fold %d of %d, ", e.Fold, e.Folds)
+	}
 	if e.Class < 0 {
-		return "there are no rows to train on"
+		return without + "there are no rows to train on"
 	}
 	what := fmt.Sprintf("are of class %d", e.Class)
 	if e.Label != "" {
@@ -53,7 +60,7 @@ func (e *OneClassError) Error() string {
 	if e.Rows > 0 {
 		who = fmt.Sprintf("all %d training rows", e.Rows)
 	}
-	return fmt.Sprintf("%s %s: there is nothing to learn", who, what)
+	return fmt.Sprintf("%s%s %s: there is nothing to learn", without, who, what)
 }
 
 // ErrorID is stable.
@@ -61,6 +68,9 @@ func (e *OneClassError) ErrorID() string { return "E-ONE-CLASS" }
 
 // Hint says what to do.
 func (e *OneClassError) Hint() string {
+	if e.Fold > 0 {
+		return "set downstream.folds lower, or 0 with one value for each key of downstream.grid, or give table.label a column whose classes all have more rows"
+	}
 	return "check table.label, and that enough rows have both a label and an image"
 }
 
@@ -153,6 +163,9 @@ func classCounts(spec Spec, e *Extent) ([]int64, error) {
 		}
 	}
 	one := &OneClassError{Class: -1}
+	if spec.Fold >= 0 {
+		one.Fold, one.Folds = spec.Fold+1, len(e.Groups)
+	}
 	found := 0
 	for c, n := range counts {
 		if n > 0 {

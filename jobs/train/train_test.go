@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
@@ -214,7 +215,7 @@ func TestOneClassIsFoundFirst(t *testing.T) {
 	e.Groups = [][]int64{{4, 0}, {4, 4}} // without the second fold there is one class
 	l.extent, l.scales, l.moments = e, e.Scales(), lr.NewMoments(p.columns(), 2)
 	var one *lr.OneClassError
-	if err := l.check(); !errors.As(err, &one) {
+	if err := l.check(); !errors.As(err, &one) || one.Fold != 2 || one.Folds != 2 || !strings.HasPrefix(err.Error(), "without fold 2 of 2, all 4 training rows") {
 		t.Errorf("got %v", err)
 	}
 }
