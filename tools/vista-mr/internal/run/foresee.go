@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -173,6 +174,11 @@ func (f *foresight) learnable() error {
 	if train+test == 0 {
 		return &InputError{ID: "E-NO-ROWS", Key: "images.uri", Path: string(f.j.Images.URI), Cause: f.apart(),
 			Next: "set table.key and images.key so that the keys are the same, or correct images.uri"}
+	}
+	if train == 0 {
+		return &InputError{ID: "E-NO-ROWS", Key: "downstream.test", Path: strconv.FormatFloat(f.j.Downstream.Test, 'g', -1, 64),
+			Cause: fmt.Sprintf("holds out all rows with an image, of which there are %s: none is left to train on", results.Count(test)),
+			Next:  "set downstream.test lower, or give the job more records"}
 	}
 	if one := f.oneClass(f.train); one != nil {
 		return fmt.Errorf("of the rows with an image, %w", one)
