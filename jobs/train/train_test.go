@@ -220,6 +220,19 @@ func TestOneClassIsFoundFirst(t *testing.T) {
 	}
 }
 
+// A column that is too large is said to be one of a layer, where it is not one of the table.
+func TestRangeNamesTheLayer(t *testing.T) {
+	p := params(0)
+	l := newLoop(&p, names(2))
+	m := l.models[len(l.models)-1]
+	for column, want := range map[int]string{features - 1: "", features: dims[len(dims)-1].Name} {
+		var got *lr.RangeError
+		if err := l.explain(m, &lr.RangeError{Column: column}); !errors.As(err, &got) || got.Layer != want || got.Input() != want {
+			t.Errorf("column %d: %v, layer %q; want %q", column, err, got.Layer, want)
+		}
+	}
+}
+
 // Messages come over a network one day: whatever they hold, a partition answers with an error.
 func FuzzMessages(f *testing.F) {
 	p := params(0)

@@ -92,7 +92,7 @@ func execute(ctx context.Context, j *conf.Job, p *prepared, start time.Time, o *
 	var s *results.Summary
 	phases, err := runPhases(ctx, p, dir, rt, w, o)
 	if err != nil {
-		err = w.withBad(err)
+		err = inTable(j, p.Columns, w.withBad(err))
 	} else {
 		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: rt.Version(), version: o.Version, dir: dir})
 	}

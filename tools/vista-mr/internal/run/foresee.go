@@ -30,6 +30,7 @@ type foresight struct {
 	met     int64            // those that have a good row
 	train   []int64          // by class: rows with an image that is not known to be bad
 	test    []int64
+	large   bool // one of the rows in train has a value that is too large
 	split   row.Splitter
 	folds   [][]int64 // by fold and class: of the rows in train, if models are trained without a fold
 }
@@ -104,6 +105,7 @@ func (f *foresight) record(key string, usable bool, flaws []mr.BadRecord) {
 		f.test[have.Class]++
 	case usable:
 		f.train[have.Class]++
+		f.large = f.large || have.Large
 		f.fold(key, have.Class)
 	}
 }
@@ -192,6 +194,9 @@ func (f *foresight) learnable() error {
 			one.Fold, one.Folds = i+1, len(f.folds)
 			return fmt.Errorf("of the rows with an image, %w", one)
 		}
+	}
+	if f.large {
+		return f.d.table.Range
 	}
 	judged := f.test
 	if test == 0 {

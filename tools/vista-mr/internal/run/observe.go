@@ -309,6 +309,14 @@ func (e *BadRecordsError) Unwrap() error { return e.Err }
 // ErrorID is stable.
 func (e *BadRecordsError) ErrorID() string { return "E-BAD-RECORDS" }
 
+// Input is the key of the first bad record.
+func (e *BadRecordsError) Input() string {
+	if len(e.First) == 0 {
+		return ""
+	}
+	return e.First[0].Key
+}
+
 // Hint says what to do.
 func (e *BadRecordsError) Hint() string {
 	if e.Advice != "" {
