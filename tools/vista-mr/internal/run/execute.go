@@ -325,7 +325,7 @@ func wanted(j *conf.Job) plan.Plan {
 // chosen on held-out rows.
 const defaultFolds = 3
 
-// training is what the models take, as far as it is known before the table is read.
+// training is what the models take, but for the number of classes (needs).
 func training(j *conf.Job, d *data, n *network) vistaopt.Training {
 	settings, folds := grid(&j.Downstream)
 	t := vistaopt.Training{Settings: len(settings), Folds: folds, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
