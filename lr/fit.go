@@ -39,11 +39,20 @@ type OneClassError struct {
 	Class int    // the only class among the training rows, or -1 without any rows
 	Label string // its label, for whoever knows
 	Rows  int64  // that were to be trained on; 0: all there are
+
+	Fold  int // the fold that was left out, counted from 1; 0: none
+	Folds int // of so many
+
+	Table string // where the rows are from, for whoever knows
 }
 
 func (e *OneClassError) Error() string {
+	without := ""
+	if e.Fold > 0 {
+		without = fmt.Sprintf("without fold %d of %d, ", e.Fold, e.Folds)
+	}
 	if e.Class < 0 {
-		return "there are no rows to train on"
+		return without + "there are no rows to train on"
 	}
 	what := fmt.Sprintf("are of class %d", e.Class)
 	if e.Label != "" {
@@ -53,14 +62,20 @@ func (e *OneClassError) Error() string {
 	if e.Rows > 0 {
 		who = fmt.Sprintf("all %d training rows", e.Rows)
 	}
-	return fmt.Sprintf("%s %s: there is nothing to learn", who, what)
+	return fmt.Sprintf("%s%s %s: there is nothing to learn", without, who, what)
 }
 
 // ErrorID is stable.
 func (e *OneClassError) ErrorID() string { return "E-ONE-CLASS" }
 
+// Input is the table.
+func (e *OneClassError) Input() string { return e.Table }
+
 // Hint says what to do.
 func (e *OneClassError) Hint() string {
+	if e.Fold > 0 {
+		return "set downstream.folds lower, or 0 with one value for each key of downstream.grid, or give table.label a column whose classes all have more rows"
+	}
 	return "check table.label, and that enough rows have both a label and an image"
 }
 
@@ -83,20 +98,40 @@ func (e *TwoClassesError) Hint() string {
 type RangeError struct {
 	Column int // among the model's columns, from 0
 	Value  float64
+	Name   string // the column's, if it is one of the table, for whoever knows
+	Layer  string // whose vector the column is of, for whoever knows
 }
 
 func (e *RangeError) Error() string {
-	return fmt.Sprintf("column %d of the model's input has values of %.3g, more than %.0g: sums of them are not finite in single precision", e.Column+1, e.Value, float64(maxReach))
+	where := fmt.Sprintf("column %d of the model's input", e.Column+1)
+	switch {
+	case e.Name != "":
+		where = fmt.Sprintf("column %q", e.Name)
+	case e.Layer != "":
+		where = fmt.Sprintf("the vector of layer %q", e.Layer)
+	}
+	return fmt.Sprintf("%s has values of %.3g, more than %.0g: sums of them are not finite in single precision", where, e.Value, float64(maxReach))
 }
 
 // ErrorID is stable.
 func (e *RangeError) ErrorID() string { return "E-RANGE" }
 
+// Input is the column, or the layer.
+func (e *RangeError) Input() string { return e.Name + e.Layer }
+
 // Hint says what to do.
-func (e *RangeError) Hint() string { return "rescale the column, or leave it out with table.features" }
+func (e *RangeError) Hint() string {
+	if e.Layer != "" {
+		return "check cnn.weights and cnn.preprocess, or leave the layer out of cnn.layers"
+	}
+	return "rescale the column, or leave it out with table.features"
+}
 
 // maxReach keeps the sum over a block of rows, and products with it, finite.
 const maxReach = 1e30
+
+// TooLarge tells whether a column with this value is refused with a RangeError.
+func TooLarge(v float32) bool { return math.Abs(float64(v)) > maxReach }
 
 // Fit trains one model step by step: evaluate Point, Observe the merged sums, until Done. It
 // belongs to one goroutine, and Close must be called in any case.
@@ -153,6 +188,9 @@ func classCounts(spec Spec, e *Extent) ([]int64, error) {
 		}
 	}
 	one := &OneClassError{Class: -1}
+	if spec.Fold >= 0 {
+		one.Fold, one.Folds = spec.Fold+1, len(e.Groups)
+	}
 	found := 0
 	for c, n := range counts {
 		if n > 0 {

@@ -385,6 +385,9 @@ func TestColumnsTooLargeToSumAreRefused(t *testing.T) {
 	if !errors.As(err, &r) || r.Column != 2 || r.Value < 1e30 {
 		t.Errorf("got %v, want a RangeError of column 2", err)
 	}
+	if TooLarge(-9.9e29) || !TooLarge(-1.01e30) || !TooLarge(3e38) {
+		t.Error("TooLarge draws the line elsewhere")
+	}
 }
 
 func TestConstantCollinearAndEmptyColumns(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// JobID names one run of a job. It is random, so that two jobs started in the same instant
-// never share a folder.
+// JobID names one run of a job, and its folder in the store. Whoever submits a job makes it: the command line from
+// the job's name and digest, so that the same job finds what an interrupted run has left.
 type JobID string
 
 // PhaseID names a phase within its job, for instance "extract".

@@ -97,7 +97,7 @@ type Room struct {
 	PerTraining, PerTrained, PerKept int64
 }
 
-// Classes is what a phase holds by the number of classes, which is not known before the table is read.
+// Classes is what a phase holds by the number of classes, which a plan is made without: who has read the table checks it.
 type Classes struct {
 	For             string
 	Fixed, PerClass int64 // bytes: two classes need as much as one
@@ -199,7 +199,7 @@ func (r Regions) spread(p plan.Plan, t Training, memory int64) Room {
 	// Making a model ready comes before anything is decoded: what it takes beyond that is there, because Need counts it.
 	room.Arena = max(room.Arena, r.Prepare)
 
-	// Training: a quarter of what is free for partitions. The models, whose classes are not known yet, cannot do with
+	// Training: a quarter of what is free for partitions. The models, whose classes a plan is made without, cannot do with
 	// less than they need; partitions can.
 	free := memory - r.always()
 	w := t.weights()

@@ -39,7 +39,7 @@ type Network struct {
 
 // Stats is what is known about the data.
 type Stats struct {
-	Rows       int64 // of the table, estimated
+	Rows       int64 // of the table
 	RowBytes   int64 // of one row as it is broadcast
 	Images     int64
 	ImageBytes int64 // of one image file, on average

@@ -25,7 +25,8 @@ const (
 	isTest  mark = 1 << 15
 	isAside mark = 1 << 14 // of the key's rows none is good
 	isMet   mark = 1 << 13 // an image of the key was met
-	classOf mark = isMet - 1
+	isLarge mark = 1 << 12 // a training row with a value that no model can be trained on
+	classOf mark = isLarge - 1
 )
 
 func markOf(class int, test bool) mark {
@@ -58,6 +59,7 @@ type Key struct {
 	Class int
 	Test  bool
 	Aside bool
+	Large bool // a training row with a value that no model can be trained on
 }
 
 // Meet looks up an image's key and notes that it has an image. ok is false if the table has no row of the key.
@@ -71,7 +73,7 @@ func (k *Keys) Meet(key string) (_ Key, ok bool) {
 	if m&isAside != 0 {
 		return Key{Aside: true}, true
 	}
-	return Key{Class: k.class[m&classOf], Test: m&isTest != 0}, true
+	return Key{Class: k.class[m&classOf], Test: m&isTest != 0, Large: m&isLarge != 0}, true
 }
 
 // Alone gives the keys of good rows of which no image was met, in the table's order, until yield returns false. It

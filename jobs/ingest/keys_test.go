@@ -61,6 +61,42 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A value that no model can be trained on is found, with its column; one of a row that is held out is none.
+func TestSurveyFindsLargeValues(t *testing.T) {
+	fs := mem.New()
+	split := row.NewSplitter(seed, 0.5)
+	var text strings.Builder
+	text.WriteString("id,x,colour,y,label\n")
+	for i := range 20 {
+		y := "9.9e29"
+		if test, _ := split.Split(fmt.Appendf(nil, "k%d", i)); test || i > 10 {
+			y = "-3e38"
+		}
+		fmt.Fprintf(&text, "k%d,1,3e38,%s,red\n", i, y)
+	}
+	if err := dfs.WriteFile(t.Context(), fs, "t.csv", []byte(text.String())); err != nil {
+		t.Fatal(err)
+	}
+	files := []dfs.Path{"t.csv"}
+	s, err := table.Inspect(t.Context(), fs, files, table.Spec{Key: "id", Label: "label", Categorical: []string{"colour"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Survey(t.Context(), fs, files, s, most, seed, 0.5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Range == nil || got.Range.Name != "y" || got.Range.Value != 3e38 {
+		t.Errorf("found %+v", got.Range)
+	}
+	for i := range 20 {
+		key := fmt.Sprintf("k%d", i)
+		if k, ok := got.Keys.Meet(key); !ok || k.Large != (!k.Test && i > 10) {
+			t.Errorf("%s: %+v, %v", key, k, ok)
+		}
+	}
+}
+
 // Of many bad rows a survey keeps the first only.
 func TestSurveyKeepsFewBadRows(t *testing.T) {
 	fs := mem.New()

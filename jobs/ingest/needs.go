@@ -8,8 +8,8 @@ import (
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-// Needs is what the rest of the job asks of the table's classes, which nobody knows before the table is read. A job
-// that must fail for them fails here, before the images are touched.
+// Needs is what the rest of the job asks of the table's classes. The planner has checked it with those that it has
+// found; the task, which finds them again, checks it before the images are touched.
 type Needs struct {
 	Metric string   `json:"metric,omitempty"` // that decides; "": any
 	Kind   string   `json:"kind,omitempty"`   // of the models; "": any

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/jobs/table"
+	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 )
@@ -26,7 +28,7 @@ func Survey(ctx context.Context, fs dfs.FS, paths []dfs.Path, s *table.Schema, m
 	if err := w.end(ctx, out); err != nil {
 		return nil, err
 	}
-	out.Encoding, out.Classes = *e, w.classes()
+	out.Encoding, out.Classes, out.Range = *e, w.classes(), w.reach
 	out.Keys = w.keys(out.Classes)
 	return out, nil
 }
@@ -42,6 +44,7 @@ type Surveyed struct {
 	First    []mr.BadRecord   // the first of them
 	Keys     *Keys            // what there is for each key
 	Example  string           // the key of the first good row
+	Range    *lr.RangeError   // of the first training row with a value that is too large; nil: none
 }
 
 func (s *Surveyed) bad(_ context.Context, b mr.BadRecord) error {
@@ -79,6 +82,7 @@ type walk struct {
 	seen   map[keyID]mark
 	labels map[string]int // by their first appearance
 	aside  []string       // keys of rows that were set aside or left out: a later row may yet be good
+	reach  *lr.RangeError // of the first value that is too large
 }
 
 func newWalk(s *table.Schema, maxCategories int, seed uint64, test float64) *walk {
@@ -146,8 +150,26 @@ func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error
 	}
 	test, u := w.split.Split([]byte(r.Key))
 	w.seen[id] = markOf(class, test)
+	if !test && w.large(r) {
+		w.seen[id] |= isLarge
+	}
 	if err := w.survey.Row(r, !test); err != nil {
 		return err
 	}
 	return to.row(ctx, r, test, u)
+}
+
+// large tells whether a row has a value that no model can be trained on.
+func (w *walk) large(r *table.Row) bool {
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		if c.Missing || w.schema.Features[i].Categorical || !lr.TooLarge(float32(c.Number)) {
+			continue
+		}
+		if w.reach == nil {
+			w.reach = &lr.RangeError{Column: i, Value: math.Abs(c.Number), Name: w.schema.Columns[w.schema.Features[i].Column]}
+		}
+		return true
+	}
+	return false
 }

@@ -16,7 +16,7 @@ const (
 	Accuracy = "accuracy"
 	F1       = "f1"       // of class 1; binary labels only
 	F1Macro  = "f1-macro" // unweighted mean of all classes' F1
-	AUC      = "auc"      // area under the ROC curve; binary labels only
+	AUC      = "auc"      // area under the ROC curve; with more than two classes the mean over them, each against the rest
 	LogLoss  = "log-loss" // mean negative log-likelihood, natural logarithm; smaller is better
 )
 

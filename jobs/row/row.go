@@ -21,7 +21,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"strconv"
 
 	"github.com/vista-mr/vista-mr/mr/avro"
@@ -105,6 +104,3 @@ func (r *Row) Decode(b []byte) error {
 	r.X = avro.Float32s(r.X[:0], b)
 	return nil
 }
-
-// Finite tells whether v is a usable feature value.
-func Finite(v float32) bool { return !math.IsNaN(float64(v)) && !math.IsInf(float64(v), 0) }

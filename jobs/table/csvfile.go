@@ -37,7 +37,6 @@ type csvFile struct {
 	gz     *gzip.Reader // nil: not compressed
 	csv    *csvReader
 	schema *Schema
-	header bool // the next record is the header
 }
 
 func openCSV(f dfs.File, path, format, delimiter string) (*csvFile, error) {

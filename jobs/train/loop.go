@@ -147,7 +147,7 @@ func (l *loop) check() error {
 		}
 		f, err := lr.NewFit(l.p.spec(m, len(l.classes)), l.extent, l.moments, l.scales)
 		if err != nil {
-			return l.explain(err)
+			return l.explain(m, err)
 		}
 		f.Close()
 	}
@@ -167,7 +167,7 @@ func (l *loop) begin() error {
 		}
 		f, err := lr.NewFit(l.p.spec(l.models[l.begun], len(l.classes)), l.extent, l.moments, l.scales)
 		if err != nil {
-			return l.explain(err)
+			return l.explain(l.models[l.begun], err)
 		}
 		room -= need
 		l.active = append(l.active, fit{l.begun, f})
@@ -204,8 +204,13 @@ func (l *loop) collect() error {
 
 func (l *loop) shape(model int) shape { return l.p.shape(l.models[model], len(l.classes)) }
 
-// explain names the class instead of its number.
-func (l *loop) explain(err error) error {
+// explain names the class instead of its number, and the layer that a column is of. The table's columns are named by
+// who has their names.
+func (l *loop) explain(m model, err error) error {
+	var reach *lr.RangeError
+	if errors.As(err, &reach) && reach.Column >= l.p.Features {
+		reach.Layer = l.p.Targets()[m.Target]
+	}
 	var one *lr.OneClassError
 	if errors.As(err, &one) && one.Class >= 0 && one.Class < len(l.classes) {
 		one.Label = l.classes[one.Class]

@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
@@ -214,8 +215,21 @@ func TestOneClassIsFoundFirst(t *testing.T) {
 	e.Groups = [][]int64{{4, 0}, {4, 4}} // without the second fold there is one class
 	l.extent, l.scales, l.moments = e, e.Scales(), lr.NewMoments(p.columns(), 2)
 	var one *lr.OneClassError
-	if err := l.check(); !errors.As(err, &one) {
+	if err := l.check(); !errors.As(err, &one) || one.Fold != 2 || one.Folds != 2 || !strings.HasPrefix(err.Error(), "without fold 2 of 2, all 4 training rows") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A column that is too large is said to be one of a layer, where it is not one of the table.
+func TestRangeNamesTheLayer(t *testing.T) {
+	p := params(0)
+	l := newLoop(&p, names(2))
+	m := l.models[len(l.models)-1]
+	for column, want := range map[int]string{features - 1: "", features: dims[len(dims)-1].Name} {
+		var got *lr.RangeError
+		if err := l.explain(m, &lr.RangeError{Column: column}); !errors.As(err, &got) || got.Layer != want || got.Input() != want {
+			t.Errorf("column %d: %v, layer %q; want %q", column, err, got.Layer, want)
+		}
 	}
 }
 

@@ -7,8 +7,9 @@
 //
 // How it works:
 //  1. One goroutine, Run's own, owns the state machine and takes events from one channel.
-//  2. Each Launch, Publish, NextMessage and RunRound is a goroutine that ends with one event.
-//     Run receives until all of them have ended, so they never block for good.
+//  2. Each Launch, Publish, NextMessage and RunRound is a goroutine that sends events: RunRound one for each partition
+//     that fails and one with the sum of the others, or in the last round one for each partition; the rest one. Run
+//     receives until all of them have ended, so they never block for good.
 //  3. Cancelling the context becomes a Kill event; Run then waits for every attempt to stop.
 //
 // Callers are the command line and tests. It keeps no state between runs; what a run leaves is

@@ -22,11 +22,7 @@ func (e *usageError) Error() string   { return e.text }
 func (e *usageError) ErrorID() string { return "E-USAGE" }
 func (e *usageError) Hint() string    { return e.hint }
 
-func usage(format string, args ...any) error {
-	return exit.As(exit.Usage, &usageError{fmt.Sprintf(format, args...), "vista-mr --help"})
-}
-
-// usageOf is usage with the help of a command as the next step.
+// usageOf is a wrong command line, with the help of its command as the next step.
 func usageOf(cmd *cobra.Command, format string, args ...any) error {
 	return exit.As(exit.Usage, &usageError{fmt.Sprintf(format, args...), cmd.CommandPath() + " --help"})
 }

@@ -48,6 +48,7 @@ type prepared struct {
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
 	Columns []string       // that models take, encoded
+	Rows    int64          // of the table, good or not
 	Table   *results.Table
 	Skipped []string
 	Steps   string   // the preprocessing in words
@@ -92,7 +93,7 @@ func execute(ctx context.Context, j *conf.Job, p *prepared, start time.Time, o *
 	var s *results.Summary
 	phases, err := runPhases(ctx, p, dir, rt, w, o)
 	if err != nil {
-		err = w.withBad(err)
+		err = inTable(j, p.Columns, w.withBad(err))
 	} else {
 		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: rt.Version(), version: o.Version, dir: dir})
 	}
@@ -197,7 +198,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		}
 	}
 	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
-		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
+		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
@@ -330,7 +331,7 @@ func wanted(j *conf.Job) plan.Plan {
 // chosen on held-out rows.
 const defaultFolds = 3
 
-// training is what the models take, as far as it is known before the table is read.
+// training is what the models take, but for the number of classes (needs).
 func training(j *conf.Job, d *data, n *network) vistaopt.Training {
 	settings, folds := grid(&j.Downstream)
 	t := vistaopt.Training{Settings: len(settings), Folds: folds, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/lr/metrics"
 	"github.com/vista-mr/vista-mr/mr"
@@ -28,13 +30,22 @@ type foresight struct {
 	met     int64            // those that have a good row
 	train   []int64          // by class: rows with an image that is not known to be bad
 	test    []int64
+	large   bool // one of the rows in train has a value that is too large
+	split   row.Splitter
+	folds   [][]int64 // by fold and class: of the rows in train, if models are trained without a fold
 }
 
 // foresee finds what must make the job fail, as it would fail later: more bad records than are allowed, nothing to
 // learn, nobody to judge.
 func foresee(ctx context.Context, j *conf.Job, d *data) (*foresight, error) {
 	f := &foresight{j: j, d: d, causes: maps.Clone(d.table.Causes), first: slices.Clone(d.table.First),
-		train: make([]int64, len(d.table.Classes)), test: make([]int64, len(d.table.Classes))}
+		train: make([]int64, len(d.table.Classes)), test: make([]int64, len(d.table.Classes)), split: row.NewSplitter(uint64(j.Seed), j.Downstream.Test)}
+	if _, folds := grid(&j.Downstream); folds > 1 {
+		f.folds = make([][]int64, folds)
+		for i := range f.folds {
+			f.folds[i] = make([]int64, len(f.train))
+		}
+	}
 	if err := needs(j, nil).Check(d.table.Classes); err != nil {
 		return nil, exit.Running(err)
 	}
@@ -77,12 +88,12 @@ func (f *foresight) match() {
 // record looks up the row of a record whose images were all seen.
 func (f *foresight) record(key string, usable bool, flaws []mr.BadRecord) {
 	f.records++
-	row, ok := f.d.table.Keys.Meet(key)
+	have, ok := f.d.table.Keys.Meet(key)
 	switch {
 	case !ok && f.j.Images.Required:
 		f.bad(mr.BadRecord{Key: key, Stage: "join", Cause: "no-row", Error: fmt.Sprintf("image %q has no row in the table", key)})
 		return
-	case !ok, row.Aside:
+	case !ok, have.Aside:
 		return
 	}
 	f.met++
@@ -90,11 +101,23 @@ func (f *foresight) record(key string, usable bool, flaws []mr.BadRecord) {
 		f.bad(b)
 	}
 	switch {
-	case usable && row.Test:
-		f.test[row.Class]++
+	case usable && have.Test:
+		f.test[have.Class]++
 	case usable:
-		f.train[row.Class]++
+		f.train[have.Class]++
+		f.large = f.large || have.Large
+		f.fold(key, have.Class)
 	}
+}
+
+// fold counts a training row in the fold that training will put it into.
+func (f *foresight) fold(key string, class int) {
+	if f.folds == nil {
+		return
+	}
+	_, u := f.split.Split([]byte(key))
+	r := row.Row{U: u}
+	f.folds[r.Fold(len(f.folds))][class]++
 }
 
 func (f *foresight) bad(b mr.BadRecord) {
@@ -154,13 +177,26 @@ func (f *foresight) learnable() error {
 		return &InputError{ID: "E-NO-ROWS", Key: "images.uri", Path: string(f.j.Images.URI), Cause: f.apart(),
 			Next: "set table.key and images.key so that the keys are the same, or correct images.uri"}
 	}
-	if classes := among(f.train); classes < 2 {
-		one := &lr.OneClassError{Class: -1, Rows: train}
-		if classes == 1 {
-			one.Class = slices.IndexFunc(f.train, func(n int64) bool { return n > 0 })
-			one.Label = f.d.table.Classes[one.Class]
-		}
+	if train == 0 {
+		return &InputError{ID: "E-NO-ROWS", Key: "downstream.test", Path: strconv.FormatFloat(f.j.Downstream.Test, 'g', -1, 64),
+			Cause: fmt.Sprintf("holds out all rows with an image, of which there are %s: none is left to train on", results.Count(test)),
+			Next:  "set downstream.test lower, or give the job more records"}
+	}
+	if one := f.oneClass(f.train); one != nil {
 		return fmt.Errorf("of the rows with an image, %w", one)
+	}
+	for i, fold := range f.folds {
+		left := slices.Clone(f.train)
+		for c, n := range fold {
+			left[c] -= n
+		}
+		if one := f.oneClass(left); one != nil {
+			one.Fold, one.Folds = i+1, len(f.folds)
+			return fmt.Errorf("of the rows with an image, %w", one)
+		}
+	}
+	if f.large {
+		return f.d.table.Range
 	}
 	judged := f.test
 	if test == 0 {
@@ -170,6 +206,20 @@ func (f *foresight) learnable() error {
 		return &ingest.MetricError{Metric: metrics.AUC, Classes: among(judged)}
 	}
 	return nil
+}
+
+// oneClass refuses rows that no model can be trained on; nil: one can.
+func (f *foresight) oneClass(rows []int64) *lr.OneClassError {
+	one := &lr.OneClassError{Class: -1, Rows: total(rows)}
+	switch among(rows) {
+	case 0:
+	case 1:
+		one.Class = slices.IndexFunc(rows, func(n int64) bool { return n > 0 })
+		one.Label = f.d.table.Classes[one.Class]
+	default:
+		return nil
+	}
+	return one
 }
 
 func total(counts []int64) (n int64) {

@@ -1,9 +1,12 @@
 package run
 
 import (
+	"fmt"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -30,6 +33,24 @@ func (w *world) compareForesight(t *testing.T, found map[string]int64) {
 	for cause, n := range f.causes {
 		if n > 0 && found["bad."+cause] == 0 {
 			t.Errorf("%s: %d were foreseen, none was found", cause, n)
+		}
+	}
+}
+
+// named is an error that says what it is about.
+type named interface {
+	error
+	Input() string
+}
+
+// What training calls by a number, or not at all, gets the name that it has in the job's table.
+func TestInTable(t *testing.T) {
+	j := &conf.Job{Table: conf.Table{URI: "t.csv"}}
+	one, reach := &lr.OneClassError{}, &lr.RangeError{Column: 1}
+	layer := &lr.RangeError{Column: 2, Layer: "fc6"}
+	for err, want := range map[named]string{one: "t.csv", reach: "y", layer: "fc6"} {
+		if _ = inTable(j, []string{"x", "y"}, fmt.Errorf("loop: %w", err)); err.Input() != want {
+			t.Errorf("%v: input %q, want %q", err, err.Input(), want)
 		}
 	}
 }

@@ -329,6 +329,14 @@ func (e *BadRecordsError) Unwrap() error { return e.Err }
 // ErrorID is stable.
 func (e *BadRecordsError) ErrorID() string { return "E-BAD-RECORDS" }
 
+// Input is the key of the first bad record.
+func (e *BadRecordsError) Input() string {
+	if len(e.First) == 0 {
+		return ""
+	}
+	return e.First[0].Key
+}
+
 // Hint says what to do.
 func (e *BadRecordsError) Hint() string {
 	if e.Advice != "" {
@@ -350,14 +358,11 @@ func (w *watch) withBad(err error) error {
 	if !errs.Is(err, errs.Budget) {
 		return err
 	}
-	e := &BadRecordsError{Err: err, Causes: map[string]int64{}}
+	e := &BadRecordsError{Err: err, Causes: map[string]int64{}, Rows: w.job.Rows}
 	for _, p := range w.job.Spec.Phases {
 		for _, m := range w.manifests[p.ID] {
 			e.First = append(e.First, m.Bad...)
 			for name, n := range m.Counters {
-				if name == "rows" {
-					e.Rows += n
-				}
 				if len(name) > 4 && name[:4] == "bad." {
 					e.Causes[name[4:]] += n
 				}

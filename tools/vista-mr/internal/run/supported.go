@@ -2,7 +2,6 @@ package run
 
 import (
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -36,16 +35,6 @@ func remote(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
 		}
 		return ""
 	}
-}
-
-func ending(u conf.URI, endings ...string) string {
-	e := strings.ToLower(path.Ext(string(u)))
-	for _, bad := range endings {
-		if e == bad {
-			return string(u)
-		}
-	}
-	return ""
 }
 
 func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {

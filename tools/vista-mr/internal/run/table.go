@@ -13,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/table"
+	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -114,6 +115,19 @@ func asWritten(j *conf.Job, err error) error {
 		name(&header.Path)
 	case errors.As(err, &format):
 		name(&format.Path)
+	}
+	return err
+}
+
+// inTable tells errors of training what they are about: the table, and the name of its column.
+func inTable(j *conf.Job, columns []string, err error) error {
+	var one *lr.OneClassError
+	if errors.As(err, &one) {
+		one.Table = string(j.Table.URI)
+	}
+	var reach *lr.RangeError
+	if errors.As(err, &reach) && reach.Name == "" && reach.Column < len(columns) {
+		reach.Name = columns[reach.Column]
 	}
 	return err
 }

@@ -144,11 +144,11 @@ func checkRecords(ctx context.Context, j *conf.Job, _ *Options, f *findings) (st
 		return "", nil
 	case f.images == nil:
 		f.remarks = labelRemarks(f.table.Classes, f.table.Encoding.Good)
-		return strings.Join(f.remarks, " "), exit.Running(needs(j, nil).Check(f.table.Classes))
+		return strings.Join(f.remarks, " "), exit.Running(inTable(j, nil, needs(j, nil).Check(f.table.Classes)))
 	}
 	seen, err := foresee(ctx, j, together(f.table, f.images))
 	if err != nil {
-		return "", err
+		return "", inTable(j, nil, err)
 	}
 	f.remarks = seen.remarks()
 	f.table.Keys = nil // which may be as large as the table
