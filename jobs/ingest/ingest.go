@@ -17,6 +17,7 @@ package ingest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/vista-mr/vista-mr/jobs/row"
@@ -89,16 +90,11 @@ func run(ctx context.Context, t mr.Task, p *Params) error {
 		}
 		in.part = part
 	}
-	for _, f := range t.Spec().Split.Files {
-		fs, path, err := t.Resolve(ctx, f.URI)
-		if err != nil {
-			return err
-		}
-		if err := in.walk.files(ctx, fs, []dfs.Path{path}, in); err != nil {
-			return err
-		}
+	err := in.files(ctx, func(fs dfs.FS, path dfs.Path) error { return in.walk.files(ctx, fs, []dfs.Path{path}, in) })
+	if err != nil {
+		return err
 	}
-	if err := in.walk.end(ctx, in); err != nil {
+	if err := in.asides(ctx); err != nil {
 		return err
 	}
 	found, err := in.walk.survey.Encoding()
@@ -142,11 +138,33 @@ type ingester struct {
 	walk    *walk
 	encoder *table.Encoder
 	part    mr.PartWriter
+	keys    []string // of rows that were set aside or left out
+	text    int      // bytes of keys
+	again   bool     // keys became too long: the table is read again for them
 	x       []float32
 	buf     []byte
 }
 
-func (in *ingester) bad(ctx context.Context, b mr.BadRecord) error { return in.t.SetAside(ctx, b) }
+// maxAside bounds the keys that are kept: of a million and more rows, if they are as long as a UUID. Tests lower it.
+var maxAside = 64 << 20
+
+// files goes over the table's files.
+func (in *ingester) files(ctx context.Context, do func(dfs.FS, dfs.Path) error) error {
+	for _, f := range in.t.Spec().Split.Files {
+		fs, path, err := in.t.Resolve(ctx, f.URI)
+		if err != nil {
+			return err
+		}
+		if err := do(fs, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *ingester) bad(ctx context.Context, _ string, record func() mr.BadRecord) error {
+	return in.t.SetAside(ctx, record())
+}
 
 func (in *ingester) drop() { in.t.Count("left-out.missing", 1) }
 
@@ -159,8 +177,53 @@ func (in *ingester) row(ctx context.Context, r *table.Row, test bool, u uint64) 
 	return in.pass(ctx, []byte(r.Key), in.buf)
 }
 
-func (in *ingester) aside(ctx context.Context, key string) error {
-	return in.pass(ctx, []byte(key), row.Aside)
+func (in *ingester) aside(key string) {
+	if in.again {
+		return
+	}
+	if in.text += len(key) + 16; in.text > maxAside {
+		in.keys, in.again = nil, true
+		return
+	}
+	in.keys = append(in.keys, key)
+}
+
+// asides passes on the keys that have no good row, each once, in the table's order.
+func (in *ingester) asides(ctx context.Context) error {
+	pass := func(key string) error {
+		id := idOf(key)
+		if in.walk.seen[id]&isAside == 0 {
+			return nil
+		}
+		delete(in.walk.seen, id)
+		return in.pass(ctx, []byte(key), row.Aside)
+	}
+	for _, key := range in.keys {
+		if err := pass(key); err != nil {
+			return err
+		}
+	}
+	if !in.again {
+		return nil
+	}
+	return in.files(ctx, func(fs dfs.FS, path dfs.Path) error {
+		for r, err := range table.Read(ctx, fs, []dfs.Path{path}, &in.p.Schema) {
+			var bad *table.Bad
+			key := ""
+			switch {
+			case errors.As(err, &bad):
+				key = bad.WholeKey()
+			case err != nil:
+				return err
+			default:
+				key = r.Key
+			}
+			if err := pass(key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (in *ingester) pass(ctx context.Context, key, value []byte) error {

@@ -120,3 +120,32 @@ func TestSurveyKeepsFewBadRows(t *testing.T) {
 		t.Errorf("%d bad rows, %d of them kept", got.Causes["number"], len(got.First))
 	}
 }
+
+// Bad records show the beginning of a long key, and a key that is too long to be one marks no record.
+func TestLongKeysAreShownInPart(t *testing.T) {
+	fs := mem.New()
+	long, tooLong := strings.Repeat("\x01", 4096), strings.Repeat("k", 4097)
+	text := "id,x,label\n" + strings.Repeat(long+",1,red\n", 3) + tooLong + ",1,red\n" + long + ",,red\n"
+	if err := dfs.WriteFile(t.Context(), fs, "t.csv", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := table.Inspect(t.Context(), fs, []dfs.Path{"t.csv"}, table.Spec{Key: "id", Label: "label"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, most, seed, 0.5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.First) != 4 || got.Causes["duplicate-key"] != 2 || got.Causes["long"] != 1 || got.Causes["missing"] != 1 {
+		t.Fatalf("%v", got.Causes)
+	}
+	for _, b := range got.First {
+		if len(b.Key) > maxKeyShown+3 || len(b.Error) > 600 {
+			t.Errorf("%s: a key of %d bytes, a text of %d", b.Cause, len(b.Key), len(b.Error))
+		}
+	}
+	if len(got.Keys.marks) != 1 {
+		t.Errorf("%d keys are marked, want 1", len(got.Keys.marks))
+	}
+}

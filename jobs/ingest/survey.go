@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/jobs/table"
@@ -14,7 +15,7 @@ import (
 )
 
 // Survey reads a table as the ingest task will, and finds how its rows are to be encoded, how many there
-// are and what is wrong with them. It holds 18 bytes for each row beside what the encoding takes.
+// are and what is wrong with them. It holds 18 bytes for each key beside what the encoding takes.
 func Survey(ctx context.Context, fs dfs.FS, paths []dfs.Path, s *table.Schema, maxCategories int, seed uint64, test float64) (*Surveyed, error) {
 	out := &Surveyed{Causes: map[string]int64{}}
 	w := newWalk(s, maxCategories, seed, test)
@@ -23,9 +24,6 @@ func Survey(ctx context.Context, fs dfs.FS, paths []dfs.Path, s *table.Schema, m
 	}
 	e, err := w.survey.Encoding()
 	if err != nil {
-		return nil, err
-	}
-	if err := w.end(ctx, out); err != nil {
 		return nil, err
 	}
 	out.Encoding, out.Classes, out.Range = *e, w.classes(), w.reach
@@ -47,16 +45,16 @@ type Surveyed struct {
 	Range    *lr.RangeError   // of the first training row with a value that is too large; nil: none
 }
 
-func (s *Surveyed) bad(_ context.Context, b mr.BadRecord) error {
-	if s.Causes[b.Cause]++; len(s.First) < maxShown {
-		s.First = append(s.First, b)
+func (s *Surveyed) bad(_ context.Context, cause string, record func() mr.BadRecord) error {
+	if s.Causes[cause]++; len(s.First) < maxShown {
+		s.First = append(s.First, record())
 	}
 	return nil
 }
 
 func (s *Surveyed) drop() {}
 
-func (s *Surveyed) aside(context.Context, string) error { return nil }
+func (s *Surveyed) aside(string) {}
 
 func (s *Surveyed) row(_ context.Context, r *table.Row, _ bool, _ uint64) error {
 	if s.Example == "" {
@@ -67,9 +65,12 @@ func (s *Surveyed) row(_ context.Context, r *table.Row, _ bool, _ uint64) error 
 
 // sink takes what a walk finds.
 type sink interface {
-	bad(ctx context.Context, b mr.BadRecord) error
+	// bad takes a row that cannot be used. Its record is made when asked for: of millions, few are shown.
+	bad(ctx context.Context, cause string, record func() mr.BadRecord) error
 	drop()
-	aside(ctx context.Context, key string) error
+	// aside takes the key of a row that was set aside or left out, once, if no row of the key came before: a later
+	// one may yet be good.
+	aside(key string)
 	row(ctx context.Context, r *table.Row, test bool, u uint64) error
 }
 
@@ -81,12 +82,13 @@ type walk struct {
 	split  row.Splitter
 	seen   map[keyID]mark
 	labels map[string]int // by their first appearance
-	aside  []string       // keys of rows that were set aside or left out: a later row may yet be good
 	reach  *lr.RangeError // of the first value that is too large
+	key    string         // of the row before
+	keyID  keyID          // its
 }
 
 func newWalk(s *table.Schema, maxCategories int, seed uint64, test float64) *walk {
-	return &walk{schema: s, survey: table.NewSurveyor(s, maxCategories), split: row.NewSplitter(seed, test), seen: map[keyID]mark{}, labels: map[string]int{}}
+	return &walk{schema: s, survey: table.NewSurveyor(s, maxCategories), split: row.NewSplitter(seed, test), seen: map[keyID]mark{}, labels: map[string]int{}, keyID: idOf("")}
 }
 
 func (w *walk) files(ctx context.Context, fs dfs.FS, paths []dfs.Path, to sink) error {
@@ -98,19 +100,13 @@ func (w *walk) files(ctx context.Context, fs dfs.FS, paths []dfs.Path, to sink) 
 	return nil
 }
 
-// end tells of the keys that have no good row.
-func (w *walk) end(ctx context.Context, to sink) error {
-	for _, key := range w.aside {
-		id := idOf(key)
-		if _, seen := w.seen[id]; seen {
-			continue
-		}
+// aside marks a key of which this row is not good. The mark takes no more than a good row's.
+func (w *walk) aside(key string, to sink) {
+	id := w.id(key)
+	if _, seen := w.seen[id]; !seen {
 		w.seen[id] = isAside
-		if err := to.aside(ctx, key); err != nil {
-			return err
-		}
+		to.aside(key)
 	}
-	return nil
 }
 
 // take deals with one row or with the error in its place.
@@ -118,28 +114,33 @@ func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error
 	var bad *table.Bad
 	if errors.As(err, &bad) {
 		w.survey.Bad()
-		key := bad.Key
-		if key == "" {
-			key = fmt.Sprintf("%s %d", bad.Unit, bad.Line)
-		} else {
-			w.aside = append(w.aside, key)
+		if key := bad.WholeKey(); key != "" {
+			w.aside(key, to)
 		}
-		return to.bad(ctx, mr.BadRecord{Key: key, Stage: "table", Cause: bad.Cause, Error: bad.Error()})
+		return to.bad(ctx, bad.Cause, func() mr.BadRecord {
+			key := shown(bad.Key, maxKeyShown)
+			if key == "" {
+				key = fmt.Sprintf("%s %d", bad.Unit, bad.Line)
+			}
+			return mr.BadRecord{Key: key, Stage: "table", Cause: bad.Cause, Error: bad.Error()}
+		})
 	}
 	if err != nil {
 		return err
 	}
 	if r.Missing > 0 && w.schema.Missing == table.MissingDrop {
 		w.survey.Drop()
-		w.aside = append(w.aside, r.Key)
+		w.aside(r.Key, to)
 		to.drop()
 		return nil
 	}
-	id := idOf(r.Key)
-	if _, dup := w.seen[id]; dup {
+	id := w.id(r.Key)
+	if m, seen := w.seen[id]; seen && m&isAside == 0 {
 		w.survey.Bad()
-		return to.bad(ctx, mr.BadRecord{Key: r.Key, Stage: "table", Cause: "duplicate-key",
-			Error: fmt.Sprintf("%s: %s %d: key %q stood in an earlier row, which stays", r.File, r.Unit, r.Line, r.Key)})
+		return to.bad(ctx, duplicate, func() mr.BadRecord {
+			return mr.BadRecord{Key: shown(r.Key, maxKeyShown), Stage: "table", Cause: duplicate,
+				Error: fmt.Sprintf("%s: %s %d: key %q stood in an earlier row, which stays", r.File, r.Unit, r.Line, shown(r.Key, maxKeyInText))}
+		})
 	}
 	class, known := w.labels[r.Label]
 	if !known {
@@ -157,6 +158,32 @@ func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error
 		return err
 	}
 	return to.row(ctx, r, test, u)
+}
+
+const duplicate = "duplicate-key"
+
+// Of a key that has more bytes, a bad record has the beginning: a small file can hold millions of rows with keys of
+// 4,096 bytes, and all their records are written. Keys that people give are shorter, paths included.
+const (
+	maxKeyShown  = 512
+	maxKeyInText = 100
+)
+
+// shown is a key as far as it is shown.
+func shown(key string, most int) string {
+	if len(key) <= most {
+		return key
+	}
+	return strings.ToValidUTF8(key[:most], "") + "..."
+}
+
+// id is idOf, worked out once for rows of one key in a row: a few bytes of a Parquet file can repeat a key of 4,096
+// bytes a million times.
+func (w *walk) id(key string) keyID {
+	if key != w.key {
+		w.key, w.keyID = key, idOf(key)
+	}
+	return w.keyID
 }
 
 // large tells whether a row has a value that no model can be trained on.

@@ -201,7 +201,7 @@ func (c *csvFile) next(row *Row) (*Bad, error) {
 	if n := len(c.schema.Columns); c.csv.count != n {
 		b := c.bad("ragged", fmt.Errorf("%d fields, the %s has %d", c.csv.count, map[bool]string{false: "header", true: "first line"}[c.schema.NoHeader], n))
 		if c.schema.Key < len(c.csv.fields) {
-			b.Key = keyOf(bytes.TrimSpace(c.csv.fields[c.schema.Key]))
+			b.setKey(trimName(c.csv.fields[c.schema.Key]))
 		}
 		return b, nil
 	}
@@ -210,8 +210,8 @@ func (c *csvFile) next(row *Row) (*Bad, error) {
 	}
 	for i, f := range c.csv.fields {
 		if !utf8.Valid(f) {
-			b := c.bad("encoding", fmt.Errorf("column %q is not UTF-8: convert the file, for example: iconv -f LATIN1 -t UTF-8", c.schema.Columns[i]))
-			b.Key = keyOf(bytes.TrimSpace(c.csv.fields[c.schema.Key]))
+			b := c.bad("encoding", fmt.Errorf("column %q is not UTF-8: convert the file, for example: iconv -f LATIN1 -t UTF-8", c.schema.name(i)))
+			b.setKey(trimName(c.csv.fields[c.schema.Key]))
 			return b, nil
 		}
 	}

@@ -41,6 +41,8 @@ const (
 	maxName     = 4096
 	maxCategory = 200
 	maxNumber   = 400
+	// maxCut is how much is shown of a key that is too long.
+	maxCut = 100
 )
 
 // Read yields every row of the files in order: either a row or a *Bad, until an error that is
@@ -139,46 +141,48 @@ func formatName(f string) string {
 
 // take fills the row from a record, or says why it cannot.
 func (row *Row) take(src source, s *Schema) *Bad {
-	key := bytes.TrimSpace(src.label(s.Key))
+	key := trimName(src.label(s.Key))
 	bad := func(cause, format string, args ...any) *Bad {
-		return &Bad{Line: row.Line, Key: keyOf(key), Cause: cause, Unit: src.unit(), Err: fmt.Errorf(format, args...)}
+		b := &Bad{Line: row.Line, Cause: cause, Unit: src.unit(), Err: &problem{format, args}}
+		b.setKey(key)
+		return b
 	}
 	if len(key) == 0 {
-		return bad("no-key", "column %q is empty", s.Columns[s.Key])
+		return bad("no-key", "column %q is empty", s.name(s.Key))
 	}
-	label := bytes.TrimSpace(src.label(s.Label))
+	label := trimName(src.label(s.Label))
 	if len(label) == 0 {
-		return bad("no-label", "column %q is empty", s.Columns[s.Label])
+		return bad("no-label", "column %q is empty", s.name(s.Label))
 	}
 	for _, c := range []struct {
 		column int
 		text   []byte
 	}{{s.Key, key}, {s.Label, label}} {
 		if len(c.text) > maxName {
-			return bad("long", "column %q has %d bytes, more than %d", s.Columns[c.column], len(c.text), maxName)
+			return bad("long", "column %q has %d bytes, more than %d", s.name(c.column), len(c.text), maxName)
 		}
 		if !utf8.Valid(c.text) {
-			return bad("encoding", "column %q is not UTF-8", s.Columns[c.column])
+			return bad("encoding", "column %q is not UTF-8", s.name(c.column))
 		}
 	}
 	row.Missing = 0
 	for i := range row.Cells {
 		f := s.Features[i]
 		if problem := row.cell(&row.Cells[i], src, f); problem != "" {
-			return bad(problem, "column %q: %q is not a finite number", s.Columns[f.Column], clip(src.show(f.Column)))
+			return bad(problem, "column %q: %q is not a finite number", s.name(f.Column), clip(src.show(f.Column)))
 		}
 		if !row.Cells[i].Missing {
 			continue
 		}
 		if row.Missing++; s.Missing == MissingBad || s.Missing == "" {
-			return bad("missing", "column %q has no value (%q); table.missing says what to do with such rows", s.Columns[f.Column], clip(src.show(f.Column)))
+			return bad("missing", "column %q has no value (%q); table.missing says what to do with such rows", s.name(f.Column), clip(src.show(f.Column)))
 		}
 	}
 	row.Key, row.Label = string(key), string(label)
 	if s.Image != nil {
 		path := src.label(*s.Image)
 		if len(path) > maxName {
-			return bad("long", "column %q has %d bytes, more than %d", s.Columns[*s.Image], len(path), maxName)
+			return bad("long", "column %q has %d bytes, more than %d", s.name(*s.Image), len(path), maxName)
 		}
 		row.Image = string(path)
 	}
@@ -210,17 +214,42 @@ func (row *Row) cell(c *Cell, src source, f Feature) (cause string) {
 	return ""
 }
 
-// keyOf is a bad row's key as far as it can be shown.
-func keyOf(key []byte) string {
-	if len(key) > maxName {
-		key = key[:maxName]
-	}
-	return strings.ToValidUTF8(string(key), "\uFFFD")
+// problem is an error whose text is made when somebody reads it: a small file can have millions of bad rows.
+type problem struct {
+	format string
+	args   []any
 }
 
-func clip(s string) string {
-	if len(s) > 60 {
-		return s[:60] + "..."
+func (p *problem) Error() string { return fmt.Sprintf(p.format, p.args...) }
+
+// setKey says what a bad row's key is, as far as it can be shown. A key that is too long is no key.
+func (b *Bad) setKey(key []byte) {
+	if b.cut = len(key) > maxName; b.cut {
+		key = key[:maxCut]
+	}
+	b.Key = string(key)
+	if !utf8.Valid(key) { // the check takes a tenth of the repair's time
+		b.Key = strings.ToValidUTF8(b.Key, "\uFFFD")
+	}
+}
+
+// trimName takes the blanks around a key or label off, if it is not too long to be one: blanks count there, too, since
+// a Parquet file can give megabytes of them to each of a million rows.
+func trimName(b []byte) []byte {
+	if len(b) > maxName {
+		return b
+	}
+	return bytes.TrimSpace(b)
+}
+
+// name is a column's name as messages show it.
+func (s *Schema) name(column int) string { return clipTo(s.Columns[column], 200) }
+
+func clip(s string) string { return clipTo(s, 60) }
+
+func clipTo(s string, most int) string {
+	if len(s) > most {
+		return s[:most] + "..."
 	}
 	return s
 }

@@ -104,10 +104,20 @@ type Cell struct {
 type Bad struct {
 	File  string // as messages call it
 	Line  int
-	Key   string // if it could be read
+	Key   string // if it could be read, or of a long one the beginning
 	Cause string // ragged, quote, encoding, no-key, no-label, long, number, missing
 	Unit  string // as in Row
 	Err   error
+
+	cut bool // Key is the beginning alone
+}
+
+// WholeKey is the row's key if it could be read to its end, else "".
+func (b *Bad) WholeKey() string {
+	if b.cut {
+		return ""
+	}
+	return b.Key
 }
 
 func (b *Bad) Error() string { return fmt.Sprintf("%s: %s %d: %v", b.File, b.Unit, b.Line, b.Err) }
