@@ -18,6 +18,11 @@ const (
 	maxSchema = 4 << 20
 	// maxNesting bounds values inside values, which a schema that names itself can nest at will.
 	maxNesting = 100
+	// maxWork and workPerByte bound the values that a file of so many unpacked bytes may have: records may hold any number
+	// that take no bytes. Of an honest file each takes one, a null at the most two; the first part is for a million
+	// records of 16 empty fields.
+	maxWork     = 16 << 20
+	workPerByte = 4
 )
 
 func badAvro(kind errs.Kind, format string, args ...any) error {
@@ -63,7 +68,7 @@ type avroNode struct {
 	kind     string // Avro's name of the type, "" as long as it is not known
 	typ      cell.Type
 	size     int // of a fixed
-	symbols  []string
+	symbols  [][]byte
 	children []*avroNode // branches, fields, or the one type of items or values
 }
 
@@ -110,7 +115,10 @@ func (b *avroSchema) node(n *twmb.SchemaNode) *avroNode {
 		return out
 	case "enum":
 		out := b.define(n, "enum")
-		out.symbols, out.typ = n.Symbols, cell.Type{Kind: cell.Text}
+		out.typ = cell.Type{Kind: cell.Text}
+		for _, s := range n.Symbols {
+			out.symbols = append(out.symbols, []byte(s))
+		}
 		return out
 	case "fixed":
 		out := b.define(n, "fixed")
@@ -246,10 +254,14 @@ type avroRecords struct {
 	left   int64
 	b      []byte
 	n      int64 // bytes unpacked so far
+	work   int64 // values so far
 	err    error
 }
 
-var errAvroShort = errors.New("a record is longer than its block")
+var (
+	errAvroShort = errors.New("a record is longer than its block")
+	errAvroEmpty = errors.New("too many values that take no bytes")
+)
 
 func (a *avroRecords) Value(i int) *cell.Value { return &a.values[i] }
 
@@ -327,6 +339,9 @@ func (a *avroRecords) branch(n *avroNode) (*avroNode, error) {
 
 // value decodes a wanted value, whose type says that it is a scalar.
 func (a *avroRecords) value(n *avroNode, v *cell.Value, as cell.Type) (err error) {
+	if a.work++; a.work > maxWork+workPerByte*a.n {
+		return errAvroEmpty
+	}
 	if n.kind == "union" {
 		if n, err = a.branch(n); err != nil {
 			return err
@@ -366,7 +381,7 @@ func (a *avroRecords) value(n *avroNode, v *cell.Value, as cell.Type) (err error
 			if i < 0 || i >= int64(len(n.symbols)) {
 				return fmt.Errorf("symbol %d of %d", i, len(n.symbols))
 			}
-			v.Bytes = []byte(n.symbols[i])
+			v.Bytes = n.symbols[i]
 		}
 	default:
 		return fmt.Errorf("a value of type %s, want %v", n.kind, as)
@@ -381,6 +396,9 @@ func (a *avroRecords) skip(n *avroNode, depth int) (err error) {
 	}
 	switch n.kind {
 	case "record":
+		if a.work++; a.work > maxWork+workPerByte*a.n { // of a record without fields nothing else counts
+			return errAvroEmpty
+		}
 		for _, f := range n.children {
 			if err := a.skip(f, depth+1); err != nil {
 				return err

@@ -40,7 +40,8 @@ const (
 	// hostile file could make it cost more than its own bytes.
 	maxName     = 4096
 	maxCategory = 200
-	maxNumber   = 400
+	// maxNumber bounds numbers, and blanks that are a missing value.
+	maxNumber = 400
 	// maxCut is how much is shown of a key that is too long.
 	maxCut = 100
 )
@@ -255,8 +256,12 @@ func clipTo(s string, most int) string {
 }
 
 // missingText tells whether text stands for no value: it is empty but for blanks, or NA, N/A, NaN
-// or null, in capitals or not.
+// or null, in capitals or not. Longer text is not looked at: a Parquet file can give megabytes of blanks to each of a
+// million rows.
 func missingText(b []byte) bool {
+	if len(b) > maxNumber {
+		return false
+	}
 	for len(b) > 0 && isBlank(b[0]) {
 		b = b[1:]
 	}
