@@ -254,6 +254,7 @@ type avroRecords struct {
 	left   int64
 	b      []byte
 	n      int64 // bytes unpacked so far
+	rows   int64 // in the blocks so far
 	work   int64 // values so far
 	err    error
 }
@@ -282,8 +283,12 @@ func (a *avroRecords) Next() bool {
 		}
 		block := a.blocks.Block()
 		a.left, a.b = block.Count, block.Data
-		if a.n += int64(len(a.b)); a.n > freeUnpacked+maxRatio*a.size {
-			a.err = badAvro(errs.Corrupt, "%d bytes unpack to more than %d times as many", a.size, maxRatio)
+		if a.n += int64(len(a.b)); a.n > mayUnpack(a.size) {
+			a.err = badAvro(errs.Corrupt, "%d bytes unpack to more than %d", a.size, mayUnpack(a.size))
+			return false
+		}
+		if a.rows += block.Count; a.rows > freeRows+rowsPerByte*a.size {
+			a.err = badAvro(errs.Corrupt, "%d bytes unpack to more than %d records", a.size, freeRows+rowsPerByte*a.size)
 			return false
 		}
 	}

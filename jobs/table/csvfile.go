@@ -22,13 +22,23 @@ const (
 	rare       = ":"
 )
 
-// Bounds of what a gzipped file may unpack to. A ratio above is no table but a trap; deflate can
-// reach a thousand.
+// Bounds of what n bytes of a compressed file may unpack to: maxRatio*n or longUnpacked+longRatio*n bytes, whichever is
+// less, or freeUnpacked if that is more, and freeRows+rowsPerByte*n lines or records. Tables that are written out
+// unpack to 3 to 10 times as much, at the most to 100 with many empty or equal cells, and take bytes for each row, as
+// its key is in no other. What goes beyond is a trap: deflate can reach a thousand times.
 const (
 	freeUnpacked = 64 << 20
 	maxRatio     = 200
-	maxUnpacked  = 256 << 30
+	longUnpacked = 4 << 30
+	longRatio    = 20
+	freeRows     = 1 << 20
+	rowsPerByte  = 4
 )
+
+// mayUnpack is how many bytes n bytes may unpack to.
+func mayUnpack(n int64) int64 {
+	return max(freeUnpacked, min(maxRatio*n, longUnpacked+longRatio*n))
+}
 
 // csvFile is a CSV file being read.
 type csvFile struct {
@@ -270,6 +280,7 @@ func gzipKind(err error) error {
 type unpacked struct {
 	packed, out io.Reader
 	in, n       int64
+	lines       int64 // in what came out; blank ones take time, too
 }
 
 // take passes on what is to be unpacked.
@@ -282,10 +293,14 @@ func (u *unpacked) take(p []byte) (int, error) {
 func (u *unpacked) Read(p []byte) (int, error) {
 	n, err := u.out.Read(p)
 	u.n += int64(n)
-	if u.n > freeUnpacked && u.n > maxRatio*u.in || u.n > maxUnpacked {
-		// No bytes: an error that comes with some is only seen at the next read, or never.
-		return 0, &FormatError{Problem: fmt.Sprintf("%d bytes of it unpack to more than %d", u.in, min(max(freeUnpacked, maxRatio*u.in), maxUnpacked)),
-			Fix: "unpack the file, if it is what you think it is"}
+	u.lines += int64(bytes.Count(p[:n], []byte{'\n'}))
+	// No bytes come with these errors: one that comes with some is only seen at the next read, or never.
+	const fix = "unpack the file, if it is what you think it is"
+	if most := mayUnpack(u.in); u.n > most {
+		return 0, &FormatError{Problem: fmt.Sprintf("%d bytes of it unpack to more than %d", u.in, most), Fix: fix}
+	}
+	if most := freeRows + rowsPerByte*u.in; u.lines > most {
+		return 0, &FormatError{Problem: fmt.Sprintf("%d bytes of it unpack to more than %d lines", u.in, most), Fix: fix}
 	}
 	return n, err
 }

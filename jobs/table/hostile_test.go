@@ -1,6 +1,8 @@
 package table
 
 import (
+	"bytes"
+	"compress/flate"
 	"errors"
 	"fmt"
 	"runtime"
@@ -86,5 +88,35 @@ func TestManyBlanks(t *testing.T) {
 	got := lines(t, fs, s, "t")
 	if got[1] = strings.ReplaceAll(got[1], blanks(99), ""); strings.Join(got, "|") != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Short rows that are all alike take nearly nothing of a compressed file: their number has a bound, too.
+func TestDenseRows(t *testing.T) {
+	const n = freeRows + 200_000
+	refused(t, gzipped(t, "id,label,x\n"+strings.Repeat("a,p,1\n", n)), "lines")
+	refused(t, gzipped(t, "id,label,x\na,p,1\n"+strings.Repeat("\n", n)), "lines")
+
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write([]byte(strings.Repeat("\x02a\x02p", n))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := ocfFile(`{"type":"record","name":"T","fields":[`+avroBase+`]}`, n, b.String())
+	refused(t, strings.Replace(file, "\x02\x16avro.schema", "\x04\x14avro.codec\x0edeflate\x16avro.schema", 1), "records")
+}
+
+// The bound of what is unpacked: small files may unpack to much, large ones to a larger multiple than tables do.
+func TestMayUnpack(t *testing.T) {
+	for n, want := range map[int64]int64{0: 64 << 20, 300 << 10: 64 << 20, 1 << 20: 200 << 20, 100 << 20: 4<<30 + 2000<<20, 1 << 40: 4<<30 + 20<<40} {
+		if got := mayUnpack(n); got != want {
+			t.Errorf("%d bytes may unpack to %d, want %d", n, got, want)
+		}
 	}
 }
