@@ -158,10 +158,10 @@ func (c *csvFile) columns(noHeader bool) ([]string, error) {
 	for _, f := range c.csv.fields {
 		name := string(f)
 		if !utf8.ValidString(name) {
-			return fail(fmt.Sprintf("column %q is not UTF-8", name), "convert the file, for example: iconv -f LATIN1 -t UTF-8")
+			return fail(fmt.Sprintf("column %q is not UTF-8", clipTo(name, maxShownName)), "convert the file, for example: iconv -f LATIN1 -t UTF-8")
 		}
 		if seen[name] {
-			return fail(fmt.Sprintf("column %q stands there twice", name), "give every column a name of its own")
+			return fail(fmt.Sprintf("column %q stands there twice", clipTo(name, maxShownName)), "give every column a name of its own")
 		}
 		seen[name] = true
 		out = append(out, name)
@@ -185,15 +185,16 @@ func (c *csvFile) use(s *Schema) error {
 }
 
 func firstDifference(got, want []string) string {
+	show := func(name string) string { return clipTo(name, maxShownName) }
 	for i, w := range want {
 		switch {
 		case i >= len(got):
-			return fmt.Sprintf("column %d, %q, is missing", i+1, w)
+			return fmt.Sprintf("column %d, %q, is missing", i+1, show(w))
 		case got[i] != w:
-			return fmt.Sprintf("column %d is %q, not %q", i+1, got[i], w)
+			return fmt.Sprintf("column %d is %q, not %q", i+1, show(got[i]), show(w))
 		}
 	}
-	return fmt.Sprintf("column %d, %q, is new", len(want)+1, got[min(len(want), len(got)-1)])
+	return fmt.Sprintf("column %d, %q, is new", len(want)+1, show(got[min(len(want), len(got)-1)]))
 }
 
 func (c *csvFile) next(row *Row) (*Bad, error) {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 )
@@ -118,5 +119,42 @@ func TestMayUnpack(t *testing.T) {
 		if got := mayUnpack(n); got != want {
 			t.Errorf("%d bytes may unpack to %d, want %d", n, got, want)
 		}
+	}
+}
+
+// A job file may name every column of a wide table.
+func TestManyFeatures(t *testing.T) {
+	const n = 99_000
+	names, values := make([]string, n), make([]string, n)
+	for i := range names {
+		names[i], values[i] = fmt.Sprintf("%x", 1<<16+i), "1"
+	}
+	data := "id,label," + strings.Join(names, ",") + "\na,p," + strings.Join(values, ",") + "\n"
+	start := time.Now()
+	if rows, err := ends(t, data, Spec{Features: names}); rows != 1 || err != nil {
+		t.Errorf("%d rows, %v", rows, err)
+	}
+	if d := time.Since(start); d > 15*time.Second {
+		t.Errorf("%v for a line of %d columns", d, n)
+	}
+}
+
+// Messages show the beginning of a name that is megabytes long, and look for none that is like it.
+func TestLongNames(t *testing.T) {
+	long := strings.Repeat("n", 3<<20)
+	for name, data := range map[string]string{"alone": "id,label," + long + "\n", "twice": "id,label," + long + "," + long + "\n", "not UTF-8": "id,label,\xff" + long + "\n"} {
+		for _, spec := range []Spec{{Features: []string{long[1:]}}, {Features: []string{"nn"}}} {
+			if _, err := ends(t, data, spec); err == nil || len(err.Error()) > 1000 {
+				t.Errorf("%s: %.1000v", name, err)
+			}
+		}
+	}
+	var h *HeaderError
+	if _, err := ends(t, "id,label,"+long+"\n", Spec{Features: []string{"zz"}}); !errors.As(err, &h) || len(h.Hint()) > 1000 {
+		t.Errorf("a hint of %d bytes", len(h.Hint()))
+	}
+	fs := store(t, map[string]string{"t": "id,label," + long + "\na,p,\n"})
+	if got := lines(t, fs, inspect(t, fs, "t", Spec{Features: []string{long}}), "t"); len(got) != 1 {
+		t.Errorf("%d rows", len(got))
 	}
 }

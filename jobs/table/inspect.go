@@ -165,6 +165,10 @@ func (s *Schema) roles(path string, spec Spec) (err error) {
 // features takes the columns that the job names, or all numeric ones; categorical ones belong to
 // them in any case.
 func (s *Schema) features(path string, spec Spec, numeric []bool) error {
+	at := make(map[string]int, len(s.Columns)) // a job file may name as many columns as a table has
+	for i, name := range s.Columns {
+		at[name] = i
+	}
 	categorical := make([]bool, len(s.Columns))
 	wanted := make([]bool, len(s.Columns))
 	for _, c := range []struct {
@@ -173,9 +177,9 @@ func (s *Schema) features(path string, spec Spec, numeric []bool) error {
 		mark  []bool
 	}{{"table.features", spec.Features, wanted}, {"table.categorical", spec.Categorical, categorical}} {
 		for _, name := range c.names {
-			i, err := s.find(path, name, c.where)
-			if err != nil {
-				return err
+			i, ok := at[name]
+			if !ok {
+				return s.notFound(path, name, c.where)
 			}
 			if i == s.Key || i == s.Label {
 				return s.noColumn(path, fmt.Sprintf("%s names the column %q, which is the key or the label", c.where, name), "take it out of "+c.where)
@@ -207,7 +211,12 @@ func (s *Schema) find(path, name, where string) (int, error) {
 	if i := slices.Index(s.Columns, name); i >= 0 {
 		return i, nil
 	}
-	problem := fmt.Sprintf("no column %q, which %s names", name, where)
+	return 0, s.notFound(path, name, where)
+}
+
+// notFound says that there is no such column, and which there are.
+func (s *Schema) notFound(path, name, where string) error {
+	problem := fmt.Sprintf("no column %q, which %s names", clipTo(name, maxShownName), where)
 	if s.Delimiter != "" && len(s.Columns) == 1 && !s.NoHeader {
 		problem += fmt.Sprintf(": the line has no %s and makes one column", delimiterName(s.Delimiter))
 	}
@@ -217,18 +226,21 @@ func (s *Schema) find(path, name, where string) (int, error) {
 	} else if s.NoHeader {
 		fix = fmt.Sprintf("without a header (table.header: false) the columns are %s", strings.Join(head(s.Columns, 12), ", "))
 	}
-	return 0, s.noColumn(path, problem, fix)
+	return s.noColumn(path, problem, fix)
 }
 
 func (s *Schema) noColumn(path, problem, fix string) error {
 	return &HeaderError{Path: path, Line: base(s.Format) == CSV, Problem: problem, Fix: fix}
 }
 
-func head(s []string, n int) []string {
-	if len(s) <= n {
-		return s
+func head(s []string, n int) (out []string) {
+	for _, name := range s[:min(len(s), n)] {
+		out = append(out, clipTo(name, maxShownName))
 	}
-	return append(slices.Clone(s[:n]), fmt.Sprintf("... (%d columns)", len(s)))
+	if len(s) > n {
+		out = append(out, fmt.Sprintf("... (%d columns)", len(s)))
+	}
+	return out
 }
 
 // Describe names the format as people call it, and the delimiter of CSV.

@@ -2,10 +2,17 @@ package table
 
 import "strings"
 
-// nearest is the name closest to the wanted one, or "" when none is close.
+// nearest is the name closest to the wanted one, or "" when none is close. Names of files and of job files may be
+// megabytes long; those that are compared are not.
 func nearest(names []string, want string) string {
 	best, dist := "", len(want)/2+1
+	if len(want) > maxShownName {
+		return ""
+	}
 	for _, n := range names {
+		if len(n) > 2*maxShownName { // lower case may have other lengths, but not half
+			continue
+		}
 		if d := distance(strings.ToLower(n), strings.ToLower(want)); d < dist {
 			best, dist = n, d
 		}

@@ -44,6 +44,8 @@ const (
 	maxNumber = 400
 	// maxCut is how much is shown of a key that is too long.
 	maxCut = 100
+	// maxShownName is how much is shown of a column's name.
+	maxShownName = 200
 )
 
 // Read yields every row of the files in order: either a row or a *Bad, until an error that is
@@ -244,7 +246,7 @@ func trimName(b []byte) []byte {
 }
 
 // name is a column's name as messages show it.
-func (s *Schema) name(column int) string { return clipTo(s.Columns[column], 200) }
+func (s *Schema) name(column int) string { return clipTo(s.Columns[column], maxShownName) }
 
 func clip(s string) string { return clipTo(s, 60) }
 

@@ -61,7 +61,7 @@ func (t *typedFile) names() (names, types []string, err error) {
 	seen := map[string]bool{}
 	for _, c := range t.columns {
 		if seen[c.name] {
-			return nil, nil, &HeaderError{Path: t.path, Problem: fmt.Sprintf("column %q stands there twice", c.name), Fix: "give every column a name of its own"}
+			return nil, nil, &HeaderError{Path: t.path, Problem: fmt.Sprintf("column %q stands there twice", clipTo(c.name, maxShownName)), Fix: "give every column a name of its own"}
 		}
 		seen[c.name] = true
 		names, types = append(names, c.name), append(types, c.typ.String())
@@ -81,7 +81,7 @@ func (t *typedFile) use(s *Schema) error {
 	case !slices.Equal(types, s.Types):
 		for i := range types {
 			if types[i] != s.Types[i] {
-				differs = fmt.Sprintf("column %q is %s, not %s", names[i], types[i], s.Types[i])
+				differs = fmt.Sprintf("column %q is %s, not %s", s.name(i), types[i], s.Types[i])
 				break
 			}
 		}
