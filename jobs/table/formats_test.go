@@ -376,6 +376,17 @@ func FuzzTable(f *testing.F) {
 	f.Add([]byte(asParquet(f, rows)))
 	f.Add([]byte(asAvro(f, rows)))
 	f.Add([]byte(asAvro(f, rows, ocf.WithCodec(ocf.DeflateCodec(6)))))
+	foreign, err := filepath.Glob(filepath.Join("testdata", "foreign", "*.*"))
+	if err != nil || len(foreign) < 4 {
+		f.Fatalf("files of other programs: %q, %v", foreign, err)
+	}
+	for _, name := range foreign {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Add([]byte("id,label,x\na,b,1\n"))
 	f.Add([]byte("id,label,x\n\"a,b,1\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
