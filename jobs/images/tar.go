@@ -38,7 +38,8 @@ func (c *container) tar(ctx context.Context) error {
 			if errors.Is(err, tar.ErrHeader) {
 				return corrupt("no header where one is expected, behind byte %d", before)
 			}
-			return err
+			// Such as a name or a sparse map of more than archive/tar takes, which has no error of its own.
+			return broken(err, "the header behind byte %d", before)
 		}
 		if !isData(path.Base(h.Name)) || h.Typeflag == tar.TypeDir {
 			continue

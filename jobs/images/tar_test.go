@@ -87,7 +87,13 @@ func TestDamagedTarsAreRefused(t *testing.T) {
 	negative := slices.Clone(whole)
 	copy(negative[124:], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0")
 	sum(negative[:512])
-	for name, b := range map[string][]byte{"cut within a member": whole[:2000], "cut within the last": whole[:512*9], "huge": huge, "negative": negative,
+	name := slices.Clone(whole) // a GNU long name of 2 MiB, of which archive/tar reads one
+	name[156] = 'L'
+	copy(name[124:], "00010000000\x00")
+	copy(name[257:], "ustar  \x00")
+	sum(name[:512])
+	name = append(append(name[:512:512], bytes.Repeat([]byte("a"), 2<<20)...), whole...)
+	for name, b := range map[string][]byte{"long name": name, "cut within a member": whole[:2000], "cut within the last": whole[:512*9], "huge": huge, "negative": negative,
 		"garbage between": append(append(slices.Clone(whole[:512*7]), bytes.Repeat([]byte("z"), 512)...), whole[512*7:]...)} {
 		_, err := Scan(t.Context(), newDisk(t, map[string][]byte{"a.tar": b}), Spec{URI: "a.tar"}, nil)
 		var se *SourceError
