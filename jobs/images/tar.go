@@ -53,7 +53,7 @@ func (c *container) tar(ctx context.Context) error {
 // member adds a member if it is an image.
 func (c *container) member(u int32, h *tar.Header, fields map[string]bool) error {
 	key, field := memberKey(c.spec.Key, h.Name)
-	e := entry{key: key, unit: u, at: c.pos, size: h.Size}
+	e := entry{key: strings.Clone(key), unit: u, at: c.pos, size: h.Size}
 	plain := h.Typeflag == tar.TypeReg && !sparse(h)
 	switch {
 	case len(fields) > 0:
