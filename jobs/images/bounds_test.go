@@ -2,6 +2,8 @@ package images
 
 import (
 	"bytes"
+	"compress/flate"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -54,6 +56,31 @@ func TestKeysOfMoreThanAFileHolds(t *testing.T) {
 		var se *SourceError
 		if (c.want != "") != errors.As(err, &se) || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%d in each of %d files of %d bytes: %v, want %q", c.n, c.files, len(b), err, c.want)
+		}
+	}
+}
+
+// Blocks of nothing may unpack to a thousand times their bytes, which takes time for each.
+func TestBlocksThatUnpackToTooMuch(t *testing.T) {
+	var packed bytes.Buffer
+	w, err := flate.NewWriter(&packed, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(avro.AppendKV(nil, []byte("a"), make([]byte, 40<<20))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b := append([]byte("Obj\x01"), avro.AppendKV([]byte{4}, []byte("avro.schema"), []byte(Schema))...)
+	b = append(append(avro.AppendKV(b, []byte("avro.codec"), []byte("deflate")), 0), make([]byte, 16)...)
+	for blocks := 1; blocks < 3; blocks++ {
+		b = append(binary.AppendVarint(binary.AppendVarint(b, 1), int64(packed.Len())), packed.Bytes()...)
+		b = append(b, make([]byte, 16)...)
+		_, err := Scan(t.Context(), newDisk(t, map[string][]byte{"a.avro": b}), Spec{URI: "a.avro"}, nil)
+		if refused := err != nil && strings.Contains(err.Error(), "a.avro: is damaged: images: its blocks unpack to more than"); refused != (blocks > 1) || !refused && err != nil {
+			t.Errorf("%d blocks in %d bytes: %v", blocks, len(b), err)
 		}
 	}
 }
