@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +77,28 @@ func TestTar(t *testing.T) {
 		h := newDisk(t, map[string][]byte{"s/0.tar": tarFile(t, all...), "s/notes.md": nil})
 		if got := found(t, h, scan(t, h, c.spec), 3); !slices.Equal(got, c.want) {
 			t.Errorf("%+v: got %q\nwant %q", c.spec, got, c.want)
+		}
+	}
+}
+
+// TestTarsOfOtherPrograms reads what testdata/tars.py had GNU tar, Python and libarchive write.
+func TestTarsOfOtherPrograms(t *testing.T) {
+	names, err := filepath.Glob("testdata/*.tar")
+	if err != nil || len(names) < 12 {
+		t.Fatal(len(names), err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"(one=1)", "(ä=umlaut)", "(sniffed=" + jpg + "12345678)", "(hard!not-a-file)", "(link!not-a-file)", "(deep=deep)"}
+		if strings.Contains(name, "sparse") {
+			want = []string{"(one=1)", "(holes!not-a-file)"}
+		}
+		h := newDisk(t, map[string][]byte{"a.tar": data})
+		if got := found(t, h, scan(t, h, Spec{URI: "a.tar"}), 2); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q\nwant %q", name, got, want)
 		}
 	}
 }
