@@ -27,6 +27,12 @@ const (
 	workPerByte = 16
 )
 
+// maxUnpacked bounds what all blocks of a file of n bytes unpack to: 64 MiB, or 200 bytes for each, which is more than
+// tables of zeros and one pack to, or 4 GiB and 20 bytes for each. Images as people have them hardly pack at all.
+func maxUnpacked(n int64) int64 {
+	return max(64<<20, min(200*n, 4<<30+20*n))
+}
+
 // node is a type of a schema, as far as passing over its values needs it.
 type node struct {
 	typ    string
@@ -384,7 +390,7 @@ func (c *container) avro(ctx context.Context) error {
 	if r.Codec() == avro.Null {
 		return c.plainBlocks(ctx, r, l)
 	}
-	row := 0
+	row, unpacked, most := 0, int64(0), maxUnpacked(c.size)
 	for it := r.Blocks(0, c.size); ; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -393,6 +399,9 @@ func (c *container) avro(ctx context.Context) error {
 			return it.Err()
 		}
 		block := it.Block()
+		if unpacked += int64(len(block.Data)); unpacked > most {
+			return corrupt("its blocks unpack to more than %d bytes, out of %d", most, c.size)
+		}
 		u := c.b.unit(unit{Kind: avroBlock, URI: c.uri, Size: c.size, At: block.Offset, Stored: int64(len(block.Data)), Key: l.root.fields[l.key].name, Field: l.root.fields[l.image].name})
 		k := inMemory(block.Data)
 		for i := range block.Count {

@@ -30,4 +30,18 @@ const (
 
 	maxImages = 10_000_000
 	maxKey    = 4 << 10
+
+	// freeText, and textPerByte for each byte of the files, bound what the keys and URIs of the images in containers
+	// take together: a dictionary or a compressed block stands for many times its bytes. In files as people
+	// have them keys take less than the images.
+	freeText    = 64 << 20
+	textPerByte = 4
+	// textPerRow takes its place for paths in a table, as the mean of a key with its path: a million rows
+	// may have 320 bytes each, 100,000 rows 900. What a listing finds is bounded by what its file system holds.
+	textPerRow = 256
+	// maxTexts bounds the texts that name what stands in a table's cell.
+	maxTexts = 10_000
 )
+
+// mostText bounds the keys and URIs of files of so many bytes.
+func mostText(size int64) int64 { return freeText + textPerByte*size }

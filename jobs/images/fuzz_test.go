@@ -86,6 +86,7 @@ func seeds(f *testing.F, pattern string) {
 //
 //	go test -fuzz FuzzTar ./jobs/images
 func FuzzTar(f *testing.F) {
+	seeds(f, "*.tar")
 	f.Add(tarFile(f, member{"a.jpg", "1", 0}, member{"a.json", "{}", 0}, member{"b", jpg + "12345678", 0}))
 	f.Add(tarFile(f, member{"../x.jpg", "y", 0}, member{"l.png", "z", '2'}, member{string(bytes.Repeat([]byte("d/"), 100)) + "p.jpg", "p", 0}))
 	f.Fuzz(func(t *testing.T, data []byte) { hostile(t, "f.tar", data) })

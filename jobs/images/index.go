@@ -100,6 +100,8 @@ type builder struct {
 	entries []entry
 	bytes   int64
 	largest int64
+	text    int64          // bytes of keys, URIs and flaws
+	size    int64          // of the containers; 0: text has no bound
 	flaws   map[flaw]*flaw // each text is kept once
 }
 
@@ -110,6 +112,7 @@ func (b *builder) flaw(cause, text string) *flaw {
 	}
 	if b.flaws[f] == nil {
 		b.flaws[f] = &f
+		b.text += int64(len(text))
 	}
 	return b.flaws[f]
 }
@@ -118,6 +121,7 @@ func (b *builder) unit(u unit) int32 {
 	if u.Kind == avroBlock || u.Kind == page {
 		b.largest = max(b.largest, u.raw())
 	}
+	b.text += int64(len(u.URI) + len(u.Key) + len(u.Field)) // written with each unit, though memory holds them once
 	b.units = append(b.units, u)
 	return int32(len(b.units) - 1)
 }
@@ -128,16 +132,31 @@ func (b *builder) add(e entry, name string) error {
 		return errs.E("images", errs.Invalid, "", fmt.Errorf("more than %d images", maxImages))
 	}
 	b.bytes += e.size
-	e.key = strings.TrimSpace(e.key) // as those of tables are
+	// Keys are trimmed as those of tables are. What is cut off a long one is not held.
+	if key := strings.TrimSpace(e.key); len(key) < len(e.key) {
+		e.key = strings.Clone(key)
+	}
 	switch {
 	case e.key == "":
-		e.key = clip(name)
+		e.key = strings.Clone(clip(name))
 		e.flags, e.bad = isAside, b.flaw("no-key", b.units[e.unit].URI+": the image has no key")
 	case len(e.key) > maxKey:
-		e.key = clip(e.key)
+		e.key = strings.Clone(clip(e.key))
 		e.flags, e.bad = isAside, b.flaw("no-key", fmt.Sprintf("%s: a key of more than %d bytes", b.units[e.unit].URI, maxKey))
 	}
+	if n := len(b.entries); n > 0 && b.entries[n-1].key == e.key {
+		e.key = b.entries[n-1].key
+	}
+	b.text += int64(len(e.key)) // also where it is shared: the index has it with each image
 	b.entries = append(b.entries, e)
+	return b.fits()
+}
+
+// fits refuses keys and URIs that take more than the files can stand for.
+func (b *builder) fits() error {
+	if most := mostText(b.size); b.size > 0 && b.text > most {
+		return corrupt("the keys of the images take more than %d bytes, out of %d bytes of files", most, b.size)
+	}
 	return nil
 }
 
@@ -162,6 +181,7 @@ func (b *builder) join(o *builder) error {
 	}
 	b.bytes += o.bytes
 	b.largest = max(b.largest, o.largest)
+	b.text, b.size = b.text+o.text, b.size+o.size
 	return nil
 }
 

@@ -115,7 +115,7 @@ func (s *Source) scanKeys(ctx context.Context, info dfs.Info, b *builder) (done 
 		return false, &SourceError{Path: uri, Cause: "its list of keys is damaged", Fix: fmt.Sprintf("remove %s and run vista-mr pack again", KeysPath(info.Path)), Err: err}
 	}
 	if !done {
-		b.units, b.entries, b.bytes = nil, nil, 0
+		b.units, b.entries, b.bytes, b.text = nil, nil, 0, 0
 	}
 	return done, nil
 }
@@ -127,7 +127,7 @@ func Shard(ctx context.Context, fs dfs.FS, shard dfs.Path, f func(Located) error
 		return err
 	}
 	defer in.Close() // reading only
-	b := &builder{}
+	b := &builder{size: in.Size()}
 	c := &container{f: in, uri: string(shard), b: b, window: window{r: in, size: in.Size(), chunk: windowFor(fs)}}
 	if err := c.avro(ctx); err != nil {
 		return errs.E("walk", errs.KindOf(err), string(shard), err)

@@ -248,7 +248,7 @@ func (p *pages) key() (string, error) {
 	v.Bytes = v.Bytes[:min(len(v.Bytes), maxKey+1)] // more is too long anyway
 	p.text = p.cols.key.Type.AppendText(p.text[:0], &v)
 	if p.cols.stem {
-		return FileKey(Stem, "", string(p.text)), nil
+		return strings.Clone(FileKey(Stem, "", string(p.text))), nil // without the folders
 	}
 	return string(p.text), nil
 }

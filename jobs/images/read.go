@@ -305,10 +305,14 @@ func (d *reader) file(ctx context.Context, u *unit, m *Image) error {
 		return nil
 	}
 	data := make([]byte, f.Size())
-	if n, err := f.ReadAt(data, 0); err != nil && !(errors.Is(err, io.EOF) && n == len(data)) {
+	switch n, err := f.ReadAt(data, 0); {
+	case n == len(data):
+		m.Data = data
+	case ended(err): // it shrinks while it is read, or lies about its size as those below /sys do
+		spoil(m, "damaged", fmt.Errorf("%s: ends after %d of %d bytes", u.URI, n, len(data)))
+	default:
 		return err
 	}
-	m.Data = data
 	return nil
 }
 
@@ -337,7 +341,7 @@ func (d *reader) ranges(ctx context.Context, u *unit, q *request) error {
 	}
 	data := make([]byte, end-start)
 	if n, err := f.ReadAt(data, start); n < len(data) {
-		if err == nil || errors.Is(err, io.EOF) {
+		if ended(err) {
 			return changed(u)
 		}
 		return err
@@ -347,6 +351,11 @@ func (d *reader) ranges(ctx context.Context, u *unit, q *request) error {
 		q.images[i].Data = data[e.at-start : e.at-start+e.size : e.at-start+e.size]
 	}
 	return nil
+}
+
+// ended tells whether a read got fewer bytes because there are no more.
+func ended(err error) bool {
+	return err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // changed says that a file is not the one that the job was planned with.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -109,6 +110,43 @@ func TestStoreErrorsEndTheReading(t *testing.T) {
 		t.Error("a canceled reading ends without an error")
 	}
 }
+
+// A file that shrinks while it is read is one bad image; an archive that does was planned as another.
+func TestFilesThatShrinkWhileTheyAreRead(t *testing.T) {
+	h := newDisk(t, map[string][]byte{"r/a.jpg": []byte("x"), "r/b.jpg": []byte("yy"), "r/c.jpg": []byte("z")})
+	x := scan(t, h, Spec{URI: "r"})
+	h.fs = shrinking{h.fs, "r/b.jpg"}
+	if got, want := found(t, h, x, 1), []string{"(a=x)", "(b!damaged)", "(c=z)"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	h = newDisk(t, map[string][]byte{"a.tar": tarFile(t, member{"a.jpg", "1", 0})})
+	x = scan(t, h, Spec{URI: "a.tar"})
+	h.fs = shrinking{h.fs, "a.tar"}
+	for _, err := range x.All(t.Context(), h, func([]byte) bool { return true }) {
+		var e *errs.Error
+		if !errors.As(err, &e) || e.ErrorID() != "E-IMAGES-CHANGED" {
+			t.Error(err)
+		}
+	}
+}
+
+// shrinking has a file of which nothing is left when it is read.
+type shrinking struct {
+	dfs.FS
+	path dfs.Path
+}
+
+func (s shrinking) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
+	f, err := s.FS.Open(ctx, p)
+	if p == s.path && err == nil {
+		f = empty{f}
+	}
+	return f, err
+}
+
+type empty struct{ dfs.File }
+
+func (empty) ReadAt([]byte, int64) (int, error) { return 0, io.EOF }
 
 // A file that may not be read is one bad image on this machine, and everybody's trouble in a store with one identity.
 func TestNoPermission(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -107,6 +108,9 @@ func (s *Source) scanContainers(ctx context.Context, spec Spec, b *builder, prog
 			if err := b.join(&found[i]); err != nil {
 				return err
 			}
+			if err := b.fits(); err != nil {
+				return &SourceError{Path: spec.URI, Cause: "cannot be used", Fix: "use shorter keys, or fewer files", Err: err}
+			}
 		}
 		progress(start+len(files), len(s.Files))
 	}
@@ -115,6 +119,7 @@ func (s *Source) scanContainers(ctx context.Context, spec Spec, b *builder, prog
 
 func (s *Source) scanOne(ctx context.Context, spec Spec, info dfs.Info, b *builder) (err error) {
 	uri := s.uri(info.Path)
+	b.size = info.Size
 	if s.Format == Avro {
 		if done, err := s.scanKeys(ctx, info, b); done || err != nil {
 			return err
@@ -171,7 +176,7 @@ func (c *container) add(e entry, row int) error {
 		return corrupt("%d images are more than a file of %d bytes can hold", len(c.b.entries)+1, c.size)
 	}
 	name := ""
-	if e.key == "" {
+	if strings.TrimSpace(e.key) == "" {
 		name = fmt.Sprintf("row %d", row)
 	}
 	return c.b.add(e, name)
@@ -203,19 +208,35 @@ func ScanColumn(ctx context.Context, r Resolver, spec Spec, pairs func(yield fun
 	if err != nil {
 		return nil, err
 	}
-	b, seen, scope, h := &builder{}, map[string]bool{}, scopeOf(spec.URI), sha256.New()
+	type digest [16]byte // of a key: a million long ones would take gigabytes
+	b, seen, scope, h := &builder{}, map[digest]bool{}, scopeOf(spec.URI), sha256.New()
+	outside := scope + string(root)
 	err = pairs(func(key, value string) error {
-		if value == "" || seen[key] {
-			return nil // a row without an image; of rows with the same key the first stays
+		if value == "" {
+			return nil // a row without an image
 		}
-		seen[key] = true
+		sum := sha256.Sum256([]byte(key))
+		d := digest(sum[:16])
+		if seen[d] {
+			return nil // of rows with the same key the first stays
+		}
+		seen[d] = true
 		e := entry{key: key}
 		uri, ok := columnURI(scope, root, value)
 		if !ok {
-			e.bad = &flaw{"outside", fmt.Sprintf("%q leads out of %s: write the path of a file below it, an absolute path or a URI", clip(value), spec.URI)}
+			what := "a path"
+			if len(b.flaws) < maxTexts {
+				what = fmt.Sprintf("%q", clip(value))
+			}
+			uri = outside
+			e.bad = b.flaw("outside", fmt.Sprintf("%s leads out of %s: write the path of a file below it, an absolute path or a URI", what, spec.URI))
 		}
 		fmt.Fprintf(h, "%q %q\n", key, uri)
 		e.unit = b.unit(unit{Kind: wholeFile, URI: uri})
+		if most := int64(freeText + textPerRow*(len(b.entries)+1)); b.text > most {
+			return &SourceError{Key: "images.column", Path: spec.URI, Cause: fmt.Sprintf("the keys and paths of %d rows of the table take more than %d bytes", len(b.entries)+1, most),
+				Fix: "use shorter keys and paths: paths may be relative to images.uri"}
+		}
 		return b.add(e, value)
 	})
 	if err != nil {
@@ -240,7 +261,7 @@ func columnURI(scope string, root dfs.Path, value string) (string, bool) {
 	}
 	p := path.Clean(value)
 	if p == ".." || p == "." || len(p) > 2 && p[:3] == "../" {
-		return scope + string(root), false
+		return "", false
 	}
 	return scope + string(root.Join(p)), true
 }

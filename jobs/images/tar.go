@@ -38,7 +38,8 @@ func (c *container) tar(ctx context.Context) error {
 			if errors.Is(err, tar.ErrHeader) {
 				return corrupt("no header where one is expected, behind byte %d", before)
 			}
-			return err
+			// Such as a name or a sparse map of more than archive/tar takes, which has no error of its own.
+			return broken(err, "the header behind byte %d", before)
 		}
 		if !isData(path.Base(h.Name)) || h.Typeflag == tar.TypeDir {
 			continue
@@ -52,7 +53,7 @@ func (c *container) tar(ctx context.Context) error {
 // member adds a member if it is an image.
 func (c *container) member(u int32, h *tar.Header, fields map[string]bool) error {
 	key, field := memberKey(c.spec.Key, h.Name)
-	e := entry{key: key, unit: u, at: c.pos, size: h.Size}
+	e := entry{key: strings.Clone(key), unit: u, at: c.pos, size: h.Size}
 	plain := h.Typeflag == tar.TypeReg && !sparse(h)
 	switch {
 	case len(fields) > 0:

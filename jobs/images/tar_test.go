@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -79,6 +81,28 @@ func TestTar(t *testing.T) {
 	}
 }
 
+// TestTarsOfOtherPrograms reads what testdata/tars.py had GNU tar, Python and libarchive write.
+func TestTarsOfOtherPrograms(t *testing.T) {
+	names, err := filepath.Glob("testdata/*.tar")
+	if err != nil || len(names) < 12 {
+		t.Fatal(len(names), err)
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"(one=1)", "(ä=umlaut)", "(sniffed=" + jpg + "12345678)", "(hard!not-a-file)", "(link!not-a-file)", "(deep=deep)"}
+		if strings.Contains(name, "sparse") {
+			want = []string{"(one=1)", "(holes!not-a-file)"}
+		}
+		h := newDisk(t, map[string][]byte{"a.tar": data})
+		if got := found(t, h, scan(t, h, Spec{URI: "a.tar"}), 2); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q\nwant %q", name, got, want)
+		}
+	}
+}
+
 func TestDamagedTarsAreRefused(t *testing.T) {
 	whole := tarFile(t, member{"a.jpg", strings.Repeat("a", 3000), 0}, member{"b.jpg", strings.Repeat("b", 3000), 0})
 	huge := slices.Clone(whole)
@@ -87,7 +111,13 @@ func TestDamagedTarsAreRefused(t *testing.T) {
 	negative := slices.Clone(whole)
 	copy(negative[124:], "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xf0")
 	sum(negative[:512])
-	for name, b := range map[string][]byte{"cut within a member": whole[:2000], "cut within the last": whole[:512*9], "huge": huge, "negative": negative,
+	name := slices.Clone(whole) // a GNU long name of 2 MiB, of which archive/tar reads one
+	name[156] = 'L'
+	copy(name[124:], "00010000000\x00")
+	copy(name[257:], "ustar  \x00")
+	sum(name[:512])
+	name = append(append(name[:512:512], bytes.Repeat([]byte("a"), 2<<20)...), whole...)
+	for name, b := range map[string][]byte{"long name": name, "cut within a member": whole[:2000], "cut within the last": whole[:512*9], "huge": huge, "negative": negative,
 		"garbage between": append(append(slices.Clone(whole[:512*7]), bytes.Repeat([]byte("z"), 512)...), whole[512*7:]...)} {
 		_, err := Scan(t.Context(), newDisk(t, map[string][]byte{"a.tar": b}), Spec{URI: "a.tar"}, nil)
 		var se *SourceError

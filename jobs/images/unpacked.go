@@ -97,7 +97,7 @@ func unpackUnit(f dfs.File, u *unit) ([][]byte, error) {
 		}
 		body := make([]byte, u.Stored)
 		if n, err := f.ReadAt(body, u.At); n < len(body) {
-			if err == nil || err == io.EOF {
+			if ended(err) {
 				return nil, changed(u)
 			}
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
 	"github.com/vista-mr/vista-mr/jobs/cell"
@@ -52,6 +53,35 @@ type File struct {
 	groups []group
 }
 
+// footer is the part of format.FileMetaData that is needed. The structures of the format take 900 bytes for each
+// column of each row group, which a footer may have in five; these take 100. What is not named is passed over.
+type footer struct {
+	Schema    thrift.Slice[format.SchemaElement] `thrift:"2,required"`
+	NumRows   int64                              `thrift:"3,required"`
+	RowGroups thrift.Slice[rowGroup]             `thrift:"4,required"`
+}
+
+type rowGroup struct {
+	Columns thrift.Slice[columnChunk] `thrift:"1,required"`
+	NumRows int64                     `thrift:"3,required"`
+}
+
+type columnChunk struct {
+	FilePath       string                      `thrift:"1,optional"`
+	MetaData       columnMetaData              `thrift:"3,optional"`
+	CryptoMetadata format.ColumnCryptoMetaData `thrift:"8,optional"`
+	Encrypted      []byte                      `thrift:"9,optional"`
+}
+
+type columnMetaData struct {
+	Type                 format.Type             `thrift:"1,required"`
+	Codec                format.CompressionCodec `thrift:"4,required"`
+	NumValues            int64                   `thrift:"5,required"`
+	TotalCompressedSize  int64                   `thrift:"7,required"`
+	DataPageOffset       int64                   `thrift:"9,required"`
+	DictionaryPageOffset int64                   `thrift:"11,optional"`
+}
+
 // group is a row group as far as it is needed.
 type group struct {
 	rows   int64
@@ -94,12 +124,12 @@ func Open(r io.ReaderAt, size int64) (*File, error) {
 }
 
 func (f *File) open() error {
-	footer, err := readFooter(f.r, f.size)
+	b, err := readFooter(f.r, f.size)
 	if err != nil {
 		return err
 	}
-	var meta format.FileMetaData
-	if _, err := decode(footer, maxStructs, &meta); err != nil {
+	var meta footer
+	if _, err := decode(b, maxStructs, &meta); err != nil {
 		return corrupt("footer: %w", err)
 	}
 	if f.Columns, err = columnsOf(meta.Schema); err != nil {
@@ -134,8 +164,8 @@ func readFooter(r io.ReaderAt, size int64) ([]byte, error) {
 	if n > maxFooter || n > size-tail-int64(len(magic)) {
 		return nil, corrupt("footer of %d bytes in a file of %d", n, size)
 	}
-	footer := make([]byte, n)
-	return footer, readFull(r, footer, size-tail-n)
+	out := make([]byte, n)
+	return out, readFull(r, out, size-tail-n)
 }
 
 // readFull fills b; a store's failure keeps its kind.
@@ -150,7 +180,7 @@ func readFull(r io.ReaderAt, b []byte, at int64) error {
 	return err
 }
 
-func (f *File) addGroups(groups []format.RowGroup) error {
+func (f *File) addGroups(groups []rowGroup) error {
 	for i := range groups {
 		g := &groups[i]
 		if len(g.Columns) != len(f.Columns) || g.NumRows < 0 {
@@ -169,7 +199,7 @@ func (f *File) addGroups(groups []format.RowGroup) error {
 	return nil
 }
 
-func (f *File) chunkOf(c *format.ColumnChunk, col *Column, rows int64) chunk {
+func (f *File) chunkOf(c *columnChunk, col *Column, rows int64) chunk {
 	m := &c.MetaData
 	start := m.DataPageOffset
 	if d := m.DictionaryPageOffset; d > 0 && d < start {
@@ -179,7 +209,7 @@ func (f *File) chunkOf(c *format.ColumnChunk, col *Column, rows int64) chunk {
 	switch {
 	case c.FilePath != "":
 		out.err = unsupported("its data are in another file")
-	case c.CryptoMetadata.Value != nil || len(c.EncryptedColumnMetadata) > 0:
+	case c.CryptoMetadata.Value != nil || len(c.Encrypted) > 0:
 		out.err = unsupported("it is encrypted")
 	case m.Type != col.physical || m.NumValues != rows && !col.List:
 		out.err = corrupt("%d values of type %v, want %d of %v", m.NumValues, m.Type, rows, col.physical)

@@ -10,14 +10,21 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/cell"
 )
 
-// maxLevels bounds the nesting of groups.
-const maxLevels = 64
+const (
+	// maxLevels bounds the nesting of groups.
+	maxLevels = 64
+	// maxName bounds a column's name with those of its groups, and maxNames all of them together: each column has its
+	// groups' names once more. 100,000 columns may have 670 bytes each.
+	maxName  = 4 << 10
+	maxNames = 64 << 20
+)
 
 // schemaWalker walks the flattened tree of the schema.
 type schemaWalker struct {
 	elements []format.SchemaElement
 	at       int
 	columns  []Column
+	names    int // bytes of their names
 }
 
 // columnsOf lists the leaves in the order of the row groups' chunks.
@@ -71,6 +78,13 @@ func (w *schemaWalker) element(e *format.SchemaElement, path []string, def int, 
 	}
 	if len(w.columns) == maxColumns {
 		return unsupported("more than %d columns", maxColumns)
+	}
+	name := len(path) - 1
+	for _, p := range path {
+		name += len(p)
+	}
+	if w.names += name; name > maxName || w.names > maxNames {
+		return unsupported("a column's name has more than %d bytes, or those of all have more than %d", maxName, maxNames)
 	}
 	c := Column{Index: len(w.columns), Name: strings.Join(path, "."), List: repeated, physical: e.Type.V, maxDef: def}
 	if !repeated {

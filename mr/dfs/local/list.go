@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"iter"
 	"os"
@@ -16,8 +17,9 @@ import (
 )
 
 // List walks the folder and yields regular files. Links are followed, a link to nothing or
-// to itself is skipped, and a link to a folder that holds it is an error. The names of a folder, and of those above it,
-// are held while it is listed: about 50 bytes for each.
+// to itself is skipped, and a link to a folder that holds it is an error; so are links that lead to the same folders
+// again and again. The names of a folder, and of those above it, are held while it is listed: about 50 bytes for
+// each, and as much for each folder that has been listed.
 func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] {
 	return func(yield func(dfs.Info, error) bool) {
 		name, err := f.folder(ctx, "list", dir)
@@ -33,7 +35,7 @@ func (f *FS) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] 
 			return
 		}
 		if info.IsDir() { // a file has nothing below it
-			w := walk{fs: f, ctx: ctx, yield: yield}
+			w := walk{fs: f, ctx: ctx, yield: yield, seen: map[inode]bool{}}
 			w.folder(dir, name, info)
 		}
 	}
@@ -45,6 +47,37 @@ type walk struct {
 	ctx   context.Context
 	yield func(dfs.Info, error) bool
 	above []fs.FileInfo // the folders that we are in, to find circles
+	seen  map[inode]bool
+	first int // names in folders that were listed for the first time, with the folders
+	again int // in those that were seen
+}
+
+// inode is a folder, whatever path leads to it.
+type inode struct{ dev, ino uint64 }
+
+// What links show again may be freeAgain names, and timesAgain the names that are there: a link or a few to all of the
+// data are fine, but two in each folder to the next one make 2^n paths of n folders.
+const (
+	freeAgain  = 10_000
+	timesAgain = 4
+)
+
+// count notes a folder of n names, and refuses links that show the same ones too often.
+func (w *walk) count(self fs.FileInfo, n int) error {
+	st, ok := self.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	id := inode{uint64(st.Dev), uint64(st.Ino)} // the types differ between systems
+	if !w.seen[id] {
+		w.seen[id] = true
+		w.first += 1 + n
+		return nil
+	}
+	if w.again += 1 + n; w.again > freeAgain+timesAgain*w.first {
+		return &errs.Error{Op: "list", Kind: errs.Invalid, Fix: "remove links to folders that are listed already", Err: fmt.Errorf("links lead to the same folders again and again: %d names, %d of them again", w.first+w.again, w.again)}
+	}
+	return nil
 }
 
 type entry struct {
@@ -63,6 +96,9 @@ func (w *walk) folder(dir dfs.Path, name string, self fs.FileInfo) bool {
 	defer func() { w.above = w.above[:len(w.above)-1] }()
 	entries, err := w.read(name)
 	if err != nil {
+		return w.fail(dir, err)
+	}
+	if err := w.count(self, len(entries)); err != nil {
 		return w.fail(dir, err)
 	}
 	for i, e := range entries {

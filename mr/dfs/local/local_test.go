@@ -136,6 +136,45 @@ func TestRenameWhereLinksAreMissing(t *testing.T) {
 	}
 }
 
+// Two links in each folder to the next one are 2^n paths; a few links to all of the data are what people have.
+func TestLinksToTheSameFolders(t *testing.T) {
+	// tree has so many files in the first of its folders, and links in the others to one of them.
+	tree := func(folders, files int, links ...string) dfs.FS {
+		root := t.TempDir()
+		var all []error
+		for i := range folders {
+			dir := filepath.Join(root, fmt.Sprintf("d%02d", i))
+			all = append(all, os.Mkdir(dir, 0o777))
+			for _, name := range links {
+				if i > 0 {
+					to := 0
+					if len(links) > 1 {
+						to = i - 1
+					}
+					all = append(all, os.Symlink(fmt.Sprintf("../d%02d", to), filepath.Join(dir, name)))
+				}
+			}
+		}
+		for i := range files {
+			all = append(all, os.WriteFile(filepath.Join(root, "d00", fmt.Sprintf("%04d.jpg", i)), nil, 0o666))
+		}
+		if err := errors.Join(all...); err != nil {
+			t.Fatal(err)
+		}
+		return New(root, false)
+	}
+	got, err := list(t, tree(24, 1, "a", "b"), "")
+	var e *errs.Error
+	if !errors.As(err, &e) || e.Kind != errs.Invalid || e.Hint() == "" || len(got) > freeAgain+timesAgain*100 {
+		t.Errorf("%d paths, %v", len(got), err)
+	}
+	const files, links = 700, 16 // more than freeAgain
+	got, err = list(t, tree(1+links, files, "latest"), "")
+	if err != nil || len(got) != (1+links)*files {
+		t.Errorf("%d paths, %v", len(got), err)
+	}
+}
+
 func TestLinks(t *testing.T) {
 	root, elsewhere := t.TempDir(), t.TempDir()
 	fsys := New(root, false)
