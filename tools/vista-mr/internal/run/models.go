@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
@@ -78,6 +79,12 @@ func (n *network) take(j *conf.Job, cnn *layers.CNN) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, l := range n.layers {
+		if why := misnamed(l.Name); why != "" {
+			return &layers.Error{ID: "E-LAYER", Msg: fmt.Sprintf("layer %.100q of %s cannot have files of its own: %s", l.Name, cnn.Name, why),
+				Do: "give the tensor a short, plain name in the model, or ask for other layers"}
+		}
+	}
 	r, err := recipe(j, cnn.Input)
 	if err != nil {
 		return err
@@ -85,6 +92,25 @@ func (n *network) take(j *conf.Job, cnn *layers.CNN) (err error) {
 	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
 	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
 	return n.image.Validate()
+}
+
+// maxLayerName is how long a layer's name may be in a path, in bytes, where a slash is three: file systems have room
+// for 255, and the phases' files add up to 25. Exporters' names come to about 100.
+const maxLayerName = 220
+
+// misnamed says why files cannot be named after a layer, or "". What runs would else find out in its middle, or
+// write over a file that has that name already.
+func misnamed(layer string) string {
+	folder := results.Folder(layer)
+	switch {
+	case !utf8.ValidString(layer):
+		return "its name is not UTF-8"
+	case len(folder) > maxLayerName:
+		return fmt.Sprintf("its name takes %d bytes in a path, where %d are allowed", len(folder), maxLayerName)
+	case layer == results.StructuredRow, layer == results.MajorityRow, "models/"+folder+".onnx" == PipelineFile:
+		return "results have that name for something else"
+	}
+	return ""
 }
 
 // openSize is the height and width to give to a network that leaves them open, or 0 if the job says none.
