@@ -18,6 +18,26 @@ const (
 	maxMadeWork   = 1 << 31
 )
 
+// maxNodes bounds a model's nodes, with those of functions in place and of subgraphs. The runtime's work when it opens
+// a model grows faster than they do and cannot be interrupted. The longest CNNs have some thousands, EfficientNets and
+// DenseNets with every weight quantized among them.
+const maxNodes = 20_000
+
+// countNodes counts nodes and those of the graphs that they carry, up to maxNodes and a little more.
+func countNodes(nodes []*Node) int {
+	total := len(nodes)
+	for _, n := range nodes {
+		for _, a := range n.Attrs {
+			for _, g := range append(a.Graphs[:len(a.Graphs):len(a.Graphs)], a.G) {
+				if g != nil && total <= maxNodes {
+					total += countNodes(g.Nodes)
+				}
+			}
+		}
+	}
+	return total
+}
+
 // bounded refuses tensors of absurd size before anything makes them.
 func bounded(g *Graph, infos map[string]*Info) error {
 	moving := map[string]bool{}
