@@ -55,14 +55,20 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober, fits func(*network
 	if p != nil {
 		src.Measure = p.measure
 	}
-	cnn, err := layers.Open(ctx, src)
+	err := n.files.guard(func() error {
+		cnn, err := layers.Open(ctx, src)
+		if err != nil {
+			return err
+		}
+		if err := n.take(j, cnn); err != nil {
+			return err
+		}
+		return fits(n)
+	})
 	if err != nil {
 		return nil, err
 	}
-	if err := n.take(j, cnn); err != nil {
-		return nil, err
-	}
-	return n, fits(n)
+	return n, nil
 }
 
 // take finds the layers of a CNN that a job asks for, and the preprocessing.
@@ -189,6 +195,15 @@ func shortest(v float32) float64 {
 // writePrograms builds every program of a plan, and the one from the image to all layers, and writes
 // it into the run's folder, named by its digest. Programs that are there already are not written again.
 func (n *network) writePrograms(ctx context.Context, dir string, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
+	var out map[string]extract.Model
+	err := n.files.guard(func() (err error) {
+		out, err = n.programs(ctx, dir, p, in)
+		return err
+	})
+	return out, err
+}
+
+func (n *network) programs(ctx context.Context, dir string, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
 	store := local.New(dir, true)
 	out := map[string]extract.Model{}
 	for _, spec := range append(compile.Programs(p, in), compile.Whole(in)) {
