@@ -97,7 +97,11 @@ func (n *network) take(j *conf.Job, cnn *layers.CNN) (err error) {
 	}
 	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
 	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
-	return n.image.Validate()
+	if err := n.image.Validate(); err != nil { // what a network or a file asks for, as the job's own numbers were checked
+		return &layers.Error{ID: "E-PREPROCESS", Msg: fmt.Sprintf("%s takes images of %dx%d, which pictures cannot be made into: %v", cnn.Name, cnn.Input.W, cnn.Input.H, err),
+			Do: "export the network for smaller images, or set cnn.preprocess to sizes within the limits"}
+	}
+	return nil
 }
 
 // maxLayerName is how long a layer's name may be in a path, in bytes, where a slash is three: file systems have room

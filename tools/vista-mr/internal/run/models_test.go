@@ -1,9 +1,26 @@
 package run
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vista-mr/vista-mr/layers"
 )
+
+// TestTakeLargeImages: a network for images that nothing makes is refused as an input, not as a defect.
+func TestTakeLargeImages(t *testing.T) {
+	cnn, err := layers.Outline("alexnet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cnn.Input.H, cnn.Input.W = 16384, 16384
+	j := job(t, filepath.Join(t.TempDir(), "out"), "cnn.model=alexnet", "cnn.layers=1", "cnn.preprocess=none")
+	err = new(network).take(j, cnn)
+	if errorID(err) != "E-PREPROCESS" || !strings.Contains(err.Error(), "limited to 4096") {
+		t.Errorf("got %v", err)
+	}
+}
 
 func TestMisnamed(t *testing.T) {
 	for name, want := range map[string]string{
