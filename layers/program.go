@@ -127,12 +127,13 @@ func (c *CNN) assemble(from *Layer, raw, pooled []Layer, spec ProgramSpec) (*Pro
 // each resolves names one by one, keeping the order.
 func (c *CNN) each(names []string) ([]Layer, error) {
 	out := make([]Layer, len(names))
+	x := c.index()
 	for i, n := range names {
-		l, err := c.Select(n)
-		if err != nil {
-			return nil, err
+		l, why := x.resolve(n)
+		if why != "" {
+			return nil, &Error{ID: "E-LAYER", Msg: why, Do: "`vista-mr model inspect` lists the layers"}
 		}
-		out[i] = l[0]
+		out[i] = l
 	}
 	return out, nil
 }

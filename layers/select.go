@@ -51,27 +51,38 @@ func (c *CNN) Last(n int) ([]Layer, error) {
 	return slices.Clone(c.Layers[len(c.Layers)-n:]), nil
 }
 
+// maxProblems is how many names that mean no layer Select explains: a person corrects a few at a time, and each hint
+// looks through the whole network.
+const maxProblems = 20
+
 // Select resolves names of layers. Each is tried, in this order, as: exact tensor name, exact name of a node
 // or of a tensor that is the same place, name of the catalogue, module path (the last cut under it), and
-// negative index (-1 is the topmost candidate). The result is in the network's order, bottom to top. All names that resolve to no
-// cut are one error (E-LAYER) with the nearest names.
+// negative index (-1 is the topmost candidate). The result is in the network's order, bottom to top. The first
+// names that resolve to no cut are one error (E-LAYER) with the nearest names.
 func (c *CNN) Select(names ...string) ([]Layer, error) {
 	if len(names) == 0 {
 		return nil, &Error{ID: "E-LAYER", Msg: "no layer is named", Do: "name layers, or ask for the last n"}
 	}
+	x := c.index()
+	taken := map[string]bool{}
 	var out []Layer
 	var problems, hints []string
-	for _, name := range names {
-		l, why := c.resolve(name)
+	for i, name := range names {
+		if len(problems) == maxProblems {
+			problems = append(problems, fmt.Sprintf("the %d names behind these were not looked at", len(names)-i))
+			break
+		}
+		l, why := x.resolve(name)
 		switch {
 		case why != "":
 			problems = append(problems, why)
 			if near := c.nearest(name); len(near) > 0 {
 				hints = append(hints, fmt.Sprintf("nearest to %q: %s", name, strings.Join(near, ", ")))
 			}
-		case slices.ContainsFunc(out, func(o Layer) bool { return o.Tensor == l.Tensor }):
+		case taken[l.Tensor]:
 			problems = append(problems, fmt.Sprintf("layer %q is named twice", name))
 		default:
+			taken[l.Tensor] = true
 			out = append(out, l)
 		}
 	}
@@ -87,64 +98,108 @@ func (c *CNN) Select(names ...string) ([]Layer, error) {
 	return out, nil
 }
 
-// resolve finds the cut that a name means, or says why there is none.
-func (c *CNN) resolve(name string) (Layer, string) {
-	find := func(match func(l Layer) bool) (Layer, bool) {
-		for i := len(c.cuts) - 1; i >= 0; i-- {
-			if match(c.cuts[i]) {
-				return c.cuts[i], true
+// index finds cuts by their names, the topmost where several have one.
+type index struct {
+	c                     *CNN
+	tensors, nodes, names map[string]int    // cuts by name
+	inner                 map[string]bool   // what lies inside branches, beside what is above
+	paths                 map[string][]step // where a module path may begin, topmost first
+}
+
+// step is a place in one of a cut's names: what follows there.
+type step struct {
+	cut  int
+	at   int // how many elements come before
+	rest []string
+}
+
+func (c *CNN) index() *index {
+	x := &index{c: c, tensors: map[string]int{}, nodes: map[string]int{}, names: map[string]int{}}
+	for i, l := range c.cuts {
+		x.tensors[l.Tensor], x.names[l.Name] = i, i
+		for _, a := range l.Aliases {
+			if a != l.module {
+				x.nodes[a] = i
 			}
 		}
-		return Layer{}, false
 	}
-	if l, ok := find(func(l Layer) bool { return l.Tensor == name }); ok {
-		return l, ""
-	}
-	if l, ok := find(func(l Layer) bool { return name != l.module && slices.Contains(l.Aliases, name) }); ok {
-		return l, ""
-	}
-	if l, ok := find(func(l Layer) bool { return l.Name == name }); ok {
-		return l, ""
-	}
-	for _, n := range c.Model.Graph.Nodes {
-		if n.Name == name || slices.Contains(n.Outputs, name) {
-			return Layer{}, fmt.Sprintf("%q lies inside a branch or block of %s: the network cannot be cut there", name, c.Name)
+	return x
+}
+
+// resolve finds the cut that a name means, or says why there is none.
+func (x *index) resolve(name string) (Layer, string) {
+	c := x.c
+	for _, by := range []map[string]int{x.tensors, x.nodes, x.names} {
+		if i, ok := by[name]; ok {
+			return c.cuts[i], ""
 		}
 	}
-	if i, err := strconv.Atoi(name); err == nil {
+	if x.inner == nil {
+		x.inner = map[string]bool{}
+		for _, n := range c.Model.Graph.Nodes {
+			x.inner[n.Name] = true
+			for _, o := range n.Outputs {
+				x.inner[o] = true
+			}
+		}
+	}
+	if x.inner[name] {
+		return Layer{}, fmt.Sprintf("%q lies inside a branch or block of %s: the network cannot be cut there", name, c.Name)
+	}
+	i, err := strconv.Atoi(name)
+	// The modules of an nn.Sequential have numbers for names: what is there goes before counting. Within other
+	// modules a number alone says too little, as ResNet's blocks have them in every stage.
+	if cut := x.under(name, err == nil); cut >= 0 {
+		return c.cuts[cut], ""
+	}
+	if err == nil {
 		if i < 0 && -i <= len(c.Layers) {
 			return c.Layers[len(c.Layers)+i], ""
 		}
 		return Layer{}, fmt.Sprintf("index %d: layers of %s count from -1 (top) to -%d", i, c.Name, len(c.Layers))
 	}
-	if l, ok := find(func(l Layer) bool { return l.Index >= 0 && under(l, name) }); ok {
-		return l, ""
-	}
-	if l, ok := find(func(l Layer) bool { return under(l, name) }); ok {
-		return l, ""
-	}
 	return Layer{}, fmt.Sprintf("%s has no layer %q", c.Name, name)
 }
 
-// under says whether the layer lies under a module path: whether the path's elements follow each other in
-// one of the layer's names.
-func under(l Layer, path string) bool {
-	split := func(s string) []string {
-		return strings.FieldsFunc(s, func(r rune) bool { return r == '/' || r == '.' })
+// maxPath is the longest name, in bytes, that is taken for a path of modules; exporters' have up to about 100.
+const maxPath = 1024
+
+func pathOf(name string) []string {
+	if len(name) > maxPath {
+		return nil
 	}
-	want := split(path)
+	return strings.FieldsFunc(name, func(r rune) bool { return r == '/' || r == '.' })
+}
+
+// under finds the topmost candidate, else the topmost cut, that lies under a module path: where the path's
+// elements follow each other in one of its names, with top at its beginning. It returns -1 if there is none.
+func (x *index) under(path string, top bool) int {
+	want := pathOf(path)
 	if len(want) == 0 {
-		return false
+		return -1
 	}
-	for _, name := range append([]string{l.Tensor}, l.Aliases...) {
-		have := split(name)
-		for i := 0; i+len(want) <= len(have); i++ {
-			if slices.Equal(have[i:i+len(want)], want) {
-				return true
+	if x.paths == nil {
+		x.paths = map[string][]step{}
+		for i := len(x.c.cuts) - 1; i >= 0; i-- {
+			for _, name := range append([]string{x.c.cuts[i].Tensor}, x.c.cuts[i].Aliases...) {
+				have := pathOf(name)
+				for k, first := range have {
+					x.paths[first] = append(x.paths[first], step{i, k, have[k:]})
+				}
 			}
 		}
 	}
-	return false
+	found := -1
+	for _, s := range x.paths[want[0]] {
+		if top && s.at > 0 || len(s.rest) < len(want) || !slices.Equal(s.rest[:len(want)], want) {
+			continue
+		}
+		if x.c.cuts[s.cut].Index >= 0 {
+			return s.cut
+		}
+		found = max(found, s.cut)
+	}
+	return found
 }
 
 // nearest returns up to three names of candidates that resemble name.
@@ -174,7 +229,7 @@ func (c *CNN) nearest(name string) []string {
 
 // distance is the edit distance of two names, without regard to case.
 func distance(a, b string) int {
-	if len(a) > 200 || len(b) > 200 {
+	if len(a) > 128 || len(b) > 128 {
 		return max(len(a), len(b))
 	}
 	a, b = strings.ToLower(a), strings.ToLower(b)

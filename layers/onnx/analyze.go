@@ -97,44 +97,6 @@ func (m *Model) tied(fault error, img Image) error {
 		Do: "export the model with a dynamic batch (dynamic_axes or dynamic_shapes for dimension 0 of the input)"}
 }
 
-// What a network may hold: elements of one tensor for two images, and of all constants that are not stored
-// but made by nodes. Both are far beyond CNNs; they keep a small file from asking for any memory.
-const (
-	maxActivation = 1 << 32
-	maxMade       = 1 << 28
-)
-
-// bounded refuses tensors of absurd size before anything makes them.
-func bounded(g *Graph, infos map[string]*Info) error {
-	stored := map[string]bool{}
-	for _, t := range g.Initializers {
-		stored[t.Name] = true
-	}
-	moving := map[string]bool{}
-	for _, v := range g.Inputs {
-		moving[v.Name] = true
-	}
-	var made int64
-	for _, n := range g.Nodes {
-		depends := false
-		n.reads(func(name string) { depends = depends || moving[name] })
-		for _, o := range n.Outputs {
-			moving[o] = depends && o != ""
-			x := infos[o]
-			if x == nil || o == "" {
-				continue
-			}
-			if !depends && n.OpType != "Constant" {
-				made += x.Len()
-			}
-			if x.Len() > maxActivation || made > maxMade {
-				return &Error{Node: nodeName(n), Msg: fmt.Sprintf("makes %d elements", x.Len()), Do: "no CNN is that large; is the file what it should be?"}
-			}
-		}
-	}
-	return nil
-}
-
 // imageInput returns the one data input with its dimensions and whether channels come first or last. Open
 // heights and widths become size, open channels 3.
 func imageInput(g *Graph, size int64) (img Image, err error) {

@@ -90,14 +90,13 @@ func (s *sweep) count(n *Node) {
 }
 
 // macs counts the multiply-accumulates of a node per image.
-func (s *sweep) macs(n *Node) int64 {
-	if len(n.Outputs) == 0 {
-		return 0
-	}
-	out := s.infos[n.Outputs[0]]
+func (s *sweep) macs(n *Node) int64 { return macs(n, s.infos) }
+
+func macs(n *Node, infos map[string]*Info) int64 {
+	out := firstOf(n, infos)
 	operand := func(i int) []int64 {
 		if i < len(n.Inputs) {
-			if x := s.infos[n.Inputs[i]]; x != nil {
+			if x := infos[n.Inputs[i]]; x != nil {
 				return x.Dims
 			}
 		}

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"runtime"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -50,6 +52,9 @@ func (d *Digester) Digest(m *Model) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// panicked is what a goroutine panicked with.
+type panicked struct{ value any }
+
 func (d *Digester) bytes(b []byte) [32]byte {
 	key := bytesKey{unsafe.SliceData(b), len(b)}
 	d.mu.Lock()
@@ -61,9 +66,17 @@ func (d *Digester) bytes(b []byte) [32]byte {
 	blocks := (len(b) + hashBlock - 1) / hashBlock
 	sums := make([]byte, 32*blocks, 32*blocks+8)
 	var wg sync.WaitGroup
+	var fault atomic.Value
 	workers := min(blocks, runtime.GOMAXPROCS(0))
 	for w := range workers {
 		wg.Go(func() {
+			// A mapped file that gets shorter is a fault. It is for the caller to say whether that is an error.
+			debug.SetPanicOnFault(true)
+			defer func() {
+				if r := recover(); r != nil {
+					fault.CompareAndSwap(nil, panicked{r})
+				}
+			}()
 			for i := w; i < blocks; i += workers {
 				s := sha256.Sum256(b[i*hashBlock : min((i+1)*hashBlock, len(b))])
 				copy(sums[32*i:], s[:])
@@ -71,6 +84,9 @@ func (d *Digester) bytes(b []byte) [32]byte {
 		})
 	}
 	wg.Wait()
+	if p, ok := fault.Load().(panicked); ok {
+		panic(p.value)
+	}
 	sum = sha256.Sum256(binary.LittleEndian.AppendUint64(sums, uint64(len(b))))
 	d.mu.Lock()
 	defer d.mu.Unlock()

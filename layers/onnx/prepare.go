@@ -35,6 +35,9 @@ func (m *Model) Prepare(o Options) (*Model, error) {
 	if err := out.inline(); err != nil {
 		return nil, err
 	}
+	if countNodes(g.Nodes) > maxNodes {
+		return nil, &Error{Msg: fmt.Sprintf("it has more than %d nodes", maxNodes), Do: "no CNN is that long; is the file what it should be? export it with its loops as they are, not unrolled"}
+	}
 	g.Nodes = slices.Clone(g.Nodes)
 	g.Inputs = slices.Clone(g.DataInputs())
 	if err := g.Sort(); err != nil {

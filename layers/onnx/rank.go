@@ -120,7 +120,12 @@ func (s *sweep) join(n *Node) bool {
 // middle says whether a cut goes on as it is into a concatenation or a gate.
 func (s *sweep) middle(c *Cut) bool {
 	for _, name := range append([]string{c.Tensor, c.Access.Tensor}, c.Aliases...) {
+		var last *Node // consumers lists a node for each time that it reads, one behind the other
 		for _, u := range s.consumers[name] {
+			if u == last {
+				continue
+			}
+			last = u
 			switch u.OpType {
 			case "Concat", "QLinearConcat":
 				return true

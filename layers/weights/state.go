@@ -263,6 +263,12 @@ func (v *view) tensor(name string) (Tensor, error) {
 	if last >= v.of.len || v.of.data == nil {
 		return t, broken("tensor %q reaches to element %d of storage %q, which has %d", name, last, v.of.key, v.of.len)
 	}
+	// A stride of 0 makes many elements of one. Whoever reads the tensor has memory for all of them, which must not be
+	// more than the file's size tells; torch's parameters are never expanded.
+	if n > v.of.len {
+		return t, &Error{Problems: []string{fmt.Sprintf("tensor %q has %d elements, its storage %q only %d", name, n, v.of.key, v.of.len)},
+			Do: "save copies of expanded tensors (tensor.clone()), or save the file as safetensors"}
+	}
 	t.Data = v.of.data[v.offset*width : (last+1)*width : (last+1)*width]
 	if !dense {
 		t.Strides = v.strides

@@ -158,6 +158,13 @@ func TestHostilePickles(t *testing.T) {
 	if _, err := Read(pickled(strings.Repeat("N0", maxOps))); err == nil || !strings.Contains(err.Error(), "operations") {
 		t.Errorf("endless operations: %v", err)
 	}
+	// One number that says that it is a matrix of 2^20: the file would not tell how much memory its reader needs.
+	one := strings.Replace(storage, "J\xff\xff\xff\x7f", "K\x01", 1)
+	wide := pickled(tensor(one, "K\x00", "M\x00\x04M\x00\x04\x86", "K\x00K\x00\x86"))
+	wide = append(wide[:len(wide)-1], "X\x01\x00\x00\x000a.\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x80?"...)
+	if _, err := Read(wide); err == nil || !strings.Contains(err.Error(), "has 1048576 elements") {
+		t.Errorf("an expanded tensor: %v", err)
+	}
 	// A dictionary that holds itself, and one that holds another many times over, down many levels.
 	if _, err := Read(pickled("}q\x00X\x0a\x00\x00\x00state_dicth\x00s")); err == nil || !strings.Contains(err.Error(), "no dictionary") {
 		t.Errorf("a dictionary inside itself: %v", err)

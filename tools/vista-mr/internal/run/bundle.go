@@ -7,6 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"syscall"
+	"unsafe"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/layers/onnx"
@@ -30,7 +33,13 @@ type Bundle struct {
 	data   func(name string) ([]byte, error)
 	main   string // folder of the first file that was read: what follows lies beside it
 	memory int64  // that files may still take
-	maps   [][]byte
+	maps   []mapped
+}
+
+// mapped is a file that was mapped instead of read.
+type mapped struct {
+	path string
+	data []byte
 }
 
 // NewBundle prepares for reading the network that a job or a user calls model.
@@ -89,7 +98,7 @@ func (b *Bundle) load(f *os.File, size int64) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		b.maps = append(b.maps, data)
+		b.maps = append(b.maps, mapped{f.Name(), data})
 		return data, nil
 	}
 	b.memory -= size
@@ -102,13 +111,47 @@ func (b *Bundle) load(f *os.File, size int64) ([]byte, error) {
 func (b *Bundle) Release() error {
 	var all []error
 	for _, m := range b.maps {
-		all = append(all, unmapFile(m))
+		all = append(all, unmapFile(m.data))
 	}
 	b.maps = nil
 	return errors.Join(all...)
 }
 
-func (b *Bundle) fail(path, cause string, err error) error {
+// guard runs what uses the files' bytes. Those of a mapped file that somebody cuts are gone: reading them is a fault,
+// which ends a program unless it is asked for as a panic. Here it is an error. Other goroutines that fn starts have to
+// pass theirs on.
+func (b *Bundle) guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		r := recover()
+		if r == nil {
+			return
+		}
+		fault, ok := r.(interface{ Addr() uintptr })
+		if ok {
+			for _, m := range b.maps {
+				if from := uintptr(unsafe.Pointer(unsafe.SliceData(m.data))); fault.Addr()-from < uintptr(len(m.data)) {
+					err = b.cut(m)
+					return
+				}
+			}
+		}
+		panic(r)
+	}()
+	err = fn()
+	if len(b.maps) > 0 && errors.Is(err, syscall.EFAULT) { // the system itself has read it, to write it elsewhere
+		return b.cut(b.maps[0])
+	}
+	return err
+}
+
+func (b *Bundle) cut(m mapped) error {
+	e := b.fail(m.path, "got shorter, or could not be read any more, while it was in use", nil)
+	e.Next = "run the same command again when the file is complete and nothing writes to it"
+	return e
+}
+
+func (b *Bundle) fail(path, cause string, err error) *InputError {
 	e := &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: path, Cause: cause, Err: err, Next: "give the path of the weights"}
 	if isFile(b.model) {
 		e.ID, e.Key, e.Next = "E-MODEL", "cnn.model", "give the path of the model"

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
@@ -54,14 +55,20 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober, fits func(*network
 	if p != nil {
 		src.Measure = p.measure
 	}
-	cnn, err := layers.Open(ctx, src)
+	err := n.files.guard(func() error {
+		cnn, err := layers.Open(ctx, src)
+		if err != nil {
+			return err
+		}
+		if err := n.take(j, cnn); err != nil {
+			return err
+		}
+		return fits(n)
+	})
 	if err != nil {
 		return nil, err
 	}
-	if err := n.take(j, cnn); err != nil {
-		return nil, err
-	}
-	return n, fits(n)
+	return n, nil
 }
 
 // take finds the layers of a CNN that a job asks for, and the preprocessing.
@@ -78,13 +85,42 @@ func (n *network) take(j *conf.Job, cnn *layers.CNN) (err error) {
 	if err != nil {
 		return err
 	}
+	for _, l := range n.layers {
+		if why := misnamed(l.Name); why != "" {
+			return &layers.Error{ID: "E-LAYER", Msg: fmt.Sprintf("layer %.100q of %s cannot have files of its own: %s", l.Name, cnn.Name, why),
+				Do: "give the tensor a short, plain name in the model, or ask for other layers"}
+		}
+	}
 	r, err := recipe(j, cnn.Input)
 	if err != nil {
 		return err
 	}
 	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
 	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
-	return n.image.Validate()
+	if err := n.image.Validate(); err != nil { // what a network or a file asks for, as the job's own numbers were checked
+		return &layers.Error{ID: "E-PREPROCESS", Msg: fmt.Sprintf("%s takes images of %dx%d, which pictures cannot be made into: %v", cnn.Name, cnn.Input.W, cnn.Input.H, err),
+			Do: "export the network for smaller images, or set cnn.preprocess to sizes within the limits"}
+	}
+	return nil
+}
+
+// maxLayerName is how long a layer's name may be in a path, in bytes, where a slash is three: file systems have room
+// for 255, and the phases' files add up to 25. Exporters' names come to about 100.
+const maxLayerName = 220
+
+// misnamed says why files cannot be named after a layer, or "". What runs would else find out in its middle, or
+// write over a file that has that name already.
+func misnamed(layer string) string {
+	folder := results.Folder(layer)
+	switch {
+	case !utf8.ValidString(layer):
+		return "its name is not UTF-8"
+	case len(folder) > maxLayerName:
+		return fmt.Sprintf("its name takes %d bytes in a path, where %d are allowed", len(folder), maxLayerName)
+	case layer == results.StructuredRow, layer == results.MajorityRow, "models/"+folder+".onnx" == PipelineFile:
+		return "results have that name for something else"
+	}
+	return ""
 }
 
 // openSize is the height and width to give to a network that leaves them open, or 0 if the job says none.
@@ -163,6 +199,15 @@ func shortest(v float32) float64 {
 // writePrograms builds every program of a plan, and the one from the image to all layers, and writes
 // it into the run's folder, named by its digest. Programs that are there already are not written again.
 func (n *network) writePrograms(ctx context.Context, dir string, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
+	var out map[string]extract.Model
+	err := n.files.guard(func() (err error) {
+		out, err = n.programs(ctx, dir, p, in)
+		return err
+	})
+	return out, err
+}
+
+func (n *network) programs(ctx context.Context, dir string, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
 	store := local.New(dir, true)
 	out := map[string]extract.Model{}
 	for _, spec := range append(compile.Programs(p, in), compile.Whole(in)) {

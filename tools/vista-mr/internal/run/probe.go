@@ -199,7 +199,7 @@ func tried(ctx context.Context, j *conf.Job, dir string, fits func(*network) err
 	if err != nil || p == nil {
 		return n, err
 	}
-	return n, p.probe(ctx, n)
+	return n, n.files.guard(func() error { return p.probe(ctx, n) })
 }
 
 // scratch makes a folder to try a network in that nobody has an output for.
@@ -218,7 +218,8 @@ func Inspect(ctx context.Context, model string, size int) (_ *layers.CNN, err er
 	if !strings.ContainsAny(model, "./:\\") { // a name
 		return layers.Outline(model)
 	}
-	src := layers.Source{Model: model, Read: NewBundle(model).Read, Size: size}
+	files := NewBundle(model)
+	src := layers.Source{Model: model, Read: files.Read, Size: size}
 	if isFile(model) {
 		dir, err := scratch()
 		if err != nil {
@@ -229,5 +230,10 @@ func Inspect(ctx context.Context, model string, size int) (_ *layers.CNN, err er
 			src.Measure = p.measure
 		}
 	}
-	return layers.Open(ctx, src)
+	var cnn *layers.CNN
+	err = files.guard(func() (err error) {
+		cnn, err = layers.Open(ctx, src)
+		return err
+	})
+	return cnn, err
 }
