@@ -158,3 +158,22 @@ func TestLongNames(t *testing.T) {
 		t.Errorf("%d rows", len(got))
 	}
 }
+
+// Rows of one key share it.
+func TestRepeatedKeysAreOne(t *testing.T) {
+	fs := store(t, map[string]string{"t": "id,label,x\n" + strings.Repeat(strings.Repeat("k", 4000)+",p,1\n", 5000)})
+	s := inspect(t, fs, "t", Spec{})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	rows := 0
+	for _, err := range Read(t.Context(), fs, []dfs.Path{"t"}, s) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows++
+	}
+	runtime.ReadMemStats(&after)
+	if n := (after.TotalAlloc - before.TotalAlloc) >> 20; n > 5 || rows != 5000 {
+		t.Errorf("%d MiB were allocated for %d rows", n, rows)
+	}
+}

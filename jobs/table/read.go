@@ -181,15 +181,24 @@ func (row *Row) take(src source, s *Schema) *Bad {
 			return bad("missing", "column %q has no value (%q); table.missing says what to do with such rows", s.name(f.Column), clip(src.show(f.Column)))
 		}
 	}
-	row.Key, row.Label = string(key), string(label)
+	again(&row.Key, key)
+	again(&row.Label, label)
 	if s.Image != nil {
 		path := src.label(*s.Image)
 		if len(path) > maxName {
 			return bad("long", "column %q has %d bytes, more than %d", s.name(*s.Image), len(path), maxName)
 		}
-		row.Image = string(path)
+		again(&row.Image, path)
 	}
 	return nil
+}
+
+// again sets a string, and leaves it as it is if it has that text already: labels repeat, and hostile files repeat keys
+// and paths of 4 KiB a million times.
+func again(s *string, to []byte) {
+	if *s != string(to) {
+		*s = string(to)
+	}
 }
 
 // cell fills one cell, or names the cause why it cannot.
