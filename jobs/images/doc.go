@@ -37,8 +37,8 @@ const (
 	freeText    = 64 << 20
 	textPerByte = 4
 	// textPerRow takes its place for paths in a table, as the mean of a key with its path: a million rows
-	// may have 320 bytes each, 100,000 rows 900. What a listing finds is bounded by what its file system holds.
-	textPerRow = 256
+	// may have 256 bytes each, 100,000 rows 860. What a listing finds is bounded by what its file system holds.
+	textPerRow = 192
 	// maxTexts bounds the texts that name what stands in a table's cell.
 	maxTexts = 10_000
 )

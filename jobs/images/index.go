@@ -122,7 +122,7 @@ func (b *builder) unit(u unit) int32 {
 		b.largest = max(b.largest, u.raw())
 	}
 	b.text += int64(len(u.URI) + len(u.Key) + len(u.Field)) // written with each unit, though memory holds them once
-	b.units = append(b.units, u)
+	b.units = append(room(b.units), u)
 	return int32(len(b.units) - 1)
 }
 
@@ -148,8 +148,16 @@ func (b *builder) add(e entry, name string) error {
 		e.key = b.entries[n-1].key
 	}
 	b.text += int64(len(e.key)) // also where it is shared: the index has it with each image
-	b.entries = append(b.entries, e)
+	b.entries = append(room(b.entries), e)
 	return b.fits()
+}
+
+// room doubles what is full: append adds a quarter to what is large, and leaves four times its size as garbage.
+func room[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s
+	}
+	return slices.Grow(s, max(len(s), 16))
 }
 
 // fits refuses keys and URIs that take more than the files can stand for.
