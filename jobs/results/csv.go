@@ -7,8 +7,7 @@ import (
 	"strconv"
 )
 
-// Names that stand for the baselines where a table has a column of layers; no layer can have them,
-// since a tensor's name is printed without brackets.
+// Names that stand for the baselines where a table has a column of layers. A job refuses layers of these names.
 const (
 	MajorityRow   = "(majority)"
 	StructuredRow = "(structured)"
