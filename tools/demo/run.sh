@@ -44,5 +44,3 @@ output: $result
 YAML
 
 "$bin/vista-mr" submit out/demo/digits.yaml
-echo
-echo "report: $result/results.json   (vista-mr results $result shows it again; features in $result/features)"
