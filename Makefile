@@ -35,6 +35,7 @@ out/demo/efficientnet-lite0.pth:
 
 test: setup vet
 	go test -race -timeout 60m ./...
+	go test -run TestHostileFiles ./tools/vista-mr
 
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt differs:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
