@@ -52,7 +52,7 @@ type walk struct {
 	again int // in those that were seen
 }
 
-// inode is a folder, whatever path leads to it.
+// inode is a folder, whatever path leads to it; inodeOf finds it, where the system tells.
 type inode struct{ dev, ino uint64 }
 
 // What links show again may be freeAgain names, and timesAgain the names that are there: a link or a few to all of the
@@ -64,11 +64,10 @@ const (
 
 // count notes a folder of n names, and refuses links that show the same ones too often.
 func (w *walk) count(self fs.FileInfo, n int) error {
-	st, ok := self.Sys().(*syscall.Stat_t)
+	id, ok := inodeOf(self)
 	if !ok {
 		return nil
 	}
-	id := inode{uint64(st.Dev), uint64(st.Ino)} // the types differ between systems
 	if !w.seen[id] {
 		w.seen[id] = true
 		w.first += 1 + n
