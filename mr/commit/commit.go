@@ -83,8 +83,7 @@ func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
 			Err: fmt.Errorf("the manifest has %d bytes, more than %d, for %d tasks", len(data), limit, len(m.Tasks)),
 			Fix: "use fewer and larger tasks, or fewer partitions"}
 	}
-	sum := sha256.Sum256(data)
-	digest := hex.EncodeToString(sum[:])
+	digest := digestOf(data)
 	dir := p.folder(m.Phase)
 	if err := p.writeOnce(ctx, dir.Join(manifestPrefix+digest+".json"), data); err != nil {
 		return errs.E("publish", errs.Unknown, string(m.Phase), err)
@@ -106,6 +105,12 @@ func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
 		return errs.E("publish", errs.Lost, string(m.Phase), fmt.Errorf("epoch %d has taken over from %d", highest, m.Epoch))
 	}
 	return nil
+}
+
+// digestOf is the SHA-256 of a manifest, in hex.
+func digestOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }
 
 // writeOnce writes a file whose name says its content. If it is there already, somebody wrote
@@ -185,7 +190,7 @@ func (p *Publisher) Load(ctx context.Context, phase mr.PhaseID) (*mr.PhaseManife
 	if err != nil {
 		return nil, errs.E("load phase", errs.Unknown, string(path), err)
 	}
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != mark.digest {
+	if digestOf(data) != mark.digest {
 		return nil, corrupt(errors.New("the manifest is not what its name says"))
 	}
 	var m mr.PhaseManifest

@@ -3,8 +3,6 @@ package commit
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,8 +28,7 @@ func (p *Publisher) Keep(ctx context.Context, m mr.Manifest) error {
 	if err != nil {
 		return errs.E("keep", errs.Internal, m.Attempt.String(), err)
 	}
-	sum := sha256.Sum256(data)
-	data = append(append(hex.AppendEncode(nil, sum[:]), '\n'), data...)
+	data = append([]byte(digestOf(data)+"\n"), data...)
 	path := p.tasks(m.Attempt.Task.Phase).Join(taskName(m.Attempt, m.Epoch))
 	if err := dfs.WriteFile(ctx, p.FS, path, data); err != nil && !errs.Is(err, errs.Exist) {
 		return errs.E("keep", errs.Unknown, m.Attempt.String(), err)
@@ -123,7 +120,7 @@ func (p *Publisher) kept(ctx context.Context, ph *mr.PhaseSpec) ([]mr.Manifest, 
 
 func parseTask(data []byte, want mr.TaskID) (m mr.Manifest, err error) {
 	digest, data, _ := bytes.Cut(data, []byte("\n"))
-	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != string(digest) {
+	if digestOf(data) != string(digest) {
 		return m, errors.New("the manifest is not what its digest says")
 	}
 	if err := json.Unmarshal(data, &m); err != nil {
