@@ -175,10 +175,6 @@ type Partition interface {
 // Loop is the coordinator's side of a rounds phase. It is a deterministic function of the
 // sums that it was given, so that a coordinator that was restarted can replay it.
 type Loop interface {
-	// Merge adds sum b into a and returns the result, which may reuse a's memory. It must be
-	// associative and commutative to the last bit: the order of workers is not fixed. It is
-	// called from several goroutines, for different sums.
-	Merge(a, b []byte) ([]byte, error)
 	// Next takes the merged sum of the last round (nil before the first) and returns the
 	// next message; with done, the message is the last one and goes to Partition.Finish.
 	Next(ctx context.Context, sum []byte) (msg []byte, done bool, err error)
@@ -195,6 +191,10 @@ type Kind struct {
 	// shuffle. Without it keys are spread by their hash.
 	Partition func(params json.RawMessage) (func(key []byte, n int) int, error)
 	Rounds    func(params json.RawMessage) (Rounds, error)
+	// Merge adds sum b of a round into a and returns the result, which may reuse a's memory; for kinds
+	// with rounds. It must be associative and commutative to the last bit: the order of partitions and
+	// workers is not fixed. Workers call it, and the coordinator, from several goroutines.
+	Merge func(a, b []byte) ([]byte, error)
 	// Loop makes the coordinator's side; read gives it the small results (Manifest.Value) of
 	// a published phase's tasks.
 	Loop func(ctx context.Context, params json.RawMessage, read func(PhaseID) []json.RawMessage) (Loop, error)

@@ -26,6 +26,15 @@ type JobSpec struct {
 	Phases      []PhaseSpec `json:"phases"`
 	Budgets     []Budget    `json:"budgets,omitempty"`
 	MaxAttempts int         `json:"maxAttempts,omitempty"` // failures of a task's own making before the job fails; 0 means 4
+	// Store is the URI of the file system of the job's folder; empty: the process that runs the job knows.
+	Store    string   `json:"store,omitempty"`
+	Settings Settings `json:"settings,omitzero"`
+}
+
+// Settings are what a job's attempts need of the process that they run in, in bytes.
+type Settings struct {
+	SortMemory int64 `json:"sortMemory,omitempty"` // of the sort buffer of a map task and the merge buffers of a reduce task
+	Cache      int64 `json:"cache,omitempty"`      // of pinned partitions kept in memory; what is more goes to the local disk
 }
 
 // Budget bounds a counter by a share of another one: the job fails with errs.Budget once the
@@ -125,6 +134,8 @@ type TaskSpec struct {
 	Memory     int64           `json:"memory,omitempty"`
 	Halvings   int             `json:"halvings,omitempty"` // how often earlier attempts ran out of memory: batches are divided by 2 to this power
 	Judged     []string        `json:"judged,omitempty"`   // counters that the job's budgets are about: they are never cut off
+	Store      string          `json:"store,omitempty"`    // JobSpec.Store
+	Settings   Settings        `json:"settings,omitzero"`  // JobSpec.Settings
 }
 
 // TaskInput is an Input with the files that this task reads, from the producers' manifests.

@@ -58,8 +58,8 @@ func newLoop(p *Params, classes []string) *loop {
 	return l
 }
 
-// Merge adds two sums of the same round.
-func (l *loop) Merge(a, b []byte) ([]byte, error) {
+// merge adds two sums of the same round.
+func merge(a, b []byte) ([]byte, error) {
 	if len(a) == 0 || len(b) == 0 || a[0] != b[0] {
 		return nil, errs.E("train", errs.Internal, "", errors.New("sums of different rounds"))
 	}

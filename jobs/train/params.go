@@ -189,6 +189,7 @@ func Kind() mr.Kind {
 			p, err := mr.Decode[Params](params)
 			return &rounds{p: &p}, err
 		},
+		Merge: merge,
 		Loop: func(_ context.Context, params json.RawMessage, read func(mr.PhaseID) []json.RawMessage) (mr.Loop, error) {
 			p, err := mr.Decode[Params](params)
 			if err != nil {

@@ -47,7 +47,7 @@ func (p *sumPartition) Close() error { p.s.open.Add(-1); return nil }
 
 type sumLoop struct{ rounds []uint64 }
 
-func (l *sumLoop) Merge(a, b []byte) ([]byte, error) {
+func mergeSums(a, b []byte) ([]byte, error) {
 	return binary.BigEndian.AppendUint64(a[:0], binary.BigEndian.Uint64(a)+binary.BigEndian.Uint64(b)), nil
 }
 
@@ -69,6 +69,7 @@ func TestRoundsCountEveryPartitionOnce(t *testing.T) {
 		var open atomic.Int32
 		kind := mr.Kind{Name: "sums",
 			Rounds: func(json.RawMessage) (mr.Rounds, error) { return sums{&failed, &open}, nil },
+			Merge:  mergeSums,
 			Loop: func(context.Context, json.RawMessage, func(mr.PhaseID) []json.RawMessage) (mr.Loop, error) {
 				return &sumLoop{}, nil
 			}}
@@ -134,7 +135,7 @@ func roundsJob(tasks int) *mr.JobSpec {
 func TestKillDuringARound(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var during atomic.Int32
-	kind := mr.Kind{Name: "sums", Loop: newSumLoop, Rounds: func(json.RawMessage) (mr.Rounds, error) {
+	kind := mr.Kind{Name: "sums", Merge: mergeSums, Loop: newSumLoop, Rounds: func(json.RawMessage) (mr.Rounds, error) {
 		return openFunc(func() mr.Partition { return &heldPartition{cancel: cancel, during: &during} }), nil
 	}}
 	c := mrtest.New(t, kind)
@@ -166,6 +167,7 @@ func TestLoopReadsWhileOtherPhasesEnd(t *testing.T) {
 	failed, open := new(atomic.Bool), new(atomic.Int32)
 	kind := mr.Kind{Name: "sums",
 		Rounds: func(json.RawMessage) (mr.Rounds, error) { return sums{failed, open}, nil },
+		Merge:  mergeSums,
 		Loop: func(_ context.Context, _ json.RawMessage, read func(mr.PhaseID) []json.RawMessage) (mr.Loop, error) {
 			return &eagerLoop{read: read}, nil
 		}}
@@ -200,19 +202,18 @@ func (l *brokenLoop) Next(ctx context.Context, sum []byte) ([]byte, bool, error)
 	return l.sumLoop.Next(ctx, sum)
 }
 
-func (l *brokenLoop) Merge(a, b []byte) ([]byte, error) {
-	if l.where == "merge" {
-		panic("in merge")
-	}
-	return l.sumLoop.Merge(a, b)
-}
-
 // TestPanicsOfALoopFailTheJob and not the process.
 func TestPanicsOfALoopFailTheJob(t *testing.T) {
 	for _, where := range []string{"next", "merge"} {
 		failed, open := new(atomic.Bool), new(atomic.Int32)
 		kind := mr.Kind{Name: "sums",
 			Rounds: func(json.RawMessage) (mr.Rounds, error) { return sums{failed, open}, nil },
+			Merge: func(a, b []byte) ([]byte, error) {
+				if where == "merge" {
+					panic("in merge")
+				}
+				return mergeSums(a, b)
+			},
 			Loop: func(context.Context, json.RawMessage, func(mr.PhaseID) []json.RawMessage) (mr.Loop, error) {
 				return &brokenLoop{where: where}, nil
 			}}

@@ -39,6 +39,7 @@ func chain(raw bool) ([]mr.Kind, *mr.JobSpec) {
 	}}
 	add := mr.Kind{Name: "add",
 		Rounds: func(json.RawMessage) (mr.Rounds, error) { return adds{}, nil },
+		Merge:  mergeSums,
 		Loop: func(context.Context, json.RawMessage, func(mr.PhaseID) []json.RawMessage) (mr.Loop, error) {
 			return &sumLoop{}, nil
 		}}

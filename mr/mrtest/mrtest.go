@@ -19,6 +19,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	mrlocal "github.com/vista-mr/vista-mr/mr/local"
+	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/task"
 )
 
@@ -30,7 +31,7 @@ type Cluster struct {
 	Cache      int64 // budget of pinned partitions
 	Scratch    string
 	Kinds      []mr.Kind
-	Observe    func(mrlocal.Update)
+	Observe    func(tracker.Update)
 }
 
 // New returns a cluster of two slots on a file system in memory.

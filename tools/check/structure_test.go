@@ -134,7 +134,9 @@ var within = map[string][]string{
 	"mr/dfs/local": {"mr/dfs"},
 	"mr/commit":    {"mr/dfs"},
 	"mr/task":      {"mr/dfs", "mr/cache", "mr/avro", "mr/checksum", "mr/shuffle"},
-	"mr/local":     {"mr/dfs", "mr/sched", "mr/task"},
+	"mr/worker":    {"mr/sched", "mr/task"},
+	"mr/tracker":   {"mr/dfs", "mr/sched", "mr/worker"},
+	"mr/local":     {"mr/sched", "mr/task", "mr/tracker", "mr/worker"},
 }
 
 // inner is what is wrong with an import of one of our packages by another one; "": nothing.

@@ -4,16 +4,16 @@ import (
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
-	mrlocal "github.com/vista-mr/vista-mr/mr/local"
+	"github.com/vista-mr/vista-mr/mr/tracker"
 )
 
 // observeTimes notes when phases are published and adds up the rounds.
-func observeTimes(published map[mr.PhaseID]time.Time, rounds *float64) func(mrlocal.Update) {
-	return func(u mrlocal.Update) {
+func observeTimes(published map[mr.PhaseID]time.Time, rounds *float64) func(tracker.Update) {
+	return func(u tracker.Update) {
 		switch u.Kind {
-		case mrlocal.PhasePublished:
+		case tracker.PhasePublished:
 			published[u.Phase] = time.Now()
-		case mrlocal.RoundDone:
+		case tracker.RoundDone:
 			*rounds += u.Seconds
 		}
 	}

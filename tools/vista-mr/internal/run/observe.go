@@ -19,7 +19,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/journal"
-	mrlocal "github.com/vista-mr/vista-mr/mr/local"
+	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
@@ -165,14 +165,14 @@ func (w *watch) phase(id mr.PhaseID) *phaseTime {
 
 // note notes when a phase begins and ends.
 func (w *watch) note(kind string, id mr.PhaseID, at time.Time) {
-	switch mrlocal.UpdateKind(kind) {
-	case mrlocal.AttemptStarted:
+	switch tracker.UpdateKind(kind) {
+	case tracker.AttemptStarted:
 		p := w.phase(id)
 		if p.since.IsZero() {
 			p.since = at
 		}
 		p.attempts++
-	case mrlocal.PhasePublished:
+	case tracker.PhasePublished:
 		p := w.phase(id)
 		p.stop(at)
 		p.done = true
@@ -197,22 +197,22 @@ func (w *watch) seconds(id mr.PhaseID) float64 {
 	return p.spent
 }
 
-func (w *watch) update(u mrlocal.Update) {
+func (w *watch) update(u tracker.Update) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	e := journal.Event{Kind: string(u.Kind), Phase: string(u.Phase), Seconds: u.Seconds}
-	if u.Kind == mrlocal.AttemptStarted && w.phase(u.Phase).since.IsZero() {
+	if u.Kind == tracker.AttemptStarted && w.phase(u.Phase).since.IsZero() {
 		w.events.w.Append(journal.Event{Kind: "phase-started", Phase: string(u.Phase), Tasks: u.Tasks})
 		w.limitHeap(u.Phase)
 	}
 	w.note(string(u.Kind), u.Phase, time.Now())
 	switch u.Kind {
-	case mrlocal.PhaseProgress:
+	case tracker.PhaseProgress:
 		w.show(u.Phase, u.Done, false)
 		return
-	case mrlocal.AttemptStarted:
+	case tracker.AttemptStarted:
 		e.Attempt = u.Attempt.String()
-	case mrlocal.AttemptSucceeded:
+	case tracker.AttemptSucceeded:
 		w.done[u.Phase] += w.size(u.Phase, u.Attempt.Task.Index)
 		w.setAside(u.Phase, *u.Manifest)
 		e.Attempt, e.Counters = u.Attempt.String(), u.Manifest.Counters
@@ -220,15 +220,15 @@ func (w *watch) update(u mrlocal.Update) {
 			e.Bytes += f.Bytes
 		}
 		w.show(u.Phase, 0, false)
-	case mrlocal.AttemptFailed:
+	case tracker.AttemptFailed:
 		w.retries++
 		e.Attempt, e.Error, e.Cause = u.Attempt.String(), u.Err.Error(), errs.KindOf(u.Err).String()
-	case mrlocal.RoundDone:
+	case tracker.RoundDone:
 		e.Round = u.Round
-	case mrlocal.PhasePublished:
+	case tracker.PhasePublished:
 		e.Resident, _ = machine.Resident()
 		w.show(u.Phase, 0, true)
-	case mrlocal.JobDone:
+	case tracker.JobDone:
 		return // the log's last line is written when it is known how the job ended
 	}
 	w.events.w.Append(e)

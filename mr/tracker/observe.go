@@ -1,0 +1,85 @@
+package tracker
+
+import (
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/sched"
+)
+
+// UpdateKind says what an Update tells.
+type UpdateKind string
+
+// The kinds of update.
+const (
+	AttemptStarted   UpdateKind = "attempt-started"
+	AttemptSucceeded UpdateKind = "attempt-succeeded"
+	AttemptFailed    UpdateKind = "attempt-failed"
+	PhasePublished   UpdateKind = "phase-published"
+	PhaseProgress    UpdateKind = "phase-progress" // Done and Total are of running attempts
+	RoundDone        UpdateKind = "round-done"
+	JobDone          UpdateKind = "job-done"
+)
+
+// Update is one thing that happened to a job, for logs, progress lines and the event log. Only the
+// fields that belong to its kind are set.
+type Update struct {
+	Kind        UpdateKind
+	Phase       mr.PhaseID
+	Attempt     mr.AttemptID
+	Worker      sched.WorkerID
+	Tasks       int               // of the phase
+	Manifest    *mr.Manifest      // AttemptSucceeded
+	Published   *mr.PhaseManifest // PhasePublished
+	Done, Total int64             // PhaseProgress
+	Round       int
+	Seconds     float64
+	Err         error
+}
+
+// observe tells a job's observer about an event and what the state machine made of it: an attempt that was discarded at once
+// has not succeeded.
+func (t *Tracker) observe(ev sched.Event, actions []sched.Action) {
+	switch ev := ev.(type) {
+	case sched.Succeeded:
+		j := t.jobs[ev.Job]
+		if j == nil {
+			return
+		}
+		for _, a := range actions {
+			if d, ok := a.(sched.Discard); ok && d.Attempt == ev.Manifest.Attempt && d.Epoch == ev.Manifest.Epoch {
+				return
+			}
+		}
+		j.o.Observe(Update{Kind: AttemptSucceeded, Phase: ev.Manifest.Attempt.Task.Phase, Attempt: ev.Manifest.Attempt, Worker: ev.Worker,
+			Manifest: &ev.Manifest, Seconds: ev.Manifest.Seconds})
+	case sched.Failed:
+		if j := t.jobs[ev.Job]; j != nil {
+			j.o.Observe(Update{Kind: AttemptFailed, Phase: ev.Attempt.Task.Phase, Attempt: ev.Attempt, Worker: ev.Worker, Err: ev.Err})
+		}
+	case sched.Published:
+		if j := t.jobs[ev.Job]; j != nil {
+			j.o.Observe(Update{Kind: PhasePublished, Phase: ev.Phase, Published: j.published[ev.Phase]})
+		}
+	}
+}
+
+// showProgress tells a job's observer how far what runs is, over all workers.
+func (t *Tracker) showProgress(j *job) {
+	sums := map[mr.PhaseID]*Update{}
+	for _, b := range t.workers {
+		for _, p := range b.progress {
+			if p.Job != j.spec.ID || p.Pinned {
+				continue
+			}
+			u := sums[p.Attempt.Task.Phase]
+			if u == nil {
+				u = &Update{Kind: PhaseProgress, Phase: p.Attempt.Task.Phase}
+				sums[p.Attempt.Task.Phase] = u
+			}
+			u.Done += p.Done
+			u.Total += p.Total
+		}
+	}
+	for _, u := range sums {
+		j.o.Observe(*u)
+	}
+}

@@ -1,0 +1,299 @@
+package tracker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/worker"
+)
+
+// Options are a tracker's rules. Log may be nil.
+type Options struct {
+	Registry *mr.Registry // kinds whose loops run here
+	Rules    sched.Options
+	Beat     time.Duration // how often time passes for the state machine and progress is observed; 0: twice a second
+	Log      *zap.Logger
+}
+
+// Link is a way to a worker.
+type Link interface {
+	// Send hands over a command. It does not block, and keeps the order. What cannot be delivered is lost: the
+	// worker is taken for gone, sooner or later.
+	Send(worker.Command)
+}
+
+// Tracker drives jobs. Its methods may be called from any goroutine.
+type Tracker struct {
+	o     Options
+	log   *zap.Logger
+	start time.Time
+	base  context.Context
+	stop  context.CancelFunc
+	mail  mailbox
+	ended chan struct{}  // the loop's end
+	work  sync.WaitGroup // goroutines that post
+
+	// The loop's own.
+	state   *sched.State
+	jobs    map[mr.JobID]*job
+	links   map[sched.WorkerID]Link
+	workers map[sched.WorkerID]*workerBook
+}
+
+// workerBook is what is known of a worker for those who look.
+type workerBook struct {
+	up       sched.WorkerUp
+	since    time.Time
+	seen     time.Time
+	progress []sched.Progress
+}
+
+// New starts a tracker, which Close ends.
+func New(o Options) *Tracker {
+	if o.Beat <= 0 {
+		o.Beat = 500 * time.Millisecond
+	}
+	t := &Tracker{o: o, log: o.Log, start: time.Now(), ended: make(chan struct{}), state: sched.New(o.Rules),
+		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}}
+	if t.log == nil {
+		t.log = zap.NewNop()
+	}
+	t.mail.ready = make(chan struct{}, 1)
+	t.base, t.stop = context.WithCancel(context.Background())
+	go t.loop()
+	return t
+}
+
+// Close ends the tracker. Jobs that still run end with errs.Canceled, and are not killed: whoever takes over goes on
+// with them.
+func (t *Tracker) Close() {
+	t.stop()
+	<-t.ended
+	t.work.Wait()
+}
+
+// post has the loop call f. After the loop's end nothing is called.
+func (t *Tracker) post(f func()) { t.mail.put(f) }
+
+// ask has the loop call f and waits for it; false: the tracker has ended and f may not have been called.
+func (t *Tracker) ask(f func()) bool {
+	done := make(chan struct{})
+	t.post(func() {
+		defer close(done)
+		f()
+	})
+	select {
+	case <-done:
+		return true
+	case <-t.ended:
+		return false
+	}
+}
+
+func (t *Tracker) loop() {
+	defer close(t.ended)
+	beat := time.NewTicker(t.o.Beat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-t.mail.ready:
+			for _, f := range t.mail.take() {
+				f()
+			}
+		case <-beat.C:
+			t.step(sched.Time{})
+			for _, j := range t.jobs {
+				t.showProgress(j)
+			}
+		case <-t.base.Done():
+			for _, j := range t.jobs {
+				j.finish(errs.E("track", errs.Canceled, "", errors.New("the tracker was closed")))
+			}
+			return
+		}
+	}
+}
+
+// Join takes a worker in, or back, with what it runs. Its reports are dealt with from then on.
+func (t *Tracker) Join(l Link, up sched.WorkerUp) {
+	t.post(func() {
+		now := time.Now()
+		if b := t.workers[up.Worker]; b != nil {
+			b.up, b.seen, b.progress = up, now, up.Running
+		} else {
+			t.workers[up.Worker] = &workerBook{up: up, since: now, seen: now, progress: up.Running}
+		}
+		t.links[up.Worker] = l
+		t.step(up)
+	})
+}
+
+// Leave says that a worker has gone for good. A link that has been replaced by another one changes nothing.
+func (t *Tracker) Leave(l Link, id sched.WorkerID) {
+	t.post(func() {
+		if t.links[id] == l {
+			t.forget(id)
+			t.step(sched.WorkerDown{Worker: id})
+		}
+	})
+}
+
+func (t *Tracker) forget(id sched.WorkerID) {
+	delete(t.links, id)
+	delete(t.workers, id)
+}
+
+// Report takes what a worker reports.
+func (t *Tracker) Report(r worker.Report) { t.post(func() { t.report(r) }) }
+
+// report deals with a report. A result must be durable before the state machine may count it.
+func (t *Tracker) report(r worker.Report) {
+	switch ev := r.Event.(type) {
+	case sched.Beat:
+		if b := t.workers[ev.Worker]; b != nil {
+			b.seen, b.progress = time.Now(), ev.Progress
+		}
+		t.step(ev)
+	case sched.Succeeded:
+		if j := t.jobs[ev.Job]; j != nil {
+			t.keep(j, ev)
+		}
+	case sched.RoundDone:
+		t.roundDone(ev, r.Sum)
+	default:
+		t.step(ev)
+	}
+}
+
+// keep makes a result durable and then has it counted.
+func (t *Tracker) keep(j *job, ev sched.Succeeded) {
+	if j.phases[ev.Manifest.Attempt.Task.Phase] == nil || j.phases[ev.Manifest.Attempt.Task.Phase].Type == mr.RoundsPhase {
+		t.step(ev) // partitions stand on each other: they count together or not at all
+		return
+	}
+	j.do(t, func(ctx context.Context) func() {
+		err := j.o.Publisher.Keep(ctx, ev.Manifest)
+		return func() {
+			if err != nil {
+				t.step(sched.Failed{Worker: ev.Worker, Job: ev.Job, Attempt: ev.Manifest.Attempt, Epoch: ev.Manifest.Epoch, Err: asErr("keep", err)})
+				return
+			}
+			t.step(ev)
+		}
+	})
+}
+
+// step feeds one event to the state machine and carries out what it answers.
+func (t *Tracker) step(ev sched.Event) {
+	actions := t.state.Step(sched.Tick(time.Since(t.start).Milliseconds()), ev)
+	t.observe(ev, actions)
+	for _, a := range actions {
+		t.act(a)
+	}
+}
+
+func (t *Tracker) send(id sched.WorkerID, c worker.Command) {
+	if l := t.links[id]; l != nil {
+		l.Send(c)
+	}
+}
+
+func (t *Tracker) act(a sched.Action) {
+	switch a := a.(type) {
+	case sched.Launch:
+		if j := t.jobs[a.Spec.Job]; j != nil {
+			j.launched(a)
+			a.Spec.Store, a.Spec.Settings = j.spec.Store, j.spec.Settings
+		}
+		t.send(a.Worker, worker.Launch{Spec: a.Spec})
+	case sched.Cancel:
+		t.send(a.Worker, worker.Cancel{Job: a.Job, Attempt: a.Attempt, Epoch: a.Epoch})
+	case sched.Gone:
+		if l, ok := t.links[a.Worker].(interface{ Gone() }); ok {
+			l.Gone()
+		}
+		t.forget(a.Worker)
+	case sched.Done:
+		t.jobDone(a)
+	default:
+		t.actOnJob(a)
+	}
+}
+
+// actOnJob carries out what needs the job's own books.
+func (t *Tracker) actOnJob(a sched.Action) {
+	var id mr.JobID
+	switch a := a.(type) {
+	case sched.Publish:
+		id = a.Manifest.Job
+	case sched.NextMessage:
+		id = a.Job
+	case sched.RunRound:
+		id = a.Job
+	case sched.AcceptSum:
+		id = a.Job
+	case sched.DropFiles:
+		id = a.Job
+	case sched.ClosePhase:
+		id = a.Job
+	case sched.Discard:
+		id = a.Job
+	}
+	j := t.jobs[id]
+	if j == nil {
+		return // of a job that another tracker had, or that has ended
+	}
+	switch a := a.(type) {
+	case sched.Publish:
+		t.publish(j, a.Manifest)
+	case sched.NextMessage:
+		t.nextMessage(j, a)
+	case sched.RunRound:
+		if l := j.loops[a.Phase]; l != nil {
+			t.send(a.Worker, worker.Round{Job: a.Job, Phase: a.Phase, Epoch: a.Epoch, Number: a.Round, Final: a.Final, Tasks: a.Tasks, Message: l.msg})
+		}
+	case sched.AcceptSum:
+		t.acceptSum(j, a)
+	case sched.DropFiles:
+		t.dropFiles(j, a)
+	case sched.ClosePhase:
+		t.closePhase(j, a.Phase)
+	case sched.Discard:
+		t.discard(j, a)
+	default:
+		j.finish(errs.E("run", errs.Internal, "", fmt.Errorf("unknown action %T", a)))
+	}
+}
+
+// mailbox is a queue without a bound.
+type mailbox struct {
+	mu    sync.Mutex
+	queue []func()
+	ready chan struct{} // holds a token while the queue is not empty
+}
+
+func (m *mailbox) put(f func()) {
+	m.mu.Lock()
+	m.queue = append(m.queue, f)
+	m.mu.Unlock()
+	select {
+	case m.ready <- struct{}{}:
+	default:
+	}
+}
+
+func (m *mailbox) take() []func() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := m.queue
+	m.queue = nil
+	return q
+}

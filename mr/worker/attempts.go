@@ -1,0 +1,190 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/task"
+)
+
+// launch, like all that Do calls, is called with w.mu held.
+func (w *Worker) launch(spec *mr.TaskSpec) {
+	j := w.jobs[spec.Job]
+	if j == nil {
+		j = &job{id: spec.Job, running: map[try]*attempt{}, rounds: map[mr.PhaseID]*rounds{}}
+		w.jobs[spec.Job] = j
+	}
+	k := try{spec.Attempt, spec.Epoch}
+	if j.running[k] != nil {
+		return
+	}
+	a := &attempt{spec: spec}
+	var ctx context.Context
+	ctx, a.cancel = context.WithCancel(w.base)
+	j.running[k] = a
+	j.work.Go(func() { w.run(ctx, j, a) })
+}
+
+// run runs an attempt to its end, or, of a rounds phase, until its partition is pinned.
+func (w *Worker) run(ctx context.Context, j *job, a *attempt) {
+	env, err := w.env(j, a.spec)
+	if err != nil {
+		w.end(j, a, w.failed(a, err))
+		return
+	}
+	if a.spec.Type != mr.RoundsPhase {
+		m, err := env.Run(ctx, a.spec, a.progress)
+		if err != nil {
+			w.end(j, a, w.failed(a, err))
+			return
+		}
+		w.end(j, a, sched.Succeeded{Worker: w.o.ID, Job: j.id, Manifest: *m})
+		return
+	}
+	p, err := env.Open(ctx, a.spec, a.progress)
+	if err != nil {
+		w.end(j, a, w.failed(a, err))
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a.stopped {
+		w.let(p)
+		return
+	}
+	a.pinned = p
+	w.o.Report(Report{Event: sched.Opened{Worker: w.o.ID, Job: j.id, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch}})
+}
+
+// env is what the job's attempts run in. Making it is tried again by the next attempt if it fails.
+func (w *Worker) env(j *job, spec *mr.TaskSpec) (*task.Env, error) {
+	j.making.Lock()
+	defer j.making.Unlock()
+	if j.env == nil {
+		env, err := w.o.Env(spec)
+		if err != nil {
+			return nil, err
+		}
+		j.env = env
+	}
+	return j.env, nil
+}
+
+// made is the job's environment, or nil if it has none yet.
+func (j *job) made() *task.Env {
+	j.making.Lock()
+	defer j.making.Unlock()
+	return j.env
+}
+
+// end takes an attempt off the books and reports how it ended.
+func (w *Worker) end(j *job, a *attempt, ev sched.Event) {
+	a.cancel()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a.stopped {
+		return
+	}
+	a.stopped = true
+	delete(j.running, try{a.spec.Attempt, a.spec.Epoch})
+	w.o.Report(Report{Event: ev})
+}
+
+func (w *Worker) failed(a *attempt, err error) sched.Event {
+	return sched.Failed{Worker: w.o.ID, Job: a.spec.Job, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch, Err: asErr("attempt", err)}
+}
+
+// asErr is the error as a value with a kind, which is what the state machine takes.
+func asErr(op string, err error) *errs.Error {
+	var e *errs.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	errors.As(errs.E(op, errs.KindOf(err), "", err), &e)
+	return e
+}
+
+// cancel gives an attempt up. A partition is closed beside, because closing waits for its round.
+func (w *Worker) cancel(j *job, k try) {
+	if p := j.giveUp(k); p != nil {
+		j.work.Go(func() { w.let(p) })
+	}
+}
+
+// giveUp takes an attempt off the books and stops it. It returns the partition that is to be closed, if any.
+func (j *job) giveUp(k try) *task.Pinned {
+	a := j.running[k]
+	if a == nil {
+		return nil
+	}
+	delete(j.running, k)
+	a.stopped = true
+	a.cancel()
+	return a.pinned
+}
+
+// let lets go of a partition.
+func (w *Worker) let(p *task.Pinned) {
+	if err := p.Close(); err != nil {
+		w.log.Warn("close partition", zap.String("task", p.Spec().Attempt.Task.String()), zap.Error(err))
+	}
+}
+
+func (w *Worker) closePhase(j *job, c ClosePhase) {
+	if r := j.rounds[c.Phase]; r != nil {
+		r.stop()
+		delete(j.rounds, c.Phase)
+	}
+	var pinned []*task.Pinned
+	for k := range j.running {
+		if k.attempt.Task.Phase == c.Phase {
+			if p := j.giveUp(k); p != nil {
+				pinned = append(pinned, p)
+			}
+		}
+	}
+	j.work.Go(func() {
+		for _, p := range pinned {
+			w.let(p)
+		}
+		env := j.made()
+		if env == nil {
+			return
+		}
+		if err := env.Shared.CloseIdle(c.KeepOpen...); err != nil {
+			w.log.Warn("close shared resources", zap.String("phase", string(c.Phase)), zap.Error(err))
+		}
+		// The next phase is another kind of work with another shape of memory: what this one
+		// used should not count against it.
+		debug.FreeOSMemory()
+	})
+}
+
+// closeJob stops what runs of a job and lets go of its environment when that has ended.
+func (w *Worker) closeJob(j *job) {
+	for _, r := range j.rounds {
+		r.stop()
+	}
+	for k := range j.running {
+		w.cancel(j, k)
+	}
+	w.work.Go(func() {
+		j.work.Wait()
+		env := j.made()
+		if env == nil {
+			return
+		}
+		if err := env.Shared.CloseIdle(); err != nil {
+			w.log.Warn("close shared resources", zap.String("job", string(j.id)), zap.Error(err))
+		}
+		if w.o.Close != nil {
+			w.o.Close(j.id, env)
+		}
+	})
+}

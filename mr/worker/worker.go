@@ -1,0 +1,155 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/task"
+)
+
+// Options is what a worker needs. Log may be nil.
+type Options struct {
+	ID    sched.WorkerID
+	Slots int
+	// Env makes what a job's attempts run in, from the first that comes; Close, if not nil, lets go of it.
+	Env   func(spec *mr.TaskSpec) (*task.Env, error)
+	Close func(job mr.JobID, e *task.Env)
+	// Report takes what is to be told. It must not block: it is called with locks held, so that the order of
+	// reports is that in which things happened.
+	Report func(Report)
+	Log    *zap.Logger
+}
+
+// Worker runs attempts. Its methods may be called from any goroutine.
+type Worker struct {
+	o    Options
+	log  *zap.Logger
+	base context.Context
+	stop context.CancelFunc
+	work sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	jobs   map[mr.JobID]*job
+}
+
+// job is what runs of a job.
+type job struct {
+	id      mr.JobID
+	making  sync.Mutex // held while env is made
+	env     *task.Env
+	running map[try]*attempt
+	rounds  map[mr.PhaseID]*rounds
+	work    sync.WaitGroup
+}
+
+// try names an attempt among all coordinators'.
+type try struct {
+	attempt mr.AttemptID
+	epoch   int64
+}
+
+type attempt struct {
+	spec        *mr.TaskSpec
+	cancel      context.CancelFunc
+	done, total atomic.Int64
+	pinned      *task.Pinned // of a rounds phase, once it is open
+	stopped     bool         // its end is not reported
+}
+
+func (a *attempt) progress(done, total int64) {
+	a.done.Store(done)
+	a.total.Store(total)
+}
+
+// New returns a worker that runs nothing.
+func New(o Options) *Worker {
+	w := &Worker{o: o, log: o.Log, jobs: map[mr.JobID]*job{}}
+	if w.log == nil {
+		w.log = zap.NewNop()
+	}
+	w.base, w.stop = context.WithCancel(context.Background())
+	return w
+}
+
+// Do carries out a command, or begins to. After Close it does nothing.
+func (w *Worker) Do(c Command) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return
+	}
+	switch c := c.(type) {
+	case Launch:
+		w.launch(&c.Spec)
+	case Cancel:
+		if j := w.jobs[c.Job]; j != nil {
+			w.cancel(j, try{c.Attempt, c.Epoch})
+		}
+	case Round:
+		if j := w.jobs[c.Job]; j != nil {
+			w.round(j, c)
+		}
+	case ClosePhase:
+		if j := w.jobs[c.Job]; j != nil {
+			w.closePhase(j, c)
+		}
+	case CloseJob:
+		if j := w.jobs[c.Job]; j != nil {
+			delete(w.jobs, c.Job)
+			w.closeJob(j)
+		}
+	}
+}
+
+// Running names all attempts that run here, as a sign of life does.
+func (w *Worker) Running() []sched.Progress {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.named()
+}
+
+// Beat reports a sign of life.
+func (w *Worker) Beat() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.closed {
+		w.o.Report(Report{Event: sched.Beat{Worker: w.o.ID, Progress: w.named()}})
+	}
+}
+
+func (w *Worker) named() []sched.Progress {
+	var out []sched.Progress
+	for _, j := range w.jobs {
+		for k, a := range j.running {
+			out = append(out, sched.Progress{Job: j.id, Attempt: k.attempt, Epoch: k.epoch, Done: a.done.Load(), Total: a.total.Load(), Pinned: a.pinned != nil})
+		}
+	}
+	slices.SortFunc(out, func(a, b sched.Progress) int {
+		return cmp.Or(strings.Compare(string(a.Job), string(b.Job)), strings.Compare(string(a.Attempt.Task.Phase), string(b.Attempt.Task.Phase)),
+			a.Attempt.Task.Index-b.Attempt.Task.Index, a.Attempt.Number-b.Attempt.Number)
+	})
+	return out
+}
+
+// Close stops everything, waits for it, and reports nothing more.
+func (w *Worker) Close() {
+	w.mu.Lock()
+	w.closed = true
+	jobs := w.jobs
+	w.jobs = nil
+	w.stop()
+	for _, j := range jobs {
+		w.closeJob(j)
+	}
+	w.mu.Unlock()
+	w.work.Wait()
+}
