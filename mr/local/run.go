@@ -52,7 +52,7 @@ func Run(ctx context.Context, job *mr.JobSpec, o Options) (map[mr.PhaseID]*mr.Ph
 	t := tracker.New(tracker.Options{Registry: o.Env.Registry, Rules: sched.Options{Epoch: o.Epoch, Backoff: sched.Tick(o.Backoff.Milliseconds())},
 		Beat: o.Beat, Log: o.Log})
 	defer t.Close()
-	w := worker.New(worker.Options{ID: id, Slots: o.Env.Slots, Env: func(*mr.TaskSpec) (*task.Env, error) { return o.Env, nil }, Report: t.Report, Log: o.Log})
+	w := worker.New(worker.Options{ID: id, Slots: o.Env.Slots, Env: func(*mr.TaskSpec) (*task.Env, error) { return o.Env, nil }, Report: func(r worker.Report) { t.Report(r, nil) }, Log: o.Log})
 	defer w.Close()
 	t.Join(link{w}, sched.WorkerUp{Worker: id, Slots: o.Env.Slots, Memory: o.Memory})
 	defer beat(w, o.Beat)()

@@ -19,8 +19,8 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	mrlocal "github.com/vista-mr/vista-mr/mr/local"
-	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/task"
+	"github.com/vista-mr/vista-mr/mr/tracker"
 )
 
 // Cluster is an engine for one test.

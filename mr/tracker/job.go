@@ -29,7 +29,6 @@ type JobOptions struct {
 	Epoch     int64
 	Done      []mr.PhaseManifest // phases that an earlier run of the same job has published
 	Committed []mr.Manifest      // tasks of others that it has kept
-	Running   []sched.Running    // attempts that may still run
 	Observe   func(Update)       // called from the tracker's goroutine: it must not block
 }
 
@@ -64,7 +63,7 @@ func (t *Tracker) Run(ctx context.Context, spec *mr.JobSpec, o JobOptions) (map[
 			return
 		}
 		t.jobs[spec.ID] = j
-		t.step(sched.Submit{Job: *spec, Epoch: o.Epoch, Done: o.Done, Committed: o.Committed, Running: o.Running})
+		t.submit(j)
 	}) {
 		return nil, errs.E("submit", errs.Canceled, "", errors.New("the tracker was closed"))
 	}
@@ -80,6 +79,33 @@ func (t *Tracker) Run(ctx context.Context, spec *mr.JobSpec, o JobOptions) (map[
 	j.stop()
 	j.work.Wait()
 	return j.published, j.err
+}
+
+// submit starts a job, or goes on with one of an earlier tracker's: what workers still run of it is taken back, and what they
+// have reported meanwhile is dealt with.
+func (t *Tracker) submit(j *job) {
+	id := j.spec.ID
+	held, expected := t.early[id]
+	delete(t.early, id)
+	var running []sched.Running
+	if expected {
+		for w, b := range t.workers {
+			for _, p := range b.progress {
+				if p.Job == id {
+					running = append(running, sched.Running{Worker: w, Attempt: p.Attempt, Epoch: p.Epoch})
+				}
+			}
+		}
+	}
+	t.step(sched.Submit{Job: *j.spec, Epoch: j.o.Epoch, Done: j.o.Done, Committed: j.o.Committed, Running: running})
+	if expected {
+		for w, b := range t.workers {
+			t.step(sched.Beat{Worker: w, Progress: t.present(b.progress)})
+		}
+	}
+	for _, f := range held {
+		f()
+	}
 }
 
 func newJob(t *Tracker, spec *mr.JobSpec, o JobOptions) *job {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,7 @@ type Tracker struct {
 	jobs    map[mr.JobID]*job
 	links   map[sched.WorkerID]Link
 	workers map[sched.WorkerID]*workerBook
+	early   map[mr.JobID][]func() // reports on jobs that are expected
 }
 
 // workerBook is what is known of a worker for those who look.
@@ -62,7 +64,7 @@ func New(o Options) *Tracker {
 		o.Beat = 500 * time.Millisecond
 	}
 	t := &Tracker{o: o, log: o.Log, start: time.Now(), ended: make(chan struct{}), state: sched.New(o.Rules),
-		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}}
+		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}, early: map[mr.JobID][]func(){}}
 	if t.log == nil {
 		t.log = zap.NewNop()
 	}
@@ -122,18 +124,53 @@ func (t *Tracker) loop() {
 	}
 }
 
-// Join takes a worker in, or back, with what it runs. Its reports are dealt with from then on.
+// Expect says that jobs which an earlier tracker had will be run here: what workers still run of them is not cancelled,
+// and what they report waits until then. It is called before workers join.
+func (t *Tracker) Expect(jobs ...mr.JobID) {
+	t.ask(func() {
+		for _, id := range jobs {
+			if t.jobs[id] == nil && t.early[id] == nil {
+				t.early[id] = []func(){}
+			}
+		}
+	})
+}
+
+// Dismiss says that an expected job will not be run after all.
+func (t *Tracker) Dismiss(id mr.JobID) {
+	t.post(func() {
+		held := t.early[id]
+		delete(t.early, id)
+		for _, f := range held {
+			f()
+		}
+	})
+}
+
+// Join takes a worker in, or back, with what it runs. Its reports are dealt with from then on. One that comes back has lost
+// what was sent to it meanwhile: it is taken for gone, and what it says that it runs is taken back.
 func (t *Tracker) Join(l Link, up sched.WorkerUp) {
 	t.post(func() {
 		now := time.Now()
 		if b := t.workers[up.Worker]; b != nil {
 			b.up, b.seen, b.progress = up, now, up.Running
+			t.links[up.Worker] = l
+			t.step(sched.WorkerDown{Worker: up.Worker})
 		} else {
 			t.workers[up.Worker] = &workerBook{up: up, since: now, seen: now, progress: up.Running}
+			t.links[up.Worker] = l
 		}
-		t.links[up.Worker] = l
+		up.Running = t.present(up.Running)
 		t.step(up)
 	})
+}
+
+// present leaves out what is of jobs that are expected.
+func (t *Tracker) present(all []sched.Progress) []sched.Progress {
+	if len(t.early) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(p sched.Progress) bool { return t.early[p.Job] != nil })
 }
 
 // Leave says that a worker has gone for good. A link that has been replaced by another one changes nothing.
@@ -151,21 +188,39 @@ func (t *Tracker) forget(id sched.WorkerID) {
 	delete(t.workers, id)
 }
 
-// Report takes what a worker reports.
-func (t *Tracker) Report(r worker.Report) { t.post(func() { t.report(r) }) }
+// Report takes what a worker reports, and calls durable, if it is not nil, when that need not be told again.
+func (t *Tracker) Report(r worker.Report, durable func()) {
+	if durable == nil {
+		durable = func() {}
+	}
+	t.post(func() { t.report(r, durable) })
+}
 
 // report deals with a report. A result must be durable before the state machine may count it.
-func (t *Tracker) report(r worker.Report) {
+func (t *Tracker) report(r worker.Report, durable func()) {
 	switch ev := r.Event.(type) {
 	case sched.Beat:
 		if b := t.workers[ev.Worker]; b != nil {
 			b.seen, b.progress = time.Now(), ev.Progress
 		}
+		ev.Progress = t.present(ev.Progress)
 		t.step(ev)
 	case sched.Succeeded:
-		if j := t.jobs[ev.Job]; j != nil {
-			t.keep(j, ev)
+		switch j := t.jobs[ev.Job]; {
+		case j != nil:
+			t.keep(j, ev, durable)
+		case t.early[ev.Job] != nil:
+			t.early[ev.Job] = append(t.early[ev.Job], func() { t.report(r, durable) })
+		default:
+			durable() // the job has ended
 		}
+	case sched.Failed:
+		if t.early[ev.Job] != nil {
+			t.early[ev.Job] = append(t.early[ev.Job], func() { t.report(r, durable) })
+			return
+		}
+		t.step(ev)
+		durable()
 	case sched.RoundDone:
 		t.roundDone(ev, r.Sum)
 	default:
@@ -174,9 +229,11 @@ func (t *Tracker) report(r worker.Report) {
 }
 
 // keep makes a result durable and then has it counted.
-func (t *Tracker) keep(j *job, ev sched.Succeeded) {
-	if j.phases[ev.Manifest.Attempt.Task.Phase] == nil || j.phases[ev.Manifest.Attempt.Task.Phase].Type == mr.RoundsPhase {
+func (t *Tracker) keep(j *job, ev sched.Succeeded, durable func()) {
+	phase := j.phases[ev.Manifest.Attempt.Task.Phase]
+	if phase == nil || phase.Type == mr.RoundsPhase {
 		t.step(ev) // partitions stand on each other: they count together or not at all
+		durable()
 		return
 	}
 	j.do(t, func(ctx context.Context) func() {
@@ -184,9 +241,10 @@ func (t *Tracker) keep(j *job, ev sched.Succeeded) {
 		return func() {
 			if err != nil {
 				t.step(sched.Failed{Worker: ev.Worker, Job: ev.Job, Attempt: ev.Manifest.Attempt, Epoch: ev.Manifest.Epoch, Err: asErr("keep", err)})
-				return
+			} else {
+				t.step(ev)
 			}
-			t.step(ev)
+			durable()
 		}
 	})
 }

@@ -1,0 +1,201 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/worker"
+)
+
+// WorkerPath is where workers dial a tracker.
+const WorkerPath = "/api/v1/worker"
+
+// Client is a worker's side: it keeps one connection to a tracker. Fields are set before Run; Client and Log may be nil.
+type Client struct {
+	URL    string // of the tracker: http://HOST:PORT or https://HOST:PORT
+	Token  string
+	HTTP   *http.Client
+	Hello  Hello // without Running
+	Timing Timing
+	Log    *zap.Logger
+
+	mu      sync.Mutex
+	seq     uint64
+	conn    *conn
+	pending []pending // reports of ended attempts, in their order
+}
+
+// pending is a report that is not known to be durable.
+type pending struct {
+	seq uint64
+	end sched.Progress
+	f   *frame
+}
+
+// RefusedError says that the tracker does not want this worker: dialling again would not help.
+type RefusedError struct{ Why string }
+
+func (e *RefusedError) Error() string { return "the tracker refuses this worker: " + e.Why }
+
+// Report sends a report, now or, if it ends an attempt, when there is a connection. It does not block.
+func (c *Client) Report(r worker.Report) {
+	f, err := encodeReport(r)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.log().Error("a report that cannot be sent", zap.Error(err))
+		return
+	}
+	if end, ok := ends(r.Event); ok {
+		c.seq++
+		f.Seq = c.seq
+		c.pending = append(c.pending, pending{c.seq, end, f})
+	}
+	if c.conn != nil {
+		c.conn.send(f)
+	}
+}
+
+// Pending is how many reports are not known to be durable.
+func (c *Client) Pending() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending)
+}
+
+func (c *Client) log() *zap.Logger {
+	if c.Log == nil {
+		return zap.NewNop()
+	}
+	return c.Log
+}
+
+// Run keeps a connection for a worker until ctx ends or the tracker refuses it.
+func (c *Client) Run(ctx context.Context, w *worker.Worker) error {
+	t := c.Timing.filled()
+	pause := t.Redial
+	for {
+		welcomed, err := c.connect(ctx, w, t)
+		var refused *RefusedError
+		if errors.As(err, &refused) || ctx.Err() != nil {
+			return errors.Join(refusedOrNil(refused), ctx.Err())
+		}
+		if welcomed {
+			pause = t.Redial
+		}
+		c.log().Warn("no connection to the tracker; trying again", zap.String("tracker", c.URL), zap.Duration("in", pause), zap.Error(err))
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause = min(2*pause, 8*t.Redial)
+	}
+}
+
+func refusedOrNil(e *RefusedError) error {
+	if e == nil {
+		return nil
+	}
+	return e
+}
+
+// connect dials once and serves the connection to its end.
+func (c *Client) connect(ctx context.Context, w *worker.Worker, t Timing) (welcomed bool, err error) {
+	dial, cancel := context.WithTimeout(ctx, t.Silent)
+	defer cancel()
+	h := http.Header{}
+	if c.Token != "" {
+		h.Set("Authorization", "Bearer "+c.Token)
+	}
+	url := strings.TrimSuffix(c.URL, "/") + WorkerPath
+	ws, resp, err := websocket.Dial(dial, url, &websocket.DialOptions{HTTPClient: c.HTTP, HTTPHeader: h, CompressionMode: websocket.CompressionDisabled})
+	if err != nil {
+		if resp != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden) {
+			return false, &RefusedError{Why: resp.Status + ": check the token"}
+		}
+		return false, err
+	}
+	cn := newConn(ctx, ws, t)
+	defer func() {
+		c.mu.Lock()
+		c.conn = nil
+		c.mu.Unlock()
+		cn.cancel(nil)
+		_ = ws.CloseNow() // run has done it, unless Hello failed
+	}()
+	if err := c.enter(cn, w); err != nil {
+		return false, err
+	}
+	err = cn.run(func(f *frame) error {
+		switch f.Kind {
+		case kindWelcome:
+			welcomed = true
+			c.log().Info("joined the tracker", zap.String("tracker", c.URL))
+			return nil
+		case kindPing:
+			return nil
+		case kindAcks:
+			c.acked(f.Acks)
+			return nil
+		case kindRefuse:
+			why, err := valueOf[string](f)
+			return errors.Join(&RefusedError{Why: why}, err)
+		}
+		decode := commandKinds[f.Kind]
+		if decode == nil {
+			return fmt.Errorf("a frame of kind %q", f.Kind)
+		}
+		cmd, err := decode(f)
+		if err != nil {
+			return err
+		}
+		w.Do(cmd)
+		return nil
+	}, w.Beat)
+	return welcomed, err
+}
+
+// enter says Hello and sends what the tracker may not know. What has ended and is not known to be durable still counts
+// as running until then.
+func (c *Client) enter(cn *conn, w *worker.Worker) error {
+	// The worker reports with its own lock held, so that its books must be read before ours.
+	running := w.Running()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.Hello
+	h.Protocol, h.Running = Protocol, running
+	for _, p := range c.pending {
+		if !slices.ContainsFunc(running, func(r sched.Progress) bool {
+			return r.Job == p.end.Job && r.Attempt == p.end.Attempt && r.Epoch == p.end.Epoch
+		}) {
+			h.Running = append(h.Running, p.end)
+		}
+	}
+	f, err := body(kindHello, h)
+	if err != nil {
+		return err
+	}
+	cn.send(f)
+	for _, p := range c.pending {
+		cn.send(p.f)
+	}
+	c.conn = cn
+	return nil
+}
+
+func (c *Client) acked(seqs []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = slices.DeleteFunc(c.pending, func(p pending) bool { return slices.Contains(seqs, p.seq) })
+}

@@ -1,0 +1,160 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// Timing is how quickly silence is noticed. The zero value is Usual.
+type Timing struct {
+	Beat   time.Duration // between signs of life, and between pings
+	Silent time.Duration // without a frame from the other side, a connection is given up
+	Away   time.Duration // a worker without a connection is given up
+	Redial time.Duration // between tries to dial, at first; it doubles up to eight times as long
+}
+
+// Usual are the times of daemons.
+var Usual = Timing{Beat: time.Second, Silent: 5 * time.Second, Away: 3 * time.Second, Redial: 200 * time.Millisecond}
+
+func (t Timing) filled() Timing {
+	if t.Beat <= 0 {
+		t.Beat = Usual.Beat
+	}
+	if t.Silent <= 0 {
+		t.Silent = Usual.Silent
+	}
+	if t.Away <= 0 {
+		t.Away = Usual.Away
+	}
+	if t.Redial <= 0 {
+		t.Redial = Usual.Redial
+	}
+	return t
+}
+
+// conn is one websocket with a queue of frames to be sent.
+type conn struct {
+	ws     *websocket.Conn
+	timing Timing
+	cancel context.CancelCauseFunc
+	ctx    context.Context
+
+	mu    sync.Mutex
+	queue []*frame
+	ready chan struct{}
+}
+
+func newConn(ctx context.Context, ws *websocket.Conn, t Timing) *conn {
+	c := &conn{ws: ws, timing: t, ready: make(chan struct{}, 1)}
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	ws.SetReadLimit(maxFrame)
+	return c
+}
+
+// send queues a frame. What is queued when the connection ends is lost.
+func (c *conn) send(f *frame) {
+	c.mu.Lock()
+	c.queue = append(c.queue, f)
+	c.mu.Unlock()
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+// run sends what is queued and gives f what comes, until the connection ends, one side is silent for too long, or f
+// fails. each is called every beat. It returns why it ended.
+func (c *conn) run(f func(*frame) error, each func()) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { c.cancel(c.write(each)) })
+	wg.Go(func() { c.cancel(c.read(f)) })
+	<-c.ctx.Done()
+	_ = c.ws.CloseNow() // the cause is known already, and both sides go on without it
+	wg.Wait()
+	return context.Cause(c.ctx)
+}
+
+func (c *conn) write(each func()) error {
+	beat := time.NewTicker(c.timing.Beat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-c.ready:
+			c.mu.Lock()
+			queue := c.queue
+			c.queue = nil
+			c.mu.Unlock()
+			for _, f := range queue {
+				if err := c.writeFrame(f); err != nil {
+					return err
+				}
+			}
+		case <-beat.C:
+			each()
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		}
+	}
+}
+
+func (c *conn) writeFrame(f *frame) error {
+	b, err := f.encode()
+	if err != nil {
+		return err
+	}
+	// A large frame gets time for its bytes: a megabyte a second is slow.
+	ctx, cancel := context.WithTimeout(c.ctx, c.timing.Silent+time.Duration(len(b))*time.Microsecond)
+	defer cancel()
+	if err := c.ws.Write(ctx, websocket.MessageBinary, b); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	return nil
+}
+
+var errSilent = errors.New("nothing was heard for too long")
+
+func (c *conn) read(f func(*frame) error) error {
+	for {
+		fr, err := c.next()
+		if err != nil {
+			return err
+		}
+		if err := f(fr); err != nil {
+			return err
+		}
+	}
+}
+
+// next waits for a frame. The time that silence may last begins anew with every read from the network.
+func (c *conn) next() (*frame, error) {
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(c.timing.Silent, func() { cancel(errSilent) })
+	defer watch.Stop()
+	kind, r, err := c.ws.Reader(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("receive: %w", errors.Join(err, context.Cause(ctx)))
+	}
+	if kind != websocket.MessageBinary {
+		return nil, errors.New("receive: a message that is not binary")
+	}
+	var b []byte
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := r.Read(buf)
+		watch.Reset(c.timing.Silent)
+		b = append(b, buf[:n]...)
+		if err != nil {
+			if isEnd(err) {
+				break
+			}
+			return nil, fmt.Errorf("receive: %w", errors.Join(err, context.Cause(ctx)))
+		}
+	}
+	return decodeFrame(b)
+}
