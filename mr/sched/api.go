@@ -23,7 +23,8 @@ type Event interface{ event() }
 type (
 	// WorkerUp announces a worker that runs Slots attempts at once in Memory bytes
 	// (0: not limited). Host is where it is near, as Split.Hosts names it; it may be empty.
-	// Announcing a known worker again changes its figures. A process that starts anew is a
+	// Announcing a known worker again says that it has another connection: what Running does not name
+	// is lost, and rounds that are under way are asked for again. A process that starts anew is a
 	// new worker with another id; one that was Gone names what still runs there, which is
 	// then taken back or cancelled. An announcement belongs to the connection on which it is
 	// made: it must not come after launches that it does not know of, and so neither twice

@@ -84,6 +84,23 @@ func (s *State) message(ev Message) {
 	}
 }
 
+// askAgain asks a worker for what it has pinned and is not counted in the round that is under way.
+func (s *State) askAgain(j *job, p *phase, w *worker) {
+	l := &p.loop
+	if p.state != running || l.stage != summing {
+		return
+	}
+	var tasks []int
+	for i := range p.tasks {
+		if t := &p.tasks[i]; l.open[i] && !l.counted[i] && t.manifest == nil && len(t.attempts) > 0 && t.attempts[0].worker == w {
+			tasks = append(tasks, i)
+		}
+	}
+	if len(tasks) > 0 {
+		s.do(RunRound{Worker: w.id, Job: j.spec.ID, Phase: p.spec.ID, Epoch: j.epoch, Round: l.round, Final: l.final, Tasks: tasks})
+	}
+}
+
 func (s *State) roundDone(ev RoundDone) {
 	j, p := s.phase(ev.Job, ev.Phase)
 	if p == nil || p.state != running || p.loop.open == nil {

@@ -255,7 +255,8 @@ func (s *State) occupy(w *worker, n int) {
 
 func (s *State) workerUp(ev WorkerUp) {
 	w := s.byID[ev.Worker]
-	if w == nil {
+	known := w != nil
+	if !known {
 		w = &worker{id: ev.Worker, running: map[*attempt]struct{}{}}
 		s.byID[ev.Worker] = w
 		s.workers = append(s.workers, w)
@@ -268,6 +269,38 @@ func (s *State) workerUp(ev WorkerUp) {
 	}
 	for _, pr := range ev.Running {
 		s.named(w, pr)
+	}
+	if known {
+		s.reconnected(w, ev.Running)
+	}
+}
+
+// reconnected deals with what was under way on a worker's earlier connection: launches that it does not name have not
+// arrived, or how they ended has not; and rounds are asked for again.
+func (s *State) reconnected(w *worker, running []Progress) {
+	type key struct {
+		job mr.JobID
+		id  mr.AttemptID
+		try int64
+	}
+	has := map[key]bool{}
+	for _, pr := range running {
+		has[key{pr.Job, pr.Attempt, pr.Epoch}] = true
+	}
+	open := map[*phase]bool{}
+	for _, a := range s.sorted(w) {
+		if !has[key{a.j.spec.ID, a.id(), a.epoch}] {
+			s.lose(a, "", fmt.Errorf("worker %s has connected anew and does not name it", w.id))
+		} else if a.opened {
+			open[a.p] = true
+		}
+	}
+	for _, j := range s.jobs {
+		for _, p := range j.phases {
+			if open[p] {
+				s.askAgain(j, p, w)
+			}
+		}
 	}
 }
 

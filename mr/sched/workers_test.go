@@ -23,12 +23,22 @@ func (w *world) newWorker() {
 	w.announce(r)
 }
 
-// announce lets a worker say that it is there, with what it runs. It is said once on a
-// connection: it may be lost, but does not come twice.
+// announce lets a worker say that it is there, with what it runs, as soon as it has a connection, or never.
 func (w *world) announce(r *realWorker) {
-	if !w.chance(0.03) {
-		w.at(w.delay(), WorkerUp{Worker: r.id, Slots: r.slots, Memory: r.memory, Running: r.progress()})
+	if w.chance(0.03) {
+		return
 	}
+	s := w.s
+	w.later(w.delay(), func() {
+		if w.workers[r.id] == r && w.s == s { // it lives, and did not dial another coordinator
+			w.connect(r)
+		}
+	})
+}
+
+// connect says on a new connection what a worker runs; nothing that is sent on it comes before.
+func (w *world) connect(r *realWorker) {
+	heap.Push(&w.queue, happening{at: w.now, seq: w.first(), ev: WorkerUp{Worker: r.id, Slots: r.slots, Memory: r.memory, Running: r.progress()}})
 }
 
 // progress names what a worker runs.
@@ -50,6 +60,8 @@ func (w *world) beats() {
 			w.crash(id)
 		case w.chance(0.004):
 			r.silent = !r.silent
+		case w.chance(0.01) && !r.silent: // another connection
+			w.connect(r)
 		}
 		if !r.silent {
 			w.send(Beat{Worker: id, Progress: r.progress()})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -87,24 +88,27 @@ func (t *Tracker) submit(j *job) {
 	id := j.spec.ID
 	held, expected := t.early[id]
 	delete(t.early, id)
-	var running []sched.Running
+	lives := map[sched.WorkerID][]sched.Progress{} // what runs, or has ended and was not heard of yet
 	if expected {
 		for w, b := range t.workers {
-			for _, p := range b.progress {
-				if p.Job == id {
-					running = append(running, sched.Running{Worker: w, Attempt: p.Attempt, Epoch: p.Epoch})
-				}
-			}
+			lives[w] = slices.DeleteFunc(slices.Clone(b.progress), func(p sched.Progress) bool { return p.Job != id })
+		}
+		for _, h := range held {
+			lives[h.worker] = append(lives[h.worker], h.attempt)
+		}
+	}
+	var running []sched.Running
+	for w, all := range lives {
+		for _, p := range all {
+			running = append(running, sched.Running{Worker: w, Attempt: p.Attempt, Epoch: p.Epoch})
 		}
 	}
 	t.step(sched.Submit{Job: *j.spec, Epoch: j.o.Epoch, Done: j.o.Done, Committed: j.o.Committed, Running: running})
-	if expected {
-		for w, b := range t.workers {
-			t.step(sched.Beat{Worker: w, Progress: t.present(b.progress)})
-		}
+	for w, all := range lives {
+		t.step(sched.Beat{Worker: w, Progress: all})
 	}
-	for _, f := range held {
-		f()
+	for _, h := range held {
+		h.report()
 	}
 }
 

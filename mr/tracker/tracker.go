@@ -47,7 +47,14 @@ type Tracker struct {
 	jobs    map[mr.JobID]*job
 	links   map[sched.WorkerID]Link
 	workers map[sched.WorkerID]*workerBook
-	early   map[mr.JobID][]func() // reports on jobs that are expected
+	early   map[mr.JobID][]held // reports on jobs that are expected
+}
+
+// held is a report on an attempt of a job that is expected.
+type held struct {
+	worker  sched.WorkerID
+	attempt sched.Progress
+	report  func()
 }
 
 // workerBook is what is known of a worker for those who look.
@@ -64,7 +71,7 @@ func New(o Options) *Tracker {
 		o.Beat = 500 * time.Millisecond
 	}
 	t := &Tracker{o: o, log: o.Log, start: time.Now(), ended: make(chan struct{}), state: sched.New(o.Rules),
-		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}, early: map[mr.JobID][]func(){}}
+		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}, early: map[mr.JobID][]held{}}
 	if t.log == nil {
 		t.log = zap.NewNop()
 	}
@@ -130,7 +137,7 @@ func (t *Tracker) Expect(jobs ...mr.JobID) {
 	t.ask(func() {
 		for _, id := range jobs {
 			if t.jobs[id] == nil && t.early[id] == nil {
-				t.early[id] = []func(){}
+				t.early[id] = []held{}
 			}
 		}
 	})
@@ -139,27 +146,25 @@ func (t *Tracker) Expect(jobs ...mr.JobID) {
 // Dismiss says that an expected job will not be run after all.
 func (t *Tracker) Dismiss(id mr.JobID) {
 	t.post(func() {
-		held := t.early[id]
+		all := t.early[id]
 		delete(t.early, id)
-		for _, f := range held {
-			f()
+		for _, h := range all {
+			h.report()
 		}
 	})
 }
 
-// Join takes a worker in, or back, with what it runs. Its reports are dealt with from then on. One that comes back has lost
-// what was sent to it meanwhile: it is taken for gone, and what it says that it runs is taken back.
+// Join takes a worker in, or back on another connection, with all that it runs. Its reports are dealt with from then on.
 func (t *Tracker) Join(l Link, up sched.WorkerUp) {
 	t.post(func() {
 		now := time.Now()
-		if b := t.workers[up.Worker]; b != nil {
-			b.up, b.seen, b.progress = up, now, up.Running
-			t.links[up.Worker] = l
-			t.step(sched.WorkerDown{Worker: up.Worker})
-		} else {
-			t.workers[up.Worker] = &workerBook{up: up, since: now, seen: now, progress: up.Running}
-			t.links[up.Worker] = l
+		b := t.workers[up.Worker]
+		if b == nil {
+			b = &workerBook{since: now}
+			t.workers[up.Worker] = b
 		}
+		b.up, b.seen, b.progress = up, now, up.Running
+		t.links[up.Worker] = l
 		up.Running = t.present(up.Running)
 		t.step(up)
 	})
@@ -210,13 +215,13 @@ func (t *Tracker) report(r worker.Report, durable func()) {
 		case j != nil:
 			t.keep(j, ev, durable)
 		case t.early[ev.Job] != nil:
-			t.early[ev.Job] = append(t.early[ev.Job], func() { t.report(r, durable) })
+			t.hold(ev.Worker, sched.Progress{Job: ev.Job, Attempt: ev.Manifest.Attempt, Epoch: ev.Manifest.Epoch}, func() { t.report(r, durable) })
 		default:
 			durable() // the job has ended
 		}
 	case sched.Failed:
 		if t.early[ev.Job] != nil {
-			t.early[ev.Job] = append(t.early[ev.Job], func() { t.report(r, durable) })
+			t.hold(ev.Worker, sched.Progress{Job: ev.Job, Attempt: ev.Attempt, Epoch: ev.Epoch}, func() { t.report(r, durable) })
 			return
 		}
 		t.step(ev)
@@ -226,6 +231,10 @@ func (t *Tracker) report(r worker.Report, durable func()) {
 	default:
 		t.step(ev)
 	}
+}
+
+func (t *Tracker) hold(w sched.WorkerID, p sched.Progress, report func()) {
+	t.early[p.Job] = append(t.early[p.Job], held{w, p, report})
 }
 
 // keep makes a result durable and then has it counted.
