@@ -17,6 +17,9 @@ const (
 	PhaseProgress    UpdateKind = "phase-progress" // Done and Total are of running attempts
 	RoundDone        UpdateKind = "round-done"
 	JobDone          UpdateKind = "job-done"
+	// What an earlier run of the job has left, said before anything else.
+	PhaseRestored UpdateKind = "phase-restored" // Published
+	TaskRestored  UpdateKind = "task-restored"  // Manifest
 )
 
 // Update is one thing that happened to a job, for logs, progress lines and the event log. Only the
