@@ -127,6 +127,7 @@ var within = map[string][]string{
 	"mr/checksum":  {},
 	"mr/journal":   {},
 	"mr/cache":     {},
+	"mr/blobs":     {"mr/dfs"},
 	"mr/avro":      {"mr/dfs"},
 	"mr/shuffle":   {"mr/checksum"},
 	"mr/dfs":       {},

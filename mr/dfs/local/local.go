@@ -58,6 +58,11 @@ func Open(_ context.Context, u *url.URL) (dfs.FS, dfs.Path, error) {
 	return New("/", true), dfs.Path(strings.TrimPrefix(filepath.ToSlash(abs), "/")), nil
 }
 
+// Sub returns what lies below a folder.
+func (f *FS) Sub(dir dfs.Path) dfs.FS {
+	return &FS{root: f.Name(dir), sync: f.sync, hidden: f.hidden}
+}
+
 // Caps names the adapter.
 func (f *FS) Caps() dfs.Caps { return dfs.Caps{Name: "local"} }
 
