@@ -87,7 +87,7 @@ func asErr(op string, err error) *errs.Error {
 // Runs runs the jobs of drivers on a tracker. What a job has reached is in its own store: Runs keeps nothing.
 type Runs struct {
 	Tracker *tracker.Tracker
-	Resolve func(ctx context.Context, uri string) (dfs.FS, dfs.Path, error) // opens a job's store
+	Open    func(ctx context.Context, uri string) (dfs.FS, error) // opens a job's store
 	// Began, if not nil, is told of every job before it runs; an error refuses it.
 	Began func(spec *mr.JobSpec) error
 	Log   *zap.Logger
@@ -238,11 +238,10 @@ func (s *Runs) join(ctx context.Context, spec *mr.JobSpec, digest [sha256.Size]b
 
 // run is what package local's callers do in their own process: it takes the job over from whoever had it before.
 func (s *Runs) run(ctx context.Context, spec *mr.JobSpec, rn *run) (map[mr.PhaseID]*mr.PhaseManifest, error) {
-	store, root, err := s.Resolve(ctx, spec.Store)
+	store, err := s.Open(ctx, spec.Store)
 	if err != nil {
 		return nil, err
 	}
-	store = dfs.Sub(store, root)
 	pub := &commit.Publisher{FS: store, Root: dfs.Path(spec.ID), Log: s.Log}
 	epoch, err := pub.ClaimEpoch(ctx)
 	if err != nil {

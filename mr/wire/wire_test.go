@@ -144,6 +144,7 @@ type cluster struct {
 	tracker  *tracker.Tracker
 	server   *Server
 	http     *httptest.Server
+	runs     *Runs
 	work     sync.WaitGroup
 }
 
@@ -168,6 +169,9 @@ func (c *cluster) startTracker(expect ...mr.JobID) {
 	c.server = &Server{Tracker: c.tracker, Timing: quick}
 	mux := http.NewServeMux()
 	mux.Handle(WorkerPath, c.server)
+	c.runs = &Runs{Tracker: c.tracker, Open: func(context.Context, string) (dfs.FS, error) { return c.store, nil }}
+	mux.Handle(RunPath, c.runs)
+	mux.Handle(RunPath+"/", c.runs)
 	c.http = httptest.NewServer(mux)
 	c.net.to(c.http.Listener.Addr().String())
 }
@@ -175,6 +179,7 @@ func (c *cluster) startTracker(expect ...mr.JobID) {
 func (c *cluster) stopTracker() {
 	c.server.Close()
 	c.tracker.Close()
+	c.runs.Close()
 	c.net.cut()
 	c.http.CloseClientConnections()
 	c.http.Close()
@@ -216,6 +221,90 @@ func (c *cluster) run(ctx context.Context, job *mr.JobSpec) (map[mr.PhaseID]*mr.
 	return c.tracker.Run(ctx, job, tracker.JobOptions{Store: c.store, Publisher: p, Epoch: epoch, Done: done, Committed: kept})
 }
 
+// remote is a driver's way to the tracker.
+func (c *cluster) remote() *Remote {
+	h := &http.Client{Transport: &http.Transport{}}
+	c.t.Cleanup(h.CloseIdleConnections)
+	return &Remote{URL: "http://" + c.net.addr(), HTTP: h}
+}
+
+// TestDriverOutlivesItsTracker: the driver waits for the next tracker, which goes on; what was committed does not run again.
+func TestDriverOutlivesItsTracker(t *testing.T) {
+	var mu sync.Mutex
+	runs := map[int]int{}
+	c := newCluster(t, kinds(func(ctx context.Context, s *mr.TaskSpec) {
+		if s.Attempt.Task.Phase == "write" {
+			mu.Lock()
+			runs[s.Attempt.Task.Index]++
+			mu.Unlock()
+		}
+		short(ctx, s)
+	}))
+	for i := range 2 {
+		c.startWorker(fmt.Sprint("w", i), 2)
+	}
+	var succeeded, restored atomic.Int32
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for _, n := range []int32{20, 60} {
+			for succeeded.Load() < n {
+				time.Sleep(time.Millisecond)
+			}
+			c.stopTracker()
+			c.startTracker("a")
+		}
+	})
+	out, err := c.remote().Run(t.Context(), testJob("a", 150), func(u tracker.Update) {
+		switch u.Kind {
+		case tracker.AttemptSucceeded:
+			if u.Phase == "write" {
+				succeeded.Add(1)
+			}
+		case tracker.TaskRestored:
+			restored.Add(1)
+		}
+	})
+	wg.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.check(t, 150, out)
+	if restored.Load() < 20 {
+		t.Errorf("%d tasks were restored", restored.Load())
+	}
+	again := 0
+	for _, n := range runs {
+		again += n - 1
+	}
+	if again > 2*4 { // what was under way when its tracker ended, at most
+		t.Errorf("%d tasks ran again", again)
+	}
+}
+
+// TestDriverKillsItsJob, and hears why a job has failed.
+func TestDriverKillsItsJob(t *testing.T) {
+	begun := make(chan struct{}, 100)
+	c := newCluster(t, kinds(func(ctx context.Context, s *mr.TaskSpec) {
+		begun <- struct{}{}
+		<-ctx.Done()
+	}))
+	c.startWorker("w", 2)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		<-begun
+		cancel(errors.New("enough"))
+	}()
+	_, err := c.remote().Run(ctx, testJob("a", 10), func(tracker.Update) {})
+	if !errs.Is(err, errs.Canceled) {
+		t.Errorf("a killed job: %v", err)
+	}
+	bad := testJob("b", 1)
+	bad.Phases[0].Kind = "unheard-of"
+	if _, err := c.remote().Run(t.Context(), bad, func(tracker.Update) {}); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a job of an unknown kind: %v", err)
+	}
+}
+
 func short(ctx context.Context, _ *mr.TaskSpec) {
 	select {
 	case <-time.After(time.Duration(rand.IntN(4)) * time.Millisecond):
@@ -246,9 +335,9 @@ func TestConnectionsThatBreak(t *testing.T) {
 	end := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for {
+		for range 12 { // a task is given up after 20 losses
 			select {
-			case <-time.After(30 * time.Millisecond):
+			case <-time.After(50 * time.Millisecond):
 				c.net.cut()
 			case <-end:
 				return
