@@ -97,7 +97,7 @@ func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
 	if err := p.FS.Claim(ctx, dir.Join(name)); err != nil && !errs.Is(err, errs.Exist) {
 		return errs.E("publish", errs.Unknown, string(m.Phase), err)
 	}
-	highest, err := p.epoch(ctx)
+	highest, err := p.Epoch(ctx)
 	if err != nil {
 		return err
 	}
@@ -271,8 +271,8 @@ func (p *Publisher) epochPath(n int64) dfs.Path {
 	return p.Root.Join("epochs", fmt.Sprintf("%010d", n))
 }
 
-// epoch is the highest epoch that was claimed; 0 when there is none.
-func (p *Publisher) epoch(ctx context.Context) (int64, error) {
+// Epoch is the highest epoch that was claimed; 0 when there is none.
+func (p *Publisher) Epoch(ctx context.Context) (int64, error) {
 	highest := int64(0)
 	for info, err := range p.FS.List(ctx, p.Root.Join("epochs")) {
 		if err != nil {
@@ -289,7 +289,7 @@ func (p *Publisher) epoch(ctx context.Context) (int64, error) {
 // number of its own, and only the highest may publish. A number that is skipped, because a
 // reply was lost, does no harm.
 func (p *Publisher) ClaimEpoch(ctx context.Context) (int64, error) {
-	highest, err := p.epoch(ctx)
+	highest, err := p.Epoch(ctx)
 	if err != nil {
 		return 0, err
 	}

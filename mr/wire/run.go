@@ -88,8 +88,8 @@ func asErr(op string, err error) *errs.Error {
 type Runs struct {
 	Tracker *tracker.Tracker
 	Open    func(ctx context.Context, uri string) (dfs.FS, error) // opens a job's store
-	// Began, if not nil, is told of every job before it runs; an error refuses it.
-	Began func(spec *mr.JobSpec) error
+	// Began, if not nil, is told of everything before it runs, and whose it is (Remote.Job); an error refuses it.
+	Began func(job string, run mr.JobID) error
 	Log   *zap.Logger
 
 	mu   sync.Mutex
@@ -107,6 +107,9 @@ type run struct {
 	mu       sync.Mutex
 	watchers map[chan *line]bool
 }
+
+// jobHeader says whose driver posts.
+const jobHeader = "Vista-Mr-Job"
 
 const maxSpec = 256 << 20
 
@@ -146,7 +149,7 @@ func (s *Runs) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	lines := make(chan *line, 1024)
-	rn, err := s.join(r.Context(), &spec, sha256.Sum256(body), lines)
+	rn, err := s.join(r.Context(), r.Header.Get(jobHeader), &spec, sha256.Sum256(body), lines)
 	if err != nil {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
@@ -183,7 +186,7 @@ func (s *Runs) post(w http.ResponseWriter, r *http.Request) {
 
 // join finds the run of a job, or starts it. A run of the same id that is another job, as a driver that planned anew
 // has it, is killed first.
-func (s *Runs) join(ctx context.Context, spec *mr.JobSpec, digest [sha256.Size]byte, lines chan *line) (*run, error) {
+func (s *Runs) join(ctx context.Context, job string, spec *mr.JobSpec, digest [sha256.Size]byte, lines chan *line) (*run, error) {
 	for {
 		s.mu.Lock()
 		rn := s.runs[spec.ID]
@@ -204,7 +207,7 @@ func (s *Runs) join(ctx context.Context, spec *mr.JobSpec, digest [sha256.Size]b
 	}
 	defer s.mu.Unlock()
 	if s.Began != nil {
-		if err := s.Began(spec); err != nil {
+		if err := s.Began(job, spec.ID); err != nil {
 			return nil, err
 		}
 	}
@@ -296,6 +299,7 @@ func (r *run) tell(u tracker.Update) {
 type Remote struct {
 	URL   string
 	Token string
+	Job   string // whose driver this is
 	HTTP  *http.Client
 	// Patience is how long a tracker may be away before the driver gives up; 0: five minutes.
 	Patience time.Duration
@@ -396,6 +400,8 @@ func (c *Remote) do(ctx context.Context, method, path string, body []byte) (*htt
 	if err != nil {
 		return nil, errs.E("run", errs.Invalid, c.URL, err)
 	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set(jobHeader, c.Job)
 	if c.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}

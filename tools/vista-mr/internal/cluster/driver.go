@@ -1,0 +1,150 @@
+package cluster
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+)
+
+// driverLine is a line of a driver's standard error. What is none is its log.
+type driverLine struct {
+	Progress *progress.Update `json:"progress,omitempty"`
+	Error    json.RawMessage  `json:"error,omitempty"` // as every command prints it with -o json
+}
+
+// ending is how a driver ended of its own.
+type ending struct {
+	code    int
+	verdict string
+	failure json.RawMessage
+}
+
+// Environment of a driver: where its tracker is. A driver that has them is one.
+const (
+	DriverVariable = "VISTA_MR_DRIVER" // the job's id
+	TokenVariable  = "VISTA_MR_TOKEN"
+)
+
+// drivers starts this program as a job's driver.
+type drivers struct {
+	program string
+	url     string // of the tracker, from here
+	token   string
+	scratch string
+}
+
+// start runs one driver to its end. An error says that it died instead of ending.
+func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine)) (_ ending, err error) {
+	dir := filepath.Dir(logName(d.scratch, s.ID))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return ending{}, err
+	}
+	file := filepath.Join(dir, "job.yaml")
+	if err := os.WriteFile(file, []byte(s.Text), 0o600); err != nil {
+		return ending{}, err
+	}
+	log, err := os.OpenFile(logName(d.scratch, s.ID), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return ending{}, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	args := []string{"submit", file, "-o", "json", "--tracker", d.url}
+	for _, set := range s.Sets {
+		args = append(args, "--set", set)
+	}
+	cmd := exec.Command(d.program, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token)
+	// The driver ends when this pipe does, which is when the tracker ends, however that comes about.
+	alive, err := cmd.StdinPipe()
+	if err != nil {
+		return ending{}, err
+	}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return ending{}, err
+	}
+	fmt.Fprintf(log, "%s driver of %s starts\n", time.Now().UTC().Format(time.RFC3339), s.ID)
+	if err := cmd.Start(); err != nil {
+		return ending{}, err
+	}
+	stopped := context.AfterFunc(ctx, func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // it has ended, or ends
+		time.AfterFunc(killAfter, func() { _ = cmd.Process.Kill() })
+	})
+	defer stopped()
+	var end ending
+	readErr := readDriver(stderr, log, func(l driverLine) {
+		if len(l.Error) > 0 {
+			end.failure = l.Error
+		}
+		tell(l)
+	})
+	err = cmd.Wait()
+	_ = alive.Close() // it has ended
+	end.code = cmd.ProcessState.ExitCode()
+	fmt.Fprintf(log, "%s driver of %s ends: %v\n", time.Now().UTC().Format(time.RFC3339), s.ID, cmd.ProcessState)
+	if end.code == 0 {
+		var r struct {
+			Verdict struct {
+				Sentence string `json:"sentence"`
+			} `json:"verdict"`
+		}
+		if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+			return end, fmt.Errorf("the driver's results: %w", err)
+		}
+		end.verdict = r.Verdict.Sentence
+		return end, nil
+	}
+	if end.failure == nil || end.code < 0 {
+		return end, errors.Join(err, readErr)
+	}
+	return end, nil
+}
+
+// killAfter is how long a driver may take to end when it is told to.
+const killAfter = 10 * time.Second
+
+// readDriver tells what a driver's lines say, and keeps the others.
+func readDriver(r io.Reader, log io.Writer, tell func(driverLine)) error {
+	in := bufio.NewScanner(r)
+	in.Buffer(nil, 1<<20)
+	for in.Scan() {
+		var l driverLine
+		if line := in.Bytes(); bytes.HasPrefix(line, []byte("{")) && json.Unmarshal(line, &l) == nil && (l.Progress != nil || l.Error != nil) {
+			tell(l)
+			if l.Progress != nil {
+				continue
+			}
+		}
+		if _, err := fmt.Fprintf(log, "%s\n", in.Bytes()); err != nil {
+			_, _ = io.Copy(io.Discard, r) // the driver must not wait for a reader
+			return err
+		}
+	}
+	return in.Err()
+}
+
+// ProgressLines is a driver's way to tell its progress.
+type ProgressLines struct{ W io.Writer }
+
+// Update writes a line.
+func (p ProgressLines) Update(u progress.Update) {
+	b, err := json.Marshal(driverLine{Progress: &u})
+	if err == nil {
+		_, _ = p.W.Write(append(b, '\n')) // a tracker that does not listen any more is about to end this process
+	}
+}

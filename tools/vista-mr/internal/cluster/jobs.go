@@ -1,0 +1,393 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+)
+
+// Request is what a client submits: a job file and what it is read with.
+type Request struct {
+	Name   string   `json:"name"`           // of the job
+	File   string   `json:"file"`           // the job file's name, for messages
+	Text   string   `json:"text"`           // what it says
+	Sets   []string `json:"sets,omitempty"` // overrides; those of relative paths are absolute here
+	Output string   `json:"output"`         // URI
+	User   string   `json:"user,omitempty"`
+}
+
+// State is where a job is.
+type State string
+
+// The states of a job.
+const (
+	Queued    State = "queued"
+	Running   State = "running"
+	Succeeded State = "succeeded"
+	Failed    State = "failed"
+	Killed    State = "killed"
+)
+
+// Over tells whether nothing more will happen to the job.
+func (s State) Over() bool { return s == Succeeded || s == Failed || s == Killed }
+
+// Job is what the tracker says of a job.
+type Job struct {
+	ID        string            `json:"id"`
+	Name      string            `json:"name"`
+	User      string            `json:"user,omitempty"`
+	Output    string            `json:"output"`
+	State     State             `json:"state"`
+	Submitted time.Time         `json:"submitted"`
+	Started   time.Time         `json:"started,omitzero"`
+	Ended     time.Time         `json:"ended,omitzero"`
+	Drivers   int               `json:"drivers,omitempty"`  // started so far
+	Progress  []progress.Update `json:"progress,omitempty"` // by stage, in the order in which they began
+	Verdict   string            `json:"verdict,omitempty"`
+	Failure   json.RawMessage   `json:"failure,omitempty"` // as the commands print it with -o json
+	ExitCode  int               `json:"exitCode,omitempty"`
+}
+
+// ended is what the state keeps of how a job ended.
+type ended struct {
+	State    State           `json:"state"`
+	Started  time.Time       `json:"started,omitzero"`
+	Ended    time.Time       `json:"ended"`
+	Verdict  string          `json:"verdict,omitempty"`
+	Failure  json.RawMessage `json:"failure,omitempty"`
+	ExitCode int             `json:"exitCode,omitempty"`
+}
+
+// submission is what the state keeps of a request.
+type submission struct {
+	Request
+	ID        string    `json:"id"`
+	Submitted time.Time `json:"submitted"`
+}
+
+// jobs are the tracker's jobs. All methods may be called from any goroutine.
+type jobs struct {
+	store   dfs.FS // the tracker's state
+	start   func(ctx context.Context, s *submission, tell func(driverLine)) (ending, error)
+	dismiss func(mr.JobID) // of runs that will not come any more
+	log     *zap.Logger
+	base    context.Context
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+
+	mu      sync.Mutex
+	byID    map[string]*book
+	order   []*book // as they were submitted
+	running int
+	most    int // drivers at once
+}
+
+// book is the tracker's book of a job.
+type book struct {
+	Job
+	sub  submission
+	kill context.CancelCauseFunc // while a driver runs
+	runs []mr.JobID
+}
+
+const maxRecord = 8 << 20
+
+// load reads what an earlier tracker has left, and starts what was not over. It returns what drivers have had run.
+func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
+	files := map[string]map[string]dfs.Path{}
+	for info, err := range m.store.List(ctx, "jobs") {
+		if err != nil {
+			return nil, err
+		}
+		id, rest, ok := strings.Cut(strings.TrimPrefix(string(info.Path), "jobs/"), "/")
+		if !ok {
+			continue
+		}
+		if files[id] == nil {
+			files[id] = map[string]dfs.Path{}
+		}
+		files[id][rest] = info.Path
+	}
+	var runs []mr.JobID
+	for id, parts := range files {
+		if parts["job.json"] == "" {
+			continue // its tracker was stopped before it answered
+		}
+		b := &book{}
+		if err := m.read(ctx, parts["job.json"], &b.sub); err != nil {
+			m.log.Error("a job of an earlier tracker cannot be read, and is left out", zap.String("job", id), zap.Error(err))
+			continue
+		}
+		b.Job = Job{ID: id, Name: b.sub.Name, User: b.sub.User, Output: b.sub.Output, State: Queued, Submitted: b.sub.Submitted}
+		if p := parts["ended.json"]; p != "" {
+			var e ended
+			if err := m.read(ctx, p, &e); err != nil {
+				m.log.Error("how a job ended cannot be read", zap.String("job", id), zap.Error(err))
+				e.State = Failed
+			}
+			b.end(&e)
+		} else {
+			for name := range parts {
+				if run, ok := strings.CutPrefix(name, "runs/"); ok { // jobs' names are legal in paths
+					b.runs = append(b.runs, mr.JobID(run))
+				}
+			}
+			runs = append(runs, b.runs...)
+		}
+		m.byID[id] = b
+		m.order = append(m.order, b)
+	}
+	slices.SortFunc(m.order, func(a, b *book) int { return a.Submitted.Compare(b.Submitted) })
+	return runs, nil
+}
+
+func (m *jobs) read(ctx context.Context, p dfs.Path, v any) error {
+	b, err := dfs.ReadFile(ctx, m.store, p, maxRecord)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
+
+func (b *book) end(e *ended) {
+	b.State, b.Started, b.Ended, b.Verdict, b.Failure, b.ExitCode = e.State, e.Started, e.Ended, e.Verdict, e.Failure, e.ExitCode
+	b.Progress, b.kill = nil, nil
+}
+
+var legalName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// submit takes a job in. It is in the state before its id is given out.
+func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
+	if !legalName.MatchString(r.Name) || r.Text == "" {
+		return Job{}, errs.E("submit", errs.Invalid, r.File, fmt.Errorf("no job: name %q, %d bytes", r.Name, len(r.Text)))
+	}
+	var random [5]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return Job{}, err
+	}
+	s := submission{Request: r, Submitted: time.Now().UTC(),
+		ID: r.Name + "-" + strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(random[:]))}
+	data, err := json.Marshal(&s)
+	if err != nil {
+		return Job{}, err
+	}
+	if err := dfs.WriteFile(ctx, m.store, dfs.Path("jobs").Join(s.ID, "job.json"), data); err != nil {
+		return Job{}, err
+	}
+	b := &book{sub: s, Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.byID[s.ID] = b
+	m.order = append(m.order, b)
+	m.fill()
+	return b.Job, nil
+}
+
+// began notes what a job's driver has had run, so that a tracker after this one waits for it.
+func (m *jobs) began(id string, run mr.JobID) error {
+	m.mu.Lock()
+	b := m.byID[id]
+	known := b != nil && slices.Contains(b.runs, run)
+	if b != nil && !known {
+		b.runs = append(b.runs, run)
+	}
+	m.mu.Unlock()
+	if b == nil {
+		return errs.E("run", errs.NotExist, id, errors.New("the tracker knows no such job"))
+	}
+	if known {
+		return nil
+	}
+	if err := m.store.Claim(m.base, dfs.Path("jobs").Join(id, "runs", mr.FileName(string(run)))); err != nil && !errs.Is(err, errs.Exist) {
+		return err
+	}
+	return nil
+}
+
+// fill starts drivers while there is room. It is called with m.mu held.
+func (m *jobs) fill() {
+	for _, b := range m.order {
+		if m.running >= m.most || m.base.Err() != nil {
+			return
+		}
+		if b.State == Queued {
+			m.run(b)
+		}
+	}
+}
+
+// maxDrivers is how many drivers of a job may die before it has failed.
+const maxDrivers = 4
+
+func (m *jobs) run(b *book) {
+	ctx, kill := context.WithCancelCause(m.base)
+	b.State, b.Started, b.kill = Running, time.Now().UTC(), kill
+	m.running++
+	m.work.Go(func() {
+		defer kill(nil)
+		var end ending
+		var err error
+		for try := 1; ; try++ {
+			m.mu.Lock()
+			b.Drivers, b.Progress = try, nil
+			m.mu.Unlock()
+			end, err = m.start(ctx, &b.sub, func(l driverLine) { m.note(b, l) })
+			if err == nil || ctx.Err() != nil || try == maxDrivers {
+				break
+			}
+			m.log.Warn("a job's driver has died and is started again", zap.String("job", b.ID), zap.Error(err))
+		}
+		m.over(ctx, b, end, err)
+	})
+}
+
+// note takes what a driver tells of its progress.
+func (m *jobs) note(b *book, l driverLine) {
+	if l.Progress == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(b.Progress, func(u progress.Update) bool { return u.Stage == l.Progress.Stage })
+	if i < 0 {
+		b.Progress = append(b.Progress, *l.Progress)
+	} else {
+		b.Progress[i] = *l.Progress
+	}
+}
+
+// errKill is why a context ends when somebody kills a job.
+type errKill struct{ reason string }
+
+func (e errKill) Error() string { return e.reason }
+
+// over writes down how a job ended. One whose tracker stops is not over: the next one starts it again.
+func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
+	m.mu.Lock()
+	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Verdict: end.verdict, Failure: end.failure, ExitCode: end.code}
+	runs := b.runs
+	m.mu.Unlock()
+	var killed errKill
+	switch {
+	case errors.As(context.Cause(ctx), &killed):
+		e.State, e.ExitCode = Killed, 7
+		e.Failure = failureJSON("E-KILLED", "killed: "+killed.reason, "submit it again: it goes on where it stopped", 7)
+	case m.base.Err() != nil:
+		return
+	case err != nil:
+		e.State, e.ExitCode = Failed, 1
+		e.Failure = failureJSON("E-DRIVER", fmt.Sprintf("the job's driver died %d times: %v", maxDrivers, err), "see its log: vista-mr logs "+b.ID, 1)
+	case end.code != 0:
+		e.State = Failed
+	}
+	data, err := json.Marshal(&e)
+	if err == nil {
+		err = dfs.WriteFile(m.base, m.store, dfs.Path("jobs").Join(b.ID, "ended.json"), data)
+	}
+	if err != nil {
+		m.log.Error("how a job ended could not be written down: a tracker after this one will run it again", zap.String("job", b.ID), zap.Error(err))
+	}
+	for _, r := range runs {
+		m.dismiss(r)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b.end(&e)
+	m.running--
+	m.fill()
+}
+
+func failureJSON(id, cause, next string, code int) json.RawMessage {
+	b, err := json.Marshal(map[string]any{"id": id, "cause": cause, "next": next, "exitCode": code})
+	if err != nil {
+		return nil // strings and a number
+	}
+	return b
+}
+
+// end kills a job, or takes one that waits off the queue.
+func (m *jobs) end(id, reason string) error {
+	m.mu.Lock()
+	b := m.byID[id]
+	if b == nil {
+		m.mu.Unlock()
+		return errs.E("kill", errs.NotExist, id, errors.New("the tracker knows no such job"))
+	}
+	if b.kill != nil {
+		b.kill(errKill{reason})
+	}
+	waits := b.State == Queued
+	if waits {
+		b.State = Running // nobody starts it now
+		m.running++
+	}
+	m.mu.Unlock()
+	if waits {
+		ctx, cancel := context.WithCancelCause(m.base)
+		cancel(errKill{reason})
+		m.over(ctx, b, ending{}, nil)
+	}
+	return nil
+}
+
+// list returns all jobs, the newest first.
+func (m *jobs) list() []Job {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]Job, 0, len(m.order))
+	for _, b := range slices.Backward(m.order) {
+		out = append(out, b.copy())
+	}
+	return out
+}
+
+func (m *jobs) get(id string) (Job, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.byID[id]
+	if b == nil {
+		return Job{}, false
+	}
+	return b.copy(), true
+}
+
+// runsOf is what a job's driver has had run.
+func (m *jobs) runsOf(id string) []mr.JobID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b := m.byID[id]; b != nil {
+		return slices.Clone(b.runs)
+	}
+	return nil
+}
+
+func (b *book) copy() Job {
+	j := b.Job
+	j.Progress = slices.Clone(j.Progress)
+	return j
+}
+
+// close stops all drivers. Their jobs are not over.
+func (m *jobs) close() {
+	m.stop()
+	m.work.Wait()
+}
+
+// logName is the local file that a job's drivers log to.
+func logName(scratch, id string) string { return filepath.Join(scratch, "jobs", id, "driver.log") }

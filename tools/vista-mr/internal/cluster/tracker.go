@@ -1,0 +1,262 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/tracker"
+	"github.com/vista-mr/vista-mr/mr/wire"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// TrackerOptions is what a tracker daemon needs.
+type TrackerOptions struct {
+	Listen   string // HOST:PORT
+	Token    string
+	State    dfs.FS        // where it keeps its jobs
+	Stores   *dfs.Mux      // of the jobs
+	Registry *mr.Registry  // whose loops run here
+	Program  string        // this program, for drivers
+	Scratch  string        // a local folder
+	Drivers  int           // at once
+	Timing   wire.Timing   // of workers
+	Expire   time.Duration // a worker that is silent for longer is gone; 0: 5 s
+	Version  string
+	Ready    func(url string) // called when it listens
+	Log      *zap.Logger
+}
+
+// daemon is a tracker that listens.
+type daemon struct {
+	o       TrackerOptions
+	log     *zap.Logger
+	started time.Time
+	epoch   int64
+	tracker *tracker.Tracker
+	workers *wire.Server
+	runs    *wire.Runs
+	jobs    *jobs
+}
+
+// ServeTracker runs a tracker until ctx ends or another one takes its state over.
+func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	if o.Expire <= 0 {
+		o.Expire = 5 * time.Second
+	}
+	if err := checkListen(o.Listen, o.Token); err != nil {
+		return exit.As(exit.Usage, err)
+	}
+	l, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return exit.As(exit.Invalid, fmt.Errorf("listen: %w", err))
+	}
+	defer l.Close() // closed by the server before
+	d := &daemon{o: o, log: o.Log, started: time.Now()}
+	pub := &commit.Publisher{FS: o.State}
+	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
+		return exit.Running(err)
+	}
+	url := "http://" + l.Addr().String()
+	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
+		Expire: ticks(o.Expire), Stall: ticks(10 * time.Minute), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second)}})
+	defer d.tracker.Close()
+	base, stop := context.WithCancel(context.Background())
+	starts := &drivers{program: o.Program, url: url, token: o.Token, scratch: o.Scratch}
+	d.jobs = &jobs{store: o.State, start: starts.start, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers)}
+	expected, err := d.jobs.load(ctx)
+	if err != nil {
+		stop()
+		return exit.Running(err)
+	}
+	d.tracker.Expect(expected...)
+	d.workers = &wire.Server{Tracker: d.tracker, Timing: o.Timing, Log: o.Log}
+	d.runs = &wire.Runs{Tracker: d.tracker, Open: o.Stores.Folder, Began: d.jobs.began, Log: o.Log}
+	srv := &http.Server{Handler: guard(o.Token, d.routes()), ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	o.Log.Info("tracker listens", zap.String("url", url), zap.Int64("epoch", d.epoch), zap.Int("jobs", len(d.jobs.order)))
+	if o.Ready != nil {
+		o.Ready(url)
+	}
+	d.jobs.mu.Lock()
+	d.jobs.fill()
+	d.jobs.mu.Unlock()
+	err = d.guardEpoch(ctx, pub, served)
+	// Drivers end first: what they have under way, the next tracker goes on with.
+	d.jobs.close()
+	d.workers.Close()
+	d.tracker.Close()
+	d.runs.Close()
+	return errors.Join(err, srv.Close())
+}
+
+func ticks(d time.Duration) sched.Tick { return sched.Tick(d.Milliseconds()) }
+
+// guardEpoch waits for the end, and looks whether another tracker has taken over.
+func (d *daemon) guardEpoch(ctx context.Context, pub *commit.Publisher, served <-chan error) error {
+	look := time.NewTicker(2 * time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-served:
+			return exit.As(exit.Internal, err)
+		case <-look.C:
+			epoch, err := pub.Epoch(ctx)
+			if err != nil && ctx.Err() == nil {
+				d.log.Warn("the tracker's state cannot be read", zap.Error(err))
+			}
+			if err == nil && epoch > d.epoch {
+				return exit.As(exit.Invalid, &errs.Error{Op: "track", Kind: errs.Lost, ID: "E-OTHER-TRACKER",
+					Err: fmt.Errorf("another tracker has taken this one's state over (epoch %d after %d)", epoch, d.epoch), Fix: "use the other one, or give this one a state of its own (--state)"})
+			}
+		}
+	}
+}
+
+func (d *daemon) routes() http.Handler {
+	m := http.NewServeMux()
+	m.Handle(wire.WorkerPath, d.workers)
+	m.Handle(wire.RunPath, d.runs)
+	m.Handle(wire.RunPath+"/", d.runs)
+	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	m.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	m.HandleFunc("GET /api/v1/tracker", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, Info{SchemaVersion: 1, Version: d.o.Version, Epoch: d.epoch, Started: d.started.UTC()})
+	})
+	m.HandleFunc("GET /api/v1/jobs", func(w http.ResponseWriter, _ *http.Request) { reply(w, JobList{1, d.jobs.list()}) })
+	m.HandleFunc("POST /api/v1/jobs", d.submit)
+	m.HandleFunc("GET /api/v1/jobs/{id}", func(w http.ResponseWriter, r *http.Request) {
+		j, ok := d.jobs.get(r.PathValue("id"))
+		if !ok {
+			refuse(w, errs.E("status", errs.NotExist, r.PathValue("id"), errors.New("the tracker knows no such job")))
+			return
+		}
+		reply(w, JobReply{1, j, d.tracker.Jobs(d.jobs.runsOf(j.ID)...)})
+	})
+	m.HandleFunc("POST /api/v1/jobs/{id}/kill", func(w http.ResponseWriter, r *http.Request) {
+		if err := d.jobs.end(r.PathValue("id"), "on request"); err != nil {
+			refuse(w, err)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.log1)
+	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.tracker.Workers()}) })
+	return m
+}
+
+// Info is what a tracker says of itself.
+type Info struct {
+	SchemaVersion int       `json:"schemaVersion"`
+	Version       string    `json:"version"`
+	Epoch         int64     `json:"epoch"`
+	Started       time.Time `json:"started"`
+}
+
+// JobList is the answer to GET /api/v1/jobs, the newest first.
+type JobList struct {
+	SchemaVersion int   `json:"schemaVersion"`
+	Jobs          []Job `json:"jobs"`
+}
+
+// JobReply is the answer to GET /api/v1/jobs/ID.
+type JobReply struct {
+	SchemaVersion int              `json:"schemaVersion"`
+	Job           Job              `json:"job"`
+	Now           []tracker.JobNow `json:"now,omitempty"` // what its driver has running
+}
+
+// WorkerList is the answer to GET /api/v1/workers.
+type WorkerList struct {
+	SchemaVersion int                 `json:"schemaVersion"`
+	Workers       []tracker.WorkerNow `json:"workers"`
+}
+
+const maxRequest = 4 << 20
+
+func (d *daemon) submit(w http.ResponseWriter, r *http.Request) {
+	var q Request
+	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest))
+	in.DisallowUnknownFields()
+	if err := in.Decode(&q); err != nil {
+		refuse(w, errs.E("submit", errs.Invalid, "", err))
+		return
+	}
+	j, err := d.jobs.submit(r.Context(), q)
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	w.WriteHeader(http.StatusCreated)
+	reply(w, JobReply{SchemaVersion: 1, Job: j})
+}
+
+// log1 sends a job's log from a byte on.
+func (d *daemon) log1(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	if _, ok := d.jobs.get(id); !ok {
+		refuse(w, errs.E("logs", errs.NotExist, id, errors.New("the tracker knows no such job")))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	f, err := os.Open(logName(d.o.Scratch, id))
+	if errors.Is(err, os.ErrNotExist) {
+		return // nothing was logged here
+	}
+	if err != nil {
+		refuse(w, errs.E("logs", errs.Unknown, id, err))
+		return
+	}
+	defer f.Close() // reading only
+	info, err := f.Stat()
+	if err != nil {
+		refuse(w, errs.E("logs", errs.Unknown, id, err))
+		return
+	}
+	http.ServeContent(w, r, "", info.ModTime(), f)
+}
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // whoever asked has gone
+}
+
+// refuse answers with an error as JSON; the client shows it as its own.
+func refuse(w http.ResponseWriter, err error) {
+	code := http.StatusInternalServerError
+	switch errs.KindOf(err) {
+	case errs.NotExist:
+		code = http.StatusNotFound
+	case errs.Invalid:
+		code = http.StatusBadRequest
+	case errs.Exist:
+		code = http.StatusConflict
+	}
+	var e *errs.Error
+	if !errors.As(err, &e) {
+		e = &errs.Error{Op: "tracker", Kind: errs.KindOf(err), Err: err}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": e}) // whoever asked has gone
+}
