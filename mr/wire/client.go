@@ -32,6 +32,8 @@ type Client struct {
 	mu      sync.Mutex
 	seq     uint64
 	conn    *conn
+	worker  *worker.Worker
+	drains  bool
 	pending []pending // reports of ended attempts, in their order
 }
 
@@ -64,6 +66,38 @@ func (c *Client) Report(r worker.Report) {
 	if c.conn != nil {
 		c.conn.send(f)
 	}
+}
+
+// Drain tells the tracker to send no new attempts.
+func (c *Client) Drain() {
+	c.mu.Lock()
+	c.drains = true
+	cn, w := c.conn, c.worker
+	c.mu.Unlock()
+	if cn == nil {
+		return
+	}
+	running := w.Running() // with our lock held it might wait for one that waits for ours
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f, err := c.hello(running); err == nil {
+		f.Kind = kindDrain
+		cn.send(f)
+	}
+}
+
+// Leave tells the tracker that the worker will not come back, if there is a connection.
+func (c *Client) Leave() {
+	c.mu.Lock()
+	cn := c.conn
+	c.mu.Unlock()
+	if cn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(cn.ctx, time.Second)
+	defer cancel()
+	cn.send(&frame{header: header{Kind: kindBye}})
+	<-cn.flushed(ctx)
 }
 
 // Pending is how many reports are not known to be durable.
@@ -173,16 +207,7 @@ func (c *Client) enter(cn *conn, w *worker.Worker) error {
 	running := w.Running()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.Hello
-	h.Protocol, h.Running = Protocol, running
-	for _, p := range c.pending {
-		if !slices.ContainsFunc(running, func(r sched.Progress) bool {
-			return r.Job == p.end.Job && r.Attempt == p.end.Attempt && r.Epoch == p.end.Epoch
-		}) {
-			h.Running = append(h.Running, p.end)
-		}
-	}
-	f, err := body(kindHello, h)
+	f, err := c.hello(running)
 	if err != nil {
 		return err
 	}
@@ -190,8 +215,22 @@ func (c *Client) enter(cn *conn, w *worker.Worker) error {
 	for _, p := range c.pending {
 		cn.send(p.f)
 	}
-	c.conn = cn
+	c.conn, c.worker = cn, w
 	return nil
+}
+
+// hello is the frame that says what the worker is and runs. It is called with c.mu held.
+func (c *Client) hello(running []sched.Progress) (*frame, error) {
+	h := c.Hello
+	h.Protocol, h.Running, h.Drains = Protocol, running, c.drains
+	for _, p := range c.pending {
+		if !slices.ContainsFunc(running, func(r sched.Progress) bool {
+			return r.Job == p.end.Job && r.Attempt == p.end.Attempt && r.Epoch == p.end.Epoch
+		}) {
+			h.Running = append(h.Running, p.end)
+		}
+	}
+	return body(kindHello, h)
 }
 
 func (c *Client) acked(seqs []uint64) {

@@ -46,6 +46,7 @@ type conn struct {
 
 	mu    sync.Mutex
 	queue []*frame
+	waits []chan struct{} // closed when what was queued before is sent
 	ready chan struct{}
 }
 
@@ -67,6 +68,26 @@ func (c *conn) send(f *frame) {
 	}
 }
 
+// flushed waits until what is queued is sent, or ctx ends.
+func (c *conn) flushed(ctx context.Context) <-chan struct{} {
+	done, sent := make(chan struct{}), make(chan struct{})
+	c.mu.Lock()
+	c.waits = append(c.waits, sent)
+	c.mu.Unlock()
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+	go func() {
+		defer close(done)
+		select {
+		case <-sent:
+		case <-ctx.Done():
+		}
+	}()
+	return done
+}
+
 // run sends what is queued and gives f what comes, until the connection ends, one side is silent for too long, or f
 // fails. each is called every beat. It returns why it ended.
 func (c *conn) run(f func(*frame) error, each func()) error {
@@ -86,13 +107,16 @@ func (c *conn) write(each func()) error {
 		select {
 		case <-c.ready:
 			c.mu.Lock()
-			queue := c.queue
-			c.queue = nil
+			queue, waits := c.queue, c.waits
+			c.queue, c.waits = nil, nil
 			c.mu.Unlock()
 			for _, f := range queue {
 				if err := c.writeFrame(f); err != nil {
 					return err
 				}
+			}
+			for _, w := range waits {
+				close(w)
 			}
 		case <-beat.C:
 			each()

@@ -30,6 +30,8 @@ const (
 	kindPing    = "ping"
 	kindAcks    = "acks"
 	kindRefuse  = "refuse"
+	kindDrain   = "drain" // with a Hello: no new attempts any more
+	kindBye     = "bye"   // the worker ends
 )
 
 // Hello is what a worker says first.
@@ -40,7 +42,17 @@ type Hello struct {
 	Host     string           `json:"host"`
 	Slots    int              `json:"slots"`
 	Memory   int64            `json:"memory"` // bytes that its attempts may hold together; 0: not limited
+	Drains   bool             `json:"drains,omitempty"`
 	Running  []sched.Progress `json:"running,omitempty"`
+}
+
+// up is the worker as the scheduler sees it. One that drains has no slots.
+func (h *Hello) up() sched.WorkerUp {
+	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Host: h.Host, Running: h.Running}
+	if h.Drains {
+		up.Slots = 0
+	}
+	return up
 }
 
 // frame is a message in the making or as it came.

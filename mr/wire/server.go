@@ -35,6 +35,7 @@ type link struct {
 	c   *conn
 	id  sched.WorkerID
 	log *zap.Logger
+	bye bool // it will not come back
 }
 
 // Send queues a command.
@@ -76,7 +77,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f, err := body(kindWelcome, nil); err == nil {
 		c.send(f)
 	}
-	s.Tracker.Join(l, sched.WorkerUp{Worker: hello.Worker, Slots: hello.Slots, Memory: hello.Memory, Host: hello.Host, Running: hello.Running})
+	s.Tracker.Join(l, hello.up())
 	err = c.run(func(f *frame) error { return s.take(l, f) }, func() { c.send(&frame{header: header{Kind: kindPing}}) })
 	l.log.Info("worker's connection ended", zap.Error(err))
 	s.leave(l)
@@ -138,6 +139,10 @@ func (s *Server) leave(l *link) {
 		return
 	}
 	delete(s.now, l.id)
+	if l.bye {
+		s.Tracker.Leave(l, l.id)
+		return
+	}
 	s.away[l.id] = time.AfterFunc(s.Timing.filled().Away, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -150,8 +155,18 @@ func (s *Server) leave(l *link) {
 
 // take deals with a frame of a worker.
 func (s *Server) take(l *link, f *frame) error {
-	if f.Kind == kindPing {
+	switch f.Kind {
+	case kindDrain:
+		h, err := valueOf[Hello](f)
+		if err != nil {
+			return err
+		}
+		h.Worker = l.id
+		s.Tracker.Join(l, h.up())
 		return nil
+	case kindBye:
+		l.bye = true
+		return errors.New("the worker has said good-bye")
 	}
 	decode := eventKinds[f.Kind]
 	if decode == nil {

@@ -572,3 +572,64 @@ func (n *network) silence(toTracker bool) {
 		}
 	}
 }
+
+// TestDrain: a worker is told to end; what it runs it brings to its end, and it gets nothing more.
+func TestDrain(t *testing.T) {
+	var mu sync.Mutex
+	runs := map[int]int{}
+	c := newCluster(t, kinds(func(ctx context.Context, s *mr.TaskSpec) {
+		if s.Attempt.Task.Phase == "write" {
+			mu.Lock()
+			runs[s.Attempt.Task.Index]++
+			mu.Unlock()
+		}
+		short(ctx, s)
+	}))
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: "leaves", Slots: 2}, Timing: quick}
+	w := worker.New(worker.Options{ID: "leaves", Slots: 2, Report: cl.Report, Env: func(*mr.TaskSpec) (*task.Env, error) {
+		return &task.Env{Store: c.store, Mux: dfs.NewMux(nil), Registry: c.registry, Shared: task.NewShared(), Cache: cache.New(1<<20, dir), Scratch: dir, Slots: 2, SortMemory: 1 << 20}, nil
+	}})
+	defer w.Close()
+	left := make(chan error, 1)
+	go func() { left <- cl.Run(ctx, w) }()
+	c.startWorker("stays", 1)
+	var drained atomic.Int32
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			mu.Lock()
+			n := len(runs)
+			mu.Unlock()
+			if n >= 50 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		w.Drain()
+		cl.Drain()
+		for len(w.Running()) > 0 || cl.Pending() > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cl.Leave()
+		cancel()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("the worker that drains: %v", err)
+		}
+		drained.Add(1)
+	})
+	out, err := c.run(t.Context(), testJob("a", 200))
+	wg.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.check(t, 200, out)
+	again := 0
+	for _, n := range runs {
+		again += n - 1
+	}
+	if again > 2 { // launches that were on their way
+		t.Errorf("%d tasks ran again", again)
+	}
+}

@@ -36,9 +36,10 @@ type Worker struct {
 	stop context.CancelFunc
 	work sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	jobs   map[mr.JobID]*job
+	mu       sync.Mutex
+	closed   bool
+	draining bool
+	jobs     map[mr.JobID]*job
 }
 
 // job is what runs of a job.
@@ -89,7 +90,9 @@ func (w *Worker) Do(c Command) {
 	}
 	switch c := c.(type) {
 	case Launch:
-		w.launch(&c.Spec)
+		if !w.draining { // what is not named is launched elsewhere
+			w.launch(&c.Spec)
+		}
 	case Cancel:
 		if j := w.jobs[c.Job]; j != nil {
 			w.cancel(j, try{c.Attempt, c.Epoch})
@@ -106,6 +109,21 @@ func (w *Worker) Do(c Command) {
 		if j := w.jobs[c.Job]; j != nil {
 			delete(w.jobs, c.Job)
 			w.closeJob(j)
+		}
+	}
+}
+
+// Drain makes the worker take no new attempts, and lets go of the partitions that it has pinned: rounds would keep them for
+// long, and go on without them elsewhere.
+func (w *Worker) Drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.draining = true
+	for _, j := range w.jobs {
+		for k, a := range j.running {
+			if a.spec.Type == mr.RoundsPhase {
+				w.cancel(j, k)
+			}
 		}
 	}
 }

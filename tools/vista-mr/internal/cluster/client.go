@@ -1,0 +1,218 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// Client talks to a tracker.
+type Client struct {
+	URL   string
+	Token string
+}
+
+// Submit hands a job in and returns what the tracker has made of it.
+func (c *Client) Submit(ctx context.Context, r Request) (Job, error) {
+	var out JobReply
+	err := c.call(ctx, http.MethodPost, "/api/v1/jobs", r, &out)
+	return out.Job, err
+}
+
+// Jobs lists the tracker's jobs, the newest first.
+func (c *Client) Jobs(ctx context.Context) ([]Job, error) {
+	var out JobList
+	err := c.call(ctx, http.MethodGet, "/api/v1/jobs", nil, &out)
+	return out.Jobs, err
+}
+
+// Job looks a job up.
+func (c *Client) Job(ctx context.Context, id string) (JobReply, error) {
+	var out JobReply
+	err := c.call(ctx, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id), nil, &out)
+	return out, err
+}
+
+// Kill ends a job.
+func (c *Client) Kill(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/kill", struct{}{}, nil)
+}
+
+// Workers lists the tracker's workers.
+func (c *Client) Workers(ctx context.Context) (WorkerList, error) {
+	var out WorkerList
+	err := c.call(ctx, http.MethodGet, "/api/v1/workers", nil, &out)
+	return out, err
+}
+
+// Log writes what a job's drivers have logged from a byte on, and returns how many bytes there are then.
+func (c *Client) Log(ctx context.Context, id string, from int64, w io.Writer) (int64, error) {
+	req, err := c.request(ctx, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id)+"/log", nil)
+	if err != nil {
+		return from, err
+	}
+	if from > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", from))
+	}
+	resp, err := c.do(req)
+	if err != nil {
+		return from, err
+	}
+	defer resp.Body.Close() // it has been read
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		return from, nil // nothing new
+	}
+	if resp.StatusCode >= 300 {
+		return from, c.refusal(resp)
+	}
+	n, err := io.Copy(w, resp.Body)
+	return from + n, err
+}
+
+// Follow looks at a job until it is over, tells see what it finds, and rides out that the tracker is away for a while.
+func (c *Client) Follow(ctx context.Context, id string, see func(JobReply)) (Job, error) {
+	const every, patience = 300 * time.Millisecond, 2 * time.Minute
+	heard := time.Now()
+	for {
+		r, err := c.Job(ctx, id)
+		switch {
+		case err == nil:
+			heard = time.Now()
+			see(r)
+			if r.Job.State.Over() {
+				return r.Job, nil
+			}
+		case ctx.Err() != nil:
+			return Job{}, ctx.Err()
+		case !errs.Is(err, errs.Unreachable) || time.Since(heard) > patience:
+			return Job{}, err
+		}
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+			return r.Job, ctx.Err()
+		}
+	}
+}
+
+func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, exit.As(exit.Usage, fmt.Errorf("%q is no address of a tracker: write http://HOST:PORT", c.URL))
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, body)
+	if err != nil {
+		return nil, err
+	}
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	return req, nil
+}
+
+func (c *Client) do(req *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, c.unreachable(err)
+	}
+	return resp, nil
+}
+
+func (c *Client) unreachable(err error) error {
+	return exit.As(exit.Unreachable, &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: err,
+		Fix: "check that a tracker runs at this address (vista-mr tracker)"})
+}
+
+// call sends v and reads the answer into out.
+func (c *Client) call(ctx context.Context, method, path string, v, out any) error {
+	var body io.Reader
+	if v != nil {
+		b, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	req, err := c.request(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	if v != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() // it has been read
+	if resp.StatusCode >= 300 {
+		return c.refusal(resp)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
+		return c.unreachable(fmt.Errorf("its answer: %w", err))
+	}
+	return nil
+}
+
+// refusal is what the tracker says when it does not do what it is asked.
+func (c *Client) refusal(resp *http.Response) error {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return c.unreachable(err)
+	}
+	var r struct{ Error *errs.Error }
+	if json.Unmarshal(b, &r) == nil && r.Error != nil {
+		class := exit.Invalid
+		if resp.StatusCode >= 500 {
+			class = exit.Unreachable
+		}
+		return exit.As(class, r.Error)
+	}
+	e := &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: fmt.Errorf("it answers %s: %s", resp.Status, strings.TrimSpace(string(b)))}
+	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
+		e.Kind, e.Fix = errs.Unauthorized, "set $"+TokenVariable+" or --token-file to the tracker's token"
+	}
+	return exit.As(exit.Unreachable, e)
+}
+
+// endedError is a job's failure as an error with the exit code that its driver ended with.
+type endedError struct {
+	job  Job
+	said struct {
+		ID    string `json:"id"`
+		Cause string `json:"cause"`
+		Input string `json:"input"`
+		Next  string `json:"next"`
+	}
+}
+
+// Outcome is the error that a job has ended with, or nil.
+func (j Job) Outcome() error {
+	if j.State == Succeeded || !j.State.Over() {
+		return nil
+	}
+	e := &endedError{job: j}
+	if err := json.Unmarshal(j.Failure, &e.said); err != nil || e.said.Cause == "" {
+		e.said.ID, e.said.Cause = "E-JOB", fmt.Sprintf("the job has %s", j.State)
+	}
+	return exit.As(exit.Class(max(1, j.ExitCode)), e)
+}
+
+func (e *endedError) Error() string   { return e.said.Cause }
+func (e *endedError) ErrorID() string { return e.said.ID }
+func (e *endedError) Hint() string    { return e.said.Next }
+func (e *endedError) Input() string   { return e.said.Input }

@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/task"
+	"github.com/vista-mr/vista-mr/mr/wire"
+	"github.com/vista-mr/vista-mr/mr/worker"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// WorkerOptions is what a worker daemon needs.
+type WorkerOptions struct {
+	Tracker string // its URL
+	Token   string
+	Slots   int
+	Memory  int64 // bytes that its attempts may hold together; 0: not limited
+	Scratch string
+	Grace   time.Duration // that running attempts are given when the worker is to end
+	Env     func(ctx context.Context, spec *mr.TaskSpec) (*task.Env, error)
+	Timing  wire.Timing
+	Version string
+	Log     *zap.Logger
+}
+
+// ServeWorker runs a worker until ctx ends: then it takes no new attempts, gives those that run some time, and leaves.
+func ServeWorker(ctx context.Context, o WorkerOptions) error {
+	id, host, err := identity()
+	if err != nil {
+		return exit.As(exit.Internal, err)
+	}
+	log := o.Log
+	if log == nil {
+		log = zap.NewNop()
+	}
+	log = log.With(zap.String("worker", string(id)))
+	base, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	cl := &wire.Client{URL: o.Tracker, Token: o.Token, Timing: o.Timing, Log: log,
+		Hello: wire.Hello{Worker: id, Version: o.Version, Host: host, Slots: o.Slots, Memory: o.Memory}}
+	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log,
+		Env: func(s *mr.TaskSpec) (*task.Env, error) { return o.Env(base, s) }})
+	defer w.Close()
+	ended := make(chan error, 1)
+	go func() { ended <- cl.Run(base, w) }()
+	select {
+	case err := <-ended:
+		return exit.As(exit.Unreachable, err)
+	case <-ctx.Done():
+	}
+	log.Info("draining", zap.Int("running", len(w.Running())), zap.Duration("grace", o.Grace))
+	w.Drain()
+	cl.Drain()
+	end := time.After(o.Grace)
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+wait:
+	for len(w.Running()) > 0 || cl.Pending() > 0 {
+		select {
+		case <-look.C:
+		case <-end:
+			log.Warn("the time is over; what still runs is lost", zap.Int("running", len(w.Running())), zap.Int("unheard", cl.Pending()))
+			break wait
+		case err := <-ended:
+			return exit.As(exit.Unreachable, err)
+		}
+	}
+	cl.Leave()
+	stop()
+	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+		return exit.As(exit.Unreachable, err)
+	}
+	return nil
+}
+
+// identity is a name that no other worker has or had.
+func identity() (sched.WorkerID, string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	var b [4]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", "", err
+	}
+	return sched.WorkerID(fmt.Sprintf("%s-%d-%s", host, os.Getpid(), hex.EncodeToString(b[:]))), host, nil
+}
+
+// ScratchFolder makes a worker's own folder below dir, and returns what removes it.
+func ScratchFolder(dir string) (string, func() error, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, err
+	}
+	own, err := os.MkdirTemp(dir, "worker-*")
+	if err != nil {
+		return "", nil, err
+	}
+	own, err = filepath.Abs(own)
+	return own, func() error { return os.RemoveAll(own) }, err
+}
