@@ -7,6 +7,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/blobs"
 )
 
 // Name is the kind's name.
@@ -55,12 +56,13 @@ type Params struct {
 	Multiple string     `json:"multiple,omitempty"` // how the vectors of a record's images become one: images.Mean or images.Max
 }
 
-// Model is a CNN program as tasks find it: a file in the job's store or outside, by digest.
+// Model is a CNN program as tasks find it: a file in the job's store.
 type Model struct {
-	Digest string `json:"digest"`
-	URI    string `json:"uri"`
-	In     Port   `json:"in"`
-	Out    []Port `json:"out"`
+	Digest string       `json:"digest"`          // of graph and weights
+	URI    string       `json:"uri"`             // path in the job's store
+	Files  blobs.Bundle `json:"files,omitempty"` // it and what lies beside it, where that has to be fetched before it is opened
+	In     Port         `json:"in"`
+	Out    []Port       `json:"out"`
 }
 
 // Port is an input or output of a program.

@@ -34,6 +34,16 @@ func (m *Mux) Folder(ctx context.Context, uri string) (FS, error) {
 	return Sub(fs, dir), nil
 }
 
+// URI names a file of the file system that a URI leads to.
+func URI(base string, p Path) string {
+	if !HasScheme(base) || len(base) > 4 && strings.EqualFold(base[:5], "file:") {
+		return "/" + string(p)
+	}
+	scheme, rest, _ := strings.Cut(base, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return scheme + "://" + host + "/" + string(p)
+}
+
 type sub struct {
 	fs  FS
 	dir Path

@@ -69,6 +69,17 @@ func TestSub(t *testing.T) {
 	}
 }
 
+func TestURI(t *testing.T) {
+	for _, c := range [][2]string{
+		{"data/t.csv", "/a/b"}, {"/data/t.csv", "/a/b"}, {"file:///data/t.csv", "/a/b"}, {"FILE:///x", "/a/b"}, {"s3://bucket/x/y", "s3://bucket/a/b"},
+		{"s3a://bucket", "s3a://bucket/a/b"}, {"hdfs:///x", "hdfs:///a/b"}, {"hdfs://host:8020/x", "hdfs://host:8020/a/b"}, {"a/s3://b/c", "/a/b"},
+	} {
+		if got := dfs.URI(c[0], "a/b"); got != c[1] {
+			t.Errorf("%s: %s, want %s", c[0], got, c[1])
+		}
+	}
+}
+
 func TestFolder(t *testing.T) {
 	whole := mem.New()
 	if err := dfs.WriteFile(t.Context(), whole, "a/b/c", nil); err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/mr/mrtest"
 	"github.com/vista-mr/vista-mr/tools/synth"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
@@ -86,7 +87,8 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 	if in.Splits, err = d.images.Write(x.b.Context(), local.New(dir, false), imageIndex, p.Partitions); err != nil {
 		x.b.Fatal(err)
 	}
-	models, err := x.n.writePrograms(x.b.Context(), filepath.Join(x.dir, "models"), p, in)
+	shareModels(x.b, dir, filepath.Join(x.dir, "models"))
+	models, err := x.n.writePrograms(x.b.Context(), local.New(dir, true), p, in)
 	if err != nil {
 		x.b.Fatal(err)
 	}
@@ -100,9 +102,7 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 	}
 	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases}, Room: vistaopt.Room{Sort: 8 << 20, Cache: 192 << 20}}
 	w := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
-	o := &Options{}
-	o.fill()
-	if _, err := runPhases(context.WithoutCancel(x.b.Context()), pr, dir, x.rt, w, o); err != nil {
+	if _, err := runPhases(context.WithoutCancel(x.b.Context()), pr, dir, x.rt, w); err != nil {
 		x.b.Fatal(err)
 	}
 	for _, ph := range phases {
@@ -121,11 +121,12 @@ func (x *bench) bare(images int) float64 {
 	for _, l := range x.n.layers {
 		d.Layers = append(d.Layers, compile.Layer{Name: l.Name})
 	}
-	models, err := x.n.writePrograms(x.b.Context(), filepath.Join(x.dir, "models"), p, d)
+	models, err := x.n.writePrograms(x.b.Context(), local.New(x.dir, true), p, d)
 	if err != nil {
 		x.b.Fatal(err)
 	}
-	s, err := engine{x.rt}.Open(x.b.Context(), models[specKey(compile.Programs(p, d)[0])])
+	m := models[specKey(compile.Programs(p, d)[0])]
+	s, err := host.Open(x.b.Context(), x.rt, filepath.Join(x.dir, m.URI), m)
 	if err != nil {
 		x.b.Fatal(err)
 	}

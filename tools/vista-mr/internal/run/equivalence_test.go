@@ -36,6 +36,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/journal"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
@@ -298,7 +299,7 @@ func (w *world) whole(t *testing.T, rt *ort.Runtime, n *network) func(data []byt
 	if err := os.WriteFile(path, prog.Model.Marshal(), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	s, err := engine{rt}.Open(t.Context(), toModel(prog, path))
+	s, err := host.Open(t.Context(), rt, path, toModel(prog))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -436,7 +437,8 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 	if in.Splits, err = d.images.Write(t.Context(), local.New(dir, false), imageIndex, p.Partitions); err != nil {
 		t.Fatal(err)
 	}
-	models, err := n.writePrograms(t.Context(), filepath.Join(w.dir, "models"), p, in)
+	shareModels(t, dir, filepath.Join(w.dir, "models"))
+	models, err := n.writePrograms(t.Context(), local.New(dir, true), p, in)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,9 +450,7 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 	pr := &prepared{kept: kept{Plan: p}, Spec: mr.JobSpec{ID: "job", Phases: phases},
 		Room: vistaopt.Room{Sort: 1 << 20, Cache: 64 << 10}} // a cache that overflows to disk
 	ev := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
-	o := &Options{}
-	o.fill()
-	out, err := runPhases(context.WithoutCancel(t.Context()), pr, dir, rt, ev, o)
+	out, err := runPhases(context.WithoutCancel(t.Context()), pr, dir, rt, ev)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/conf"
-	"github.com/vista-mr/vista-mr/jobs"
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/features"
@@ -22,17 +21,11 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/layers"
-	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr"
-	"github.com/vista-mr/vista-mr/mr/cache"
-	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
-	mrlocal "github.com/vista-mr/vista-mr/mr/local"
-	"github.com/vista-mr/vista-mr/mr/task"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
@@ -84,18 +77,12 @@ func execute(ctx context.Context, j *conf.Job, p *prepared, start time.Time, o *
 	defer func() { err = errors.Join(err, w.events.Close()) }()
 	w.events.begin(j, p)
 
-	rt, err := ort.Init(ort.Options{Library: o.ORTLib, CacheDir: cacheDir(), ArenaLimit: arenaLimit(j, p)})
-	if err != nil {
-		w.events.end(err)
-		return nil, exit.As(exit.Invalid, err)
-	}
-	defer func() { err = errors.Join(err, rt.Close()) }()
 	var s *results.Summary
-	phases, err := runPhases(ctx, p, dir, rt, w, o)
+	phases, err := o.Engine.Run(ctx, p.work(j, filepath.Join(dir, scratchFolder), w))
 	if err != nil {
 		err = inTable(j, p.Columns, w.withBad(err))
 	} else {
-		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: rt.Version(), version: o.Version, dir: dir})
+		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, dir: dir})
 	}
 	w.events.end(err) // before the marker, behind which nothing is written
 	if err == nil {
@@ -108,6 +95,11 @@ func execute(ctx context.Context, j *conf.Job, p *prepared, start time.Time, o *
 		o.Log.Warn("what the finished run was made from cannot be removed; it is not needed", zap.Error(err))
 	}
 	return s, nil
+}
+
+// work is what the engine is given.
+func (p *prepared) work(j *conf.Job, scratch string, w *watch) *Work {
+	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Scratch: scratch, Resumed: w.resume, Observe: w.update}
 }
 
 // arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
@@ -129,19 +121,6 @@ func notReady(err error) error {
 	return exit.As(exit.Invalid, err)
 }
 
-// cacheDir is where the runtime keeps prepared models between runs: VISTA_MR_CACHE, or the
-// user's cache folder; "" (no cache) where there is none.
-func cacheDir() string {
-	if dir := os.Getenv("VISTA_MR_CACHE"); dir != "" {
-		return dir
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(dir, "vista-mr", "ort")
-}
-
 // prepare plans the job and compiles it. What an interrupted run has published is kept if it was made from the same
 // inputs and the plan that it was made by fits; else the run starts anew, and says so.
 func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepared, error) {
@@ -153,8 +132,12 @@ func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepar
 	old := readKept(dir)
 	var choice *vistaopt.Choice
 	var follows bool
+	m, err := o.Engine.Machine(ctx)
+	if err != nil {
+		return nil, err
+	}
 	n, err := tried(ctx, j, models, func(n *network) (err error) {
-		choice, follows, err = choose(j, n, d, old)
+		choice, follows, err = choose(j, n, d, old, m)
 		return err
 	})
 	if err != nil {
@@ -207,7 +190,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 	if in.Splits, err = d.images.Write(ctx, local.New(dir, true), imageIndex, choice.Plan.Partitions); err != nil {
 		return nil, err
 	}
-	programs, err := n.writePrograms(ctx, filepath.Join(dir, modelsFolder), choice.Plan, in)
+	programs, err := n.writePrograms(ctx, local.New(dir, true), choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
@@ -223,14 +206,17 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		return nil, err
 	}
 	p.Whole = programs[specKey(compile.Whole(in))]
-	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j)}
+	store, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j), Store: store, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
 	return p, nil
 }
 
 // choose plans the job; as the interrupted run did, if that is still possible. Processors and batches are the machine's
 // matter and chosen anew in any case.
-func choose(j *conf.Job, n *network, d *data, old *kept) (c *vistaopt.Choice, follows bool, err error) {
-	m := vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory()}
+func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c *vistaopt.Choice, follows bool, err error) {
 	if j.Limits.Memory > 0 {
 		m.Memory = min(m.Memory, int64(j.Limits.Memory))
 	}
@@ -381,31 +367,4 @@ func grid(d *conf.Downstream) (settings []train.Setting, folds int) {
 		return settings, defaultFolds
 	}
 	return settings, d.Folds
-}
-
-// runPhases runs the chain in this process.
-func runPhases(ctx context.Context, p *prepared, dir string, rt *ort.Runtime, w *watch, o *Options) (map[mr.PhaseID]*mr.PhaseManifest, error) {
-	registry, err := jobs.Registry(engine{rt})
-	if err != nil {
-		return nil, err
-	}
-	store := local.New(dir, true)
-	pub := &commit.Publisher{FS: store, Root: dfs.Path(p.Spec.ID), Log: o.Log}
-	epoch, err := pub.ClaimEpoch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	done, err := pub.LoadAll(ctx, &p.Spec)
-	if err != nil {
-		return nil, err
-	}
-	kept, err := pub.LoadTasks(ctx, &p.Spec, done)
-	if err != nil {
-		return nil, err
-	}
-	w.resume(done, kept)
-	scratch := filepath.Join(dir, scratchFolder)
-	env := &task.Env{Store: store, Mux: stores(), Registry: registry, Shared: task.NewShared(), Cache: cache.New(p.Room.Cache, scratch),
-		Scratch: scratch, Slots: p.Plan.CPU, SortMemory: p.Room.Sort, Log: o.Log}
-	return mrlocal.Run(ctx, &p.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: w.update, Log: o.Log})
 }

@@ -3,10 +3,12 @@ package run
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
+	"hash"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,9 +20,10 @@ import (
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/layers/onnx"
-	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/mr/blobs"
 	"github.com/vista-mr/vista-mr/mr/dfs"
-	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -197,18 +200,17 @@ func shortest(v float32) float64 {
 }
 
 // writePrograms builds every program of a plan, and the one from the image to all layers, and writes
-// it into the run's folder, named by its digest. Programs that are there already are not written again.
-func (n *network) writePrograms(ctx context.Context, dir string, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
+// it into the job's store, named by its digest. Programs that are there already are not written again.
+func (n *network) writePrograms(ctx context.Context, store dfs.FS, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
 	var out map[string]extract.Model
 	err := n.files.guard(func() (err error) {
-		out, err = n.programs(ctx, dir, p, in)
+		out, err = n.programs(ctx, store, p, in)
 		return err
 	})
 	return out, err
 }
 
-func (n *network) programs(ctx context.Context, dir string, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
-	store := local.New(dir, true)
+func (n *network) programs(ctx context.Context, store dfs.FS, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
 	out := map[string]extract.Model{}
 	for _, spec := range append(compile.Programs(p, in), compile.Whole(in)) {
 		if _, done := out[specKey(spec)]; done {
@@ -222,17 +224,11 @@ func (n *network) programs(ctx context.Context, dir string, p plan.Plan, in *com
 		if err != nil {
 			return nil, err
 		}
-		name := modelFile(prog.Digest)
-		if _, err := store.Stat(ctx, name); err != nil {
-			if err := writeModel(ctx, store, prog.Digest, prog.Model); err != nil {
-				return nil, err
-			}
-		}
-		abs, err := filepath.Abs(filepath.Join(dir, string(name)))
-		if err != nil {
+		m := toModel(prog)
+		if m.Files, err = keepModel(ctx, store, modelsFolder, prog); err != nil {
 			return nil, err
 		}
-		out[specKey(spec)] = toModel(prog, abs)
+		out[specKey(spec)] = m
 	}
 	return out, nil
 }
@@ -240,20 +236,53 @@ func (n *network) programs(ctx context.Context, dir string, p plan.Plan, in *com
 // specKey names a program within one job.
 func specKey(s layers.ProgramSpec) string { return fmt.Sprintf("%q %q %q", s.From, s.Raw, s.Pooled) }
 
-// writeModel streams a program into the run's folder: the graph, and beside it the weights, which the
-// runtime then maps instead of reading them into memory. The graph is written last: where it is, all is.
-func writeModel(ctx context.Context, store dfs.FS, digest string, m *onnx.Model) error {
+// keepModel writes a program into a folder of a store unless it is there. It returns its files where they have to be
+// fetched to be opened: a list that is kept beside them, and, written last, says that they are complete.
+func keepModel(ctx context.Context, store dfs.FS, folder dfs.Path, p *layers.Program) (blobs.Bundle, error) {
+	graph := folder.Join(string(modelFile(p.Digest)))
+	if _, here := host.InPlace(store, graph); here {
+		if _, err := store.Stat(ctx, graph); err == nil {
+			return nil, nil
+		}
+		_, err := writeModel(ctx, store, folder, p.Digest, p.Model)
+		return nil, err
+	}
+	list := folder.Join(p.Digest + ".json")
+	var files blobs.Bundle
+	b, err := dfs.ReadFile(ctx, store, list, maxConfig)
+	if err == nil && json.Unmarshal(b, &files) == nil && len(files) > 0 {
+		return files, nil
+	}
+	if err != nil && !errs.Is(err, errs.NotExist) && !errs.Is(err, errs.Invalid) {
+		return nil, err
+	}
+	if err := errors.Join(store.Remove(ctx, list), store.Remove(ctx, graph)); err != nil {
+		return nil, err
+	}
+	if files, err = writeModel(ctx, store, folder, p.Digest, p.Model); err != nil {
+		return nil, err
+	}
+	if b, err = json.Marshal(files); err != nil {
+		return nil, err
+	}
+	return files, dfs.WriteFile(ctx, store, list, b)
+}
+
+// writeModel streams a program into a folder of a store: the graph, and beside it the weights, which the
+// runtime then maps instead of reading them into memory. The graph is written last: where it is, all is. Files
+// that are not opened in place are summed up.
+func writeModel(ctx context.Context, store dfs.FS, folder dfs.Path, digest string, m *onnx.Model) (blobs.Bundle, error) {
 	weights := digest + ".weights"
-	if err := store.Remove(ctx, dfs.Path(weights)); err != nil { // of a run that did not come to the graph
-		return err
+	if err := store.Remove(ctx, folder.Join(weights)); err != nil { // of a run that did not come to the graph
+		return nil, err
 	}
-	data, err := store.Create(ctx, dfs.Path(weights))
+	data, err := newSummed(ctx, store, folder, weights)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	graph, err := store.Create(ctx, modelFile(digest))
+	graph, err := newSummed(ctx, store, folder, string(modelFile(digest)))
 	if err != nil {
-		return errors.Join(err, data.Abort())
+		return nil, errors.Join(err, data.Abort())
 	}
 	w := bufio.NewWriterSize(data, 1<<20)
 	err = m.WriteExternal(graph, w, weights, minExternal)
@@ -264,9 +293,44 @@ func writeModel(ctx context.Context, store dfs.FS, digest string, m *onnx.Model)
 		err = graph.Commit(ctx)
 	}
 	if err != nil {
-		return errors.Join(err, data.Abort(), graph.Abort())
+		return nil, errors.Join(err, data.Abort(), graph.Abort())
 	}
-	return nil
+	return blobs.Bundle{graph.file(), data.file()}, nil
+}
+
+// summed is a file in the making that knows its digest, where anybody will ask for it.
+type summed struct {
+	dfs.Writer
+	path dfs.Path
+	n    int64
+	sum  hash.Hash // nil: nobody will
+}
+
+func newSummed(ctx context.Context, store dfs.FS, folder dfs.Path, name string) (*summed, error) {
+	s := &summed{path: folder.Join(name)}
+	if _, here := host.InPlace(store, s.path); !here {
+		s.sum = sha256.New()
+	}
+	var err error
+	s.Writer, err = store.Create(ctx, s.path)
+	return s, err
+}
+
+func (s *summed) Write(b []byte) (int, error) {
+	n, err := s.Writer.Write(b)
+	s.n += int64(n)
+	if s.sum != nil {
+		s.sum.Write(b[:n])
+	}
+	return n, err
+}
+
+func (s *summed) file() blobs.File {
+	f := blobs.File{Name: s.path.Base(), Path: s.path, Bytes: s.n}
+	if s.sum != nil {
+		f.SHA256 = hex.EncodeToString(s.sum.Sum(nil))
+	}
+	return f
 }
 
 // minExternal is the size from which a weight is kept outside the graph, in bytes.
@@ -274,8 +338,9 @@ const minExternal = 4096
 
 func modelFile(digest string) dfs.Path { return dfs.Path(digest + ".onnx") }
 
-func toModel(p *layers.Program, path string) extract.Model {
-	m := extract.Model{Digest: p.Digest, URI: path, In: extract.Port{Name: p.Input.Name, Bytes: p.Input.Elem == onnx.Uint8, Shape: p.Input.Shape}}
+func toModel(p *layers.Program) extract.Model {
+	m := extract.Model{Digest: p.Digest, URI: string(dfs.Path(modelsFolder).Join(string(modelFile(p.Digest)))),
+		In: extract.Port{Name: p.Input.Name, Bytes: p.Input.Elem == onnx.Uint8, Shape: p.Input.Shape}}
 	for _, o := range p.Outputs {
 		ch := extract.Pooled(o.Layer)
 		if o.Kind == layers.KindRaw {
@@ -290,33 +355,4 @@ func toModel(p *layers.Program, path string) extract.Model {
 func (n *network) forget() error {
 	n.cnn.Model = nil
 	return n.files.Release()
-}
-
-// engine runs programs on ONNX Runtime.
-type engine struct{ rt *ort.Runtime }
-
-var _ extract.Engine = engine{}
-
-// Open starts a session.
-func (e engine) Open(ctx context.Context, m extract.Model) (extract.Session, error) {
-	out := make([]ort.Port, len(m.Out))
-	for i, p := range m.Out {
-		out[i] = ort.Port{Name: p.Name, Shape: p.Shape}
-	}
-	s, err := e.rt.Open(ctx, m.URI, m.Digest, ort.Port{Name: m.In.Name, U8: m.In.Bytes, Shape: m.In.Shape}, out)
-	if err != nil {
-		return nil, err
-	}
-	return session{s}, nil
-}
-
-type session struct{ *ort.Session }
-
-// NewRunner returns buffers for one slot.
-func (s session) NewRunner(n int) (extract.Runner, error) {
-	r, err := s.Session.NewRunner(n)
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
 }

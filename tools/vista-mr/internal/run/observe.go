@@ -14,8 +14,6 @@ import (
 	"unicode"
 
 	"github.com/vista-mr/vista-mr/conf"
-	"github.com/vista-mr/vista-mr/jobs/evaluate"
-	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/journal"
@@ -203,7 +201,6 @@ func (w *watch) update(u tracker.Update) {
 	e := journal.Event{Kind: string(u.Kind), Phase: string(u.Phase), Seconds: u.Seconds}
 	if u.Kind == tracker.AttemptStarted && w.phase(u.Phase).since.IsZero() {
 		w.events.w.Append(journal.Event{Kind: "phase-started", Phase: string(u.Phase), Tasks: u.Tasks})
-		w.limitHeap(u.Phase)
 	}
 	w.note(string(u.Kind), u.Phase, time.Now())
 	switch u.Kind {
@@ -232,20 +229,6 @@ func (w *watch) update(u tracker.Update) {
 		return // the log's last line is written when it is known how the job ended
 	}
 	w.events.w.Append(e)
-}
-
-// limitHeap gives a phase's kind of work its share of the memory: beside the CNN little, without it nearly all.
-func (w *watch) limitHeap(id mr.PhaseID) {
-	if w.job.Room.Heap == 0 {
-		return
-	}
-	i := slices.IndexFunc(w.job.Spec.Phases, func(p mr.PhaseSpec) bool { return p.ID == id })
-	switch w.job.Spec.Phases[i].Kind {
-	case train.Name, evaluate.Name:
-		machine.LimitHeap(w.job.Room.Trainer)
-	default:
-		machine.LimitHeap(w.job.Room.Heap)
-	}
 }
 
 // size is the work of a task: its images, or 1.

@@ -65,9 +65,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 		t.Fatal(err)
 	}
 	ev := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
-	o := &Options{}
-	o.fill()
-	phases, err := runPhases(ctx, pr, dir, rt, ev, o)
+	phases, err := runPhases(ctx, pr, dir, rt, ev)
 	if err != nil {
 		t.Fatal(err)
 	}

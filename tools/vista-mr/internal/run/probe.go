@@ -15,6 +15,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 )
 
@@ -100,7 +101,7 @@ func (p *prober) measure(ctx context.Context, m *onnx.Model, batch int, tensors 
 		return nil, err
 	}
 	defer os.RemoveAll(dir) // what is left is in the system's folder for such things
-	if err := writeModel(ctx, local.New(dir, true), "measured", &c); err != nil {
+	if _, err := writeModel(ctx, local.New(dir, true), "", "measured", &c); err != nil {
 		return nil, err
 	}
 	out := map[string]onnx.Info{}
@@ -166,19 +167,10 @@ func (t *trials) run(ctx context.Context, p *layers.Program, pixels []byte, n in
 }
 
 func (t *trials) start(ctx context.Context, p *layers.Program) (*ort.Session, error) {
-	store := local.New(t.dir, true)
-	name := modelFile(p.Digest)
-	if _, err := store.Stat(ctx, name); err != nil {
-		if err := writeModel(ctx, store, p.Digest, p.Model); err != nil {
-			return nil, err
-		}
-	}
-	m := toModel(p, filepath.Join(t.dir, string(name)))
-	s, err := engine{t.rt}.Open(ctx, m)
-	if err != nil {
+	if _, err := keepModel(ctx, local.New(t.dir, true), "", p); err != nil {
 		return nil, err
 	}
-	return s.(session).Session, nil
+	return host.Open(ctx, t.rt, filepath.Join(t.dir, string(modelFile(p.Digest))), toModel(p))
 }
 
 func (t *trials) close() error {

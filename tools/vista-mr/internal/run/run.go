@@ -19,6 +19,7 @@ type Options struct {
 	Log      *zap.Logger   // nil: nobody
 	ORTLib   string        // path of the ONNX Runtime library; empty: found by its usual places
 	Version  string        // of this program, for the results
+	Engine   Engine        // runs the phases; nil: this process
 
 	opensModel bool   // the caller is about to run the job: it opens the network itself, and scans all images
 	ortVersion string // of the library that Validate has found
@@ -30,5 +31,8 @@ func (o *Options) fill() {
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()
+	}
+	if o.Engine == nil {
+		o.Engine = &inProcess{stores: stores(), lib: o.ORTLib, log: o.Log}
 	}
 }

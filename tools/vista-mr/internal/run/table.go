@@ -81,6 +81,7 @@ func hidden(folder, p dfs.Path) bool {
 
 // surveyed is a table of which everything is known that a plan needs.
 type surveyed struct {
+	uri    string // of the table
 	fs     dfs.FS
 	files  []dfs.Path
 	schema *table.Schema
@@ -94,7 +95,7 @@ func inspect(ctx context.Context, j *conf.Job) (*surveyed, error) {
 		return nil, err
 	}
 	s, err := table.Inspect(ctx, fs, files, tableSpec(j))
-	return &surveyed{fs: fs, files: files, schema: s}, asWritten(j, err)
+	return &surveyed{uri: string(j.Table.URI), fs: fs, files: files, schema: s}, asWritten(j, err)
 }
 
 // asWritten makes an error name the file as the job file does, and not by its path in the store.

@@ -169,8 +169,12 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 		}
 		defer os.RemoveAll(dir) // what is left is in the system's folder for such things
 	}
+	m, err := o.Engine.Machine(ctx)
+	if err != nil {
+		return "", err
+	}
 	n, err := tried(ctx, j, dir, func(n *network) (err error) {
-		f.choice, _, err = choose(j, n, together(f.table, f.images), readKept(workDir(j)))
+		f.choice, _, err = choose(j, n, together(f.table, f.images), readKept(workDir(j)), m)
 		return err
 	})
 	if err != nil {

@@ -1,0 +1,119 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/jobs/evaluate"
+	"github.com/vista-mr/vista-mr/jobs/train"
+	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	mrlocal "github.com/vista-mr/vista-mr/mr/local"
+	"github.com/vista-mr/vista-mr/mr/tracker"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/vistaopt"
+)
+
+// Engine runs the phases of jobs: in this process, or on a cluster.
+type Engine interface {
+	// Machine is what a worker may use, which a plan is made for.
+	Machine(ctx context.Context) (vistaopt.Machine, error)
+	// Run runs a job's phases to their end and returns their manifests. It begins with claiming an epoch of the job, and
+	// goes on from what an earlier run has published and kept (package commit), of which it tells w.Resumed before
+	// anything runs. A cancelled ctx ends the run; what is finished stays for the next one.
+	Run(ctx context.Context, w *Work) (map[mr.PhaseID]*mr.PhaseManifest, error)
+}
+
+// Work is a compiled job: the specification, which is all that the phases themselves need, what the plan gives to a
+// worker, and who wants to know what happens.
+type Work struct {
+	Spec    mr.JobSpec    // with the store of its folder, below which it has a folder of its own named by its id, and the settings
+	Slots   int           // attempts that a worker runs at once
+	Room    vistaopt.Room // of a worker's memory
+	Arena   int64         // what ONNX Runtime may allocate in a worker; 0: any
+	Scratch string        // local folder of this process, which is removed when the job ends
+
+	Resumed func(done []mr.PhaseManifest, kept []mr.Manifest) // is called once
+	Observe func(tracker.Update)                              // must not block
+}
+
+// phase finds a phase of the job.
+func (w *Work) phase(id mr.PhaseID) *mr.PhaseSpec {
+	i := slices.IndexFunc(w.Spec.Phases, func(p mr.PhaseSpec) bool { return p.ID == id })
+	return &w.Spec.Phases[i]
+}
+
+// inProcess runs a job here, on local cores.
+type inProcess struct {
+	stores *dfs.Mux
+	lib    string // ONNX Runtime
+	log    *zap.Logger
+}
+
+var _ Engine = (*inProcess)(nil)
+
+// Machine is this one.
+func (*inProcess) Machine(context.Context) (vistaopt.Machine, error) {
+	return vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory()}, nil
+}
+
+// Run starts the runtime and runs the job.
+func (e *inProcess) Run(ctx context.Context, w *Work) (_ map[mr.PhaseID]*mr.PhaseManifest, err error) {
+	rt, err := ort.Init(ort.Options{Library: e.lib, CacheDir: cacheDir(), ArenaLimit: w.Arena})
+	if err != nil {
+		return nil, exit.As(exit.Invalid, err)
+	}
+	defer func() { err = errors.Join(err, rt.Close()) }()
+	return e.run(ctx, rt, w)
+}
+
+func (e *inProcess) run(ctx context.Context, rt *ort.Runtime, w *Work) (map[mr.PhaseID]*mr.PhaseManifest, error) {
+	h := &host.Host{Stores: e.stores, ORT: rt, Blobs: programCache(w.Scratch), Scratch: w.Scratch, Slots: w.Slots, Log: e.log}
+	env, err := h.Env(ctx, &mr.TaskSpec{Job: w.Spec.ID, Store: w.Spec.Store, Settings: w.Spec.Settings})
+	if err != nil {
+		return nil, err
+	}
+	pub := &commit.Publisher{FS: env.Store, Root: dfs.Path(w.Spec.ID), Log: e.log}
+	epoch, err := pub.ClaimEpoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	done, err := pub.LoadAll(ctx, &w.Spec)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := pub.LoadTasks(ctx, &w.Spec, done)
+	if err != nil {
+		return nil, err
+	}
+	w.Resumed(done, kept)
+	begun := map[mr.PhaseID]bool{}
+	observe := func(u tracker.Update) {
+		if u.Kind == tracker.AttemptStarted && !begun[u.Phase] {
+			begun[u.Phase] = true
+			limitHeap(w, u.Phase)
+		}
+		w.Observe(u)
+	}
+	return mrlocal.Run(ctx, &w.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: observe, Log: e.log})
+}
+
+// limitHeap gives a phase's kind of work its share of the memory: beside the CNN little, without it nearly all.
+func limitHeap(w *Work, id mr.PhaseID) {
+	if w.Room.Heap == 0 {
+		return
+	}
+	switch w.phase(id).Kind {
+	case train.Name, evaluate.Name:
+		machine.LimitHeap(w.Room.Trainer)
+	default:
+		machine.LimitHeap(w.Room.Heap)
+	}
+}
