@@ -31,10 +31,12 @@ type JobSpec struct {
 	Settings Settings `json:"settings,omitzero"`
 }
 
-// Settings are what a job's attempts need of the process that they run in, in bytes.
+// Settings are what a job's attempts need of the processes that they run in; 0 is no limit.
 type Settings struct {
-	SortMemory int64 `json:"sortMemory,omitempty"` // of the sort buffer of a map task and the merge buffers of a reduce task
-	Cache      int64 `json:"cache,omitempty"`      // of pinned partitions kept in memory; what is more goes to the local disk
+	SortMemory int64 `json:"sortMemory,omitempty"` // bytes of the sort buffer of a map task and of the merge buffers of a reduce task
+	Cache      int64 `json:"cache,omitempty"`      // bytes of pinned partitions kept in memory; what is more goes to the local disk
+	Slots      int   `json:"slots,omitempty"`      // attempts of the job at once in one process
+	Memory     int64 `json:"memory,omitempty"`     // bytes that the job may take in one process, all attempts and what they share
 }
 
 // Budget bounds a counter by a share of another one: the job fails with errs.Budget once the

@@ -56,7 +56,7 @@ func (s *State) submit(ev Submit) {
 		s.do(Done{Job: id, Err: e})
 		return
 	}
-	j := &job{spec: ev.Job, epoch: epoch, byID: map[mr.PhaseID]*phase{}, sums: map[string]int64{}}
+	j := &job{spec: ev.Job, epoch: epoch, used: map[*worker]int{}, byID: map[mr.PhaseID]*phase{}, sums: map[string]int64{}}
 	for i := range j.spec.Phases {
 		spec := &j.spec.Phases[i]
 		p := &phase{spec: spec, tasks: make([]task, spec.NumTasks())}
@@ -151,6 +151,9 @@ func (s *State) end(j *job, err *errs.Error) {
 		if open {
 			s.do(ClosePhase{Job: j.spec.ID, Phase: p.spec.ID})
 		}
+	}
+	for _, w := range s.workers {
+		delete(w.jobs, j)
 	}
 	s.do(Done{Job: j.spec.ID, Err: err})
 }

@@ -127,11 +127,31 @@ func (p *phase) nearest(w *worker) int {
 
 // fits tells whether a worker has room for a task. A task alone on its worker always runs:
 // what does not fit there fits nowhere.
-func (s *State) fits(w *worker, p *phase) bool {
+func (s *State) fits(j *job, w *worker, p *phase) bool {
 	if w.used >= w.slots && !s.o.rules.ignoreSlots {
 		return false
 	}
+	if !j.admitted(w) && !s.o.rules.ignoreMemory {
+		return false
+	}
 	return w.memory <= 0 || w.held == 0 || w.held+p.spec.Memory <= w.memory || s.o.rules.ignoreMemory
+}
+
+// admitted tells whether a job may have another attempt on a worker: within its own slots there, and, as long as other jobs
+// have room there, within what those leave. A job alone on a worker always runs.
+func (j *job) admitted(w *worker) bool {
+	if n := j.spec.Settings.Slots; n > 0 && j.used[w] >= n {
+		return false
+	}
+	_, here := w.jobs[j]
+	if here || w.memory <= 0 || len(w.jobs) == 0 {
+		return true
+	}
+	held := j.spec.Settings.Memory
+	for o := range w.jobs {
+		held += o.spec.Settings.Memory
+	}
+	return held <= w.memory
 }
 
 // place finds the worker with the largest share of free slots that has room for a task; of
@@ -140,7 +160,7 @@ func (s *State) fits(w *worker, p *phase) bool {
 // none) are passed over.
 func (s *State) place(j *job, p *phase, shuns func(*worker) bool) *worker {
 	var best *worker
-	fits := func(w *worker) bool { return s.fits(w, p) && !s.excluded(j, w) && (shuns == nil || !shuns(w)) }
+	fits := func(w *worker) bool { return s.fits(j, w, p) && !s.excluded(j, w) && (shuns == nil || !shuns(w)) }
 	if p.spec.Type == mr.RoundsPhase {
 		slots := 0
 		for _, w := range s.workers {
@@ -178,7 +198,7 @@ func (s *State) place(j *job, p *phase, shuns func(*worker) bool) *worker {
 // it can now, or something runs there that will end.
 func (s *State) elsewhere(j *job, p *phase, shuns func(*worker) bool) bool {
 	for _, w := range s.workers {
-		if !shuns(w) && w.slots > 0 && !s.excluded(j, w) && (w.used > 0 || s.fits(w, p)) {
+		if !shuns(w) && w.slots > 0 && !s.excluded(j, w) && (w.used > 0 || s.fits(j, w, p)) {
 			return true
 		}
 	}
@@ -209,6 +229,8 @@ func (s *State) put(t *task, a *attempt) {
 	a.seen = s.now
 	t.attempts = append(t.attempts, a)
 	w.running[a] = struct{}{}
+	w.jobs[a.j] = struct{}{}
+	a.j.used[w]++
 	s.occupy(w, 1)
 	w.held += a.memory
 	p.running++
@@ -236,6 +258,7 @@ func (s *State) release(t *task, a *attempt) {
 	if a.opened {
 		a.p.loop.pinned--
 	} else {
+		a.j.used[w]--
 		s.occupy(w, -1)
 	}
 	w.held -= a.memory

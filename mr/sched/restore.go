@@ -89,7 +89,7 @@ func (s *State) takeBack(j *job, p *phase, t *task, w *worker, pr Progress) *att
 	if k < 0 {
 		return nil
 	}
-	if !s.fits(w, p) { // the room went to others meanwhile
+	if !s.fits(j, w, p) { // the room went to others meanwhile
 		t.trouble.lost[k].worker = ""
 		return nil
 	}

@@ -39,6 +39,7 @@ func (s *State) opened(ev Opened) {
 	}
 	s.move(j)
 	a.opened = true
+	j.used[a.worker]--
 	s.occupy(a.worker, -1)
 	l, i := &p.loop, ev.Attempt.Task.Index
 	l.open[i] = true

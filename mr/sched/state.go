@@ -81,6 +81,7 @@ type worker struct {
 	memory, held int64
 	seen         Tick
 	running      map[*attempt]struct{}
+	jobs         map[*job]struct{} // that have had attempts here and have not ended: what they share stays
 }
 
 type job struct {
@@ -93,7 +94,8 @@ type job struct {
 	moved  Tick             // when something happened last
 	shaken bool             // since then, what ran was taken for lost
 	faults map[WorkerID]*faults
-	banned int // workers that are excluded
+	banned int             // workers that are excluded
+	used   map[*worker]int // slots that its attempts hold
 }
 
 type phaseState uint8
@@ -257,7 +259,7 @@ func (s *State) workerUp(ev WorkerUp) {
 	w := s.byID[ev.Worker]
 	known := w != nil
 	if !known {
-		w = &worker{id: ev.Worker, running: map[*attempt]struct{}{}}
+		w = &worker{id: ev.Worker, running: map[*attempt]struct{}{}, jobs: map[*job]struct{}{}}
 		s.byID[ev.Worker] = w
 		s.workers = append(s.workers, w)
 	}
@@ -319,6 +321,7 @@ func (s *State) workerDown(w *worker) {
 	}
 	s.free -= max(0, w.slots-w.used)
 	for _, j := range s.jobs {
+		delete(j.used, w)
 		s.pardon(j)
 	}
 }
