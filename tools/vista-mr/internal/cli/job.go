@@ -29,6 +29,10 @@ func (a *app) loadJob(name string, sets []string) (*conf.Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.parseJob(name, data, sets)
+}
+
+func (a *app) parseJob(name string, data []byte, sets []string) (*conf.Job, error) {
 	job, err := conf.Load(name, data, sets)
 	if err == nil {
 		return job, nil

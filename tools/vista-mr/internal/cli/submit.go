@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"context"
+	"fmt"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
@@ -13,7 +17,8 @@ func (a *app) submitCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "submit FILE",
 		Short: "Run a job",
-		Long: `Run the job of a job file in this process, on local cores. FILE "-" is standard input.
+		Long: `Run the job of a job file in this process, on local cores, or, with --tracker or $VISTA_MR_TRACKER, on that tracker's workers.
+FILE "-" is standard input.
 
 The verdict and the table of layers go to standard output, progress to standard error. A run that was
 interrupted is taken up again by the same command.`,
@@ -25,38 +30,100 @@ interrupted is taken up again by the same command.`,
 	sets := setFlag(cmd)
 	format := a.outputFlag(cmd, "text", "json")
 	lib := ortFlag(cmd)
+	at := addTrackerFlags(cmd)
+	detach := cmd.Flags().Bool("detach", false, "with a tracker: print the job's id and do not wait for its end")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client, err := a.client(at)
+		if err != nil {
+			return err
+		}
+		id := a.Env(cluster.DriverVariable)
+		if client != nil && id == "" {
+			return a.submitTo(cmd.Context(), client, args[0], *sets, *format, *detach)
+		}
+		if *detach {
+			return usageOf(cmd, "--detach needs a tracker: nobody else would run the job")
+		}
 		job, err := a.loadJob(args[0], *sets)
 		if err != nil {
 			return err
 		}
+		ctx := cmd.Context()
 		sink, logs, end := a.reporter()
 		defer end()
-		summary, err := run.Submit(cmd.Context(), job, run.Options{Progress: sink, Log: a.logger(logs), ORTLib: *lib, Version: a.buildVersion()})
+		o := run.Options{Progress: sink, Log: a.logger(logs), ORTLib: *lib, Version: a.buildVersion()}
+		if client != nil {
+			var cancel context.CancelCauseFunc
+			ctx, cancel = context.WithCancelCause(ctx)
+			defer cancel(nil)
+			cluster.EndWith(a.Stdin, cancel)
+			o.Progress, o.Engine = cluster.ProgressLines{W: a.Stderr}, &cluster.Engine{Client: *client, Job: id, Log: o.Log}
+		}
+		summary, err := run.Submit(ctx, job, o)
 		end()
 		if err != nil {
 			return err
 		}
-		if *format == "json" {
-			b, err := results.Marshal(summary)
-			if err != nil {
-				return err
-			}
-			_, err = a.out.Write(b)
-			return err
-		}
-		if err := results.WriteText(a.out, summary); err != nil {
-			return err
-		}
-		if err := a.out.Flush(); err != nil {
-			return stdoutError(err)
-		}
-		dir := job.Output.LocalPath()
-		a.note("report: " + filepath.Join(dir, run.ResultsFile) + ", with models/ and more beside it")
-		a.next("vista-mr results " + run.Quote(dir) + " -o csv")
-		return nil
+		return a.showSubmitted(job, summary, *format)
 	}
 	return cmd
+}
+
+// submitTo hands a job to a tracker, and follows it unless it is detached. An interrupt ends the following, not the job.
+func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets []string, format string, detach bool) error {
+	job, r, err := a.request(name, sets)
+	if err != nil {
+		return err
+	}
+	j, err := c.Submit(ctx, r)
+	if err != nil {
+		return err
+	}
+	if detach {
+		if format == "json" {
+			return a.printJSON(cluster.JobReply{SchemaVersion: 1, Job: j})
+		}
+		_, err := fmt.Fprintln(a.out, j.ID)
+		return err
+	}
+	a.note("job: " + j.ID + " on " + c.URL)
+	j, err = a.follow(ctx, c, j.ID)
+	if err != nil {
+		if ctx.Err() != nil {
+			a.next("vista-mr wait " + j.ID + " follows it further; vista-mr kill " + j.ID + " ends it")
+		}
+		return err
+	}
+	if err := j.Outcome(); err != nil {
+		return err
+	}
+	_, summary, err := readResults(job.Output.LocalPath())
+	if err != nil {
+		return err
+	}
+	return a.showSubmitted(job, summary, format)
+}
+
+// showSubmitted prints what a job has found out.
+func (a *app) showSubmitted(job *conf.Job, summary *results.Summary, format string) error {
+	if format == "json" {
+		b, err := results.Marshal(summary)
+		if err != nil {
+			return err
+		}
+		_, err = a.out.Write(b)
+		return err
+	}
+	if err := results.WriteText(a.out, summary); err != nil {
+		return err
+	}
+	if err := a.out.Flush(); err != nil {
+		return stdoutError(err)
+	}
+	dir := job.Output.LocalPath()
+	a.note("report: " + filepath.Join(dir, run.ResultsFile) + ", with models/ and more beside it")
+	a.next("vista-mr results " + run.Quote(dir) + " -o csv")
+	return nil
 }
 
 // ortFlag gives a command the path of the ONNX Runtime library.

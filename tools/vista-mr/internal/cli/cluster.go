@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
+)
+
+// trackerVariable names the tracker that commands talk to.
+const trackerVariable = "VISTA_MR_TRACKER"
+
+// trackerFlags are how a command finds a tracker.
+type trackerFlags struct{ url, tokenFile string }
+
+func addTrackerFlags(cmd *cobra.Command) *trackerFlags {
+	f := &trackerFlags{}
+	cmd.Flags().StringVar(&f.url, "tracker", "", "`URL` of the tracker, http://HOST:PORT; default: $"+trackerVariable)
+	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "`file` with the tracker's token; default: $"+cluster.TokenVariable)
+	return f
+}
+
+// token is the tracker's token: from a file, so that it does not stand in process lists, or from the environment.
+func (a *app) token(file string) (string, error) {
+	if file == "" {
+		return a.Env(cluster.TokenVariable), nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", exit.As(exit.Invalid, &run.InputError{ID: "E-TOKEN", Key: "--token-file", Path: file, Cause: "cannot be read", Err: err, Next: "check the path, and who may read it"})
+	}
+	t := strings.TrimSpace(string(b))
+	if t == "" {
+		return "", exit.As(exit.Invalid, &run.InputError{ID: "E-TOKEN", Key: "--token-file", Path: file, Cause: "is empty", Next: "write the token into it"})
+	}
+	return t, nil
+}
+
+// client is the way to the tracker that the flags or the environment name; nil: none is named.
+func (a *app) client(f *trackerFlags) (*cluster.Client, error) {
+	url := f.url
+	if url == "" {
+		url = a.Env(trackerVariable)
+	}
+	if url == "" {
+		return nil, nil
+	}
+	token, err := a.token(f.tokenFile)
+	return &cluster.Client{URL: url, Token: token}, err
+}
+
+// needClient is client for commands that make no sense without a tracker.
+func (a *app) needClient(cmd *cobra.Command, f *trackerFlags) (*cluster.Client, error) {
+	c, err := a.client(f)
+	if c == nil && err == nil {
+		return nil, usageOf(cmd, "no tracker is named: use --tracker URL or $%s", trackerVariable)
+	}
+	return c, err
+}
+
+func (a *app) trackerCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "tracker",
+		Short: "Run the tracker of a cluster",
+		Long: `Run the tracker: it takes jobs, plans them, and has workers run them. It listens on this machine only, unless it is given
+an address and a token. Its state is a folder of any store; a tracker that is started on the state of one that has ended, here or
+on another machine, goes on with its jobs.`,
+		Example: `  vista-mr tracker --state file:///var/lib/vista-mr
+  vista-mr tracker --listen 0.0.0.0:7531 --token-file /etc/vista-mr/token --state hdfs://ns/vista-mr`,
+		Args: arguments(0, ""),
+	}
+	listen := cmd.Flags().String("listen", "127.0.0.1:7531", "`HOST:PORT` to listen on")
+	tokenFile := cmd.Flags().String("token-file", "", "`file` with the token that callers must have; default: $"+cluster.TokenVariable)
+	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
+	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker in the folder for temporary files")
+	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *state == "" {
+			return usageOf(cmd, "--state is missing: the folder for the tracker's state")
+		}
+		token, err := a.token(*tokenFile)
+		if err != nil {
+			return err
+		}
+		return a.serveTracker(cmd.Context(), *listen, token, *state, *scratch, *drivers, func(url string) { a.note("tracker: " + url) })
+	}
+	return cmd
+}
+
+func (a *app) serveTracker(ctx context.Context, listen, token, state, scratch string, drivers int, ready func(url string)) error {
+	abs, err := absolute(state)
+	if err != nil {
+		return err
+	}
+	stores := run.Stores()
+	folder, err := stores.Folder(ctx, abs)
+	if err != nil {
+		return exit.As(exit.Invalid, err)
+	}
+	registry, err := host.Loops()
+	if err != nil {
+		return err
+	}
+	if scratch == "" {
+		scratch = filepath.Join(os.TempDir(), "vista-mr-tracker")
+	}
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return exit.As(exit.Invalid, err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return cluster.ServeTracker(ctx, cluster.TrackerOptions{Listen: listen, Token: token, State: folder, Stores: stores, Registry: registry,
+		Program: program, Scratch: scratch, Drivers: drivers, Version: a.buildVersion(), Ready: ready, Log: a.logger(a.Stderr)})
+}
+
+// absolute makes a local path one from the root; other URIs stay.
+func absolute(uri string) (string, error) {
+	if dfs.HasScheme(uri) {
+		return uri, nil
+	}
+	abs, err := filepath.Abs(uri)
+	if err != nil {
+		return "", exit.As(exit.Invalid, err)
+	}
+	return abs, nil
+}
+
+func (a *app) workerCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Run a worker of a cluster",
+		Long: `Run a worker: it dials the tracker, and runs what that sends. When it is told to end (SIGTERM), it takes nothing new, brings what
+runs to its end within the time of --grace, and leaves; nothing is lost if it is killed without warning.`,
+		Example: `  vista-mr worker --tracker http://tracker:7531 --token-file /etc/vista-mr/token
+  vista-mr worker --tracker http://127.0.0.1:7531 --slots 4 --memory 16GiB`,
+		Args: arguments(0, ""),
+	}
+	f := addTrackerFlags(cmd)
+	slots := cmd.Flags().Int("slots", machine.Cores(), "`number` of attempts at once")
+	memory := cmd.Flags().String("memory", "", "`size` that jobs may take, as 16GiB; never more than the machine or its control group has")
+	scratch := cmd.Flags().String("scratch", "", "local `folder` for spills; default: the folder for temporary files")
+	grace := cmd.Flags().Duration("grace", 25*time.Second, "how long running attempts may take to end when the worker is told to")
+	lib := ortFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		c, err := a.needClient(cmd, f)
+		if err != nil {
+			return err
+		}
+		if *slots < 1 {
+			return usageOf(cmd, "--slots %d: a worker runs at least one attempt at a time", *slots)
+		}
+		limit := machine.Memory()
+		if *memory != "" {
+			n, err := conf.ParseBytes(*memory)
+			if err != nil {
+				return usageOf(cmd, "--memory: %v", err)
+			}
+			limit = min(limit, int64(n))
+		}
+		base := *scratch
+		if base == "" {
+			base = os.TempDir()
+		}
+		dir, remove, err := cluster.ScratchFolder(base)
+		if err != nil {
+			return exit.As(exit.Invalid, err)
+		}
+		defer func() { // what cannot be removed costs room and no result
+			if rerr := remove(); rerr != nil && err == nil {
+				a.note(rerr.Error())
+			}
+		}()
+		log := a.logger(a.Stderr)
+		h, closeHost, err := run.NewHost(*lib, dir, *slots, log)
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if cerr := closeHost(); err == nil {
+				err = cerr
+			}
+		}()
+		// The signal ends the serving, not the command: a worker that has drained has done what it was told.
+		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, Slots: *slots, Memory: limit, Scratch: dir,
+			Grace: *grace, Env: h.Env, Version: a.buildVersion(), Log: log})
+	}
+	return cmd
+}

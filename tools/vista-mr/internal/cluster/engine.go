@@ -1,0 +1,101 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/tracker"
+	"github.com/vista-mr/vista-mr/mr/wire"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+	"github.com/vista-mr/vista-mr/vistaopt"
+)
+
+// Engine has a driver's phases run by a tracker's workers.
+type Engine struct {
+	Client Client
+	Job    string // whose driver this is
+	Log    *zap.Logger
+}
+
+var _ run.Engine = (*Engine)(nil)
+
+// waitForWorkers is how long a driver waits for a first worker before it can plan.
+const waitForWorkers = 2 * time.Minute
+
+// Machine is the least of what the workers offer: a plan must fit on each.
+func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
+	for start := time.Now(); ; {
+		list, err := e.Client.Workers(ctx)
+		if err != nil {
+			return vistaopt.Machine{}, err
+		}
+		var m vistaopt.Machine
+		for _, w := range list.Workers {
+			if w.Slots < 1 { // it drains
+				continue
+			}
+			if m.Cores == 0 || w.Slots < m.Cores {
+				m.Cores = w.Slots
+			}
+			if m.Memory == 0 || w.Memory < m.Memory {
+				m.Memory = w.Memory
+			}
+		}
+		if m.Cores > 0 {
+			return m, nil
+		}
+		if time.Since(start) > waitForWorkers {
+			return m, &errs.Error{Op: "plan", Kind: errs.Unreachable, ID: "E-NO-WORKERS", Path: e.Client.URL,
+				Err: fmt.Errorf("no worker has joined the tracker within %v", waitForWorkers), Fix: "start workers: vista-mr worker --tracker " + e.Client.URL}
+		}
+		select {
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return m, ctx.Err()
+		}
+	}
+}
+
+// Run has the phases run.
+func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.PhaseManifest, error) {
+	spec := w.Spec
+	spec.Settings.Slots, spec.Settings.Memory = w.Slots, max(w.Room.Heap+w.Room.Arena, w.Room.Trainer)
+	var done []mr.PhaseManifest
+	var kept []mr.Manifest
+	resumed := false
+	resume := func() {
+		if !resumed {
+			resumed = true
+			w.Resumed(done, kept)
+		}
+	}
+	remote := &wire.Remote{URL: e.Client.URL, Token: e.Client.Token, Job: e.Job, Log: e.Log}
+	out, err := remote.Run(ctx, &spec, func(u tracker.Update) {
+		switch u.Kind {
+		case tracker.PhaseRestored:
+			done = append(done, *u.Published) // said again when a tracker comes back; the first time counts
+		case tracker.TaskRestored:
+			kept = append(kept, *u.Manifest)
+		default:
+			resume()
+			w.Observe(u)
+		}
+	})
+	resume()
+	return out, err
+}
+
+// EndWith cancels a driver when its tracker is gone: when r, a pipe from it, ends.
+func EndWith(r io.Reader, cancel context.CancelCauseFunc) {
+	go func() {
+		_, err := io.Copy(io.Discard, r)
+		cancel(errors.Join(errs.E("drive", errs.Canceled, "", errors.New("the tracker has ended")), err))
+	}()
+}
