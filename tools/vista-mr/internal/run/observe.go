@@ -294,12 +294,11 @@ func (e *BadRecordsError) Summarized() {}
 // Error lists the records, then says in its last line how many there were of which cause.
 func (e *BadRecordsError) Error() string {
 	var b strings.Builder
-	for i, r := range e.First {
-		if i == maxListed {
-			fmt.Fprintln(&b, "...")
-			break
-		}
+	for _, r := range e.Listed() {
 		fmt.Fprintf(&b, "%s: %s: %s\n", oneLine(r.Key), r.Stage, oneLine(r.Error))
+	}
+	if len(e.First) > maxListed {
+		fmt.Fprintln(&b, "...")
 	}
 	var causes []string
 	for c, n := range e.Causes {
@@ -309,6 +308,9 @@ func (e *BadRecordsError) Error() string {
 	fmt.Fprintf(&b, "%v; so far: %s", e.Err, strings.Join(causes, ", "))
 	return b.String()
 }
+
+// Listed are the records that are shown.
+func (e *BadRecordsError) Listed() []mr.BadRecord { return e.First[:min(len(e.First), maxListed)] }
 
 // oneLine replaces what would end a line or act on a terminal: keys are names of files, and of whoever made them.
 func oneLine(s string) string {
