@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -182,14 +182,13 @@ func (a *app) fail(err error) {
 	_, _ = io.WriteString(a.Stderr, b.String())
 }
 
-// printable replaces what a terminal would act upon: messages carry names from files of unknown origin.
+// printable is results.Visible but for tabs, which lines of a job file have.
 func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
-			return '\uFFFD'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
+	parts := strings.Split(s, "\t")
+	for i, p := range parts {
+		parts[i] = results.Visible(p)
+	}
+	return strings.Join(parts, "\t")
 }
 
 // printJSON writes one object with its schemaVersion first.

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -295,7 +295,7 @@ func (e *BadRecordsError) Summarized() {}
 func (e *BadRecordsError) Error() string {
 	var b strings.Builder
 	for _, r := range e.Listed() {
-		fmt.Fprintf(&b, "%s: %s: %s\n", oneLine(r.Key), r.Stage, oneLine(r.Error))
+		fmt.Fprintf(&b, "%s: %s: %s\n", results.Visible(r.Key), r.Stage, results.Visible(r.Error))
 	}
 	if len(e.First) > maxListed {
 		fmt.Fprintln(&b, "...")
@@ -311,16 +311,6 @@ func (e *BadRecordsError) Error() string {
 
 // Listed are the records that are shown.
 func (e *BadRecordsError) Listed() []mr.BadRecord { return e.First[:min(len(e.First), maxListed)] }
-
-// oneLine replaces what would end a line or act on a terminal: keys are names of files, and of whoever made them.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
-			return '\uFFFD'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-}
 
 // maxListed is how many bad records are shown when they fail a job.
 const maxListed = 100
