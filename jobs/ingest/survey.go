@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 
 	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/jobs/table"
@@ -118,7 +117,7 @@ func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error
 			w.aside(key, to)
 		}
 		return to.bad(ctx, bad.Cause, func() mr.BadRecord {
-			key := shown(bad.Key, maxKeyShown)
+			key := table.Shown(bad.Key, maxKeyShown)
 			if key == "" {
 				key = fmt.Sprintf("%s %d", bad.Unit, bad.Line)
 			}
@@ -138,8 +137,8 @@ func (w *walk) take(ctx context.Context, r *table.Row, err error, to sink) error
 	if m, seen := w.seen[id]; seen && m&isAside == 0 {
 		w.survey.Bad()
 		return to.bad(ctx, duplicate, func() mr.BadRecord {
-			return mr.BadRecord{Key: shown(r.Key, maxKeyShown), Stage: "table", Cause: duplicate,
-				Error: fmt.Sprintf("%s: %s %d: key %q stood in an earlier row, which stays", r.File, r.Unit, r.Line, shown(r.Key, maxKeyInText))}
+			return mr.BadRecord{Key: table.Shown(r.Key, maxKeyShown), Stage: "table", Cause: duplicate,
+				Error: fmt.Sprintf("%s: %s %d: key %q stood in an earlier row, which stays", r.File, r.Unit, r.Line, table.Shown(r.Key, maxKeyInText))}
 		})
 	}
 	class, known := w.labels[r.Label]
@@ -168,14 +167,6 @@ const (
 	maxKeyShown  = 512
 	maxKeyInText = 100
 )
-
-// shown is a key as far as it is shown.
-func shown(key string, most int) string {
-	if len(key) <= most {
-		return key
-	}
-	return strings.ToValidUTF8(key[:most], "") + "..."
-}
 
 // id is idOf, worked out once for rows of one key in a row: a few bytes of a Parquet file can repeat a key of 4,096
 // bytes a million times.

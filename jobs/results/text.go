@@ -26,7 +26,7 @@ func Sentence(s *Summary) string {
 		}
 		return "undefined"
 	}
-	name := visible(v.BestLayer)
+	name := Visible(v.BestLayer)
 	structured := s.Baselines.Structured.Metrics
 	switch {
 	case !v.Helps && v.OverStructured != nil && v.OverStructured.Value > 0:
@@ -40,7 +40,7 @@ func Sentence(s *Summary) string {
 			runner = l.Metrics
 		}
 		return fmt.Sprintf("No clear winner: %s with %s %s and %s with %s%s cannot be told apart; structured features alone reach %s.",
-			name, metric, value(best.Metrics), visible(v.RunnerUp), value(runner), rows, value(structured))
+			name, metric, value(best.Metrics), Visible(v.RunnerUp), value(runner), rows, value(structured))
 	}
 	text := fmt.Sprintf("%s wins: %s %s%s", name, metric, value(best.Metrics), rows)
 	if v.RunnerUp == "" {
@@ -52,7 +52,7 @@ func Sentence(s *Summary) string {
 	}
 	var against []string
 	if v.RunnerUp != "" && v.Margin != nil {
-		against = append(against, fmt.Sprintf("%s %s the runner-up %s", fixed(v.Margin.Value), better, visible(v.RunnerUp)))
+		against = append(against, fmt.Sprintf("%s %s the runner-up %s", fixed(v.Margin.Value), better, Visible(v.RunnerUp)))
 	}
 	if v.OverStructured != nil {
 		against = append(against, fmt.Sprintf("%s %s structured features alone", fixed(v.OverStructured.Value), better))
@@ -67,7 +67,7 @@ func Sentence(s *Summary) string {
 // what was counted. The best layer is marked with an asterisk, not by colour.
 func WriteText(w io.Writer, s *Summary) error {
 	ew := &errWriter{w: w}
-	fmt.Fprintf(ew, "%s\n\n", visible(s.Verdict.Sentence))
+	fmt.Fprintf(ew, "%s\n\n", Visible(s.Verdict.Sentence))
 	entries := s.entries()
 	var shown []string
 	for _, name := range MetricNames() {
@@ -90,7 +90,7 @@ func WriteText(w io.Writer, s *Summary) error {
 		if l.Name == s.Verdict.BestLayer {
 			mark = " *"
 		}
-		fmt.Fprintf(tw, "%s%s", visible(l.Name), mark)
+		fmt.Fprintf(tw, "%s%s", Visible(l.Name), mark)
 		for _, name := range shown {
 			m, ok := l.Metrics[name]
 			switch {
@@ -112,11 +112,11 @@ func WriteText(w io.Writer, s *Summary) error {
 		return err
 	}
 	c := s.Counters
-	fmt.Fprintf(ew, "\n%s, %s, %s matched, %s bad; trained on %s, tested on %s.\n", several(c.Rows, "row"), several(c.Images, "image"), Count(c.Matched), Count(c.Bad), Count(c.Train), Count(c.Test))
+	fmt.Fprintf(ew, "\n%s, %s, %s matched, %s bad; trained on %s, tested on %s.\n", Several(c.Rows, "row"), Several(c.Images, "image"), Count(c.Matched), Count(c.Bad), Count(c.Train), Count(c.Test))
 	p := s.Plan
 	fmt.Fprintf(ew, "Plan: %s, %s, %s join, %s; %.1f s in all.\n", p.Inference, p.Placement, p.Join, p.Storage, s.Seconds)
 	for _, warning := range s.Warnings {
-		fmt.Fprintf(ew, "Note: %s\n", visible(warning))
+		fmt.Fprintf(ew, "Note: %s\n", Visible(warning))
 	}
 	return ew.err
 }
@@ -136,8 +136,8 @@ func label(metric string) string {
 
 func fixed(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) }
 
-// several writes a count of things: 1 row, 2 rows.
-func several(n int64, what string) string {
+// Several writes a count of things: 1 row, 2 rows.
+func Several(n int64, what string) string {
 	if n != 1 {
 		what += "s"
 	}
@@ -157,14 +157,15 @@ func Count(n int64) string {
 	return s
 }
 
-// visible replaces control characters: names come from models and tables of unknown origin.
-func visible(s string) string {
+// Visible replaces what would end a line or act on a terminal: names come from models, tables and files of unknown
+// origin.
+func Visible(s string) string {
 	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return '\uFFFD'
 		}
 		return r
-	}, s)
+	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // errWriter remembers the first error, so that a closed pipe is reported once.

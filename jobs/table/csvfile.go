@@ -158,10 +158,10 @@ func (c *csvFile) columns(noHeader bool) ([]string, error) {
 	for _, f := range c.csv.fields {
 		name := string(f)
 		if !utf8.ValidString(name) {
-			return fail(fmt.Sprintf("column %q is not UTF-8", clipTo(name, maxShownName)), "convert the file, for example: iconv -f LATIN1 -t UTF-8")
+			return fail(fmt.Sprintf("column %q is not UTF-8", Shown(name, maxShownName)), "convert the file, for example: iconv -f LATIN1 -t UTF-8")
 		}
 		if seen[name] {
-			return fail(fmt.Sprintf("column %q stands there twice", clipTo(name, maxShownName)), "give every column a name of its own")
+			return fail(fmt.Sprintf("column %q stands there twice", Shown(name, maxShownName)), "give every column a name of its own")
 		}
 		seen[name] = true
 		out = append(out, name)
@@ -185,7 +185,7 @@ func (c *csvFile) use(s *Schema) error {
 }
 
 func firstDifference(got, want []string) string {
-	show := func(name string) string { return clipTo(name, maxShownName) }
+	show := func(name string) string { return Shown(name, maxShownName) }
 	for i, w := range want {
 		switch {
 		case i >= len(got):

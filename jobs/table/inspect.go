@@ -216,7 +216,7 @@ func (s *Schema) find(path, name, where string) (int, error) {
 
 // notFound says that there is no such column, and which there are.
 func (s *Schema) notFound(path, name, where string) error {
-	problem := fmt.Sprintf("no column %q, which %s names", clipTo(name, maxShownName), where)
+	problem := fmt.Sprintf("no column %q, which %s names", Shown(name, maxShownName), where)
 	if s.Delimiter != "" && len(s.Columns) == 1 && !s.NoHeader {
 		problem += fmt.Sprintf(": the line has no %s and makes one column", delimiterName(s.Delimiter))
 	}
@@ -235,7 +235,7 @@ func (s *Schema) noColumn(path, problem, fix string) error {
 
 func head(s []string, n int) (out []string) {
 	for _, name := range s[:min(len(s), n)] {
-		out = append(out, clipTo(name, maxShownName))
+		out = append(out, Shown(name, maxShownName))
 	}
 	if len(s) > n {
 		out = append(out, fmt.Sprintf("... (%d columns)", len(s)))

@@ -172,13 +172,13 @@ func (row *Row) take(src source, s *Schema) *Bad {
 	for i := range row.Cells {
 		f := s.Features[i]
 		if problem := row.cell(&row.Cells[i], src, f); problem != "" {
-			return bad(problem, "column %q: %q is not a finite number", s.name(f.Column), clip(src.show(f.Column)))
+			return bad(problem, "column %q: %q is not a finite number", s.name(f.Column), Shown(src.show(f.Column), maxCellShown))
 		}
 		if !row.Cells[i].Missing {
 			continue
 		}
 		if row.Missing++; s.Missing == MissingBad || s.Missing == "" {
-			return bad("missing", "column %q has no value (%q); table.missing says what to do with such rows", s.name(f.Column), clip(src.show(f.Column)))
+			return bad("missing", "column %q has no value (%q); table.missing says what to do with such rows", s.name(f.Column), Shown(src.show(f.Column), maxCellShown))
 		}
 	}
 	again(&row.Key, key)
@@ -255,16 +255,18 @@ func trimName(b []byte) []byte {
 }
 
 // name is a column's name as messages show it.
-func (s *Schema) name(column int) string { return clipTo(s.Columns[column], maxShownName) }
+func (s *Schema) name(column int) string { return Shown(s.Columns[column], maxShownName) }
 
-func clip(s string) string { return clipTo(s, 60) }
-
-func clipTo(s string, most int) string {
-	if len(s) > most {
-		return s[:most] + "..."
+// Shown is text of a table as far as it is shown.
+func Shown(s string, most int) string {
+	if len(s) <= most {
+		return s
 	}
-	return s
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
+
+// maxCellShown is how much of a cell a message shows.
+const maxCellShown = 60
 
 // missingText tells whether text stands for no value: it is empty but for blanks, or NA, N/A, NaN
 // or null, in capitals or not. Longer text is not looked at: a Parquet file can give megabytes of blanks to each of a

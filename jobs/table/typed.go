@@ -61,7 +61,7 @@ func (t *typedFile) names() (names, types []string, err error) {
 	seen := map[string]bool{}
 	for _, c := range t.columns {
 		if seen[c.name] {
-			return nil, nil, &HeaderError{Path: t.path, Problem: fmt.Sprintf("column %q stands there twice", clipTo(c.name, maxShownName)), Fix: "give every column a name of its own"}
+			return nil, nil, &HeaderError{Path: t.path, Problem: fmt.Sprintf("column %q stands there twice", Shown(c.name, maxShownName)), Fix: "give every column a name of its own"}
 		}
 		seen[c.name] = true
 		names, types = append(names, c.name), append(types, c.typ.String())

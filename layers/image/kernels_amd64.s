@@ -1,7 +1,7 @@
 #include "textflag.h"
 
-// func rowAVX2(dst, src *byte, groups, taps, step int, base *int32, mask *byte, coef *int32)
-TEXT ·rowAVX2(SB), NOSPLIT, $0-64
+// func rowAVX2(dst, src *byte, groups, taps, step int, base *int32, mask *byte, coef *int32, keep *byte, per int)
+TEXT ·rowAVX2(SB), NOSPLIT, $0-80
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ groups+16(FP), BX
@@ -10,9 +10,12 @@ TEXT ·rowAVX2(SB), NOSPLIT, $0-64
 	MOVQ base+40(FP), R9
 	MOVQ mask+48(FP), R10
 	MOVQ coef+56(FP), R13
+	MOVQ keep+64(FP), AX
+	VMOVQ (AX), X14
 	MOVL $0x200000, AX            // one half, 22 fractional bits
 	VMOVD AX, X15
 	VPBROADCASTD X15, Y15
+	MOVQ per+72(FP), AX
 
 rowgroup:
 	MOVLQSX (R9), R11
@@ -39,8 +42,9 @@ rowtap:
 	VEXTRACTI128 $1, Y0, X1
 	VPACKSSDW    X1, X0, X0
 	VPACKUSWB    X0, X0, X0       // clips to a byte
+	VPSHUFB      X14, X0, X0
 	VMOVQ        X0, (DI)
-	ADDQ         $8, DI
+	ADDQ         AX, DI
 	ADDQ         $8, R9
 	ADDQ         $32, R10
 	DECQ         BX
@@ -92,3 +96,70 @@ coltap:
 	JG           colgroup
 	VZEROUPPER
 	RET
+
+// func yccAVX2(dst, y, cb, cr *byte, n int)
+TEXT ·yccAVX2(SB), NOSPLIT, $0-40
+	MOVQ dst+0(FP), DI
+	MOVQ y+8(FP), SI
+	MOVQ cb+16(FP), R8
+	MOVQ cr+24(FP), R9
+	MOVQ n+32(FP), CX
+	VPBROADCASTD ycc128<>(SB), Y15
+	VPBROADCASTD yccHalf<>(SB), Y14
+	VPBROADCASTD yccRR<>(SB), Y13
+	VPBROADCASTD yccGB<>(SB), Y12
+	VPBROADCASTD yccGR<>(SB), Y11
+	VPBROADCASTD yccBB<>(SB), Y10
+	VBROADCASTI128 yccPack<>(SB), Y9
+
+yccgroup:
+	VPMOVZXBD (SI), Y0
+	VPMOVZXBD (R8), Y1
+	VPMOVZXBD (R9), Y2
+	VPSUBD    Y15, Y1, Y1
+	VPSUBD    Y15, Y2, Y2
+	VPMULLD   Y13, Y2, Y3         // red
+	VPMULLD   Y12, Y1, Y4         // green
+	VPMULLD   Y11, Y2, Y5
+	VPMULLD   Y10, Y1, Y6         // blue
+	VPADDD    Y14, Y3, Y3
+	VPADDD    Y5, Y4, Y4
+	VPADDD    Y14, Y6, Y6
+	VPADDD    Y14, Y4, Y4
+	VPSRAD    $16, Y3, Y3
+	VPSRAD    $16, Y4, Y4
+	VPSRAD    $16, Y6, Y6
+	VPADDD    Y0, Y3, Y3
+	VPADDD    Y0, Y4, Y4
+	VPADDD    Y0, Y6, Y6
+	VPACKSSDW Y4, Y3, Y3          // four reds, four greens, in each half
+	VPACKSSDW Y6, Y6, Y6          // four blues, twice
+	VPACKUSWB Y6, Y3, Y3          // clips to a byte
+	VPSHUFB   Y9, Y3, Y3          // four pixels, and four bytes of zero
+	VEXTRACTI128 $1, Y3, X4
+	VMOVDQU   X3, (DI)
+	VMOVDQU   X4, 12(DI)
+	ADDQ      $8, SI
+	ADDQ      $8, R8
+	ADDQ      $8, R9
+	ADDQ      $24, DI
+	SUBQ      $8, CX
+	JG        yccgroup
+	VZEROUPPER
+	RET
+
+DATA ycc128<>+0(SB)/4, $128
+GLOBL ycc128<>(SB), RODATA|NOPTR, $4
+DATA yccHalf<>+0(SB)/4, $32768
+GLOBL yccHalf<>(SB), RODATA|NOPTR, $4
+DATA yccRR<>+0(SB)/4, $91881
+GLOBL yccRR<>(SB), RODATA|NOPTR, $4
+DATA yccGB<>+0(SB)/4, $-22554
+GLOBL yccGB<>(SB), RODATA|NOPTR, $4
+DATA yccGR<>+0(SB)/4, $-46802
+GLOBL yccGR<>(SB), RODATA|NOPTR, $4
+DATA yccBB<>+0(SB)/4, $116130
+GLOBL yccBB<>(SB), RODATA|NOPTR, $4
+DATA yccPack<>+0(SB)/8, $0x0602090501080400
+DATA yccPack<>+8(SB)/8, $0x808080800b07030a
+GLOBL yccPack<>(SB), RODATA|NOPTR, $16

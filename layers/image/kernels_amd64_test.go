@@ -12,7 +12,7 @@ func TestKernels(t *testing.T) {
 		t.Skip("this processor has no AVX2")
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	fitted := 0
+	fitted, apart := 0, 0
 	for n := range 3000 {
 		names := []string{"bilinear", "bicubic", "lanczos", "box", "nearest", "hamming"}
 		k := axisKey{in: 1 + r.IntN(600), out: 1 + r.IntN(300), up: 1}
@@ -33,7 +33,7 @@ func TestKernels(t *testing.T) {
 					src[i] = 255
 				}
 			}
-			got, want := make([]byte, a.n*channels), make([]byte, a.n*channels)
+			got, want := guarded(a.n*channels), make([]byte, a.n*channels)
 			if channels == 1 {
 				a.row(got, src, a.in0)
 				a.hline(want, src, a.in0, 0)
@@ -44,7 +44,14 @@ func TestKernels(t *testing.T) {
 			if !bytes.Equal(got, want) {
 				t.Fatalf("rows differ: %+v, %d channels", k, channels)
 			}
-			if a.shuffled(channels).groups > 0 {
+			if !intact(got) {
+				t.Fatalf("a row wrote beyond its end: %+v, %d channels", k, channels)
+			}
+			switch s := a.shuffled(channels); {
+			case s.groups > 0 && s.per == 6:
+				apart++
+				fallthrough
+			case s.groups > 0:
 				fitted++
 			}
 		}
@@ -61,8 +68,53 @@ func TestKernels(t *testing.T) {
 			t.Fatalf("columns differ: %+v", k)
 		}
 	}
-	if fitted < 2000 {
-		t.Errorf("only %d of 6000 rows went through the vector kernel", fitted)
+	if fitted < 2000 || apart < 300 {
+		t.Errorf("only %d of 6000 rows went through the vector kernel, %d of them pixel by pixel", fitted, apart)
+	}
+}
+
+// guarded is a slice with bytes behind it that intact looks for.
+func guarded(n int) []byte {
+	b := make([]byte, n+16)
+	for i := range b {
+		b[i] = 0xA5
+	}
+	return b[:n]
+}
+
+func intact(b []byte) bool {
+	for _, v := range b[len(b):][:16] {
+		if v != 0xA5 {
+			return false
+		}
+	}
+	return true
+}
+
+func TestToRGB(t *testing.T) {
+	if !hasAVX2 {
+		t.Skip("this processor has no AVX2")
+	}
+	// Every pair of chroma values, with three luma values, and every length of a line.
+	lines := func(n int, at func(i int) (y, cb, cr byte)) {
+		y, cb, cr := make([]byte, n), make([]byte, n), make([]byte, n)
+		for i := range n {
+			y[i], cb[i], cr[i] = at(i)
+		}
+		got, want := guarded(3*n), make([]byte, 3*n)
+		toRGB(got, y, cb, cr)
+		yccToRGB(want, y, cb, cr)
+		if !bytes.Equal(got, want) || !intact(got) {
+			t.Fatalf("%d pixels differ", n)
+		}
+	}
+	for _, l := range []byte{0, 127, 255} {
+		for b := range 256 {
+			lines(258, func(i int) (y, cb, cr byte) { return l, byte(b), byte(i) })
+		}
+	}
+	for n := range 100 {
+		lines(n, func(i int) (y, cb, cr byte) { return byte(7 * i), byte(11 * i), byte(13 * i) })
 	}
 }
 

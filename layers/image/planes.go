@@ -86,7 +86,7 @@ func (p *Pipeline) drawPlanes(dst []byte, stride int, m *planes, g *geometry) {
 	p.tmp = resample(pr, g.cropW, m.cr.pix, m.cr.stride, m.cr.x0, m.cr.y0, 1, m.chroma[0], m.chroma[1], p.tmp)
 	for r := range g.cropH {
 		o := r * g.cropW
-		convert := yccToRGB
+		convert := toRGB
 		if m.studio {
 			convert = studioToRGB
 		}

@@ -14,4 +14,4 @@ func newTurbo() (*turboHandle, error) { return nil, errors.New("not available on
 
 func (t *turboHandle) close() {}
 
-func (t *turboHandle) decode(*Pipeline, []byte, *jpegHead, int) *packed { return nil }
+func (t *turboHandle) decode(*Pipeline, []byte, *jpegHead) *packed { return nil }

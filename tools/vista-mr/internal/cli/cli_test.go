@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
@@ -105,6 +106,23 @@ func TestFailureJSON(t *testing.T) {
 	}
 	if got.SchemaVersion != 1 || len(got.Error.Failures) != 2 || got.Error.Failures[1].Cause != "<x>" || got.Error.ExitCode != 3 {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// What made a job fail is data, as much of it as people are shown.
+func TestBadRecordsJSON(t *testing.T) {
+	var stderr bytes.Buffer
+	bad := &run.BadRecordsError{Err: errors.New("too many"), Causes: map[string]int64{"truncated": 200}}
+	for i := range 200 {
+		bad.First = append(bad.First, mr.BadRecord{Key: fmt.Sprint(i), Stage: "image", Cause: "truncated", Error: "a\n<b>.jpg: truncated"})
+	}
+	(&app{Process: process(&stderr), json: true}).fail(exit.As(exit.JobFailed, bad))
+	var got struct{ Error failure }
+	if err := json.Unmarshal(stderr.Bytes(), &got); err != nil {
+		t.Fatalf("%v in %s", err, stderr.String())
+	}
+	if e := got.Error; len(e.Records) != 100 || e.Records[99] != bad.First[99] || e.Causes["truncated"] != 200 || e.ID != "E-BAD-RECORDS" {
+		t.Errorf("got %+v", e)
 	}
 }
 

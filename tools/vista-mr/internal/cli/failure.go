@@ -9,9 +9,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
@@ -41,13 +42,15 @@ func (e *outputError) Hint() string {
 
 // failure is what is shown of an error; its JSON form is an interface for scripts.
 type failure struct {
-	ID       string         `json:"id"`
-	Cause    string         `json:"cause"`
-	Input    string         `json:"input,omitempty"`
-	Next     string         `json:"next,omitempty"`
-	ExitCode int            `json:"exitCode"`
-	Problems []conf.Problem `json:"problems,omitempty"` // of a job file
-	Failures []failure      `json:"failures,omitempty"` // if there are several
+	ID       string           `json:"id"`
+	Cause    string           `json:"cause"`
+	Input    string           `json:"input,omitempty"`
+	Next     string           `json:"next,omitempty"`
+	ExitCode int              `json:"exitCode"`
+	Problems []conf.Problem   `json:"problems,omitempty"` // of a job file
+	Records  []mr.BadRecord   `json:"records,omitempty"`  // of E-BAD-RECORDS: the first hundred
+	Causes   map[string]int64 `json:"causes,omitempty"`   // of E-BAD-RECORDS: how many of each
+	Failures []failure        `json:"failures,omitempty"` // if there are several
 }
 
 // describe finds id, input and next step in an error's chain. They are found by their methods, so that
@@ -79,6 +82,10 @@ func describe(err error) failure {
 	var job *conf.Error
 	if errors.As(err, &job) {
 		f.Problems = job.Problems
+	}
+	var bad *run.BadRecordsError
+	if errors.As(err, &bad) {
+		f.Records, f.Causes = bad.Listed(), bad.Causes
 	}
 	var several *run.ProblemsError
 	if errors.As(err, &several) {
@@ -175,14 +182,13 @@ func (a *app) fail(err error) {
 	_, _ = io.WriteString(a.Stderr, b.String())
 }
 
-// printable replaces what a terminal would act upon: messages carry names from files of unknown origin.
+// printable is results.Visible but for tabs, which lines of a job file have.
 func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
-			return '\uFFFD'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
+	parts := strings.Split(s, "\t")
+	for i, p := range parts {
+		parts[i] = results.Visible(p)
+	}
+	return strings.Join(parts, "\t")
 }
 
 // printJSON writes one object with its schemaVersion first.

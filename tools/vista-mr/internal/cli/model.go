@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
@@ -120,15 +121,15 @@ the network can be cut at, and -1, -2, ... for layers from the top.`,
 				Unknown       []string    `json:"unknown"` // nodes behind which no layers can be had
 			}{1, cnn.Name, []int{cnn.Input.C, cnn.Input.H, cnn.Input.W}, cnn.Input.Layout, cnn.Input.Elem.String(), cnn.Input.Open, pool.value, out, append([]string{}, cnn.Unknown...)})
 		}
-		fmt.Fprintf(a.Stderr, "%s: %s\n", printable(cnn.Name), cnn.Input)
+		fmt.Fprintf(a.Stderr, "%s: %s\n", results.Visible(cnn.Name), cnn.Input)
 		for _, n := range cnn.Unknown {
-			fmt.Fprintf(a.Stderr, "no layers behind node %s: its effect on shapes is not known\n", printable(n))
+			fmt.Fprintf(a.Stderr, "no layers behind node %s: its effect on shapes is not known\n", results.Visible(n))
 		}
 		w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(w, "INDEX\tNAME\tSHAPE\tVECTOR\tMACS\tPARAMETERS\tMiB\tSHARE\tTENSOR")
 		for _, l := range out {
-			fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\t%.1f\t%.1f %%\t%s\n", l.Index, printable(l.Name), shapeText(l.Shape), l.PooledDim,
-				count(l.MACs), count(l.Params), float64(l.Bytes)/(1<<20), 100*l.Share, printable(l.Tensor))
+			fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s\t%s\t%.1f\t%.1f %%\t%s\n", l.Index, results.Visible(l.Name), shapeText(l.Shape), l.PooledDim,
+				count(l.MACs), count(l.Params), float64(l.Bytes)/(1<<20), 100*l.Share, results.Visible(l.Tensor))
 		}
 		return w.Flush()
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/pack"
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
@@ -58,18 +58,18 @@ before it adds shards for those whose keys are new.`,
 
 // packed prints what a run has done.
 func (a *app) packed(s *pack.Summary) {
-	fmt.Fprintf(a.out, "source   %s\n", printable(s.Source))
-	fmt.Fprintf(a.out, "packed   %s images", progress.Count(s.Packed))
+	fmt.Fprintf(a.out, "source   %s\n", results.Visible(s.Source))
+	fmt.Fprintf(a.out, "packed   %s images", results.Count(s.Packed))
 	if s.Before > 0 {
-		fmt.Fprintf(a.out, "; %s were packed before", progress.Count(s.Before))
+		fmt.Fprintf(a.out, "; %s were packed before", results.Count(s.Before))
 	}
-	fmt.Fprintf(a.out, "\nshards   %s, %s new, %.1f MiB\n", progress.Count(int64(s.Shards)), progress.Count(int64(s.New)), float64(s.Bytes)/(1<<20))
-	fmt.Fprintf(a.out, "records  %s, %s images\n", progress.Count(s.Records), progress.Count(s.Images))
+	fmt.Fprintf(a.out, "\nshards   %s, %s new, %.1f MiB\n", results.Count(int64(s.Shards)), results.Count(int64(s.New)), float64(s.Bytes)/(1<<20))
+	fmt.Fprintf(a.out, "records  %s, %s images\n", results.Count(s.Records), results.Count(s.Images))
 	if s.Bad == 0 {
 		return
 	}
-	fmt.Fprintf(a.out, "left out %s images\n", progress.Count(s.Bad))
+	fmt.Fprintf(a.out, "left out %s images\n", results.Count(s.Bad))
 	for _, b := range s.Left {
-		fmt.Fprintf(a.out, "  %s: %s\n", printable(b.Key), printable(b.Error))
+		fmt.Fprintf(a.out, "  %s: %s\n", results.Visible(b.Key), results.Visible(b.Error))
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/tools/synth"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
@@ -60,7 +61,7 @@ run is completed by the same command.
 		_, err = a.out.WriteString(strings.Join([]string{
 			"table   " + sum.Table,
 			"images  " + sum.Images,
-			"records " + progress.Count(int64(sum.Records)) + ", " + progress.Count(int64(sum.Positive)) + " with label 1, " + progress.Count(int64(sum.Features)) + " features",
+			"records " + results.Count(int64(sum.Records)) + ", " + results.Count(int64(sum.Positive)) + " with label 1, " + results.Count(int64(sum.Features)) + " features",
 		}, "\n") + "\n")
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
@@ -45,7 +46,7 @@ list of images say, such as one class only or too many rows without image. FILE 
 			}{1, job, job.Digest(), job.Origins(), checks})
 		}
 		for _, c := range checks {
-			fmt.Fprintf(a.out, "ok  %-8s %s\n", c.Name, printable(c.Detail))
+			fmt.Fprintf(a.out, "ok  %-8s %s\n", c.Name, results.Visible(c.Detail))
 		}
 		if err := a.out.Flush(); err != nil {
 			return stdoutError(err)

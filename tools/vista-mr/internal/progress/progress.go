@@ -18,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/vista-mr/vista-mr/jobs/results"
 )
 
 // Update tells how far one stage has come.
@@ -223,9 +225,9 @@ func (s *stage) line(now time.Time, bar bool) string {
 		if bar {
 			parts = append(parts, drawBar(float64(s.Done)/float64(s.Total)))
 		}
-		parts = append(parts, fmt.Sprintf("%3d %%", s.percentDone()), fmt.Sprintf("%s/%s %s", Count(s.Done), Count(s.Total), s.unit(s.Total)))
+		parts = append(parts, fmt.Sprintf("%3d %%", s.percentDone()), fmt.Sprintf("%s/%s %s", results.Count(s.Done), results.Count(s.Total), s.unit(s.Total)))
 	} else if s.Unit != "" {
-		parts = append(parts, fmt.Sprintf("%s %s", Count(s.Done), s.unit(s.Done)))
+		parts = append(parts, fmt.Sprintf("%s %s", results.Count(s.Done), s.unit(s.Done)))
 	}
 	rate := s.rate()
 	if rate > 0 {
@@ -245,12 +247,12 @@ func (s *stage) line(now time.Time, bar bool) string {
 // final describes a stage that is over.
 func (s *stage) final(now time.Time) string {
 	took := now.Sub(s.start)
-	parts := []string{s.Stage, fmt.Sprintf("%s %s in %s", Count(s.Done), s.unit(s.Done), Duration(took))}
+	parts := []string{s.Stage, fmt.Sprintf("%s %s in %s", results.Count(s.Done), s.unit(s.Done), Duration(took))}
 	switch {
 	case s.Unit == "":
 		parts[1] = Duration(took)
 	case s.Total > 0 && s.Done < s.Total:
-		parts[1] = fmt.Sprintf("stopped at %s of %s %s after %s", Count(s.Done), Count(s.Total), s.unit(s.Total), Duration(took))
+		parts[1] = fmt.Sprintf("stopped at %s of %s %s after %s", results.Count(s.Done), results.Count(s.Total), s.unit(s.Total), Duration(took))
 	}
 	if rate := float64(s.Done-s.Kept) / took.Seconds(); s.Done > s.Kept && took > 0 {
 		parts = append(parts, fmt.Sprintf("%s %s/s", short(rate), s.Unit))
@@ -269,7 +271,7 @@ func (s *stage) unit(n int64) string {
 func (s *stage) extras() []string {
 	var parts []string
 	if s.Retries > 0 {
-		parts = append(parts, fmt.Sprintf("%s retried", Count(s.Retries)))
+		parts = append(parts, fmt.Sprintf("%s retried", results.Count(s.Retries)))
 	}
 	switch {
 	case s.Memory > 0 && s.MemoryLimit > 0:
@@ -290,24 +292,11 @@ func drawBar(share float64) string {
 func short(f float64) string {
 	switch {
 	case f >= 100:
-		return Count(int64(math.Round(f)))
+		return results.Count(int64(math.Round(f)))
 	case f >= 10:
 		return strconv.FormatFloat(f, 'f', 1, 64)
 	}
 	return strconv.FormatFloat(f, 'f', 2, 64)
-}
-
-// Count writes a count with thousands separated: 20,129.
-func Count(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	first := 0
-	if n < 0 {
-		first = 1
-	}
-	for i := len(s) - 3; i > first; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
 
 // Size writes a number of bytes for people: 412 MiB, 1.5 GiB.

@@ -142,6 +142,49 @@ func TestSnippetsOfTheInputsPage(t *testing.T) {
 	}
 }
 
+// TestPagesShowJobFiles reads every part of a job file that README and the pages of docs show, also within a line.
+func TestPagesShowJobFiles(t *testing.T) {
+	pages, err := filepath.Glob("../../../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, "../../../../README.md") {
+		data, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parts []string
+		for paragraph := range strings.SplitSeq(string(data), "\n\n") {
+			if regexp.MustCompile(`^    (apiVersion:|(table|images|cnn): *\{)`).MatchString(paragraph) {
+				parts = append(parts, strings.ReplaceAll(strings.TrimPrefix(paragraph, "    "), "\n    ", "\n"))
+			}
+		}
+		for _, m := range regexp.MustCompile("`(cnn: \\{[^`]*\\})`").FindAllStringSubmatch(string(data), -1) {
+			parts = append(parts, m[1])
+		}
+		for _, m := range regexp.MustCompile("`(\\{resize: [^`]*\\})`").FindAllStringSubmatch(string(data), -1) {
+			parts = append(parts, "cnn: {model: alexnet, weights: random, preprocess: "+m[1]+"}")
+		}
+		for _, part := range parts {
+			found++
+			text := part + "\n"
+			for _, rest := range []string{"apiVersion: vista-mr/v1", "name: docs", "table: {uri: t.csv, key: id, label: label}", "images: {uri: images}",
+				"cnn: {model: alexnet, weights: random}", "output: out"} {
+				if key, _, _ := strings.Cut(rest, ":"); !regexp.MustCompile(`(?m)^` + key + `:`).MatchString(text) {
+					text += rest + "\n"
+				}
+			}
+			if _, err := conf.Load(filepath.Base(page), []byte(text), nil); err != nil {
+				t.Errorf("%v\nin\n%s", err, text)
+			}
+		}
+	}
+	if found < 13 {
+		t.Errorf("only %d parts of job files were found", found)
+	}
+}
+
 // photos is the world's table with a column of paths: of each key the first image by name.
 func (w *world) photos(t *testing.T, all []picked) []byte {
 	t.Helper()

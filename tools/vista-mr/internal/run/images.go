@@ -89,7 +89,7 @@ func checkImages(ctx context.Context, j *conf.Job, o *Options, f *findings) (str
 		}
 		f.images = x
 		if j.Images.Column != "" {
-			return fmt.Sprintf("%s in column %s, relative to %s", results.Count(x.Images)+plural(x.Images, " path", " paths"), j.Images.Column, uri), nil
+			return fmt.Sprintf("%s in column %s, relative to %s", results.Several(x.Images, "path"), j.Images.Column, uri), nil
 		}
 		return uri + ": " + x.What, nil
 	}

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/journal"
@@ -277,12 +277,11 @@ func (e *BadRecordsError) Summarized() {}
 // Error lists the records, then says in its last line how many there were of which cause.
 func (e *BadRecordsError) Error() string {
 	var b strings.Builder
-	for i, r := range e.First {
-		if i == maxListed {
-			fmt.Fprintln(&b, "...")
-			break
-		}
-		fmt.Fprintf(&b, "%s: %s: %s\n", oneLine(r.Key), r.Stage, oneLine(r.Error))
+	for _, r := range e.Listed() {
+		fmt.Fprintf(&b, "%s: %s: %s\n", results.Visible(r.Key), r.Stage, results.Visible(r.Error))
+	}
+	if len(e.First) > maxListed {
+		fmt.Fprintln(&b, "...")
 	}
 	var causes []string
 	for c, n := range e.Causes {
@@ -293,15 +292,8 @@ func (e *BadRecordsError) Error() string {
 	return b.String()
 }
 
-// oneLine replaces what would end a line or act on a terminal: keys are names of files, and of whoever made them.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
-			return '\uFFFD'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-}
+// Listed are the records that are shown.
+func (e *BadRecordsError) Listed() []mr.BadRecord { return e.First[:min(len(e.First), maxListed)] }
 
 // maxListed is how many bad records are shown when they fail a job.
 const maxListed = 100

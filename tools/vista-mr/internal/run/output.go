@@ -113,10 +113,10 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 			if above == dir {
 				return refuse("is a link to a place that does not exist", nil)
 			}
-			return 0, unwritableOutput(dir, fmt.Sprintf("cannot be made in %s: it is a link to a place that does not exist", above), nil)
+			return 0, unwritable("output", dir, fmt.Sprintf("cannot be made in %s: it is a link to a place that does not exist", above), nil)
 		}
 		if err := writable(above); err != nil {
-			return 0, unwritableOutput(dir, "cannot be made in "+above, err)
+			return 0, unwritable("output", dir, "cannot be made in "+above, err)
 		}
 		return OutputNew, nil
 	case err != nil:
@@ -128,7 +128,7 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 	// A claim that was cut short leaves its temporary file, which belongs to nobody.
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), MarkerFile+".") })
 	if err := writable(dir); err != nil {
-		return 0, unwritableOutput(dir, "cannot be written", err)
+		return 0, unwritable("output", dir, "cannot be written", err)
 	}
 	if len(entries) == 0 {
 		return OutputNew, nil
@@ -254,7 +254,7 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 		} else if errs.Is(err, errs.NoSpace) {
 			return nil, exit.As(exit.JobFailed, inOutput(j, err))
 		} else if err != nil {
-			return nil, unwritableOutput(dir, "cannot be written", err)
+			return nil, unwritable("output", dir, "cannot be written", err)
 		}
 	}
 	f, err := lockOutput(dir)
@@ -273,7 +273,7 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 func lockOutput(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_RDWR, 0)
 	if err != nil {
-		return nil, unwritableOutput(dir, "cannot be written", err)
+		return nil, unwritable("output", dir, "cannot be written", err)
 	}
 	if err := lockFile(f); err != nil || !there(f) {
 		return nil, errors.Join(exit.As(exit.Invalid, &InputError{ID: busyID, Key: "output", Path: dir, Cause: "another process is writing to it",
@@ -291,9 +291,13 @@ func busy(err error) bool {
 	return errors.As(err, &e) && e.ID == busyID
 }
 
-func unwritableOutput(dir, cause string, err error) error {
-	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: cause, Err: err,
-		Next: "choose a folder that you may write to (--set output=...)"})
+// unwritable refuses a place to write to: the key output of a job file, or an argument.
+func unwritable(key, path, cause string, err error) error {
+	next := "choose a folder that you may write to"
+	if key == "output" {
+		next += " (--set output=...)"
+	}
+	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: key, Path: path, Cause: cause, Err: err, Next: next})
 }
 
 // there tells whether an open file is still the one of its name: whoever undoes a claim removes it.

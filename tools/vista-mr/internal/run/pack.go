@@ -49,7 +49,7 @@ func badPlace(out string, err error) error {
 	for e, in := (*errs.Error)(nil), err; errors.As(in, &e); in = e.Err {
 		path := conf.URI(e.Path).LocalPath()
 		if path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/") {
-			return unwritable(out, e.Err)
+			return unwritable("OUT", out, "cannot be written", e.Err)
 		}
 	}
 	return err
@@ -60,13 +60,8 @@ func badPlace(out string, err error) error {
 func BadPlace(out string, err error) error {
 	for _, no := range []error{fs.ErrPermission, fs.ErrExist, syscall.EROFS, syscall.ENOTDIR, syscall.ELOOP, syscall.ENAMETOOLONG} {
 		if errors.Is(err, no) {
-			return unwritable(out, err)
+			return unwritable("OUT", out, "cannot be written", err)
 		}
 	}
 	return err
-}
-
-func unwritable(out string, err error) error {
-	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "OUT", Path: out, Cause: "cannot be written", Err: err,
-		Next: "choose a folder that you may write to"})
 }

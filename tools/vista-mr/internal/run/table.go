@@ -173,11 +173,11 @@ func asTableError(j *conf.Job, err error) error {
 // describe says what was found.
 func (s *surveyed) describe(j *conf.Job) string {
 	e := &s.Encoding
-	out := []string{fmt.Sprintf("%s, key %s, label %s, %d %s", j.Table.URI, j.Table.Key, j.Table.Label, e.Width(), plural(e.Width(), "feature", "features"))}
-	out = append(out, fmt.Sprintf("%s%s; %s %s, %s of them usable, %d %s", s.schema.Describe(), files(len(s.files)),
-		results.Count(e.Rows), plural(e.Rows, "row", "rows"), results.Count(e.Good), len(s.Classes), plural(len(s.Classes), "class", "classes")))
+	out := []string{fmt.Sprintf("%s, key %s, label %s, %s", j.Table.URI, j.Table.Key, j.Table.Label, results.Several(int64(e.Width()), "feature"))}
+	out = append(out, fmt.Sprintf("%s%s; %s, %s of them usable, %d %s", s.schema.Describe(), files(len(s.files)),
+		results.Several(e.Rows, "row"), results.Count(e.Good), len(s.Classes), plural(len(s.Classes), "class", "classes")))
 	if e.Dropped > 0 {
-		out = append(out, fmt.Sprintf("%s %s left out for a missing value", results.Count(e.Dropped), plural(e.Dropped, "row", "rows")))
+		out = append(out, fmt.Sprintf("%s left out for a missing value", results.Several(e.Dropped, "row")))
 	}
 	for _, cause := range slices.Sorted(maps.Keys(s.Causes)) {
 		out = append(out, fmt.Sprintf("bad rows: %s %s", results.Count(s.Causes[cause]), cause))
@@ -185,7 +185,7 @@ func (s *surveyed) describe(j *conf.Job) string {
 	for i := range e.Columns {
 		switch c := &e.Columns[i]; {
 		case c.Categorical:
-			out = append(out, fmt.Sprintf("%s: %d %s", c.Name, c.Width(), plural(c.Width(), "column", "columns")))
+			out = append(out, fmt.Sprintf("%s: %s", c.Name, results.Several(int64(c.Width()), "column")))
 		case c.Missing > 0:
 			out = append(out, fmt.Sprintf("%s: %s missing, filled with %v", c.Name, results.Count(c.Missing), c.Fill))
 		}
