@@ -119,7 +119,7 @@ func (a *app) serveTracker(ctx context.Context, listen, token, state, scratch st
 	if err := os.MkdirAll(scratch, 0o700); err != nil {
 		return exit.As(exit.Invalid, err)
 	}
-	program, err := os.Executable()
+	program, err := self()
 	if err != nil {
 		return err
 	}

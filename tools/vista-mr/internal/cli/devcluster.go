@@ -1,15 +1,15 @@
 package cli
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,7 +25,7 @@ func (a *app) devClusterCmd() *cobra.Command {
 		Use:   "dev-cluster",
 		Short: "Run a tracker and workers on this machine",
 		Long: `Run a tracker and workers as processes on this machine, to try a cluster out and to test against one. The tracker's address goes to
-standard output; an interrupt ends all of them. With --state the next dev-cluster goes on with this one's jobs.`,
+standard output; an interrupt ends all of them. One that dies is started again. With --state the next dev-cluster goes on with this one's jobs.`,
 		Example: `  vista-mr dev-cluster --workers 3
   VISTA_MR_TRACKER=http://127.0.0.1:7531 vista-mr submit foods.yaml`,
 		Args: arguments(0, ""),
@@ -57,16 +57,25 @@ standard output; an interrupt ends all of them. With --state the next dev-cluste
 		if err != nil {
 			return err
 		}
-		d := &devCluster{a: a, level: a.logLevel()}
-		defer d.end()
-		url, err := d.tracker(cmd.Context(), "--listen", *listen, "--state", abs, "--scratch", filepath.Join(dir, "tracker"))
-		if err != nil {
-			return err
+		d := &devCluster{a: a, level: a.logLevel(), listens: make(chan string, 1)}
+		ctx, stop := context.WithCancel(cmd.Context())
+		defer d.work.Wait()
+		defer stop()
+		d.keep(ctx, "tracker", func() []string {
+			return []string{"--listen", d.address(*listen), "--state", abs, "--scratch", filepath.Join(dir, "tracker")}
+		})
+		select {
+		case <-d.listens:
+		case <-time.After(30 * time.Second):
+			return exit.As(exit.Unreachable, errors.New("the tracker does not listen; what it says stands above"))
+		case <-ctx.Done():
+			return nil
 		}
+		url := "http://" + d.address("")
 		for range *workers {
-			if err := d.start("worker", nil, "--tracker", url, "--slots", fmt.Sprint(*slots), "--memory", *memory, "--scratch", dir); err != nil {
-				return err
-			}
+			d.keep(ctx, "worker", func() []string {
+				return []string{"--tracker", url, "--slots", fmt.Sprint(*slots), "--memory", *memory, "--scratch", dir}
+			})
 		}
 		if _, err := fmt.Fprintln(a.out, url); err != nil {
 			return err
@@ -75,96 +84,91 @@ standard output; an interrupt ends all of them. With --state the next dev-cluste
 			return stdoutError(err)
 		}
 		a.next(trackerVariable + "=" + url + " vista-mr submit FILE")
-		select {
-		case <-cmd.Context().Done():
-			return nil
-		case err := <-d.ended:
-			return err
-		}
+		<-ctx.Done()
+		return nil
 	}
 	return cmd
 }
 
-// devCluster is the processes of a cluster on this machine.
+// devCluster keeps the processes of a cluster on this machine running.
 type devCluster struct {
-	a     *app
-	level string
-	procs []*exec.Cmd
-	ended chan error // the first process that ended of its own
-	waits []chan struct{}
+	a       *app
+	level   string
+	work    sync.WaitGroup
+	listens chan string
+
+	mu  sync.Mutex
+	url string // of the tracker, once it listens
 }
 
-// tracker starts the tracker and waits until it listens.
-func (d *devCluster) tracker(ctx context.Context, args ...string) (string, error) {
-	d.ended = make(chan error, 100)
-	r, w := io.Pipe()
-	if err := d.start("tracker", w, args...); err != nil {
-		return "", err
+// address is where the tracker listens: the same after it was started again.
+func (d *devCluster) address(first string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.url == "" {
+		return first
 	}
-	found := make(chan string, 1)
-	go func() {
-		in := bufio.NewScanner(r)
-		for in.Scan() {
-			if url, ok := strings.CutPrefix(in.Text(), "tracker: "); ok {
-				select {
-				case found <- url:
-				default:
-				}
-				continue
+	return strings.TrimPrefix(d.url, "http://")
+}
+
+// keep runs a process, and another one when it has died, until ctx ends.
+func (d *devCluster) keep(ctx context.Context, role string, args func() []string) {
+	d.work.Go(func() {
+		for ctx.Err() == nil {
+			err := d.run(ctx, role, args())
+			if ctx.Err() != nil {
+				return
 			}
-			_, _ = fmt.Fprintln(d.a.Stderr, in.Text()) // nowhere left to report to
+			d.a.note(fmt.Sprintf("a %s has ended (%v); another one is started", role, err))
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+			}
 		}
-		_, _ = io.Copy(io.Discard, r) // after a line that is too long
-	}()
-	select {
-	case url := <-found:
-		return url, nil
-	case err := <-d.ended:
-		return "", err
-	case <-time.After(30 * time.Second):
-		return "", exit.As(exit.Unreachable, errors.New("the tracker does not listen"))
-	case <-ctx.Done():
-		return "", ctx.Err()
-	}
+	})
 }
 
-func (d *devCluster) start(role string, stderr io.Writer, args ...string) error {
-	program, err := os.Executable()
+// run runs a process to its end. When ctx ends, it is told to end, and soon killed.
+func (d *devCluster) run(ctx context.Context, role string, args []string) error {
+	program, err := self()
 	if err != nil {
 		return err
 	}
-	if stderr == nil {
-		stderr = d.a.Stderr
-	}
-	cmd := exec.Command(program, append([]string{role, "--log-level", d.level}, args...)...)
-	cmd.Stderr = stderr
-	cmd.SysProcAttr = apart() // an interrupt of the terminal is for this process, which then ends the others in order
+	cmd := exec.CommandContext(ctx, program, append([]string{role, "--log-level", d.level}, args...)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	cmd.Stderr = &lines{d}
+	cmd.SysProcAttr = apart() // an interrupt of the terminal is for this process, which then ends the others
 	cmd.Env = append(os.Environ(), trackerVariable+"=", cluster.DriverVariable+"=")
-	if err := cmd.Start(); err != nil {
-		return exit.As(exit.Invalid, err)
-	}
-	done := make(chan struct{})
-	d.procs, d.waits = append(d.procs, cmd), append(d.waits, done)
-	go func() {
-		defer close(done)
-		err := cmd.Wait()
-		d.ended <- exit.As(exit.JobFailed, fmt.Errorf("the %s has ended: %v", role, errors.Join(err, errors.New(cmd.ProcessState.String()))))
-	}()
-	return nil
+	return cmd.Run()
 }
 
-// end ends all processes, workers first, and those that do not end in time.
-func (d *devCluster) end() {
-	for i := len(d.procs) - 1; i >= 0; i-- {
-		_ = d.procs[i].Process.Signal(syscall.SIGTERM) // it has ended, or ends
-	}
-	late := time.After(10 * time.Second)
-	for i, w := range d.waits {
-		select {
-		case <-w:
-		case <-late:
-			_ = d.procs[i].Process.Kill()
-			<-w
+// lines passes on what a process says, but for where the tracker listens.
+type lines struct{ d *devCluster }
+
+func (l *lines) Write(b []byte) (int, error) {
+	for line := range bytes.Lines(b) {
+		if url, ok := bytes.CutPrefix(line, []byte("tracker: ")); ok {
+			l.d.mu.Lock()
+			l.d.url = string(bytes.TrimSpace(url))
+			l.d.mu.Unlock()
+			select {
+			case l.d.listens <- "":
+			default:
+			}
+			continue
+		}
+		if _, err := l.d.a.Stderr.Write(line); err != nil {
+			return 0, err
 		}
 	}
+	return len(b), nil
+}
+
+// self is this program. A name that it was called by is preferred to the file behind it, which may serve several.
+func self() (string, error) {
+	if name, err := exec.LookPath(os.Args[0]); err == nil {
+		return filepath.Abs(name)
+	}
+	return os.Executable()
 }

@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -66,6 +68,9 @@ func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
 // Run has the phases run.
 func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.PhaseManifest, error) {
 	spec := w.Spec
+	// One tracker runs jobs of many outputs, and the same job for several.
+	place := sha256.Sum256([]byte(spec.Store))
+	spec.ID += mr.JobID("-" + hex.EncodeToString(place[:4]))
 	spec.Settings.Slots, spec.Settings.Memory = w.Slots, max(w.Room.Heap+w.Room.Arena, w.Room.Trainer)
 	var done []mr.PhaseManifest
 	var kept []mr.Manifest

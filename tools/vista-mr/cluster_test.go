@@ -1,0 +1,273 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
+)
+
+// installed is the program in a folder, without a tracker unless one is named.
+type installed struct {
+	t       *testing.T
+	program string
+	dir     string
+	env     []string
+}
+
+func newInstalled(t *testing.T) *installed {
+	t.Helper()
+	lib, err := ort.FindLibrary()
+	if err != nil {
+		if strings.Contains(os.Getenv("VISTA_REQUIRE"), "ort") {
+			t.Fatal(err)
+		}
+		t.Skipf("needs the ONNX Runtime library: %v", err)
+	}
+	c := &installed{t: t, program: filepath.Join(t.TempDir(), "vista-mr"), dir: t.TempDir()}
+	args := []string{"build", "-o", c.program, "."}
+	if raced() {
+		args = slices.Insert(args, 1, "-race")
+	}
+	if b, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, b)
+	}
+	c.env = append(os.Environ(), "VISTA_MR_ORT_LIB="+lib, "VISTA_MR_CACHE="+t.TempDir(), "TMPDIR="+t.TempDir())
+	return c
+}
+
+// run runs a command and wants it to end well.
+func (c *installed) run(args ...string) string {
+	c.t.Helper()
+	out, errOut, err := c.try(args...)
+	if err != nil {
+		c.t.Fatalf("vista-mr %s: %v\n%s%s", strings.Join(args, " "), err, out, errOut)
+	}
+	return out
+}
+
+func (c *installed) try(args ...string) (stdout, stderr string, err error) {
+	cmd := exec.CommandContext(c.t.Context(), c.program, args...)
+	cmd.Dir, cmd.Env = c.dir, c.env
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err = cmd.Run()
+	return out.String(), errOut.String(), err
+}
+
+// devCluster starts a cluster that ends with the test, and has the commands talk to it.
+func (c *installed) devCluster(args ...string) (pid int) {
+	c.t.Helper()
+	cmd := exec.Command(c.program, append([]string{"dev-cluster", "--listen", "127.0.0.1:0", "--log-level", "info"}, args...)...)
+	cmd.Dir, cmd.Env = c.dir, c.env
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			c.t.Error(err)
+		}
+		err := cmd.Wait()
+		if code := cmd.ProcessState.ExitCode(); code != 0 && code != 128+int(syscall.SIGTERM) {
+			c.t.Errorf("dev-cluster: %v", err)
+		}
+		if c.t.Failed() {
+			c.t.Logf("the cluster said:\n%s", said.String())
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		c.t.Fatalf("dev-cluster: %v\n%s", err, said.String())
+	}
+	c.env = append(c.env, "VISTA_MR_TRACKER="+strings.TrimSpace(line))
+	return cmd.Process.Pid
+}
+
+// children are a process's children whose first argument is role.
+func children(t *testing.T, pid int, role string) []int {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []int
+	var b []byte
+	for _, task := range tasks {
+		more, err := os.ReadFile(task)
+		if err == nil {
+			b = append(b, more...)
+		}
+	}
+	for f := range strings.FieldsSeq(string(b)) {
+		child, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", child))
+		if args := strings.Split(string(line), "\x00"); err == nil && len(args) > 1 && args[1] == role {
+			out = append(out, child)
+		}
+	}
+	return out
+}
+
+// status is what the tracker says of a job; it may be away.
+func (c *installed) status(id string) (r cluster.JobReply, ok bool) {
+	out, _, err := c.try("status", id, "-o", "json")
+	if err != nil {
+		return r, false
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		c.t.Fatalf("status: %v in %s", err, out)
+	}
+	return r, true
+}
+
+// until waits until a phase of a job has so many committed tasks, or the job is over.
+func (c *installed) until(id, phase string, tasks int) {
+	c.t.Helper()
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		r, ok := c.status(id)
+		if ok && r.Job.State.Over() {
+			return
+		}
+		for _, n := range r.Now {
+			for _, p := range n.Phases {
+				if string(p.ID) == phase && p.Committed >= tasks {
+					return
+				}
+			}
+		}
+	}
+	c.t.Fatalf("phase %s of %s has no %d tasks", phase, id, tasks)
+}
+
+// models are the trained models of an output: what must be the same bytes, whoever failed on the way.
+func (c *installed) models(output string) map[string]string {
+	c.t.Helper()
+	names, err := filepath.Glob(filepath.Join(c.dir, output, "models", "*.json"))
+	if err != nil || len(names) == 0 {
+		c.t.Fatalf("%d models in %s: %v", len(names), output, err)
+	}
+	out := map[string]string{}
+	for _, name := range append(names, filepath.Join(c.dir, output, "metrics.csv")) {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		out[filepath.Base(name)] = string(b)
+	}
+	return out
+}
+
+func (c *installed) sameModels(a, b string) {
+	c.t.Helper()
+	x, y := c.models(a), c.models(b)
+	if len(x) != len(y) {
+		c.t.Errorf("%s has %d files, %s %d", a, len(x), b, len(y))
+	}
+	for name := range x {
+		if x[name] != y[name] {
+			c.t.Errorf("%s differs between %s and %s", name, a, b)
+		}
+	}
+}
+
+const clusterJob = `apiVersion: vista-mr/v1
+name: clustered
+seed: 5
+table: {uri: data/table.csv, key: id, label: label}
+images: {uri: data/images}
+cnn: {model: efficientnet-lite0, weights: random, layers: 2}
+downstream: {iterations: 5, test: 0.3}
+plan: {partitions: 12, batch: 1}
+output: out
+`
+
+// TestDevCluster runs the main job on a cluster of processes of which a worker and the tracker are killed: the models are
+// byte for byte those of a run in one process.
+func TestDevCluster(t *testing.T) {
+	c := newInstalled(t)
+	if err := os.WriteFile(filepath.Join(c.dir, "job.yaml"), []byte(clusterJob), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	c.run("synth", "foods", "--records", "72", "--seed", "4", "data")
+	c.run("submit", "job.yaml", "--set", "output=alone")
+	pid := c.devCluster("--workers", "2", "--slots", "1")
+
+	t.Run("undisturbed", func(t *testing.T) {
+		if out := c.run("submit", "job.yaml", "--set", "output=calm"); !strings.Contains(out, "72 rows, 72 images, 72 matched, 0 bad") {
+			t.Errorf("submit says\n%s", out)
+		}
+		c.sameModels("alone", "calm")
+	})
+	t.Run("a worker and the tracker are killed", func(t *testing.T) {
+		id := strings.TrimSpace(c.run("submit", "job.yaml", "--set", "output=wild", "--detach"))
+		c.until(id, "extract", 2)
+		kill(t, children(t, pid, "worker")[0])
+		c.until(id, "extract", 4)
+		kill(t, children(t, pid, "tracker")[0])
+		if out := c.run("wait", id); out == "" {
+			t.Error("wait says no verdict")
+		}
+		r, ok := c.status(id)
+		if !ok || r.Job.State != cluster.Succeeded || r.Job.Verdict == "" {
+			t.Errorf("the job is %+v", r.Job)
+		}
+		c.sameModels("alone", "wild")
+		if log := c.run("logs", id); strings.Count(log, "driver of "+id+" starts") != 2 {
+			t.Errorf("its log:\n%s", log)
+		}
+	})
+	t.Run("what is wrong is said as on one machine", func(t *testing.T) {
+		_, said, err := c.try("submit", "job.yaml", "--set", "output=bad", "--set", "table.label=nothing")
+		if exitCode(err) != 3 || !strings.Contains(said, "nothing") {
+			t.Errorf("exit code %d\n%s", exitCode(err), said)
+		}
+		_, said, err = c.try("status", "nobody-abcdefgh")
+		if exitCode(err) != 3 || !strings.Contains(said, "nobody-abcdefgh") {
+			t.Errorf("exit code %d\n%s", exitCode(err), said)
+		}
+	})
+	t.Run("kill", func(t *testing.T) {
+		id := strings.TrimSpace(c.run("submit", "job.yaml", "--set", "output=killed", "--detach"))
+		c.until(id, "extract", 1)
+		c.run("kill", id)
+		if _, said, err := c.try("wait", id); exitCode(err) != 7 || !strings.Contains(said, "E-KILLED") {
+			t.Errorf("exit code %d\n%s", exitCode(err), said)
+		}
+		// What it has computed is not lost.
+		c.run("submit", "job.yaml", "--set", "output=killed")
+		c.sameModels("alone", "killed")
+	})
+	if out := c.run("jobs"); strings.Count(out, "succeeded") != 3 || strings.Count(out, "failed") != 1 || strings.Count(out, "killed") != 1 {
+		t.Errorf("jobs says\n%s", out)
+	}
+}
+
+func kill(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
