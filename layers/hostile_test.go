@@ -317,7 +317,7 @@ func FuzzOpen(f *testing.F) {
 	for _, o := range odd() {
 		f.Add(o.m.Marshal())
 	}
-	for _, name := range []string{"vgg11-script", "zoo-squeezenet", "resnet18-dynamo", "resnet18-qlinear"} { // the fuzzer works best on small ones
+	for _, name := range []string{"vgg11-script", "zoo-squeezenet", "resnet18-dynamo", "resnet18-qlinear", "caffe2-squeezenet", "mobilenet3-script-functions"} { // the fuzzer works best on small ones
 		b, err := os.ReadFile("testdata/exporters/" + name + ".onnx.gz")
 		if err != nil {
 			f.Fatal(err)
