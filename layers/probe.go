@@ -14,8 +14,13 @@ import (
 // Run runs a program on n images, N,H,W,3 bytes, and returns its outputs in order.
 type Run func(ctx context.Context, p *Program, pixels []byte, n int) ([][]float32, error)
 
-// probed is the number of images that a probe puts into one batch.
-const probed = 3
+// Images that a probe puts into one batch, and that pass through the network in all if it finds nothing.
+const (
+	ProbeBatch  = 3
+	ProbeImages = 2*ProbeBatch + 1 // together, alone, and the first once more
+	BriefBatch  = 2
+	BriefImages = BriefBatch + 1 // together, and the last alone
+)
 
 // Tolerances of a probe, in parts of an output's largest value. A batch may be computed in another order
 // than an image alone; in float16 and int8 that can change the last place of a number, and what follows
@@ -27,20 +32,20 @@ const (
 
 // Probe runs a program on images of noise, alone and in a batch, and refuses a network whose features of an
 // image depend on what else is in the batch, or on chance: by the node where it begins. p must begin with
-// the image.
-func (c *CNN) Probe(ctx context.Context, p *Program, run Run) error {
-	t, err := c.try(ctx, p, run)
+// the image. A brief probe is for large networks: it runs fewer images and cannot tell chance from the batch.
+func (c *CNN) Probe(ctx context.Context, p *Program, brief bool, run Run) error {
+	t, err := c.try(ctx, p, brief, run)
 	if err != nil {
 		return err
 	}
 	for i, o := range p.Outputs {
-		if again := t.differ(t.again[i], t.alone[0][i]); again {
+		if !brief && t.differ(t.again[i], t.alone[0][i]) {
 			return &Error{ID: "E-BATCH", Msg: fmt.Sprintf("layer %s of %s gives other numbers when the same image is run again", o.Layer, c.Name), Do: "export the network in evaluation mode, without random operators"}
 		}
 	}
 	for i, o := range p.Outputs {
 		if t.mixed(i, o.Len) {
-			return c.blame(ctx, o.Layer, run)
+			return c.blame(ctx, o.Layer, brief, run)
 		}
 	}
 	return nil
@@ -49,12 +54,13 @@ func (c *CNN) Probe(ctx context.Context, p *Program, run Run) error {
 // trial is what a program gives for images alone and together.
 type trial struct {
 	together  [][]float32   // by output
-	alone     [][][]float32 // by image and output
-	again     [][]float32   // of the first image, alone once more
+	first     int           // image that is tried alone
+	alone     [][][]float32 // by image, from the first one on, and output
+	again     [][]float32   // of the first image, alone once more; not of a brief trial
 	tolerance float64
 }
 
-func (c *CNN) try(ctx context.Context, p *Program, run Run) (*trial, error) {
+func (c *CNN) try(ctx context.Context, p *Program, brief bool, run Run) (*trial, error) {
 	size := p.Input.Len
 	pixels := noise(c.Input.H, c.Input.W)
 	t := &trial{tolerance: probeFloat}
@@ -62,24 +68,31 @@ func (c *CNN) try(ctx context.Context, p *Program, run Run) (*trial, error) {
 		t.tolerance = probeShort
 	}
 	var err error
-	if t.together, err = run(ctx, p, pixels, probed); err != nil {
+	together := ProbeBatch
+	if brief {
+		together, t.first = BriefBatch, BriefBatch-1
+	}
+	if t.together, err = run(ctx, p, pixels[:together*size], together); err != nil {
 		return nil, err
 	}
-	for i := range probed {
+	for i := t.first; i < together; i++ {
 		out, err := run(ctx, p, pixels[i*size:(i+1)*size], 1)
 		if err != nil {
 			return nil, err
 		}
 		t.alone = append(t.alone, out)
 	}
-	t.again, err = run(ctx, p, pixels[:size], 1)
+	if !brief {
+		t.again, err = run(ctx, p, pixels[:size], 1)
+	}
 	return t, err
 }
 
 // mixed says whether rows of an output depend on the batch.
 func (t *trial) mixed(output, length int) bool {
-	for i := range probed {
-		if t.differ(t.together[output][i*length:(i+1)*length], t.alone[i][output]) {
+	for i, alone := range t.alone {
+		row := (t.first + i) * length
+		if t.differ(t.together[output][row:row+length], alone[output]) {
 			return true
 		}
 	}
@@ -120,7 +133,7 @@ func (c *CNN) short() bool {
 
 // blame finds the node where rows begin to depend on the batch: first between which cuts, then behind which
 // of the nodes there.
-func (c *CNN) blame(ctx context.Context, layer string, run Run) error {
+func (c *CNN) blame(ctx context.Context, layer string, brief bool, run Run) error {
 	refuse := func(node string) error {
 		return &Error{ID: "E-BATCH", Msg: fmt.Sprintf("%s: node %s: features of an image depend on what else is in the batch, from this node on", c.Name, node),
 			Do: "export the network so that it treats the images of a batch one by one: in evaluation mode, without means or shapes over the batch"}
@@ -129,7 +142,7 @@ func (c *CNN) blame(ctx context.Context, layer string, run Run) error {
 	low, high := -1, top // rows are right at cut low, wrong at cut high
 	for low+1 < high {
 		mid := (low + high) / 2
-		wrong, err := c.wrongAt(ctx, []string{c.cuts[mid].access.Tensor}, run)
+		wrong, err := c.wrongAt(ctx, []string{c.cuts[mid].access.Tensor}, brief, run)
 		if err != nil {
 			return err
 		}
@@ -151,7 +164,7 @@ func (c *CNN) blame(ctx context.Context, layer string, run Run) error {
 			}
 		}
 	}
-	wrong, err := c.wrongAt(ctx, tensors, run)
+	wrong, err := c.wrongAt(ctx, tensors, brief, run)
 	if err != nil {
 		return err
 	}
@@ -201,12 +214,12 @@ func describe(n *onnx.Node) string {
 }
 
 // wrongAt returns those of some tensors whose rows depend on the batch.
-func (c *CNN) wrongAt(ctx context.Context, tensors []string, run Run) (map[string]bool, error) {
+func (c *CNN) wrongAt(ctx context.Context, tensors []string, brief bool, run Run) (map[string]bool, error) {
 	p, err := c.tap(tensors)
 	if err != nil {
 		return nil, err
 	}
-	t, err := c.try(ctx, p, run)
+	t, err := c.try(ctx, p, brief, run)
 	if err != nil {
 		return nil, err
 	}
@@ -239,8 +252,8 @@ func (c *CNN) tap(tensors []string) (*Program, error) {
 // noise makes images that have nothing in common: blocks of random colours, of another size and brightness
 // in each.
 func noise(h, w int) []byte {
-	b := make([]byte, probed*h*w*3)
-	for i := range probed {
+	b := make([]byte, ProbeBatch*h*w*3)
+	for i := range ProbeBatch {
 		r := rand.New(rand.NewPCG(uint64(i), 7))
 		block := 4 << i
 		cols := w/block + 1

@@ -68,16 +68,22 @@ func TestProbe(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = n.Probe(t.Context(), p, referenceRun(t))
-			if c.node == "" {
-				if err != nil {
-					t.Error(err)
+			for _, brief := range []bool{false, true} {
+				images := 0
+				err = n.Probe(t.Context(), p, brief, func(ctx context.Context, p *Program, pixels []byte, k int) ([][]float32, error) {
+					images += k
+					return referenceRun(t)(ctx, p, pixels, k)
+				})
+				if c.node == "" {
+					if err != nil || images != map[bool]int{false: ProbeImages, true: BriefImages}[brief] {
+						t.Errorf("brief %t: %d images, %v", brief, images, err)
+					}
+					continue
 				}
-				return
-			}
-			var e *Error
-			if !errors.As(err, &e) || e.ErrorID() != "E-BATCH" || e.Hint() == "" || !strings.Contains(e.Error(), "node "+c.node) {
-				t.Errorf("got %v, want node %s", err, c.node)
+				var e *Error
+				if !errors.As(err, &e) || e.ErrorID() != "E-BATCH" || e.Hint() == "" || !strings.Contains(e.Error(), "node "+c.node) {
+					t.Errorf("brief %t: got %v, want node %s", brief, err, c.node)
+				}
 			}
 		})
 	}
@@ -92,7 +98,7 @@ func TestProbeChance(t *testing.T) {
 	}
 	calls := float32(0)
 	run := referenceRun(t)
-	err = n.Probe(t.Context(), p, func(ctx context.Context, p *Program, pixels []byte, k int) ([][]float32, error) {
+	err = n.Probe(t.Context(), p, false, func(ctx context.Context, p *Program, pixels []byte, k int) ([][]float32, error) {
 		out, err := run(ctx, p, pixels, k)
 		for _, o := range out {
 			for i := range o {

@@ -2,8 +2,11 @@ package onnx
 
 import (
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -298,6 +301,22 @@ func FuzzParse(f *testing.F) {
 	f.Add(net(13, kernels, "Shape x -> s0", "Slice s0,s0,s0 -> s1", "Conv x,w -> a", "Reshape a,s1 -> b").Marshal())
 	f.Add(net(7, kernels, "Conv x,w -> a", "Split a -> b,c", "Concat b,c -> d", "Pad d -> e", "Resize e -> g", "Gemm g,fc -> h").Marshal())
 	f.Add([]byte{})
+	// As exporters write them; small ones, with which the fuzzer gets on best.
+	for _, name := range []string{"caffe2-alexnet", "grey-script", "resnet18-functions", "resnet18-qlinear", "resnet18-dynamo", "zoo-vgg11"} {
+		file, err := os.Open("../testdata/exporters/" + name + ".onnx.gz")
+		if err != nil {
+			f.Fatal(err)
+		}
+		z, err := gzip.NewReader(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		data, err := io.ReadAll(z)
+		if err := errors.Join(err, file.Close()); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := Parse(data)
 		if err != nil {

@@ -5,7 +5,13 @@
         onnx==1.23.2 onnxscript==0.7.2 onnxruntime==1.32.0 onnxconverter-common==1.16.0
     python3 -m venv /tmp/tf && /tmp/tf/bin/pip install tensorflow-cpu==2.21.0 tf2onnx==1.17.0 onnx==1.23.2
     /tmp/torch/bin/python tools/goldens/exporters.py torch layers/testdata/exporters
+    /tmp/torch/bin/python tools/goldens/exporters.py functions layers/testdata/exporters
     /tmp/tf/bin/python tools/goldens/exporters.py keras layers/testdata/exporters
+    /tmp/torch/bin/python tools/goldens/exporters.py zoo layers/testdata/exporters
+
+The last one takes no framework: onnx's wheel carries graphs of the model zoo of 2017-2018 as Caffe2's exporter
+wrote them, where nodes make the weights. They get seeded ones, as initializers that are inputs too, which the zoo's
+files have; those with a classifier of 4096 columns, one of 128.
 
 This takes some gigabytes of disk and a quarter of an hour; it is run by hand, when a graph is to be
 added. Each graph is NAME.onnx.gz, and index.json says of each which exporter wrote it, what it reads,
@@ -143,6 +149,86 @@ class Corpus:
 # --- PyTorch -----------------------------------------------------------------------------------------
 
 
+def calibrate(net, size, channels=3):
+    """Gives the normalisations statistics of noise. No two vectors stay equal: exporters would share them."""
+    import torch
+    from torch import nn
+
+    with torch.no_grad():
+        for p in net.parameters():
+            if p.dim() < 2 or p.unique().numel() < 2:
+                p.add_(0.02 * torch.randn(p.shape))
+    net.train()
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.reset_running_stats()
+            m.momentum = None
+        if isinstance(m, nn.Dropout):
+            m.p = 0.0
+    with torch.no_grad():
+        for _ in range(2):
+            net(torch.randn(8, channels, size, size))
+    return net.eval()
+
+
+
+def macs(net, size, channels=3):
+    """Counts multiply-accumulates in the modules that multiply."""
+    import torch
+    from torch import nn
+
+    total = [0]
+
+    def hook(m, args, out):
+        if isinstance(m, nn.Conv2d):
+            total[0] += out.numel() * m.weight[0].numel()
+        else:
+            total[0] += out.numel() * m.in_features
+
+    hooks = [m.register_forward_hook(hook) for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    with torch.no_grad():
+        net(torch.randn(1, channels, size, size))
+    for h in hooks:
+        h.remove()
+    return total[0]
+
+
+def functions_part(folder):
+    """What PyTorch writes of modules as local functions, and of weights in a file of their own."""
+    import torch
+    import torchvision
+    from torch import nn
+
+    torch.manual_seed(SEED)
+    tmp = tempfile.mkdtemp()
+    corpus = Corpus(folder, "functions")
+    net = calibrate(torchvision.models.mobilenet_v3_small(), 64)
+    path = os.path.join(tmp, "functions.onnx")
+    torch.onnx.export(net, (torch.randn(1, 3, 64, 64),), path, dynamo=False, opset_version=15, input_names=["input"], output_names=["output"],
+                      dynamic_axes={"input": {0: "batch"}, "output": {0: "batch"}},
+                      export_modules_as_functions={nn.Hardswish, torchvision.ops.misc.SqueezeExcitation})
+    model = onnx.load(path)
+    if len(model.functions) != 2:
+        raise SystemExit("%d functions" % len(model.functions))
+    corpus.add("mobilenet3-script-functions", model, "torch-script", macs(net, 64), gain=0.6)
+    corpus.close({"torch": torch.__version__.split("+")[0], "torchvision": torchvision.__version__.split("+")[0]})
+
+    # A small network whole, its weights in the file that PyTorch has put them into, with what PyTorch makes of a picture.
+    out = os.path.join(folder, "external")
+    os.makedirs(out, exist_ok=True)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+                        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    net = calibrate(net, 32)
+    x = torch.arange(2 * 3 * 32 * 32).reshape(2, 32, 32, 3).mul(37).remainder(251).permute(0, 3, 1, 2).float()
+    torch.onnx.export(net, (x,), os.path.join(out, "net.onnx"), dynamo=True, opset_version=18, external_data=True, verbose=False,
+                      dynamic_shapes=({0: torch.export.Dim("batch")},))
+    with torch.no_grad():
+        want = net(x / 255)
+    with open(os.path.join(out, "net.json"), "w") as f:
+        json.dump({"torch": torch.__version__.split("+")[0], "output": [[round(float(v), 7) for v in row] for row in want]}, f)
+        f.write("\n")
+
+
 def torch_part(folder):
     import timm
     import torch
@@ -152,40 +238,6 @@ def torch_part(folder):
     torch.manual_seed(SEED)
     tmp = tempfile.mkdtemp()
     corpus = Corpus(folder, "torch")
-
-    def calibrate(net, size, channels=3):
-        """Gives the normalisations statistics of noise. No two vectors stay equal: exporters would share them."""
-        with torch.no_grad():
-            for p in net.parameters():
-                if p.dim() < 2 or p.unique().numel() < 2:
-                    p.add_(0.02 * torch.randn(p.shape))
-        net.train()
-        for m in net.modules():
-            if isinstance(m, nn.BatchNorm2d):
-                m.reset_running_stats()
-                m.momentum = None
-            if isinstance(m, nn.Dropout):
-                m.p = 0.0
-        with torch.no_grad():
-            for _ in range(2):
-                net(torch.randn(8, channels, size, size))
-        return net.eval()
-
-    def macs(net, size, channels=3):
-        total = [0]
-
-        def hook(m, args, out):
-            if isinstance(m, nn.Conv2d):
-                total[0] += out.numel() * m.weight[0].numel()
-            else:
-                total[0] += out.numel() * m.in_features
-
-        hooks = [m.register_forward_hook(hook) for m in net.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
-        with torch.no_grad():
-            net(torch.randn(1, channels, size, size))
-        for h in hooks:
-            h.remove()
-        return total[0]
 
     def export(net, size, name, dynamo=False, dynamic=True, opset=13, channels=3, **kw):
         path = os.path.join(tmp, name + ".onnx")
@@ -338,6 +390,68 @@ def rewritten(corpus, made, tmp):
         corpus.add(name, zoo(onnx.load(path), opset), "rewritten", count)
 
 
+def wheel_part(folder):
+    """The model zoo's own graphs."""
+    corpus = Corpus(folder, "zoo")
+    light = os.path.join(os.path.dirname(onnx.__file__), "backend", "test", "data", "light")
+    for source in ("bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet", "vgg19", "zfnet512"):
+        model = onnx.load(os.path.join(light, "light_%s.onnx" % source))
+        count = restore(model)
+        onnx.checker.check_model(model)
+        corpus.add("caffe2-" + source.replace("bvlc_", "").replace("_", ""), model, model.producer_name, count)
+    corpus.close({"onnx": onnx.__version__})
+
+
+def restore(model):
+    """Gives a graph weights in place of the nodes that make them, and counts its multiply-accumulates."""
+    g, rng = model.graph, np.random.default_rng(SEED)
+    shapes = {t.name: numpy_helper.to_array(t) for t in g.initializer}
+    readers = {}
+    for n in g.node:
+        for i, name in enumerate(n.input):
+            readers.setdefault(name, []).append((n, i))
+    made, kept = {}, []
+    for n in g.node:
+        if n.op_type == "ConstantOfShape":
+            made[n.output[0]] = [128 if d == 4096 else int(d) for d in shapes[n.input[0]]]
+        else:
+            kept.append(n)
+    gone = {n.input[0] for n in g.node if n.op_type == "ConstantOfShape"}
+    stored = [t for t in g.initializer if t.name not in gone]
+    made.update({t.name: list(t.dims) for t in stored if t.data_type == TensorProto.FLOAT and len(readers.get(t.name, ())) > 0})
+    tensors = []
+    for name, dims in made.items():
+        n, i = readers[name][0]
+        while n.op_type == "Unsqueeze":
+            n, i = readers[n.output[0]][0]
+        mean, std = 0.0, 0.1
+        if n.op_type in ("Conv", "Gemm") and i == 1:
+            fan = np.prod(dims[1:]) if n.op_type == "Conv" or any(a.name == "transB" and a.i for a in n.attribute) else dims[0]
+            std = float(np.sqrt(2 / fan))
+        elif n.op_type == "BatchNormalization" and i in (1, 4) or n.op_type == "Mul":
+            mean, std = 1.0, 0.05
+        tensors.append(numpy_helper.from_array((mean + std * rng.standard_normal(dims)).astype(np.float32), name))
+    inputs = [v for v in g.input if v.name not in gone and v.name not in made]
+    for field, values in ((g.node, kept), (g.initializer, tensors + [t for t in stored if t.name not in made]), (g.input, inputs)):
+        values = list(values)
+        del field[:]
+        field.extend(values)
+    listed = {v.name for v in g.input}
+    g.input.extend(helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in g.initializer if t.name not in listed)
+
+    dims = {t.name: list(t.dims) for t in g.initializer}
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    for v in list(inferred.value_info) + list(inferred.output):
+        dims[v.name] = [d.dim_value for d in v.type.tensor_type.shape.dim]
+    count = 0
+    for n in kept:
+        if n.op_type == "Conv":
+            count += np.prod(dims[n.output[0]]) * np.prod(dims[n.input[1]][1:])
+        elif n.op_type == "Gemm":
+            count += np.prod(dims[n.input[1]])
+    return count
+
+
 def functions(model):
     readers = {}
     for n in model.graph.node:
@@ -470,6 +584,7 @@ def keras_part(folder):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in ("torch", "keras"):
+    parts = {"torch": torch_part, "functions": functions_part, "keras": keras_part, "zoo": wheel_part}
+    if len(sys.argv) != 3 or sys.argv[1] not in parts:
         sys.exit(__doc__)
-    (torch_part if sys.argv[1] == "torch" else keras_part)(sys.argv[2])
+    parts[sys.argv[1]](sys.argv[2])

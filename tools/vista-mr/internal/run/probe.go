@@ -27,11 +27,17 @@ type prober struct {
 	left   time.Duration
 }
 
-// Time that all probes of a network may take, and with how many multiply-accumulates a second, at least,
-// a network is expected to run on top.
+// probeTime is how long all probes of a network may take. Which are made is decided by their work and not by the clock,
+// so that the same network is tried alike on every machine, as long as that does not take ten times the usual.
+const probeTime = 20 * time.Second
+
+// Most work, in multiply-accumulates, of an image in a probe, in a brief one, and of one node for all images of a batch,
+// within which a run cannot be stopped. A core does 10^10 a second and more of them, 10^9 of the worst.
 const (
-	probeTime = 25 * time.Second
-	probeRate = 1e9
+	probeWork = 4e10
+	briefWork = 1e11
+	nodeWork  = 1e10
+	slowWork  = 1e9 // in a second
 )
 
 // probeMemory is what the runtime may allocate for a probe beside twice the weights, at most and at least.
@@ -55,30 +61,34 @@ func newProber(j *conf.Job, dir string) *prober {
 // isFile says whether a model is an ONNX file of the user's.
 func isFile(model string) bool { return strings.HasSuffix(model, ".onnx") }
 
-// within runs fn with a runtime that is there for it alone.
-func (p *prober) within(ctx context.Context, weights int64, more time.Duration, fn func(context.Context, *ort.Runtime) error) (err error) {
+// within runs fn with a runtime that is there for it alone. work is what fn is expected to do.
+func (p *prober) within(ctx context.Context, weights int64, work float64, fn func(context.Context, *ort.Runtime) error) (err error) {
 	limit := max(min(probeMemoryMost, p.memory/2), probeMemoryLeast) + 2*weights
 	rt, err := ort.Init(ort.Options{CacheDir: cacheDir(), ArenaLimit: limit})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rt.Close()) }()
-	if p.left <= 0 {
-		return tooSlow()
-	}
 	start := time.Now()
-	within, cancel := context.WithTimeout(ctx, p.left+more)
+	within, cancel := context.WithTimeout(ctx, p.left)
 	defer cancel()
 	err = fn(within, rt)
-	p.left -= max(time.Since(start)-more, 0)
+	p.left -= time.Since(start)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return tooSlow()
+		return &slowError{large: work > slowWork*probeTime.Seconds()}
 	}
 	return err
 }
 
-func tooSlow() error {
-	return &layers.Error{ID: "E-MODEL", Msg: fmt.Sprintf("trying the network on a few images took more than %v", probeTime), Do: "is there a loop in it? export a plain CNN"}
+// slowError says that there was not enough time for a probe.
+type slowError struct{ large bool } // the network is large enough to explain it
+
+func (e *slowError) Error() string { return e.Unwrap().Error() }
+
+// Unwrap returns the error that users meet.
+func (*slowError) Unwrap() error {
+	return &layers.Error{ID: "E-MODEL", Msg: fmt.Sprintf("trying the network on a few images took more than %v", probeTime),
+		Do: "is there a loop in it, or an operator that takes far longer than a convolution? export a plain CNN, or try again when the machine has less to do"}
 }
 
 var _ layers.Measure = (*prober)(nil).measure
@@ -96,6 +106,11 @@ func (p *prober) measure(ctx context.Context, m *onnx.Model, batch int, tensors 
 	for _, name := range tensors {
 		g.Outputs = append(g.Outputs, &onnx.ValueInfo{Name: name})
 	}
+	w := c.Work()
+	if w.Total > probeWork || w.Heaviest*int64(batch) > nodeWork {
+		return nil, &layers.Error{ID: "E-MODEL", Msg: fmt.Sprintf("the shape of tensor %q follows from a run only, and an image takes %.0f G multiply-accumulates: too many to try it", tensors[0], float64(w.Total)/1e9),
+			Do: "export the model with standard operators, or with the shapes of its tensors (onnx.shape_inference.infer_shapes)"}
+	}
 	dir, err := os.MkdirTemp(p.dir, "measure-*")
 	if err != nil {
 		return nil, err
@@ -105,7 +120,7 @@ func (p *prober) measure(ctx context.Context, m *onnx.Model, batch int, tensors 
 		return nil, err
 	}
 	out := map[string]onnx.Info{}
-	err = p.within(ctx, m.WeightBytes(), 0, func(ctx context.Context, rt *ort.Runtime) error {
+	err = p.within(ctx, m.WeightBytes(), float64(w.Total)*float64(batch), func(ctx context.Context, rt *ort.Runtime) error {
 		found, err := rt.Measure(ctx, filepath.Join(dir, string(modelFile("measured"))), ort.Dense{Name: in.Name, Elem: int32(in.Type), Dims: dims}, tensors)
 		for _, d := range found {
 			out[d.Name] = onnx.Info{Elem: onnx.Elem(d.Elem), Dims: d.Dims}
@@ -115,7 +130,8 @@ func (p *prober) measure(ctx context.Context, m *onnx.Model, batch int, tensors 
 	return out, err
 }
 
-// probe tries the program that a job's layers need on a few images.
+// probe tries the program that a job's layers need on a few images. Of a network that is too large to be tried whole
+// or at all, it notes so.
 func (p *prober) probe(ctx context.Context, n *network) error {
 	spec := layers.ProgramSpec{Pool: n.pool, Normalize: n.normalize, Piece: layers.PieceBytes}
 	for _, l := range n.layers {
@@ -125,14 +141,32 @@ func (p *prober) probe(ctx context.Context, n *network) error {
 	if err != nil {
 		return err
 	}
+	w := prog.Model.Work()
+	images, batch := layers.ProbeImages, layers.ProbeBatch
+	brief := w.Total > probeWork || w.Heaviest*int64(batch) > nodeWork
+	if brief {
+		images, batch = layers.BriefImages, layers.BriefBatch
+	}
+	if w.Total > briefWork || w.Heaviest*int64(batch) > nodeWork {
+		n.notes = append(n.notes, untried(w.Total))
+		return nil
+	}
 	last := n.layers[len(n.layers)-1]
-	const images = 8 // of a probe's batch, one by one, and one again
-	more := time.Duration(float64(last.MACs) * images / probeRate * float64(time.Second))
-	return p.within(ctx, last.Bytes, more, func(ctx context.Context, rt *ort.Runtime) error {
+	err = p.within(ctx, last.Bytes, float64(w.Total)*float64(images), func(ctx context.Context, rt *ort.Runtime) error {
 		t := &trials{dir: p.dir, rt: rt, open: map[string]*ort.Session{}}
-		err := n.cnn.Probe(ctx, prog, t.run)
+		err := n.cnn.Probe(ctx, prog, brief, t.run)
 		return errors.Join(err, t.close())
 	})
+	var slow *slowError
+	if errors.As(err, &slow) && slow.large {
+		n.notes = append(n.notes, untried(w.Total))
+		return nil
+	}
+	return err
+}
+
+func untried(work int64) string {
+	return fmt.Sprintf("The network is too large to be tried beforehand (an image takes about %.0f G multiply-accumulates): nobody has checked that its features of an image do not depend on the others in a batch.", float64(work)/1e9)
 }
 
 // trials runs the programs of a probe, each in one session.
