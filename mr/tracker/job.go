@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -79,6 +80,12 @@ func (t *Tracker) Run(ctx context.Context, spec *mr.JobSpec, o JobOptions) (map[
 	}
 	j.stop()
 	j.work.Wait()
+	for _, p := range spec.Phases {
+		if j.err == nil && j.published[p.ID] == nil {
+			// The state machine says once more how it ended: it was run in this epoch before.
+			j.err = errs.E("submit", errs.Exist, string(spec.ID), fmt.Errorf("a job of this id has ended in epoch %d", o.Epoch))
+		}
+	}
 	return j.published, j.err
 }
 

@@ -260,8 +260,16 @@ func TestDevCluster(t *testing.T) {
 		c.run("submit", "job.yaml", "--set", "output=killed")
 		c.sameModels("alone", "killed")
 	})
-	if out := c.run("jobs"); strings.Count(out, "succeeded") != 3 || strings.Count(out, "failed") != 1 || strings.Count(out, "killed") != 1 {
-		t.Errorf("jobs says\n%s", out)
+	var list cluster.JobList
+	if err := json.Unmarshal([]byte(c.run("jobs", "-o", "json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	var states []cluster.State
+	for _, j := range list.Jobs {
+		states = append(states, j.State)
+	}
+	if want := []cluster.State{cluster.Succeeded, cluster.Killed, cluster.Failed, cluster.Succeeded, cluster.Succeeded}; !slices.Equal(states, want) {
+		t.Errorf("the jobs are %v, want %v", states, want)
 	}
 }
 

@@ -1,0 +1,116 @@
+package tracker
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/worker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo is a worker that succeeds at once in whatever it is told to launch.
+type echo struct {
+	t  *Tracker
+	id sched.WorkerID
+}
+
+func (e *echo) Send(c worker.Command) {
+	if l, ok := c.(worker.Launch); ok {
+		e.t.Report(worker.Report{Event: sched.Succeeded{Worker: e.id, Job: l.Spec.Job, Manifest: mr.Manifest{Attempt: l.Spec.Attempt, Epoch: l.Spec.Epoch, Value: json.RawMessage("1")}}}, nil)
+	}
+}
+
+func newTracker(t testing.TB, workers, slots int) *Tracker {
+	registry, err := mr.NewRegistry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := New(Options{Registry: registry})
+	t.Cleanup(tr.Close)
+	for i := range workers {
+		id := sched.WorkerID(string(rune('a' + i)))
+		tr.Join(&echo{tr, id}, sched.WorkerUp{Worker: id, Slots: slots})
+	}
+	return tr
+}
+
+func mapJob(id mr.JobID, tasks int) *mr.JobSpec {
+	return &mr.JobSpec{ID: id, Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "k", Tasks: tasks}}}
+}
+
+// TestEndedJobIsNotRunTwice in an epoch: whoever asks learns that, and gets no empty success.
+func TestEndedJobIsNotRunTwice(t *testing.T) {
+	tr := newTracker(t, 1, 2)
+	for epoch := 1; epoch <= 2; epoch++ {
+		store := mem.New()
+		out, err := tr.Run(t.Context(), mapJob("a", 3), JobOptions{Store: store, Publisher: &commit.Publisher{FS: store}, Epoch: int64(epoch)})
+		if err != nil || len(out["p"].Tasks) != 3 {
+			t.Fatalf("epoch %d: %v", epoch, err)
+		}
+	}
+	store := mem.New()
+	_, err := tr.Run(t.Context(), mapJob("a", 3), JobOptions{Store: store, Publisher: &commit.Publisher{FS: store}, Epoch: 2})
+	if !errs.Is(err, errs.Exist) {
+		t.Errorf("the same job in the same epoch: %v", err)
+	}
+}
+
+// TestTwoOfOneJob: a job that runs is not started beside itself.
+func TestTwoOfOneJob(t *testing.T) {
+	tr := newTracker(t, 0, 0) // nothing runs
+	store := mem.New()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tr.Run(ctx, mapJob("a", 1), JobOptions{Store: store, Publisher: &commit.Publisher{FS: store}, Epoch: 1})
+		ended <- err
+	}()
+	for len(tr.Jobs("a")) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := tr.Run(t.Context(), mapJob("a", 1), JobOptions{Store: store, Publisher: &commit.Publisher{FS: store}, Epoch: 2}); !errs.Is(err, errs.Exist) {
+		t.Errorf("a second one: %v", err)
+	}
+	cancel()
+	if err := <-ended; !errs.Is(err, errs.Canceled) {
+		t.Errorf("a killed job: %v", err)
+	}
+}
+
+// TestViews: what pages and commands show.
+func TestViews(t *testing.T) {
+	tr := newTracker(t, 2, 3)
+	ws := tr.Workers()
+	if len(ws) != 2 || ws[0].ID != "a" || ws[1].Slots != 3 {
+		t.Errorf("workers are %+v", ws)
+	}
+	if js := tr.Jobs("nobody"); len(js) != 0 {
+		t.Errorf("an unknown job is %+v", js)
+	}
+}
+
+// BenchmarkTasks is tasks that do nothing, in this process: what the tracker itself costs, with every result kept.
+func BenchmarkTasks(b *testing.B) {
+	tr := newTracker(b, 4, 8)
+	store := mem.New()
+	const tasks = 20_000
+	b.ResetTimer()
+	for i := range b.N {
+		id := mr.JobID("job" + string(rune('a'+i%26)))
+		if _, err := tr.Run(b.Context(), mapJob(id, tasks), JobOptions{Store: store, Publisher: &commit.Publisher{FS: store, Root: dfs.Path(id)}, Epoch: int64(1 + i)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(tasks*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
