@@ -263,7 +263,8 @@ func TestPatterns(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", pattern, got, err, want)
 		}
 	}
-	for _, bad := range []string{"{1", "{2..1}", "{0..999999999}", "{0..99999}{0..99}", strings.Repeat("{", 2000) + strings.Repeat("}", 2000)} {
+	for _, bad := range []string{"{1", "{2..1}", "{0..999999999}", "{0..99999}{0..99}", strings.Repeat("{", 2000) + strings.Repeat("}", 2000), strings.Repeat("p", maxPattern+1),
+		"{00000..99999}" + strings.Repeat("/p", 1000)} {
 		if got, err := expand(bad); err == nil {
 			t.Errorf("%.40s: %d paths", bad, len(got))
 		}
