@@ -40,16 +40,16 @@ type OneClassError struct {
 	Label string // its label, for whoever knows
 	Rows  int64  // that were to be trained on; 0: all there are
 
-	Fold  int // the fold that was left out, counted from 1; 0: none
-	Folds int // of so many
+	Fold  int // the fold that was left out, as metrics.csv numbers them: from 0
+	Folds int // of so many; 0: none was left out
 
 	Table string // where the rows are from, for whoever knows
 }
 
 func (e *OneClassError) Error() string {
 	without := ""
-	if e.Fold > 0 {
-		without = fmt.Sprintf("without fold %d of %d, ", e.Fold, e.Folds)
+	if e.Folds > 0 {
+		without = fmt.Sprintf("without fold %d of the folds 0 to %d, ", e.Fold, e.Folds-1)
 	}
 	if e.Class < 0 {
 		return without + "there are no rows to train on"
@@ -73,7 +73,7 @@ func (e *OneClassError) Input() string { return e.Table }
 
 // Hint says what to do.
 func (e *OneClassError) Hint() string {
-	if e.Fold > 0 {
+	if e.Folds > 0 {
 		return "set downstream.folds lower, or 0 with one value for each key of downstream.grid, or give table.label a column whose classes all have more rows"
 	}
 	return "check table.label, and that enough rows have both a label and an image"
@@ -189,7 +189,7 @@ func classCounts(spec Spec, e *Extent) ([]int64, error) {
 	}
 	one := &OneClassError{Class: -1}
 	if spec.Fold >= 0 {
-		one.Fold, one.Folds = spec.Fold+1, len(e.Groups)
+		one.Fold, one.Folds = spec.Fold, len(e.Groups)
 	}
 	found := 0
 	for c, n := range counts {

@@ -10,7 +10,7 @@ const (
 	// rowBytes is what is held for each row beside the broadcast table: keys seen while the table is read and while
 	// rows without image are looked for; keys, labels and folds while models are trained.
 	rowBytes = 96
-	// tableOverhead is what the index over a broadcast table takes for each row.
+	// tableOverhead is what the index over a broadcast table takes for each row, however long its key.
 	tableOverhead = 96
 	// fileBytes is what a slot holds of files read ahead, and the largest file that is taken in any case.
 	fileBytes, maxFile = 8 * mib, 64 * mib
@@ -119,7 +119,7 @@ func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
 	w := t.weights()
 	r := Regions{
 		Base:      baseBytes,
-		Rows:      s.Rows * rowBytes,
+		Rows:      (s.Rows + s.Aside) * rowBytes,
 		Model:     n.WeightBytes,
 		Prepare:   n.WeightBytes + 2*n.LargestWeight, // as they lie in the file, and packed
 		Inference: inFlight * n.ImageBytes,
@@ -130,7 +130,7 @@ func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
 		Evaluate:  s.Rows*(t.judged()+t.probabilities()) + w.kept*keptBytes,
 	}
 	if p.Join == plan.Broadcast {
-		r.Table = s.Rows * (s.RowBytes + tableOverhead)
+		r.Table = s.Rows*s.RowBytes + (s.Rows+s.Aside)*tableOverhead
 	} else {
 		r.Sort = int64(p.CPU) * minSort
 	}
@@ -176,7 +176,7 @@ func (t Training) probabilities() int64 {
 }
 
 // spread says what may be taken of the memory that is left. It raises no region: Need stays what is expected.
-func (r Regions) spread(p plan.Plan, t Training, memory int64) Room {
+func (r Regions) spread(p plan.Plan, rows int64, t Training, memory int64) Room {
 	cpu := int64(p.CPU)
 	room := Room{Sort: minSort, File: fileBytes, PerTraining: perTraining(p.CPU), PerTrained: trainedBytes, PerKept: keptBytes}
 	left := memory - r.always() - r.inference()
@@ -207,7 +207,7 @@ func (r Regions) spread(p plan.Plan, t Training, memory int64) Room {
 	room.Models = free - room.Cache - t.moments(p.CPU)
 	room.Classes = []Classes{
 		{"training one model at a time", r.always() + room.Cache + t.moments(p.CPU), w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
-		{"comparing predictions", r.always() + r.Evaluate - w.kept*keptBytes - t.probabilities()*(r.Rows/rowBytes), t.probabilities()*(r.Rows/rowBytes) + w.kept*keptBytes},
+		{"comparing predictions", r.always() + r.Evaluate - w.kept*keptBytes - t.probabilities()*rows, t.probabilities()*rows + w.kept*keptBytes},
 	}
 	room.Heap = r.Base/2 + r.Rows + r.Table + inference
 	room.Trainer = memory - r.Base/2

@@ -39,7 +39,8 @@ type Network struct {
 
 // Stats is what is known about the data.
 type Stats struct {
-	Rows       int64 // of the table
+	Rows       int64 // of the table that are good
+	Aside      int64 // keys of which the table has no good row: they are broadcast without their rows
 	RowBytes   int64 // of one row as it is broadcast
 	Images     int64
 	ImageBytes int64 // of one image file, on average
@@ -140,7 +141,7 @@ func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice,
 			c.Plan.CPU, c.Plan.Batch, c.Plan.Join = slots.cpu, slots.batch, join
 			c.Regions = regions(c.Plan, n, s, t)
 			if c.Regions.Need() <= m.Memory {
-				c.Room = c.Regions.spread(c.Plan, t, m.Memory)
+				c.Room = c.Regions.spread(c.Plan, s.Rows, t, m.Memory)
 				return c, c.Plan.Validate()
 			}
 			if least == nil || c.Regions.Need() < least.Needed {

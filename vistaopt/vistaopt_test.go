@@ -118,13 +118,25 @@ func TestPreparationIsInTheModel(t *testing.T) {
 	}
 }
 
+// Rows that were set aside are broadcast by their keys: their images have a row.
+func TestAsidesTakeMemory(t *testing.T) {
+	p := plan.Plan{Join: plan.Broadcast, CPU: 1, Batch: 1, Partitions: 1}
+	s := Stats{Rows: 80, RowBytes: 500, Images: 80, ImageBytes: 1 << 15}
+	before := regions(p, alexnet, s, Training{Columns: []int{1}, Settings: 1})
+	s.Aside = 1_000_000
+	after := regions(p, alexnet, s, Training{Columns: []int{1}, Settings: 1})
+	if more := after.Need() - before.Need(); more != s.Aside*(tableOverhead+rowBytes) || after.Evaluate != before.Evaluate {
+		t.Errorf("a million of them take %s", size(more))
+	}
+}
+
 // Whatever the workload, more memory never makes it infeasible, more memory is never needed than there is, and what
 // may be taken in each phase stays within it.
 func TestMemoryModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(name string, most int64) int64 { return rapid.Int64Range(1, most).Draw(t, name) }
 		n := Network{WeightBytes: draw("weights", 1<<30), LargestWeight: draw("largest", 256*mib), ImageBytes: draw("image", 64*mib), RawBytes: draw("raw", 8*mib), PooledBytes: draw("pooled", mib), PixelBytes: draw("pixels", mib)}
-		s := Stats{Rows: draw("rows", 1_000_000), RowBytes: draw("row", 10_000), Images: draw("images", 1_000_000), ImageBytes: draw("file", 10*mib)}
+		s := Stats{Rows: draw("rows", 1_000_000), Aside: draw("aside", 1_000_000), RowBytes: draw("row", 10_000), Images: draw("images", 1_000_000), ImageBytes: draw("file", 10*mib)}
 		tr := Training{Columns: []int{int(draw("structured", 1000)), int(draw("dim", 200_000))}, Settings: int(draw("settings", 10)), Folds: int(draw("folds", 10)), Ranks: rapid.Bool().Draw(t, "ranks")}
 		p := plan.Plan{Inference: rapid.SampledFrom(plan.Inferences).Draw(t, "inference")}
 		m := Machine{Cores: int(draw("cores", 16)), Memory: draw("memory", 16<<30)}

@@ -402,7 +402,7 @@ func (c *container) avro(ctx context.Context) error {
 		if unpacked += int64(len(block.Data)); unpacked > most {
 			return corrupt("its blocks unpack to more than %d bytes, out of %d", most, c.size)
 		}
-		u := c.b.unit(unit{Kind: avroBlock, URI: c.uri, Size: c.size, At: block.Offset, Stored: int64(len(block.Data)), Key: l.root.fields[l.key].name, Field: l.root.fields[l.image].name})
+		u := c.b.unit(unit{Kind: avroBlock, Name: c.uri, Size: c.size, Packed: &packing{At: block.Offset, Stored: int64(len(block.Data)), Key: l.root.fields[l.key].name, Field: l.root.fields[l.image].name}})
 		k := inMemory(block.Data)
 		for i := range block.Count {
 			s, err := k.record(l)
@@ -427,7 +427,7 @@ func (c *container) found(s spot, e entry, row int) error {
 
 // plainBlocks walks the blocks of a file that is not compressed.
 func (c *container) plainBlocks(ctx context.Context, r *avro.Reader, l *layout) error {
-	u := c.b.unit(unit{Kind: byteRange, URI: c.uri, Size: c.size})
+	u := c.b.unit(unit{Kind: byteRange, Name: c.uri, Size: c.size})
 	sync := r.Sync()
 	k := newWalker(&c.window, r.HeaderEnd(), c.size)
 	for row := 0; k.at < c.size; {

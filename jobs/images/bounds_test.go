@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -89,7 +90,7 @@ func TestBlocksThatUnpackToTooMuch(t *testing.T) {
 func TestPathsOfMoreThanATableHolds(t *testing.T) {
 	for path, rows := range map[string]int{strings.Repeat("p/", 2000) + "x": 18_000, "images/" + strings.Repeat("p", 80) + ".jpg": 20_000} {
 		for _, root := range []string{"", "../"} { // the second leads out
-			_, err := ScanColumn(t.Context(), newDisk(t, nil), Spec{URI: "d"}, func(yield func(k, v string) error) error {
+			_, err := ScanColumn(t.Context(), newDisk(t, nil), Spec{URI: "d"}, 0, func(yield func(k, v string) error) error {
 				for i := range rows {
 					if err := yield(fmt.Sprintf("%08d", i), root+path); err != nil {
 						return err
@@ -113,5 +114,46 @@ func TestKeysAreTrimmed(t *testing.T) {
 	want := "[(a=x) row 1~no-key " + strings.Repeat("b", 200) + "~no-key]"
 	if got := fmt.Sprint(found(t, h, scan(t, h, Spec{URI: "a.avro"}), 1)); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// A million paths of a table are held while the job is planned: each file's folder once.
+func TestFoldersAreHeldOnce(t *testing.T) {
+	const rows, each = 1 << 16, 200 // bytes for a path of 200, with its key and its place
+	folder := strings.Repeat("f", 180)
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	x, err := ScanColumn(t.Context(), newDisk(t, nil), Spec{URI: "d"}, rows, func(yield func(k, v string) error) error {
+		for i := range rows {
+			if err := yield(fmt.Sprintf("%08d", i), fmt.Sprintf("%s%d/%08d.jpg", folder, i%10, i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (heap() - before) / rows; got > each {
+		t.Errorf("%d bytes for each path, want at most %d", got, each)
+	}
+	if u := &x.units[17]; u.uri() != "/d/"+folder+"7/00000017.jpg" || x.Records != rows {
+		t.Errorf("%d records, the 18th in %s", x.Records, u.uri())
+	}
+}
+
+// Folders beyond those that are remembered cost nothing but their names.
+func TestManyFolders(t *testing.T) {
+	b := &builder{}
+	for i := range maxFolders + 2 {
+		uri := fmt.Sprintf("d/%d/a.jpg", i)
+		if u := &b.units[b.file(uri)]; u.uri() != uri || (u.Folder == "") != (i >= maxFolders) {
+			t.Fatalf("%s became %+v", uri, u)
+		}
 	}
 }

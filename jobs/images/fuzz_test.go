@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,6 +144,24 @@ func FuzzIndex(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	for _, name := range []string{"fastavro-snappy.avro", "hf-default.parquet", "string-key-delta.parquet"} { // blocks and pages
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		h := newDisk(f, map[string][]byte{name: data})
+		x, err := Scan(f.Context(), h, Spec{URI: name}, nil)
+		if err == nil {
+			_, err = x.Write(f.Context(), h.fs, "index", 2)
+		}
+		if err == nil {
+			data, err = dfs.ReadFile(f.Context(), h.fs, "index", 1<<20)
+		}
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fs := mem.New()
 		if err := dfs.WriteFile(t.Context(), fs, "index", data); err != nil {
@@ -154,6 +173,39 @@ func FuzzIndex(f *testing.F) {
 			if n++; n > len(data)+1 {
 				t.Fatalf("%d images in %d bytes", n, len(data))
 			}
+		}
+	})
+}
+
+// FuzzPattern reads hostile patterns, and finds the files of small folders by them.
+func FuzzPattern(f *testing.F) {
+	for _, p := range []string{"r/{a,b}/*", "r/{000..127}.jpg", "r/?/[ab]*.jpg", "{a,{b,c}}", "r/{0..99999}{0..99}", "[", "r/{1..0}", "\\{a}", "{}{,}{,,}"} {
+		f.Add(p)
+	}
+	files := map[string][]byte{"r/a/1.jpg": []byte("1"), "r/b/1.jpg": []byte("2"), "r/007.jpg": []byte("3"), "r/{odd}/[x].jpg": []byte("4")}
+	f.Fuzz(func(t *testing.T, p string) {
+		start := time.Now()
+		all, err := expand(p)
+		n := 0
+		for _, a := range all {
+			n += len(a)
+		}
+		if len(all) > maxPatterns || n > maxPatternText+len(p) || err == nil && len(all) == 0 {
+			t.Fatalf("%d paths of %d bytes, %v", len(all), n, err)
+		}
+		if err == nil && !strings.Contains(p, "{") && (len(all) != 1 || all[0] != p) {
+			t.Fatalf("%q became %q", p, all)
+		}
+		h := newDisk(t, files)
+		x, err := Scan(t.Context(), h, Spec{URI: p}, nil)
+		if err == nil && (x.Images == 0 || x.Images > int64(len(files))) {
+			t.Fatalf("%d images", x.Images)
+		}
+		if k := errs.KindOf(err); err != nil && k != errs.Invalid && k != errs.NotExist && k != errs.Corrupt && k != errs.Unknown {
+			t.Fatalf("%v is %v", err, k)
+		}
+		if d := time.Since(start); d > 10*time.Second {
+			t.Fatalf("%v for %d bytes", d, len(p))
 		}
 	})
 }

@@ -263,7 +263,8 @@ func TestPatterns(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", pattern, got, err, want)
 		}
 	}
-	for _, bad := range []string{"{1", "{2..1}", "{0..999999999}", "{0..99999}{0..99}", strings.Repeat("{", 2000) + strings.Repeat("}", 2000)} {
+	for _, bad := range []string{"{1", "{2..1}", "{0..999999999}", "{0..99999}{0..99}", strings.Repeat("{", 2000) + strings.Repeat("}", 2000), strings.Repeat("p", maxPattern+1),
+		"{00000..99999}" + strings.Repeat("/p", 1000)} {
 		if got, err := expand(bad); err == nil {
 			t.Errorf("%.40s: %d paths", bad, len(got))
 		}
@@ -339,7 +340,7 @@ func TestColumn(t *testing.T) {
 	h := newDisk(t, map[string][]byte{"base/a/1.jpg": []byte("1"), "elsewhere/2.jpg": []byte("2")})
 	cells := [][2]string{{"k1", "a/1.jpg"}, {"k2", "/elsewhere/2.jpg"}, {"k3", ""}, {"k4", "gone.jpg"}, {"k5", "../elsewhere/2.jpg"},
 		{"k1", "gone.jpg"}, {"k6", "a/../a/./1.jpg"}, {"k7", "a/../../elsewhere/2.jpg"}, {"k8", "file:///elsewhere/2.jpg"}}
-	x, err := ScanColumn(t.Context(), host{h.fs}, Spec{URI: "base"}, func(yield func(k, v string) error) error {
+	x, err := ScanColumn(t.Context(), host{h.fs}, Spec{URI: "base"}, 4, func(yield func(k, v string) error) error {
 		for _, c := range cells {
 			if err := yield(c[0], c[1]); err != nil {
 				return err
@@ -395,7 +396,7 @@ func TestUnpackedForgetsWhatIsOld(t *testing.T) {
 	c := newUnpacked()
 	opened := 0
 	get := func(at int64) {
-		if _, err := c.get(t.Context(), &unit{URI: "u", At: at, Stored: unpackedBytes / 6}, func() ([][]byte, error) {
+		if _, err := c.get(t.Context(), &unit{Name: "u", Packed: &packing{At: at, Stored: unpackedBytes / 6}}, func() ([][]byte, error) {
 			opened++
 			return [][]byte{{1}}, nil
 		}); err != nil {
@@ -409,10 +410,10 @@ func TestUnpackedForgetsWhatIsOld(t *testing.T) {
 		t.Errorf("opened %d times, want 5: 1 2 3 4 and 2 again", opened)
 	}
 	fails := errors.New("no")
-	if _, err := c.get(t.Context(), &unit{URI: "f"}, func() ([][]byte, error) { return nil, fails }); !errors.Is(err, fails) {
+	if _, err := c.get(t.Context(), &unit{Name: "f", Packed: &packing{}}, func() ([][]byte, error) { return nil, fails }); !errors.Is(err, fails) {
 		t.Errorf("got %v", err)
 	}
-	if v, err := c.get(t.Context(), &unit{URI: "f"}, func() ([][]byte, error) { return [][]byte{{2}}, nil }); err != nil || len(v) != 1 {
+	if v, err := c.get(t.Context(), &unit{Name: "f", Packed: &packing{}}, func() ([][]byte, error) { return [][]byte{{2}}, nil }); err != nil || len(v) != 1 {
 		t.Errorf("a failure is remembered: %v, %v", v, err)
 	}
 }

@@ -30,10 +30,20 @@ const (
 
 // unit is what is read as one, or, for ranges, read from.
 type unit struct {
-	Kind kind   `json:"kind"`
-	URI  string `json:"uri"`
-	Size int64  `json:"size,omitempty"` // of the file; 0: not known
+	Kind   kind   `json:"kind"`
+	Folder string `json:"folder,omitempty"` // the first part of the URI, which many files share; or ""
+	Name   string `json:"name"`             // the rest
+	Size   int64  `json:"size,omitempty"`   // of the file; 0: not known
 
+	Packed *packing `json:"packed,omitempty"` // of a block or page. Apart: there may be millions of files, each a unit
+}
+
+func (u *unit) uri() string { return u.Folder + u.Name }
+
+func (u *unit) sameFile(v *unit) bool { return u.Name == v.Name && u.Folder == v.Folder }
+
+// packing says where a block or page lies, and how to unpack it.
+type packing struct {
 	At     int64         `json:"at,omitempty"` // of the block or of the page's body
 	Stored int64         `json:"stored,omitempty"`
 	Page   *parquet.Page `json:"page,omitempty"`
@@ -41,12 +51,15 @@ type unit struct {
 	Field  string        `json:"field,omitempty"`
 }
 
+// isPacked tells whether the unit has to be unpacked.
+func (u *unit) isPacked() bool { return u.Kind == avroBlock || u.Kind == page }
+
 // raw is about how much a unit holds when it is unpacked.
 func (u *unit) raw() int64 {
-	if u.Page != nil {
-		return u.Stored + int64(u.Page.Raw)
+	if p := u.Packed; p.Page != nil {
+		return p.Stored + int64(p.Page.Raw)
 	}
-	return 2 * u.Stored
+	return 2 * u.Packed.Stored
 }
 
 // Flags of an entry.
@@ -103,6 +116,8 @@ type builder struct {
 	text    int64          // bytes of keys, URIs and flaws
 	size    int64          // of the containers; 0: text has no bound
 	flaws   map[flaw]*flaw // each text is kept once
+	folders map[string]string
+	unique  bool // no two images have the same key
 }
 
 func (b *builder) flaw(cause, text string) *flaw {
@@ -118,12 +133,34 @@ func (b *builder) flaw(cause, text string) *flaw {
 }
 
 func (b *builder) unit(u unit) int32 {
-	if u.Kind == avroBlock || u.Kind == page {
+	b.text += int64(len(u.Folder) + len(u.Name)) // written with each unit, though memory holds it once
+	if u.isPacked() {
 		b.largest = max(b.largest, u.raw())
+		b.text += int64(len(u.Packed.Key) + len(u.Packed.Field))
 	}
-	b.text += int64(len(u.URI) + len(u.Key) + len(u.Field)) // written with each unit, though memory holds them once
 	b.units = append(room(b.units), u)
 	return int32(len(b.units) - 1)
+}
+
+// maxFolders bounds the folders that are looked for again. Files in further ones have names of their own.
+const maxFolders = 1 << 16
+
+// file adds the unit of a file that is an image. Its folder is held once.
+func (b *builder) file(uri string) int32 {
+	u := unit{Kind: wholeFile, Name: uri}
+	at := strings.LastIndexByte(uri, '/') + 1
+	folder, known := b.folders[uri[:at]]
+	if !known && len(b.folders) < maxFolders {
+		if b.folders == nil {
+			b.folders = map[string]string{}
+		}
+		folder, known = strings.Clone(uri[:at]), true
+		b.folders[folder] = folder
+	}
+	if known {
+		u.Folder, u.Name = folder, strings.Clone(uri[at:])
+	}
+	return b.unit(u)
 }
 
 // add adds an image. Without a key it cannot be used; name then says which it is.
@@ -139,10 +176,10 @@ func (b *builder) add(e entry, name string) error {
 	switch {
 	case e.key == "":
 		e.key = strings.Clone(clip(name))
-		e.flags, e.bad = isAside, b.flaw("no-key", b.units[e.unit].URI+": the image has no key")
+		e.flags, e.bad = isAside, b.flaw("no-key", b.units[e.unit].uri()+": the image has no key")
 	case len(e.key) > maxKey:
 		e.key = strings.Clone(clip(e.key))
-		e.flags, e.bad = isAside, b.flaw("no-key", fmt.Sprintf("%s: a key of more than %d bytes", b.units[e.unit].URI, maxKey))
+		e.flags, e.bad = isAside, b.flaw("no-key", fmt.Sprintf("%s: a key of more than %d bytes", b.units[e.unit].uri(), maxKey))
 	}
 	if n := len(b.entries); n > 0 && b.entries[n-1].key == e.key {
 		e.key = b.entries[n-1].key
@@ -196,6 +233,10 @@ func (b *builder) join(o *builder) error {
 // index decides which images belong to which record.
 func (b *builder) index(multiple string) *Index {
 	x := &Index{units: b.units, entries: b.entries, Bytes: b.bytes, Largest: b.largest, Images: int64(len(b.entries))}
+	if b.unique {
+		x.mark()
+		return x
+	}
 	group := make(map[string]int32, len(b.entries))
 	place := make([]int32, len(b.entries)) // of each entry: the number of its record, by first appearance
 	var sizes []int32                      // images of each record
@@ -212,13 +253,13 @@ func (b *builder) index(multiple string) *Index {
 			sizes = append(sizes, 0)
 		}
 		if seen && (multiple == First || multiple == "") {
-			e.flags, e.bad = isAside, b.flaw("duplicate-key", x.units[e.unit].URI+": an earlier image has the same key, and stays")
+			e.flags, e.bad = isAside, b.flaw("duplicate-key", x.units[e.unit].uri()+": an earlier image has the same key, and stays")
 			place[i] = g
 			continue
 		}
 		group[e.key], place[i] = g, g
 		if sizes[g]++; sizes[g] > MaxPerRecord && multiple != Keep {
-			e.flags, e.bad = isAside, b.flaw("too-many-images", fmt.Sprintf("%s: of one record the first %d images count", x.units[e.unit].URI, MaxPerRecord))
+			e.flags, e.bad = isAside, b.flaw("too-many-images", fmt.Sprintf("%s: of one record the first %d images count", x.units[e.unit].uri(), MaxPerRecord))
 		}
 	}
 	x.arrange(place, len(sizes))

@@ -28,7 +28,7 @@ const (
 )
 
 // IndexVersion stands in the file's metadata.
-const indexVersion = "2"
+const indexVersion = "3"
 
 // Splits is how the images are cut into n splits of neighbours, as even as can be: the bounds of each in the
 // order of the index. It depends on the source alone, so that every run of a job has the same partitions.
@@ -176,8 +176,8 @@ func (p *part) take(key, value []byte) error {
 		if err := json.Unmarshal(value, &u); err != nil {
 			return corrupt("a unit: %w", err)
 		}
-		if u.At < 0 || u.Stored < 0 || u.Size < 0 || u.Stored > parquet.MaxPage || u.Kind == page && u.Page == nil {
-			return corrupt("a unit of %d bytes at %d", u.Stored, u.At)
+		if u.Size < 0 || u.isPacked() && !u.Packed.sane(u.Kind) {
+			return corrupt("a unit of kind %q that cannot be", u.Kind)
 		}
 		p.units = append(p.units, u)
 		return nil
@@ -205,6 +205,10 @@ func (p *part) take(key, value []byte) error {
 		return nil
 	}
 	return corrupt("an entry %s of no kind", fmt.Sprintf("%.20q", key))
+}
+
+func (p *packing) sane(k kind) bool {
+	return p != nil && p.At >= 0 && p.Stored >= 0 && p.Stored <= parquet.MaxPage && (k != page || p.Page != nil)
 }
 
 // all is the whole index as one part.

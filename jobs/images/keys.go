@@ -105,7 +105,7 @@ func ReadKeys(ctx context.Context, fs dfs.FS, shard dfs.Path, size int64, f func
 func (s *Source) scanKeys(ctx context.Context, info dfs.Info, b *builder) (done bool, err error) {
 	uri := s.uri(info.Path)
 	c := &container{uri: uri, b: b, window: window{size: info.Size}}
-	u := b.unit(unit{Kind: byteRange, URI: uri, Size: info.Size})
+	u := b.unit(unit{Kind: byteRange, Name: uri, Size: info.Size})
 	row := 0
 	done, err = ReadKeys(ctx, s.FS, info.Path, info.Size, func(l Located) error {
 		row++

@@ -137,13 +137,13 @@ type pages struct {
 
 func (p *pages) rangeUnit() int32 {
 	if p.ranges < 0 {
-		p.ranges = p.c.b.unit(unit{Kind: byteRange, URI: p.c.uri, Size: p.c.size})
+		p.ranges = p.c.b.unit(unit{Kind: byteRange, Name: p.c.uri, Size: p.c.size})
 	}
 	return p.ranges
 }
 
 func (p *pages) pageUnit(pg *parquet.Page) int32 {
-	return p.c.b.unit(unit{Kind: page, URI: p.c.uri, Size: p.c.size, At: pg.Offset, Stored: int64(pg.Stored), Page: pg})
+	return p.c.b.unit(unit{Kind: page, Name: p.c.uri, Size: p.c.size, Packed: &packing{At: pg.Offset, Stored: int64(pg.Stored), Page: pg}})
 }
 
 func (p *pages) page(pg *parquet.Page) error {
@@ -206,7 +206,7 @@ func (p *pages) indexed(pg *parquet.Page) error {
 		case v >= 0 && p.dictionary < 0:
 			return corrupt("value %d of no dictionary", v)
 		case v >= 0:
-			d := &p.c.b.units[p.dictionary]
+			d := p.c.b.units[p.dictionary].Packed
 			if int(v) >= d.Page.Values {
 				return corrupt("value %d of a dictionary of %d", v, d.Page.Values)
 			}

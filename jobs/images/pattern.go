@@ -6,14 +6,22 @@ import (
 	"strings"
 )
 
-// maxPatterns bounds what braces stand for.
-const maxPatterns = 100_000
+// maxPattern bounds a pattern in bytes, as systems bound paths; maxPatterns and maxPatternText bound what braces stand
+// for: a hundred thousand paths may share a long end.
+const (
+	maxPattern     = 4096
+	maxPatterns    = 100_000
+	maxPatternText = 32 << 20
+)
 
 // hasPattern tells whether a path stands for several.
 func hasPattern(p string) bool { return strings.ContainsAny(p, "*?[{") }
 
 // expand replaces {000..127} and {a,b} by what they stand for, in order.
 func expand(p string) ([]string, error) {
+	if len(p) > maxPattern {
+		return nil, fmt.Errorf("a pattern of %d bytes, more than %d", len(p), maxPattern)
+	}
 	open := strings.IndexByte(p, '{')
 	if open < 0 {
 		return []string{p}, nil
@@ -30,10 +38,10 @@ func expand(p string) ([]string, error) {
 		}
 	}
 	if end < 0 {
-		return nil, fmt.Errorf("%q has a brace that is not closed", p)
+		return nil, fmt.Errorf("%q has a brace that is not closed", clip(p))
 	}
 	if depth := strings.Count(p[open:end], "{"); depth > 8 {
-		return nil, fmt.Errorf("%q has too many braces", p)
+		return nil, fmt.Errorf("%q has too many braces", clip(p))
 	}
 	parts, err := alternatives(p[open+1 : end])
 	if err != nil {
@@ -44,16 +52,20 @@ func expand(p string) ([]string, error) {
 		return nil, err
 	}
 	var out []string
+	text := 0
 	for _, a := range parts {
 		inner, err := expand(a)
 		if err != nil {
 			return nil, err
 		}
 		if len(out)+len(inner)*len(rest) > maxPatterns {
-			return nil, fmt.Errorf("%q stands for more than %d paths", p, maxPatterns)
+			return nil, fmt.Errorf("%q stands for more than %d paths", clip(p), maxPatterns)
 		}
 		for _, i := range inner {
 			for _, r := range rest {
+				if text += open + len(i) + len(r); text > maxPatternText {
+					return nil, fmt.Errorf("%q stands for paths of more than %d bytes", clip(p), maxPatternText)
+				}
 				out = append(out, p[:open]+i+r)
 			}
 		}

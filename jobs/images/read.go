@@ -200,7 +200,7 @@ func (d *reader) next(at int) *request {
 			if lead == nil {
 				lead = e
 			}
-			end, m.From = e.at+e.size, d.part.units[e.unit].URI
+			end, m.From = e.at+e.size, d.part.units[e.unit].uri()
 			q.wanted = append(q.wanted, len(q.images))
 			q.weight += d.weight(lead, e)
 		}
@@ -217,16 +217,16 @@ func (d *reader) together(lead, e *entry, end int64) bool {
 	case wholeFile:
 		return false
 	case byteRange:
-		return v.Kind == byteRange && u.URI == v.URI && e.at >= end && e.at-end <= maxGap && e.at+e.size-lead.at <= maxRun
+		return v.Kind == byteRange && u.sameFile(v) && e.at >= end && e.at-end <= maxGap && e.at+e.size-lead.at <= maxRun
 	}
-	return u.URI == v.URI && u.At == v.At && u.Kind == v.Kind
+	return u.sameFile(v) && u.Kind == v.Kind && u.isPacked() && u.Packed.At == v.Packed.At
 }
 
 // weight is what an image adds to the bytes held.
 func (d *reader) weight(lead, e *entry) int64 {
 	u := &d.part.units[e.unit]
 	switch {
-	case u.Kind == avroBlock || u.Kind == page:
+	case u.isPacked():
 		if e == lead {
 			return u.raw()
 		}
@@ -253,7 +253,7 @@ func (d *reader) fetch(ctx context.Context, q *request) error {
 		case avroBlock, page:
 			return d.packed(ctx, u, q)
 		}
-		return errs.E("read image", errs.Corrupt, u.URI, fmt.Errorf("an image in something of kind %q", u.Kind))
+		return errs.E("read image", errs.Corrupt, u.uri(), fmt.Errorf("an image in something of kind %q", u.Kind))
 	}()
 	cause := ""
 	switch {
@@ -264,7 +264,7 @@ func (d *reader) fetch(ctx context.Context, q *request) error {
 	case errs.Is(err, errs.Corrupt):
 		cause = "damaged"
 	default:
-		return errs.E("read image", errs.KindOf(err), u.URI, err)
+		return errs.E("read image", errs.KindOf(err), u.uri(), err)
 	}
 	for _, i := range q.wanted {
 		spoil(&q.images[i], cause, err)
@@ -278,7 +278,7 @@ func (d *reader) tooLarge(uri string, n int64) error {
 }
 
 func (d *reader) file(ctx context.Context, u *unit, m *Image) error {
-	fs, p, err := d.resolver.Resolve(ctx, u.URI)
+	fs, p, err := d.resolver.Resolve(ctx, u.uri())
 	if err != nil {
 		if errs.Is(err, errs.Invalid) { // what a table's cell names
 			spoil(m, "missing", err)
@@ -301,7 +301,7 @@ func (d *reader) file(ctx context.Context, u *unit, m *Image) error {
 	}
 	defer f.Close() // reading only: a failed close loses nothing
 	if f.Size() > d.most {
-		spoil(m, "too-large", d.tooLarge(u.URI, f.Size()))
+		spoil(m, "too-large", d.tooLarge(u.uri(), f.Size()))
 		return nil
 	}
 	data := make([]byte, f.Size())
@@ -309,7 +309,7 @@ func (d *reader) file(ctx context.Context, u *unit, m *Image) error {
 	case n == len(data):
 		m.Data = data
 	case ended(err): // it shrinks while it is read, or lies about its size as those below /sys do
-		spoil(m, "damaged", fmt.Errorf("%s: ends after %d of %d bytes", u.URI, n, len(data)))
+		spoil(m, "damaged", fmt.Errorf("%s: ends after %d of %d bytes", u.uri(), n, len(data)))
 	default:
 		return err
 	}
@@ -327,7 +327,7 @@ func (d *reader) ranges(ctx context.Context, u *unit, q *request) error {
 	for _, i := range q.wanted {
 		e := &d.part.entries[q.first+i]
 		if e.size > d.most {
-			spoil(&q.images[i], "too-large", d.tooLarge(u.URI, e.size))
+			spoil(&q.images[i], "too-large", d.tooLarge(u.uri(), e.size))
 			continue
 		}
 		if len(fine) == 0 {
@@ -360,7 +360,7 @@ func ended(err error) bool {
 
 // changed says that a file is not the one that the job was planned with.
 func changed(u *unit) error {
-	e := errs.E("read image", errs.Invalid, u.URI, errors.New("the file has changed since the job was planned")).(*errs.Error)
+	e := errs.E("read image", errs.Invalid, u.uri(), errors.New("the file has changed since the job was planned")).(*errs.Error)
 	e.ID, e.Fix = "E-IMAGES-CHANGED", "run the job with a new output"
 	return e
 }
@@ -368,16 +368,16 @@ func changed(u *unit) error {
 // container opens a file that several requests read from, once.
 func (d *reader) container(ctx context.Context, u *unit) (dfs.File, error) {
 	d.mu.Lock()
-	o := d.open[u.URI]
+	o := d.open[u.uri()]
 	if o == nil {
 		o = &opened{}
-		d.open[u.URI] = o
+		d.open[u.uri()] = o
 	}
 	d.mu.Unlock()
 	o.once.Do(func() {
 		var fs dfs.FS
 		var p dfs.Path
-		if fs, p, o.err = d.resolver.Resolve(ctx, u.URI); o.err != nil {
+		if fs, p, o.err = d.resolver.Resolve(ctx, u.uri()); o.err != nil {
 			return
 		}
 		if o.file, o.err = fs.Open(ctx, p); o.err == nil && u.Size != o.file.Size() {
@@ -413,9 +413,9 @@ func (d *reader) packed(ctx context.Context, u *unit, q *request) error {
 		case int(e.elem) >= len(values):
 			return changed(u)
 		case values[e.elem] == nil:
-			spoil(m, "no-image", fmt.Errorf("%s: the row has no image", u.URI))
+			spoil(m, "no-image", fmt.Errorf("%s: the row has no image", u.uri()))
 		case int64(len(values[e.elem])) > d.most:
-			spoil(m, "too-large", d.tooLarge(u.URI, int64(len(values[e.elem]))))
+			spoil(m, "too-large", d.tooLarge(u.uri(), int64(len(values[e.elem]))))
 		default:
 			m.Data = values[e.elem]
 		}

@@ -77,8 +77,8 @@ func TestFilesThatChangeAfterPlanning(t *testing.T) {
 	h := newDisk(t, map[string][]byte{"f": data})
 	x := scan(t, h, Spec{URI: "f"})
 	u := x.units[x.entries[0].unit]
-	for i := range u.Stored {
-		data[u.At+i] = 0xff
+	for i := range u.Packed.Stored {
+		data[u.Packed.At+i] = 0xff
 	}
 	h = newDisk(t, map[string][]byte{"f": data})
 	if got := found(t, h, x, 2); len(got) != 40 || got[0] != "(k0!damaged)" || got[39] != "(k39!damaged)" {

@@ -81,7 +81,7 @@ func (s *Source) scanFiles(spec Spec, b *builder) error {
 		if s.root != "" {
 			name = name[len(s.root)+1:]
 		}
-		u := b.unit(unit{Kind: wholeFile, URI: s.uri(f.Path)})
+		u := b.file(s.uri(f.Path))
 		if err := b.add(entry{key: FileKey(spec.Key, s.root.Base(), name), unit: u, size: f.Size}, name); err != nil {
 			return err
 		}
@@ -202,14 +202,16 @@ func invalid(format string, args ...any) error {
 }
 
 // ScanColumn makes the index of images that a table names: pairs yields each record's key and what stands in
-// its column. Relative paths start from spec.URI.
-func ScanColumn(ctx context.Context, r Resolver, spec Spec, pairs func(yield func(key, value string) error) error) (*Index, error) {
+// its column, of about so many. Relative paths start from spec.URI.
+func ScanColumn(ctx context.Context, r Resolver, spec Spec, rows int64, pairs func(yield func(key, value string) error) error) (*Index, error) {
 	_, root, err := r.Resolve(ctx, spec.URI)
 	if err != nil {
 		return nil, err
 	}
 	type digest [16]byte // of a key: a million long ones would take gigabytes
-	b, seen, scope, h := &builder{}, map[digest]bool{}, scopeOf(spec.URI), sha256.New()
+	rows = min(rows, maxImages)
+	b := &builder{unique: true, units: make([]unit, 0, rows), entries: make([]entry, 0, rows)}
+	seen, scope, h := make(map[digest]struct{}, rows), scopeOf(spec.URI), sha256.New()
 	outside := scope + string(root)
 	err = pairs(func(key, value string) error {
 		if value == "" {
@@ -217,10 +219,10 @@ func ScanColumn(ctx context.Context, r Resolver, spec Spec, pairs func(yield fun
 		}
 		sum := sha256.Sum256([]byte(key))
 		d := digest(sum[:16])
-		if seen[d] {
+		if _, twice := seen[d]; twice {
 			return nil // of rows with the same key the first stays
 		}
-		seen[d] = true
+		seen[d] = struct{}{}
 		e := entry{key: key}
 		uri, ok := columnURI(scope, root, value)
 		if !ok {
@@ -232,7 +234,7 @@ func ScanColumn(ctx context.Context, r Resolver, spec Spec, pairs func(yield fun
 			e.bad = b.flaw("outside", fmt.Sprintf("%s leads out of %s: write the path of a file below it, an absolute path or a URI", what, spec.URI))
 		}
 		fmt.Fprintf(h, "%q %q\n", key, uri)
-		e.unit = b.unit(unit{Kind: wholeFile, URI: uri})
+		e.unit = b.file(uri)
 		if most := int64(freeText + textPerRow*(len(b.entries)+1)); b.text > most {
 			return &SourceError{Key: "images.column", Path: spec.URI, Cause: fmt.Sprintf("the keys and paths of %d rows of the table take more than %d bytes", len(b.entries)+1, most),
 				Fix: "use shorter keys and paths: paths may be relative to images.uri"}

@@ -110,6 +110,8 @@ func Find(ctx context.Context, r Resolver, uri string) (*Source, error) {
 		if err := s.list(ctx, uri); err != nil {
 			return nil, err
 		}
+	case errs.Is(err, errs.Invalid): // a pipe, a device
+		return nil, &SourceError{Path: uri, Cause: "cannot be read", Fix: "name the folder or the files that hold the images", Err: err}
 	default:
 		return nil, &SourceError{Path: uri, Cause: "cannot be read", Fix: "check the permissions", Err: err}
 	}

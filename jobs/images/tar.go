@@ -11,7 +11,7 @@ import (
 
 // tar walks an archive. Only headers are read, and the first bytes of members without an image's ending.
 func (c *container) tar(ctx context.Context) error {
-	u := c.b.unit(unit{Kind: byteRange, URI: c.uri, Size: c.size})
+	u := c.b.unit(unit{Kind: byteRange, Name: c.uri, Size: c.size})
 	fields := map[string]bool{}
 	for _, f := range strings.Split(strings.ToLower(c.spec.ImageField), ";") {
 		if f = strings.TrimPrefix(strings.TrimSpace(f), "."); f != "" {

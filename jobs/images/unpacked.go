@@ -40,7 +40,7 @@ func newUnpacked() *unpacked { return &unpacked{} }
 // to all of them and forgotten.
 func (c *unpacked) get(ctx context.Context, u *unit, open func() ([][]byte, error)) ([][]byte, error) {
 	c.mu.Lock()
-	i := slices.IndexFunc(c.items, func(it *unpackedItem) bool { return it.at == u.At && it.uri == u.URI })
+	i := slices.IndexFunc(c.items, func(it *unpackedItem) bool { return it.at == u.Packed.At && it.uri == u.uri() })
 	if i >= 0 {
 		it := c.items[i]
 		c.items = append(slices.Delete(c.items, i, i+1), it)
@@ -52,12 +52,12 @@ func (c *unpacked) get(ctx context.Context, u *unit, open func() ([][]byte, erro
 			return nil, ctx.Err()
 		}
 	}
-	it := &unpackedItem{uri: u.URI, at: u.At, bytes: u.raw(), ready: make(chan struct{})}
+	it := &unpackedItem{uri: u.uri(), at: u.Packed.At, bytes: u.raw(), ready: make(chan struct{})}
 	c.items = append(c.items, it)
 	c.shrink()
 	c.mu.Unlock()
 
-	it.err = errs.E("unpack", errs.Internal, u.URI, fmt.Errorf("unpacking did not end"))
+	it.err = errs.E("unpack", errs.Internal, u.uri(), fmt.Errorf("unpacking did not end"))
 	defer func() { // also if open panics
 		if it.err != nil {
 			c.mu.Lock()
@@ -91,28 +91,29 @@ func (c *unpacked) Close() error {
 
 // unpackUnit reads and unpacks a page or block.
 func unpackUnit(f dfs.File, u *unit) ([][]byte, error) {
+	p := u.Packed
 	if u.Kind == page {
-		if u.Page == nil || u.Stored < 0 || u.Stored > parquet.MaxPage {
-			return nil, corrupt("a page of %d bytes", u.Stored)
+		if p.Page == nil || p.Stored < 0 || p.Stored > parquet.MaxPage {
+			return nil, corrupt("a page of %d bytes", p.Stored)
 		}
-		body := make([]byte, u.Stored)
-		if n, err := f.ReadAt(body, u.At); n < len(body) {
+		body := make([]byte, p.Stored)
+		if n, err := f.ReadAt(body, p.At); n < len(body) {
 			if ended(err) {
 				return nil, changed(u)
 			}
 			return nil, err
 		}
-		return u.Page.Strings(body, u.At)
+		return p.Page.Strings(body, p.At)
 	}
 	r, err := avro.NewReader(f, f.Size(), avro.ReaderOptions{})
 	if err != nil {
 		return nil, err
 	}
-	l, err := newLayout(r.Schema(), u.Key, u.Field)
+	l, err := newLayout(r.Schema(), p.Key, p.Field)
 	if err != nil {
 		return nil, err
 	}
-	it := r.Blocks(u.At, u.At+1)
+	it := r.Blocks(p.At, p.At+1)
 	if !it.Next() {
 		if it.Err() != nil {
 			return nil, it.Err()
@@ -121,7 +122,7 @@ func unpackUnit(f dfs.File, u *unit) ([][]byte, error) {
 	}
 	values, err := blockValues(it.Block().Data, it.Block().Count, l)
 	if err != nil {
-		return nil, corrupt("block at %d: %w", u.At, err)
+		return nil, corrupt("block at %d: %w", p.At, err)
 	}
 	return values, nil
 }

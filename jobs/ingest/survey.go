@@ -26,6 +26,7 @@ func Survey(ctx context.Context, fs dfs.FS, paths []dfs.Path, s *table.Schema, m
 		return nil, err
 	}
 	out.Encoding, out.Classes, out.Range = *e, w.classes(), w.reach
+	out.Asides = int64(len(w.seen)) - out.Encoding.Good
 	out.Keys = w.keys(out.Classes)
 	return out, nil
 }
@@ -40,6 +41,7 @@ type Surveyed struct {
 	Causes   map[string]int64 // bad rows by cause
 	First    []mr.BadRecord   // the first of them
 	Keys     *Keys            // what there is for each key
+	Asides   int64            // keys that have no good row
 	Example  string           // the key of the first good row
 	Range    *lr.RangeError   // of the first training row with a value that is too large; nil: none
 }

@@ -148,6 +148,33 @@ func TestStructuresAreBounded(t *testing.T) {
 	}
 }
 
+// A run of one value costs a few bytes, whatever its length, and so does a text that is the one before it.
+func TestValuesOfMoreThanAFileHolds(t *testing.T) {
+	data, _ := file(t, rand.New(rand.NewPCG(1, 1)), columns(), 20, &pq.Snappy, 1)
+	f, err := Open(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := slices.IndexFunc(f.Columns, func(c Column) bool { return c.Bytes() && c.Type.Usable() })
+	r, err := f.Read([]int{texts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.maxText = 3
+	for r.Next() {
+	}
+	if !errs.Is(r.Err(), errs.Invalid) || !strings.Contains(r.Err().Error(), "texts take more than 3 bytes") {
+		t.Errorf("got %v", r.Err())
+	}
+	f.Rows = freeValues/2 + maxRatio*f.size/2
+	if _, err := f.Read([]int{0, 1}); err != nil {
+		t.Errorf("at the limit: %v", err)
+	}
+	if _, err := f.Read([]int{0, 1, 2}); !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "may have") {
+		t.Errorf("beyond it: %v", err)
+	}
+}
+
 // Nothing is allocated for what a page merely claims.
 func TestPagesThatClaimTooMuch(t *testing.T) {
 	for name, p := range map[string]Page{

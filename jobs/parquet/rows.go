@@ -14,7 +14,18 @@ const (
 	// The rows of a file of n bytes may unpack to maxUnpacked + maxRatio*n bytes.
 	maxUnpacked = 256 << 20
 	maxRatio    = 200
+	// Encodings can stand for far more than they unpack to: a run of one value, a dictionary's text for each row, text
+	// that begins as the one before it. All values that are read may be freeValues + stand(n), and their text
+	// freeText + stand(n) bytes. Of columns as people have them a value takes a bit and more, and each row has a
+	// key of its own.
+	freeValues = 64 << 20
+	freeText   = 512 << 20
+	longRatio  = 20
+	longStand  = 4 << 30
 )
+
+// stand is what n bytes of a file may stand for, in values or in bytes of their text.
+func stand(n int64) int64 { return min(maxRatio*n, longStand+longRatio*n) }
 
 // Reader walks the rows of some columns. It belongs to one goroutine.
 type Reader struct {
@@ -26,12 +37,17 @@ type Reader struct {
 	held     int64  // bytes of all buffers
 	raw      []byte // a page as it is stored
 	unpacked int64  // bytes so far
+	text     int64  // bytes of values so far
+	maxText  int64
 	err      error
 }
 
 // Read walks the rows of the columns with the given indices.
 func (f *File) Read(columns []int) (*Reader, error) {
-	r := &Reader{f: f, values: make([]cell.Value, len(columns)), group: -1}
+	if most := freeValues + stand(f.size); len(columns) > 0 && f.Rows > most/int64(len(columns)) {
+		return nil, failed(unsupported("%d rows of %d columns: a file of %d bytes may have %d values", f.Rows, len(columns), f.size, most))
+	}
+	r := &Reader{f: f, values: make([]cell.Value, len(columns)), group: -1, maxText: freeText + stand(f.size)}
 	for _, i := range columns {
 		col := &f.Columns[i]
 		w, err := f.walk(col)
@@ -73,6 +89,11 @@ func (r *Reader) Next() bool {
 			r.err = c.col.wrong(err)
 			return false
 		}
+		r.text += int64(len(r.values[i].Bytes))
+	}
+	if r.text > r.maxText {
+		r.err = failed(unsupported("its texts take more than %d bytes, out of %d of the file", r.maxText, r.f.size))
+		return false
 	}
 	return true
 }

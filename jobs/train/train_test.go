@@ -215,7 +215,7 @@ func TestOneClassIsFoundFirst(t *testing.T) {
 	e.Groups = [][]int64{{4, 0}, {4, 4}} // without the second fold there is one class
 	l.extent, l.scales, l.moments = e, e.Scales(), lr.NewMoments(p.columns(), 2)
 	var one *lr.OneClassError
-	if err := l.check(); !errors.As(err, &one) || one.Fold != 2 || one.Folds != 2 || !strings.HasPrefix(err.Error(), "without fold 2 of 2, all 4 training rows") {
+	if err := l.check(); !errors.As(err, &one) || one.Fold != 1 || one.Folds != 2 || !strings.HasPrefix(err.Error(), "without fold 1 of the folds 0 to 1, all 4 training rows") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -55,11 +54,11 @@ func (a *app) readInput(name string) ([]byte, error) {
 		}
 		return data, nil
 	}
-	f, err := os.Open(name)
+	f, _, err := run.OpenFile(name)
 	if err != nil {
 		return nil, fail(err)
 	}
-	defer f.Close()
+	defer f.Close()                                   // reading only
 	data, err := io.ReadAll(io.LimitReader(f, 2<<20)) // conf refuses more than half of that
 	if err != nil {
 		return nil, fail(err)
@@ -69,8 +68,11 @@ func (a *app) readInput(name string) ([]byte, error) {
 
 // noJob says what to do about a job file that cannot be read.
 func noJob(name string, err error) string {
+	info, _ := os.Stat(name)
 	switch {
-	case errors.Is(err, syscall.EISDIR):
+	case errors.Is(err, run.ErrNotFile) && info != nil && !info.IsDir():
+		return "give a job file, or - to have it read from standard input"
+	case errors.Is(err, run.ErrNotFile):
 		return "give a job file; vista-mr init FILE writes an example"
 	case !errors.Is(err, fs.ErrNotExist):
 		return "check the path, and who may read it"

@@ -56,6 +56,9 @@ baselines. DIR is the job's output folder; a job file stands for its output.`,
 	return cmd
 }
 
+// maxResults bounds results.json: with 100,000 columns it has some megabytes.
+const maxResults = 256 << 20
+
 // readResults reads results.json of a finished job.
 func readResults(dir string) ([]byte, *results.Summary, error) {
 	fail := func(id, cause, next string, err error) ([]byte, *results.Summary, error) {
@@ -71,7 +74,7 @@ func readResults(dir string) ([]byte, *results.Summary, error) {
 		return fail("E-NO-RESULTS", "is not the output of a finished job (no "+run.SuccessFile+")", "give the output folder of a finished job", nil)
 	}
 	run.Tidy(dir)
-	data, err := os.ReadFile(filepath.Join(dir, run.ResultsFile))
+	data, err := run.ReadFile(filepath.Join(dir, run.ResultsFile), maxResults)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fail("E-NO-RESULTS", "holds no "+run.ResultsFile, "give the output folder of a finished job", nil)
 	}

@@ -70,20 +70,17 @@ func (b *Bundle) Read(ctx context.Context, uri string) ([]byte, error) {
 		return data, nil
 	}
 	b.main = dir
-	info, err := os.Stat(path) // before it is opened: a pipe would wait for a writer
+	f, info, err := OpenFile(path)
 	switch {
-	case err != nil:
-		return nil, b.fail(path, "cannot be read", err)
-	case !info.Mode().IsRegular():
+	case errors.Is(err, ErrNotFile):
 		return nil, b.fail(path, "is not a file", nil)
-	case info.Size() > b.limit:
-		return nil, b.fail(path, fmt.Sprintf("has %d bytes, at most %d are read", info.Size(), b.limit), nil)
-	}
-	f, err := os.Open(path)
-	if err != nil {
+	case err != nil:
 		return nil, b.fail(path, "cannot be read", err)
 	}
 	defer f.Close() // reading only
+	if info.Size() > b.limit {
+		return nil, b.fail(path, fmt.Sprintf("has %d bytes, at most %d are read", info.Size(), b.limit), nil)
+	}
 	data, err := b.load(f, info.Size())
 	if err != nil {
 		return nil, b.fail(path, "cannot be read", err)

@@ -251,10 +251,13 @@ func needs(j *conf.Job, c *vistaopt.Choice) ingest.Needs {
 	return n
 }
 
+// maxKept bounds what is read of a run before: a table of 100,000 columns has some megabytes.
+const maxKept = 256 << 20
+
 // readKept returns what an interrupted run has left; nil without one, or if it cannot be understood, as that of an
 // older build.
 func readKept(dir string) *kept {
-	b, err := os.ReadFile(filepath.Join(dir, keptFile))
+	b, err := ReadFile(filepath.Join(dir, keptFile), maxKept)
 	var k kept
 	if err != nil || json.Unmarshal(b, &k) != nil || k.Origin == nil || k.Plan.Validate() != nil {
 		return nil

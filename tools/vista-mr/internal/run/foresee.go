@@ -191,7 +191,7 @@ func (f *foresight) learnable() error {
 			left[c] -= n
 		}
 		if one := f.oneClass(left); one != nil {
-			one.Fold, one.Folds = i+1, len(f.folds)
+			one.Fold, one.Folds = i, len(f.folds)
 			return fmt.Errorf("of the rows with an image, %w", one)
 		}
 	}

@@ -27,7 +27,7 @@ func imageSpec(j *conf.Job) images.Spec {
 func scanImages(ctx context.Context, j *conf.Job, t *surveyed, sink progress.Sink) (*images.Index, error) {
 	x, err := func() (*images.Index, error) {
 		if j.Images.Column != "" {
-			return images.ScanColumn(ctx, stores(), imageSpec(j), func(yield func(key, value string) error) error {
+			return images.ScanColumn(ctx, stores(), imageSpec(j), t.Encoding.Good, func(yield func(key, value string) error) error {
 				return imagePaths(ctx, t.fs, t.files, t.schema, yield)
 			})
 		}

@@ -43,7 +43,7 @@ func together(t *surveyed, x *images.Index) *data {
 	for _, f := range d.table.files {
 		d.tables = append(d.tables, mr.FileRange{URI: dfs.URI(d.table.uri, f)})
 	}
-	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, RowBytes: int64(4*d.table.Encoding.Width() + 32)}
+	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, Aside: d.table.Asides, RowBytes: int64(4*d.table.Encoding.Width() + 32)}
 	if x != nil {
 		d.stats.Images, d.stats.ImageBytes, d.stats.PerRecord, d.stats.UnitBytes = x.Images, x.Bytes/x.Images, x.PerRecord, x.Largest
 	}

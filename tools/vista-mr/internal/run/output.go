@@ -133,7 +133,7 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 	if len(entries) == 0 {
 		return OutputNew, nil
 	}
-	data, err := os.ReadFile(filepath.Join(dir, MarkerFile))
+	data, err := ReadFile(filepath.Join(dir, MarkerFile), maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return refuse(fmt.Sprintf("holds files that are not this job's (%s)", entries[0].Name()), nil)
 	}

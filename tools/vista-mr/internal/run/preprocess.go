@@ -1,10 +1,7 @@
 package run
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -18,31 +15,6 @@ const (
 	maxWeights = 768 << 20
 	maxConfig  = 1 << 20
 )
-
-// readBounded reads a file of up to limit bytes: its size decides before anything is allocated.
-func readBounded(uri string, limit int64) ([]byte, error) {
-	path := conf.URI(uri).LocalPath()
-	info, err := os.Stat(path) // before it is opened: a pipe would wait for a writer
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errors.New("it is not a file")
-	case info.Size() > limit:
-		return nil, fmt.Errorf("it has %d bytes, at most %d are read", info.Size(), limit)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() // reading only
-	b := make([]byte, info.Size())
-	n, err := io.ReadFull(f, b)
-	if err == io.ErrUnexpectedEOF || err == io.EOF { // it was shortened meanwhile
-		err = nil
-	}
-	return b[:n], err
-}
 
 // recipe is the preprocessing that a job asks for, for its network.
 func recipe(j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {

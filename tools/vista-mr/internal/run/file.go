@@ -1,0 +1,57 @@
+package run
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/vista-mr/vista-mr/conf"
+)
+
+// ErrNotFile is met where a file is named and something else is there: a folder, a pipe, a device, a socket.
+var ErrNotFile = errors.New("it is not a file")
+
+// OpenFile opens a regular file for reading. Whatever a user names on this machine is opened here or by the store:
+// a pipe would wait for a writer for ever, and a device may have no end.
+func OpenFile(path string) (*os.File, os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		if info, serr := os.Stat(path); serr == nil && !info.Mode().IsRegular() { // a socket cannot be opened
+			err = ErrNotFile
+		}
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = ErrNotFile
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
+}
+
+// ReadFile reads a regular file of up to limit bytes: its size decides before anything is allocated.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	f, info, err := OpenFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // reading only
+	if info.Size() > limit {
+		return nil, fmt.Errorf("it has %d bytes, at most %d are read", info.Size(), limit)
+	}
+	b := make([]byte, info.Size())
+	n, err := io.ReadFull(f, b)
+	if err == io.ErrUnexpectedEOF || err == io.EOF { // it was shortened meanwhile
+		err = nil
+	}
+	return b[:n], err
+}
+
+// readBounded reads a file that a job names by its URI.
+func readBounded(uri string, limit int64) ([]byte, error) {
+	return ReadFile(conf.URI(uri).LocalPath(), limit)
+}
