@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"path/filepath"
-
 	"github.com/spf13/cobra"
 
 	"github.com/vista-mr/vista-mr/jobs/results"
@@ -52,7 +50,7 @@ interrupted is taken up again by the same command.`,
 			return stdoutError(err)
 		}
 		dir := job.Output.LocalPath()
-		a.note("report: " + filepath.Join(dir, run.ResultsFile) + ", with models/ and more beside it")
+		a.note("report: " + run.OutputFile(job.Output, run.ResultsFile) + ", with models/ and more beside it")
 		a.next("vista-mr results " + run.Quote(dir) + " -o csv")
 		return nil
 	}

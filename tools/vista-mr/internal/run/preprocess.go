@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/layers/preprocess"
+	"github.com/vista-mr/vista-mr/mr/dfs"
 )
 
 // Bounds on the files that a job names beside its data. The largest network of the roster has 528 MiB; a file
@@ -20,7 +22,14 @@ const (
 )
 
 // readBounded reads a file of up to limit bytes: its size decides before anything is allocated.
-func readBounded(uri string, limit int64) ([]byte, error) {
+func readBounded(ctx context.Context, uri string, limit int64) ([]byte, error) {
+	if conf.URI(uri).Scheme() != "file" {
+		fs, p, err := stores().Resolve(ctx, uri)
+		if err != nil {
+			return nil, err
+		}
+		return dfs.ReadFile(ctx, fs, p, limit)
+	}
 	path := conf.URI(uri).LocalPath()
 	info, err := os.Stat(path) // before it is opened: a pipe would wait for a writer
 	switch {
@@ -45,7 +54,7 @@ func readBounded(uri string, limit int64) ([]byte, error) {
 }
 
 // recipe is the preprocessing that a job asks for, for its network.
-func recipe(j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {
+func recipe(ctx context.Context, j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {
 	p := j.CNN.Preprocess
 	switch {
 	case p.Inline != nil:
@@ -53,7 +62,10 @@ func recipe(j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {
 		return preprocess.Settings{ApplyEXIF: s.EXIF == "apply", Channels: s.Channels, Resize: s.Resize, Crop: s.Crop,
 			Interpolation: s.Interpolation, Scale: s.Scale, Mean: s.Mean, Std: s.Std}.Recipe(in.H, in.W)
 	case strings.HasSuffix(p.Name, ".json"):
-		data, err := readBounded(p.Name, maxConfig)
+		data, err := readBounded(ctx, p.Name, maxConfig)
+		if away(p.Name, err) {
+			return preprocess.Recipe{}, elsewhere("cnn.preprocess", p.Name, err)
+		}
 		if err != nil {
 			return preprocess.Recipe{}, &InputError{ID: "E-PREPROCESS", Key: "cnn.preprocess", Path: p.Name, Cause: "cannot be read", Err: err,
 				Next: "give the path of the file" + nearHint(conf.URI(p.Name).LocalPath())}
