@@ -285,6 +285,16 @@ func (p *Publisher) Epoch(ctx context.Context) (int64, error) {
 	return highest, nil
 }
 
+// Current fails with errs.Lost unless the caller's epoch is the highest that was claimed: another one has taken over, or
+// has even finished and removed what the job was made from.
+func (p *Publisher) Current(ctx context.Context, epoch int64) error {
+	highest, err := p.Epoch(ctx)
+	if err == nil && highest != epoch {
+		err = errs.E("epoch", errs.Lost, "", fmt.Errorf("%d is not the last one any more, which is %d", epoch, highest))
+	}
+	return err
+}
+
 // ClaimEpoch makes the caller the job's coordinator: of any number that try, each gets a
 // number of its own, and only the highest may publish. A number that is skipped, because a
 // reply was lost, does no harm.

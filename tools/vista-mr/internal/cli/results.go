@@ -1,17 +1,13 @@
 package cli
 
 import (
-	"errors"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
@@ -20,16 +16,16 @@ func (a *app) resultsCmd() *cobra.Command {
 		Use:   "results DIR|FILE",
 		Short: "Show what a job found out",
 		Long: `Show the results of a finished job: the verdict, then metrics by layer with their 95 % intervals, beside the
-baselines. DIR is the job's output folder; a job file stands for its output.`,
+baselines. DIR is the job's output folder, or its URI; a job file stands for its output.`,
 		Example: `  vista-mr results out/foods
   vista-mr results out/foods -o csv > layers.csv
   vista-mr results out/foods -o json | jq -r .verdict.bestLayer`,
 		Args: arguments(1, "DIR"),
 	}
 	format := a.outputFlag(cmd, "table", "json", "csv")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dir := conf.URI(args[0]).LocalPath()
-		if info, err := os.Stat(dir); strings.HasSuffix(dir, ".yaml") || strings.HasSuffix(dir, ".yml") || err == nil && !info.IsDir() {
+		if isJobFile(dir) {
 			job, err := a.loadJob(dir, nil)
 			if err != nil {
 				return err
@@ -39,7 +35,7 @@ baselines. DIR is the job's output folder; a job file stands for its output.`,
 			}
 			dir = job.Output.LocalPath()
 		}
-		data, s, err := readResults(dir)
+		data, s, err := run.Results(cmd.Context(), dir)
 		if err != nil {
 			return err
 		}
@@ -56,34 +52,11 @@ baselines. DIR is the job's output folder; a job file stands for its output.`,
 	return cmd
 }
 
-// maxResults bounds results.json: with 100,000 columns it has some megabytes.
-const maxResults = 256 << 20
-
-// readResults reads results.json of a finished job.
-func readResults(dir string) ([]byte, *results.Summary, error) {
-	fail := func(id, cause, next string, err error) ([]byte, *results.Summary, error) {
-		return nil, nil, exit.As(exit.Invalid, &run.InputError{ID: id, Key: "results", Path: dir, Cause: cause, Next: next, Err: err})
+// isJobFile tells whether an argument that may be an output is a job file.
+func isJobFile(arg string) bool {
+	if conf.URI(arg).Scheme() != "file" {
+		return false
 	}
-	if _, err := os.Stat(dir); err != nil {
-		return fail("E-NO-RESULTS", "cannot be read", "give the output folder of a finished job", err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, run.SuccessFile)); err != nil {
-		if _, err := os.Stat(filepath.Join(dir, run.MarkerFile)); err == nil {
-			return fail("E-NO-RESULTS", "the job is not finished", "vista-mr submit FILE, with its job file, takes it up again", nil)
-		}
-		return fail("E-NO-RESULTS", "is not the output of a finished job (no "+run.SuccessFile+")", "give the output folder of a finished job", nil)
-	}
-	run.Tidy(dir)
-	data, err := run.ReadFile(filepath.Join(dir, run.ResultsFile), maxResults)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fail("E-NO-RESULTS", "holds no "+run.ResultsFile, "give the output folder of a finished job", nil)
-	}
-	if err != nil {
-		return fail("E-NO-RESULTS", "cannot be read", "check the permissions of "+run.ResultsFile, err)
-	}
-	s, err := results.Parse(data)
-	if err != nil {
-		return fail("E-RESULTS", run.ResultsFile+" cannot be understood", "use the version of vista-mr that wrote it, or run the job again", err)
-	}
-	return data, s, nil
+	info, err := os.Stat(arg)
+	return strings.HasSuffix(arg, ".yaml") || strings.HasSuffix(arg, ".yml") || err == nil && !info.IsDir()
 }

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -97,7 +96,7 @@ func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets
 	if err := j.Outcome(); err != nil {
 		return err
 	}
-	_, summary, err := readResults(job.Output.LocalPath())
+	_, summary, err := run.Results(ctx, job.Output.LocalPath())
 	if err != nil {
 		return err
 	}
@@ -121,7 +120,7 @@ func (a *app) showSubmitted(job *conf.Job, summary *results.Summary, format stri
 		return stdoutError(err)
 	}
 	dir := job.Output.LocalPath()
-	a.note("report: " + filepath.Join(dir, run.ResultsFile) + ", with models/ and more beside it")
+	a.note("report: " + run.OutputFile(job.Output, run.ResultsFile) + ", with models/ and more beside it")
 	a.next("vista-mr results " + run.Quote(dir) + " -o csv")
 	return nil
 }

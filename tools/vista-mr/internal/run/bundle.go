@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"unsafe"
 
@@ -33,6 +34,7 @@ type Bundle struct {
 	data   func(name string) ([]byte, error)
 	main   string // folder of the first file that was read: what follows lies beside it
 	memory int64  // that files may still take
+	beside int64  // bytes of data files in a store elsewhere
 	maps   []mapped
 }
 
@@ -56,6 +58,9 @@ func NewBundle(model string) *Bundle {
 func (b *Bundle) Read(ctx context.Context, uri string) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if conf.URI(uri).Scheme() != "file" {
+		return b.readStore(ctx, uri)
 	}
 	path := conf.URI(uri).LocalPath()
 	dir := filepath.Dir(path)
@@ -102,6 +107,63 @@ func (b *Bundle) load(f *os.File, size int64) ([]byte, error) {
 	data := make([]byte, size)
 	_, err := io.ReadFull(f, data)
 	return data, err
+}
+
+// readStore is Read for a file in a store elsewhere. What is too much for the memory goes to a local file that is gone
+// when it is released.
+func (b *Bundle) readStore(ctx context.Context, uri string) ([]byte, error) {
+	dir := uri[:strings.LastIndexByte(uri, '/')]
+	first := b.main != dir
+	b.main = dir
+	fail := func(cause string, err error) error {
+		if away(uri, err) {
+			return elsewhere(b.fail(uri, "", nil).Key, uri, err)
+		}
+		return b.fail(uri, cause, err)
+	}
+	fs, p, err := stores().Resolve(ctx, uri)
+	if err != nil {
+		return nil, fail("cannot be opened", err)
+	}
+	f, err := fs.Open(ctx, p)
+	if err != nil {
+		return nil, fail("cannot be read", err)
+	}
+	defer f.Close() // reading only
+	limit := b.limit
+	if !first {
+		limit = maxModelData - b.beside
+		b.beside += f.Size()
+	}
+	if f.Size() > limit {
+		return nil, fail(fmt.Sprintf("has %d bytes, at most %d are read", f.Size(), limit), nil)
+	}
+	in := io.NewSectionReader(f, 0, f.Size())
+	if f.Size() <= b.memory {
+		b.memory -= f.Size()
+		data := make([]byte, f.Size())
+		if _, err := io.ReadFull(in, data); err != nil {
+			return nil, fail("cannot be read", err)
+		}
+		return data, nil
+	}
+	tmp, err := os.CreateTemp("", "vista-mr-*")
+	if err != nil {
+		return nil, fail("cannot be kept on this machine", err)
+	}
+	_, err = io.Copy(tmp, in)
+	if err == nil {
+		_, err = tmp.Seek(0, io.SeekStart)
+	}
+	var data []byte
+	if err == nil {
+		data, err = mapFile(tmp, f.Size())
+	}
+	if err = errors.Join(err, tmp.Close(), os.Remove(tmp.Name())); err != nil {
+		return nil, fail("cannot be kept on this machine", err)
+	}
+	b.maps = append(b.maps, mapped{uri, data})
+	return data, nil
 }
 
 // Release lets go of mapped files. Nothing that refers to what was read may be used any more.

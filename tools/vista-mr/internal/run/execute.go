@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -23,7 +22,6 @@ import (
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
-	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
@@ -65,33 +63,39 @@ type kept struct {
 const keptFile = "job.json"
 
 // execute runs a job that is ready. start is when the command began.
-func execute(ctx context.Context, j *conf.Job, p *prepared, start time.Time, o *Options) (_ *results.Summary, err error) {
+func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time.Time, o *Options) (_ *results.Summary, err error) {
 	// Nothing refers to the network's weights any more. A run that is taken up allocates too little for the collector to
 	// notice before the end of the CNN's phases.
 	debug.FreeOSMemory()
-	dir := workDir(j)
+	at := c.place
 	w := &watch{job: p, sink: o.Progress}
-	if err := w.open(j, time.Now); err != nil {
+	if err := w.open(ctx, at, c.epoch, time.Now); err != nil {
 		return nil, exit.Running(err)
 	}
 	defer func() { err = errors.Join(err, w.events.Close()) }()
 	w.events.begin(j, p)
 
 	var s *results.Summary
-	phases, err := o.Engine.Run(ctx, p.work(j, filepath.Join(dir, scratchFolder), w))
+	phases, err := o.Engine.Run(ctx, p.work(j, at.scratch, w))
+	if err == nil {
+		err = c.Check(ctx)
+	}
 	if err != nil {
-		err = inTable(j, p.Columns, w.withBad(err))
+		err = c.taken(ctx, inTable(j, p.Columns, w.withBad(err)))
 	} else {
-		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, dir: dir})
+		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at})
 	}
 	w.events.end(err) // before the marker, behind which nothing is written
 	if err == nil {
-		err = errors.Join(w.events.Sync(), markFinished(ctx, j))
+		err = errors.Join(w.events.Sync(), c.Check(ctx))
+	}
+	if err == nil {
+		err = at.markFinished(ctx)
 	}
 	if err != nil {
 		return nil, exit.Running(err)
 	}
-	if err := os.RemoveAll(dir); err != nil {
+	if err := at.leave(ctx); err != nil {
 		o.Log.Warn("what the finished run was made from cannot be removed; it is not needed", zap.Error(err))
 	}
 	return s, nil
@@ -123,13 +127,13 @@ func notReady(err error) error {
 
 // prepare plans the job and compiles it. What an interrupted run has published is kept if it was made from the same
 // inputs and the plan that it was made by fits; else the run starts anew, and says so.
-func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepared, error) {
-	dir, d := workDir(j), together(f.table, f.images)
-	models := filepath.Join(dir, modelsFolder)
-	if err := os.MkdirAll(models, 0o777); err != nil {
+func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Options) (*prepared, error) {
+	d := together(f.table, f.images)
+	models, err := at.programs()
+	if err != nil {
 		return nil, err
 	}
-	old := readKept(dir)
+	old := readKept(ctx, at)
 	var choice *vistaopt.Choice
 	var follows bool
 	m, err := o.Engine.Machine(ctx)
@@ -143,12 +147,12 @@ func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepar
 	if err != nil {
 		return nil, err
 	}
-	p, err := lay(ctx, j, d, n, choice, dir, o.ortVersion)
+	p, err := lay(ctx, j, d, n, choice, at, o.ortVersion)
 	if err != nil {
 		return nil, err
 	}
 	p.Notes = append(slices.Clone(f.remarks), p.Notes...)
-	if _, err := os.Lstat(filepath.Join(dir, keptFile)); err == nil && old == nil {
+	if _, err := at.store.Stat(ctx, keptFile); err == nil && old == nil {
 		o.Log.Warn("what the interrupted run has left cannot be understood, as that of another build: it starts anew")
 	}
 	if old != nil && !follows {
@@ -161,9 +165,11 @@ func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepar
 	}
 	if p.Resumed = old != nil && follows; p.Resumed {
 		p.Started = old.Started
-		err = begin(ctx, dir, nil)
 	} else {
-		err = startAnew(ctx, j, dir, &p.kept)
+		err = startAnew(ctx, at, p)
+	}
+	if err == nil {
+		err = at.begin()
 	}
 	if err != nil {
 		return nil, err
@@ -174,7 +180,7 @@ func prepare(ctx context.Context, j *conf.Job, f *findings, o *Options) (*prepar
 
 // lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
 // let go of.
-func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, dir, runtime string) (_ *prepared, err error) {
+func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, at *place, runtime string) (_ *prepared, err error) {
 	for _, o := range j.Origins() {
 		if knob, ok := strings.CutPrefix(o.Path, "plan."); ok && o.From == "set" && choice.From[knob] == "file" {
 			choice.From[knob] = o.From
@@ -187,10 +193,10 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
 	in := inputs(j, d, n, choice)
-	if in.Splits, err = d.images.Write(ctx, local.New(dir, true), imageIndex, choice.Plan.Partitions); err != nil {
+	if in.Splits, err = d.images.Write(ctx, at.store, imageIndex, choice.Plan.Partitions); err != nil {
 		return nil, err
 	}
-	programs, err := n.writePrograms(ctx, local.New(dir, true), choice.Plan, in)
+	programs, err := n.writePrograms(ctx, at.store, choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
@@ -206,11 +212,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		return nil, err
 	}
 	p.Whole = programs[specKey(compile.Whole(in))]
-	store, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
-	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j), Store: store, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
+	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j), Store: at.storeURI, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
 	return p, nil
 }
 
@@ -251,13 +253,10 @@ func needs(j *conf.Job, c *vistaopt.Choice) ingest.Needs {
 	return n
 }
 
-// maxKept bounds what is read of a run before: a table of 100,000 columns has some megabytes.
-const maxKept = 256 << 20
-
 // readKept returns what an interrupted run has left; nil without one, or if it cannot be understood, as that of an
 // older build.
-func readKept(dir string) *kept {
-	b, err := ReadFile(filepath.Join(dir, keptFile), maxKept)
+func readKept(ctx context.Context, at *place) *kept {
+	b, err := dfs.ReadFile(ctx, at.store, keptFile, maxKept)
 	var k kept
 	if err != nil || json.Unmarshal(b, &k) != nil || k.Origin == nil || k.Plan.Validate() != nil {
 		return nil
@@ -265,41 +264,31 @@ func readKept(dir string) *kept {
 	return &k
 }
 
+// maxKept bounds keptFile: a table may have many files.
+const maxKept = 256 << 20
+
 // modelsFolder holds programs by their digests, which are good for any run.
 const modelsFolder = "models"
 
 // startAnew removes what another run has left, its log as well, and notes from what this one is made. What says that
-// a run can be taken up goes first and comes last.
-func startAnew(ctx context.Context, j *conf.Job, dir string, k *kept) error {
-	b, err := json.Marshal(k)
+// a run can be taken up goes first and comes last. Epochs stay: a run that was thought to be gone must not outrank
+// the ones after it.
+func startAnew(ctx context.Context, at *place, p *prepared) error {
+	b, err := json.Marshal(&p.kept)
 	if err != nil {
 		return err
 	}
-	remove := []string{filepath.Join(dir, keptFile), filepath.Join(j.Output.LocalPath(), EventsFile)}
-	entries, err := os.ReadDir(dir)
+	err = errors.Join(at.store.Remove(ctx, keptFile), at.out.Remove(ctx, EventsFile))
+	if err == nil {
+		err = at.clear(ctx, func(f dfs.Path) bool {
+			return f == imageIndex || f.Under(modelsFolder) || // those of the new run are there already
+				f.Under(runsFolder) || f.Under(dfs.Path(p.Spec.ID).Join("epochs"))
+		})
+	}
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if e.Name() != modelsFolder && e.Name() != string(imageIndex) { // those of the new run are there already
-			remove = append(remove, filepath.Join(dir, e.Name()))
-		}
-	}
-	for _, name := range remove {
-		if err := os.RemoveAll(name); err != nil {
-			return err
-		}
-	}
-	return begin(ctx, dir, b)
-}
-
-// begin makes an empty folder for scratch files, of which a process that was killed leaves some, and writes what is kept.
-func begin(ctx context.Context, dir string, keep []byte) error {
-	scratch := filepath.Join(dir, scratchFolder)
-	if err := errors.Join(os.RemoveAll(scratch), os.MkdirAll(scratch, 0o777)); err != nil || keep == nil {
-		return err
-	}
-	return dfs.WriteFile(ctx, local.New(dir, true), keptFile, keep)
+	return dfs.WriteFile(ctx, at.store, keptFile, b)
 }
 
 const scratchFolder = "tmp"

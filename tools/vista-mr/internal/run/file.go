@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/mr/dfs"
 )
 
 // ErrNotFile is met where a file is named and something else is there: a folder, a pipe, a device, a socket.
@@ -51,7 +53,14 @@ func ReadFile(path string, limit int64) ([]byte, error) {
 	return b[:n], err
 }
 
-// readBounded reads a file that a job names by its URI.
-func readBounded(uri string, limit int64) ([]byte, error) {
+// readBounded reads a file of up to limit bytes that a job names by its URI: its size decides before anything is allocated.
+func readBounded(ctx context.Context, uri string, limit int64) ([]byte, error) {
+	if conf.URI(uri).Scheme() != "file" {
+		fs, p, err := stores().Resolve(ctx, uri)
+		if err != nil {
+			return nil, err
+		}
+		return dfs.ReadFile(ctx, fs, p, limit)
+	}
 	return ReadFile(conf.URI(uri).LocalPath(), limit)
 }

@@ -35,6 +35,9 @@ func scanImages(ctx context.Context, j *conf.Job, t *surveyed, sink progress.Sin
 			sink.Update(progress.Update{Stage: "scan", Unit: "files", Done: int64(done), Total: int64(total), End: done == total})
 		})
 	}()
+	if away(string(j.Images.URI), err) {
+		return nil, elsewhere("images.uri", string(j.Images.URI), err)
+	}
 	return x, imagesError(err)
 }
 
@@ -94,6 +97,9 @@ func checkImages(ctx context.Context, j *conf.Job, o *Options, f *findings) (str
 		return uri + ": " + x.What, nil
 	}
 	what, x, err := images.Check(ctx, stores(), imageSpec(j))
+	if away(uri, err) {
+		return "", elsewhere("images.uri", uri, err)
+	}
 	if err != nil {
 		return "", near(imagesError(err))
 	}

@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/images"
@@ -55,8 +54,6 @@ func together(t *surveyed, x *images.Index) *data {
 
 // workFolder holds what a run keeps until it is done: phases, models, scratch.
 const workFolder = "_work"
-
-func workDir(j *conf.Job) string { return filepath.Join(j.Output.LocalPath(), workFolder) }
 
 // jobID is the name of a run's folder: one output has one run.
 func jobID(j *conf.Job) mr.JobID { return mr.JobID(fmt.Sprintf("%s-%.12s", j.Name, j.Digest())) }

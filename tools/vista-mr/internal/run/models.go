@@ -50,7 +50,7 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober, fits func(*network
 	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: n.read(j), Size: openSize(j)}
 	src.Fits = func(cnn *layers.CNN) error {
 		outline := &network{pool: n.pool}
-		if err := outline.take(j, cnn); err != nil {
+		if err := outline.take(ctx, j, cnn); err != nil {
 			return err
 		}
 		return fits(outline)
@@ -63,7 +63,7 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober, fits func(*network
 		if err != nil {
 			return err
 		}
-		if err := n.take(j, cnn); err != nil {
+		if err := n.take(ctx, j, cnn); err != nil {
 			return err
 		}
 		return fits(n)
@@ -75,7 +75,7 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober, fits func(*network
 }
 
 // take finds the layers of a CNN that a job asks for, and the preprocessing.
-func (n *network) take(j *conf.Job, cnn *layers.CNN) (err error) {
+func (n *network) take(ctx context.Context, j *conf.Job, cnn *layers.CNN) (err error) {
 	n.cnn = cnn
 	switch {
 	case len(j.CNN.Layers.Names) > 0:
@@ -94,7 +94,7 @@ func (n *network) take(j *conf.Job, cnn *layers.CNN) (err error) {
 				Do: "give the tensor a short, plain name in the model, or ask for other layers"}
 		}
 	}
-	r, err := recipe(j, cnn.Input)
+	r, err := recipe(ctx, j, cnn.Input)
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,14 @@
 package run
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -21,37 +17,6 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
-
-// EventsFile is the job's event log in its output.
-const EventsFile = "events.jsonl"
-
-// events is the event log of a run.
-type events struct {
-	f *os.File
-	w *journal.Writer
-}
-
-func (e *events) begin(j *conf.Job, p *prepared) {
-	e.w.Append(journal.Event{Schema: journal.SchemaVersion, Kind: started, Job: string(p.Spec.ID), Plan: p.Plan.String()})
-}
-
-func (e *events) end(err error) {
-	ev := journal.Event{Kind: "job-done"}
-	if err != nil {
-		ev.Error, ev.Cause = err.Error(), errs.KindOf(err).String()
-	}
-	_, ev.Resident = machine.Resident()
-	e.w.Append(ev)
-}
-
-// started is the kind of a run's first event.
-const started = "job-started"
-
-// Sync makes the log durable.
-func (e *events) Sync() error { return errors.Join(e.w.Err(), e.f.Sync()) }
-
-// Close makes the log durable and lets go of it.
-func (e *events) Close() error { return errors.Join(e.Sync(), e.f.Close()) }
 
 // phaseTime is when a phase ran, in all runs of the job together.
 type phaseTime struct {
@@ -75,30 +40,6 @@ type watch struct {
 	kept    map[mr.PhaseID]int64 // of that, what an earlier run has done
 
 	manifests map[mr.PhaseID][]mr.Manifest // of committed attempts that set records aside
-}
-
-// open goes on with the log of an interrupted run, which tells what the phases have taken so far.
-func (w *watch) open(j *conf.Job, now func() time.Time) error {
-	name := filepath.Join(j.Output.LocalPath(), EventsFile)
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o666)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
-	if err == nil {
-		if w.replay(io.NewSectionReader(f, 0, info.Size())) != nil {
-			w.phases, w.before = nil, 0 // the log is damaged: what it says of times is not worth a job
-		}
-		var whole bool
-		if whole, err = journal.EndsWhole(f, info.Size()); err == nil && !whole {
-			_, err = f.WriteString("\n")
-		}
-	}
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	w.events = &events{f: f, w: journal.NewWriter(f, now)}
-	return nil
 }
 
 // replay takes the times from a log. A run that was killed ends with its last event.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/dfs"
-	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
@@ -31,6 +30,8 @@ type marker struct {
 	Name          string `json:"name"`
 	Digest        string `json:"digest"` // conf.Job.Digest
 }
+
+func newMarker(j *conf.Job) marker { return marker{SchemaVersion: 1, Name: j.Name, Digest: j.Digest()} }
 
 // OutputState is what CheckOutput finds.
 type OutputState int
@@ -80,15 +81,27 @@ func (e *InputError) Hint() string { return e.Next }
 // Input is the path concerned.
 func (e *InputError) Input() string { return e.Path }
 
-// CheckOutput looks at a job's output folder. Anything but a new folder or this job's own unfinished
+// CheckOutput looks at a job's output. Anything but a new folder or this job's own unfinished
 // run is refused: results must never be mixed, and nobody's files be overwritten. Nor may it be, by whatever links, a
-// place that the job reads from, nor one that another process is writing to. Exit class: invalid.
-func CheckOutput(j *conf.Job) (OutputState, error) {
+// place that the job reads from, nor one that another process of this machine is writing to. Exit class: invalid, or
+// unreachable for a store that does not answer.
+func CheckOutput(ctx context.Context, j *conf.Job) (OutputState, error) {
+	p, err := openPlace(ctx, j.Output)
+	if err != nil {
+		return 0, err
+	}
+	return p.check(ctx, j)
+}
+
+func (p *place) check(ctx context.Context, j *conf.Job) (OutputState, error) {
+	if p.dir == "" {
+		return lookAtStore(ctx, j, p)
+	}
 	state, err := lookAtOutput(j)
 	if err != nil || state != OutputUnfinished {
 		return state, err
 	}
-	f, err := lockOutput(j.Output.LocalPath())
+	f, err := lockOutput(p.dir)
 	if err != nil {
 		return 0, err
 	}
@@ -101,10 +114,7 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 	if err := apart(j); err != nil {
 		return 0, exit.As(exit.Invalid, err)
 	}
-	refuse := func(cause string, err error) (OutputState, error) {
-		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: cause, Err: err,
-			Next: "choose another folder (--set output=...), or remove this one if nobody needs it"})
-	}
+	refuse := func(cause string, err error) (OutputState, error) { return 0, refusedOutput(dir, cause, err) }
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -140,16 +150,11 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 	if err != nil {
 		return refuse("cannot be read", err)
 	}
-	var m marker
-	if err := json.Unmarshal(data, &m); err != nil {
-		return refuse(MarkerFile+" is damaged", err)
-	}
-	if m.Digest != j.Digest() {
-		return refuse(fmt.Sprintf("belongs to the job %q or to other settings of this one", m.Name), nil)
+	if err := whose(data, j, dir); err != nil {
+		return 0, err
 	}
 	if _, err := os.Lstat(filepath.Join(dir, SuccessFile)); err == nil {
-		return 0, exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: dir, Cause: "holds the finished results of this job",
-			Next: "vista-mr results " + Quote(dir) + " shows them; to run it again choose another folder (--set output=...)"})
+		return 0, finishedOutput(dir)
 	}
 	return OutputUnfinished, nil
 }
@@ -209,41 +214,26 @@ func resolved(path string) string {
 	return filepath.Join(real, strings.TrimPrefix(abs, above))
 }
 
-// Claim is the right to write to an output folder, which one process has at a time.
-type Claim struct {
-	State OutputState
-	lock  *os.File
-	dir   string
-	made  []string // folders that were made for it, the innermost first
+// ClaimOutput makes the output this job's own, after CheckOutput, until the claim is closed or the
+// process ends. Of several of this machine that try at the same time one gets a folder and the others an error.
+func ClaimOutput(ctx context.Context, j *conf.Job) (*Claim, error) {
+	p, err := openPlace(ctx, j.Output)
+	if err != nil {
+		return nil, err
+	}
+	return p.claim(ctx, j)
 }
 
-// Close gives the right up; what was written stays, for the next run of the job to go on from.
-func (c *Claim) Close() error { return c.lock.Close() }
-
-// Undo leaves nothing of a claim under which nothing was computed: what was there before stays, the run that an earlier
-// one has left included.
-func (c *Claim) Undo() error {
-	if c.State != OutputNew {
-		return nil
+func (p *place) claim(ctx context.Context, j *conf.Job) (*Claim, error) {
+	if p.dir == "" {
+		return claimStore(ctx, j, p)
 	}
-	err := errors.Join(os.RemoveAll(filepath.Join(c.dir, workFolder)), os.Remove(filepath.Join(c.dir, MarkerFile)))
-	for _, dir := range c.made {
-		if os.Remove(dir) != nil { // somebody else uses it by now
-			break
-		}
-	}
-	return err
-}
-
-// ClaimOutput makes the output folder this job's own, after CheckOutput, until the claim is closed or the
-// process ends. Of several that try at the same time one gets it and the others an error.
-func ClaimOutput(j *conf.Job) (*Claim, error) {
 	state, err := lookAtOutput(j)
 	if err != nil {
 		return nil, err
 	}
-	dir := j.Output.LocalPath()
-	c := &Claim{State: state, dir: dir}
+	dir := p.dir
+	c := &Claim{State: state, place: p}
 	if state == OutputNew {
 		for d := dir; d != existing(d); d = filepath.Dir(d) {
 			c.made = append(c.made, d)
@@ -252,7 +242,7 @@ func ClaimOutput(j *conf.Job) (*Claim, error) {
 		if errors.Is(err, fs.ErrExist) { // somebody was first
 			c.State = OutputUnfinished
 		} else if errs.Is(err, errs.NoSpace) {
-			return nil, exit.As(exit.JobFailed, inOutput(j, err))
+			return nil, exit.As(exit.JobFailed, inOutput(p, err))
 		} else if err != nil {
 			return nil, unwritable("output", dir, "cannot be written", err)
 		}
@@ -313,7 +303,7 @@ func writeMarker(dir string, j *conf.Job) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	b, err := json.Marshal(marker{SchemaVersion: 1, Name: j.Name, Digest: j.Digest()})
+	b, err := json.Marshal(newMarker(j))
 	if err != nil {
 		return err
 	}
@@ -329,8 +319,8 @@ func writeMarker(dir string, j *conf.Job) error {
 }
 
 // markFinished writes the marker without which nothing in the output counts. Nothing is written behind it.
-func markFinished(ctx context.Context, j *conf.Job) error {
-	return dfs.WriteFile(ctx, local.New(j.Output.LocalPath(), true), SuccessFile, nil)
+func (p *place) markFinished(ctx context.Context) error {
+	return dfs.WriteFile(ctx, p.out, SuccessFile, nil)
 }
 
 // Tidy removes what a finished run was made from where the process was stopped before it could do so itself. It does
@@ -349,6 +339,20 @@ func Tidy(dir string) {
 		_ = os.RemoveAll(filepath.Join(dir, workFolder)) // the next command tries again
 	}
 	_ = f.Close() // nothing was written
+}
+
+// tidy is Tidy for any place. In a store elsewhere, a process that is still at it does not mind the help.
+func (p *place) tidy(ctx context.Context) {
+	if p.dir != "" {
+		Tidy(p.dir)
+		return
+	}
+	for _, name := range []dfs.Path{SuccessFile, MarkerFile} {
+		if _, err := p.out.Stat(ctx, name); err != nil {
+			return
+		}
+	}
+	_ = p.leave(ctx) // the next command tries again
 }
 
 // OutputError says in which output folder a run has met a failure of the disk, whose own words only name files inside.
@@ -376,21 +380,27 @@ func (e *OutputError) Input() string { return e.Dir }
 
 // Hint says what to do next.
 func (e *OutputError) Hint() string {
-	switch errs.KindOf(e.Err) {
-	case errs.NoSpace:
+	switch kind := errs.KindOf(e.Err); {
+	case kind == errs.NoSpace && dfs.HasScheme(e.Dir):
+		return fmt.Sprintf("make room in the store of %s, or raise its quota, then run the same command again: what is finished is kept; or choose another place (--set output=...)", e.Dir)
+	case kind == errs.NoSpace:
 		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: what is finished is kept; or choose another disk (--set output=...)", e.Dir, Quote(e.Dir))
-	case errs.Unauthorized:
+	case kind == errs.Unauthorized:
 		return fmt.Sprintf("check who may read and write the files in %s, then run the same command again", e.Dir)
 	}
-	return "run the same command again: it makes anew what is damaged or not there; if that does not help, check the disk"
+	what := "disk"
+	if dfs.HasScheme(e.Dir) {
+		what = "store"
+	}
+	return "run the same command again: it makes anew what is damaged or not there; if that does not help, check the " + what
 }
 
 // inOutput says where a failure of the disk was met: nothing is written anywhere else, and names of input are whole.
-func inOutput(j *conf.Job, err error) error {
+func inOutput(p *place, err error) error {
 	switch errs.KindOf(err) {
 	case errs.NoSpace:
 	case errs.Unauthorized, errs.Corrupt, errs.Transient, errs.NotExist:
-		if !inside(err) {
+		if !p.inside(err) {
 			return err
 		}
 	default:
@@ -400,19 +410,25 @@ func inOutput(j *conf.Job, err error) error {
 	if errors.As(err, &says) && says.Hint() != "" {
 		return err
 	}
-	dir, aerr := filepath.Abs(j.Output.LocalPath())
+	if p.dir == "" {
+		return &OutputError{Dir: p.name, Err: err}
+	}
+	dir, aerr := filepath.Abs(p.dir)
 	if aerr != nil {
-		dir = j.Output.LocalPath()
+		dir = p.dir
 	}
 	return &OutputError{Dir: dir, Err: err}
 }
 
-// inside tells whether an error names a file by its place in the output.
-func inside(err error) bool {
+// inside tells whether an error names a file by its place in the output. Stores elsewhere name files by URIs as well.
+func (p *place) inside(err error) (is bool) {
 	for e := (*errs.Error)(nil); errors.As(err, &e); err = e.Err {
-		if e.Path != "" && !filepath.IsAbs(e.Path) && !dfs.HasScheme(e.Path) {
-			return true
+		switch {
+		case dfs.HasScheme(e.Path):
+			return p.dir == "" && strings.HasPrefix(e.Path, p.name)
+		case e.Path != "" && !filepath.IsAbs(e.Path):
+			is = true
 		}
 	}
-	return false
+	return is
 }

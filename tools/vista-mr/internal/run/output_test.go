@@ -39,14 +39,14 @@ func TestUndo(t *testing.T) {
 			}
 		}
 		before := below(t, top)
-		c, err := ClaimOutput(job(t, dir))
+		c, err := ClaimOutput(t.Context(), job(t, dir))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := os.MkdirAll(filepath.Join(dir, workFolder, modelsFolder), 0o777); err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(c.Undo(), c.Close()); err != nil {
+		if err := errors.Join(c.Undo(t.Context()), c.Close()); err != nil {
 			t.Error(err)
 		}
 		if after := below(t, top); !slices.Equal(before, after) {
@@ -54,24 +54,24 @@ func TestUndo(t *testing.T) {
 		}
 	}
 	// Somebody's file in a folder on the way keeps it, and an unfinished run stays.
-	c, err := ClaimOutput(job(t, deep))
+	c, err := ClaimOutput(t.Context(), job(t, deep))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(top, "a", "note"), nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(c.Undo(), c.Close()); err != nil {
+	if err := errors.Join(c.Undo(t.Context()), c.Close()); err != nil {
 		t.Error(err)
 	}
 	if after := below(t, top); !slices.Equal(after, []string{"a", "a/note", "empty"}) {
 		t.Errorf("there is %q", after)
 	}
-	if c, err = ClaimOutput(job(t, deep)); err != nil || c.Close() != nil {
+	if c, err = ClaimOutput(t.Context(), job(t, deep)); err != nil || c.Close() != nil {
 		t.Fatal(err)
 	}
 	before := below(t, top)
-	if c, err = ClaimOutput(job(t, deep)); err != nil || c.Undo() != nil || c.Close() != nil {
+	if c, err = ClaimOutput(t.Context(), job(t, deep)); err != nil || c.Undo(t.Context()) != nil || c.Close() != nil {
 		t.Fatal(err)
 	}
 	if after := below(t, top); !slices.Equal(before, after) {
@@ -82,11 +82,11 @@ func TestUndo(t *testing.T) {
 // validate says what submit would, and submit says it before it reads anything: these jobs have no input.
 func TestOutputThatAnotherProcessHas(t *testing.T) {
 	j := job(t, t.TempDir())
-	c, err := ClaimOutput(j)
+	c, err := ClaimOutput(t.Context(), j)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := CheckOutput(j); !busy(err) || exit.Code(err) != 3 {
+	if _, err := CheckOutput(t.Context(), j); !busy(err) || exit.Code(err) != 3 {
 		t.Errorf("claimed: %v", err)
 	}
 	if _, err := Submit(t.Context(), j, Options{}); !busy(err) {
@@ -95,7 +95,7 @@ func TestOutputThatAnotherProcessHas(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if state, err := CheckOutput(j); err != nil || state != OutputUnfinished {
+	if state, err := CheckOutput(t.Context(), j); err != nil || state != OutputUnfinished {
 		t.Errorf("let go of: %v, %v", state, err)
 	}
 	if _, err := Submit(t.Context(), j, Options{}); err == nil || busy(err) {
@@ -124,7 +124,10 @@ func TestClaimOfAFileThatIsGone(t *testing.T) {
 
 // Failures of the disk below the output name it and say what to do; those of input have names of their own.
 func TestFailuresNameTheOutput(t *testing.T) {
-	j := job(t, "some/out")
+	at, err := openPlace(t.Context(), "some/out")
+	if err != nil {
+		t.Fatal(err)
+	}
 	abs, err := filepath.Abs("some/out")
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +145,7 @@ func TestFailuresNameTheOutput(t *testing.T) {
 		{errs.E("open", errs.Unauthorized, "/data/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: /data/t.csv: refused", 5},
 		{errs.E("open", errs.Unauthorized, "s3://bucket/t.csv", errors.New("refused")), "E-UNAUTHORIZED", "open: s3://bucket/t.csv", 6},
 	} {
-		got := exit.Running(inOutput(j, c.err))
+		got := exit.Running(inOutput(at, c.err))
 		var says interface{ ErrorID() string }
 		if !errors.As(got, &says) || says.ErrorID() != c.id || !strings.HasPrefix(got.Error(), c.text) || exit.Code(got) != c.code {
 			t.Errorf("got %v (exit code %d), want %s: %s", got, exit.Code(got), c.id, c.text)

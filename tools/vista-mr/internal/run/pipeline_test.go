@@ -51,16 +51,20 @@ type said struct {
 func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Summary, map[string]map[string]said) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	dir := workDir(w.job)
-	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o777); err != nil {
+	at, err := openPlace(ctx, w.job.Output)
+	if err != nil {
 		t.Fatal(err)
 	}
+	if err := at.begin(); err != nil {
+		t.Fatal(err)
+	}
+	dir := at.work()
 	d, err := readInput(ctx, w.job, progress.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	choice := &vistaopt.Choice{Plan: p, Room: vistaopt.Room{Sort: 1 << 20, Cache: 64 << 10}}
-	pr, err := lay(ctx, w.job, d, w.network(t), choice, dir, "")
+	pr, err := lay(ctx, w.job, d, w.network(t), choice, at, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +106,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 			}
 		}
 	}
-	s, err := publish(ctx, w.job, pr, phases, &finished{watch: ev, dir: dir})
+	s, err := publish(ctx, w.job, pr, phases, &finished{watch: ev, at: at})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -17,7 +18,7 @@ const (
 )
 
 // recipe is the preprocessing that a job asks for, for its network.
-func recipe(j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {
+func recipe(ctx context.Context, j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {
 	p := j.CNN.Preprocess
 	switch {
 	case p.Inline != nil:
@@ -25,7 +26,10 @@ func recipe(j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {
 		return preprocess.Settings{ApplyEXIF: s.EXIF == "apply", Channels: s.Channels, Resize: s.Resize, Crop: s.Crop,
 			Interpolation: s.Interpolation, Scale: s.Scale, Mean: s.Mean, Std: s.Std}.Recipe(in.H, in.W)
 	case strings.HasSuffix(p.Name, ".json"):
-		data, err := readBounded(p.Name, maxConfig)
+		data, err := readBounded(ctx, p.Name, maxConfig)
+		if away(p.Name, err) {
+			return preprocess.Recipe{}, elsewhere("cnn.preprocess", p.Name, err)
+		}
 		if err != nil {
 			return preprocess.Recipe{}, &InputError{ID: "E-PREPROCESS", Key: "cnn.preprocess", Path: p.Name, Cause: "cannot be read", Err: err,
 				Next: "give the path of the file" + nearHint(conf.URI(p.Name).LocalPath())}

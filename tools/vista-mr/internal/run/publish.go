@@ -27,7 +27,6 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/checksum"
 	"github.com/vista-mr/vista-mr/mr/dfs"
-	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
@@ -39,7 +38,7 @@ type finished struct {
 	watch   *watch
 	ort     string
 	version string
-	dir     string
+	at      *place
 }
 
 type phases = map[mr.PhaseID]*mr.PhaseManifest
@@ -58,7 +57,7 @@ type publisher struct {
 
 // publish writes everything but the marker that says so.
 func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finished) (*results.Summary, error) {
-	w := &publisher{out: local.New(j.Output.LocalPath(), true), store: local.New(f.dir, true), j: j, p: p, phases: ph, digests: map[string]string{}}
+	w := &publisher{out: f.at.out, store: f.at.store, j: j, p: p, phases: ph, digests: map[string]string{}}
 	if err := json.Unmarshal(ph[compile.EvaluatePhase].Tasks[0].Value, &w.report); err != nil {
 		return nil, errs.E("results", errs.Corrupt, "", err)
 	}

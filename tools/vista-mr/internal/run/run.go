@@ -1,5 +1,8 @@
-// Package run executes a job in this process, and before that finds everything that would make it
-// fail: it is the body of the submit and validate commands.
+// Package run executes a job, and before that finds everything that would make it
+// fail: it is the body of the submit and validate commands, and of attempt, which runs a single attempt.
+//
+// It checks, plans and compiles in this process, and publishes from here; the phases are run by an Engine, which is
+// this process unless the caller has another one. Inputs and output lie on this machine or in any store (place).
 //
 // Invariant: nothing is written before every check has passed, and every error that leaves the
 // package has its exit class (package exit).

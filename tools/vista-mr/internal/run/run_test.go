@@ -33,31 +33,31 @@ func refused(t *testing.T, err error, id string) {
 
 func TestClaimOutput(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a", "out")
-	c, err := ClaimOutput(job(t, dir))
+	c, err := ClaimOutput(t.Context(), job(t, dir))
 	if err != nil || c.State != OutputNew {
 		t.Fatalf("new folder: %+v, %v", c, err)
 	}
-	_, err = ClaimOutput(job(t, dir))
+	_, err = ClaimOutput(t.Context(), job(t, dir))
 	refused(t, err, "E-OUTPUT-BUSY")
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
 
 	// The next run of the job goes on, with other limits, too; another job does not.
-	c, err = ClaimOutput(job(t, dir, "limits.memory=1GiB"))
+	c, err = ClaimOutput(t.Context(), job(t, dir, "limits.memory=1GiB"))
 	if err != nil || c.State != OutputUnfinished {
 		t.Fatalf("own unfinished run: %+v, %v", c, err)
 	}
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err = ClaimOutput(job(t, dir, "seed=1"))
+	_, err = ClaimOutput(t.Context(), job(t, dir, "seed=1"))
 	refused(t, err, "E-OUTPUT")
 
 	if err := os.WriteFile(filepath.Join(dir, SuccessFile), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err = ClaimOutput(job(t, dir))
+	_, err = ClaimOutput(t.Context(), job(t, dir))
 	refused(t, err, "E-OUTPUT")
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 2 {
@@ -70,7 +70,7 @@ func TestClaimAfterClaimCutShort(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, MarkerFile+".123"), []byte(`{"sch`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := ClaimOutput(job(t, dir))
+	c, err := ClaimOutput(t.Context(), job(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestClaimIsExclusive(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 8 {
 			wg.Go(func() {
-				c, err := ClaimOutput(j)
+				c, err := ClaimOutput(t.Context(), j)
 				if err == nil {
 					won.Add(1)
 					t.Cleanup(func() { _ = c.Close() }) // held until the end, so that nobody else may win
@@ -106,9 +106,9 @@ func TestClaimUnwritable(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := ClaimOutput(job(t, file+"/out"))
+	_, err := ClaimOutput(t.Context(), job(t, file+"/out"))
 	refused(t, err, "E-OUTPUT")
-	_, err = ClaimOutput(job(t, file))
+	_, err = ClaimOutput(t.Context(), job(t, file))
 	refused(t, err, "E-OUTPUT")
 }
 

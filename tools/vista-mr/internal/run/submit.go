@@ -7,6 +7,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
@@ -19,8 +20,15 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 	o.fill()
 	o.opensModel = true
 	defer machine.SpareHeap()()
-	Tidy(j.Output.LocalPath())
-	if _, err := CheckOutput(j); busy(err) { // before anything is read
+	if err := Supported(j); err != nil {
+		return nil, err
+	}
+	at, err := openPlace(ctx, j.Output)
+	if err != nil {
+		return nil, err
+	}
+	at.tidy(ctx)
+	if _, err := at.check(ctx, j); busy(err) || exit.Code(err) == int(exit.Unreachable) { // before anything is read
 		return nil, err
 	}
 	o.Progress.Update(progress.Update{Stage: "plan"})
@@ -28,15 +36,15 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 	if err != nil {
 		return nil, err
 	}
-	claim, err := ClaimOutput(j)
+	claim, err := at.claim(ctx, j)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, claim.Close()) }()
-	p, err := prepare(ctx, j, f, &o)
+	p, err := prepare(ctx, j, at, f, &o)
 	if err != nil {
-		return nil, inOutput(j, errors.Join(notReady(err), claim.Undo()))
+		return nil, inOutput(at, errors.Join(notReady(err), claim.Undo(ctx)))
 	}
-	s, err := execute(ctx, j, p, start, &o)
-	return s, inOutput(j, err)
+	s, err := execute(ctx, j, claim, p, start, &o)
+	return s, inOutput(at, err)
 }

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -28,9 +29,10 @@ var limitations = []limitation{
 	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "folders on this machine"},
 }
 
+// remote refuses what lies in a store that this build has no way to.
 func remote(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
 	return func(j *conf.Job) string {
-		if u := uri(j); u.Scheme() != "file" {
+		if u := uri(j); !slices.Contains(stores().Schemes(), u.Scheme()) {
 			return string(u)
 		}
 		return ""

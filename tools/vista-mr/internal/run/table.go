@@ -19,8 +19,8 @@ import (
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-// stores opens the URIs of a job file.
-func stores() *dfs.Mux {
+// stores opens the URIs of a job file. Tests put stores of their own in its place.
+var stores = func() *dfs.Mux {
 	return dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open})
 }
 
@@ -34,6 +34,9 @@ var tableEndings = []string{"", ".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq"
 func TableFiles(ctx context.Context, j *conf.Job) (dfs.FS, []dfs.Path, error) {
 	uri := string(j.Table.URI)
 	fail := func(cause, next string, err error) (dfs.FS, []dfs.Path, error) {
+		if away(uri, err) {
+			return nil, nil, elsewhere("table.uri", uri, err)
+		}
 		return nil, nil, &InputError{ID: "E-TABLE", Key: "table.uri", Path: uri, Cause: cause, Err: err, Next: next}
 	}
 	fs, root, err := stores().Resolve(ctx, uri)
@@ -160,6 +163,9 @@ func checkTable(ctx context.Context, j *conf.Job, _ *Options, f *findings) (stri
 
 // asTableError gives an error that does not say what the user can do one that does: a store's failure.
 func asTableError(j *conf.Job, err error) error {
+	if away(string(j.Table.URI), err) {
+		return elsewhere("table.uri", string(j.Table.URI), err)
+	}
 	var says interface {
 		ErrorID() string
 		Hint() string

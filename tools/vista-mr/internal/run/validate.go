@@ -44,6 +44,7 @@ type findings struct {
 	images  *images.Index    // nil: not known
 	choice  *vistaopt.Choice // nil: not known
 	remarks []string         // for the results
+	place   *place           // nil: it cannot be opened
 }
 
 // Validate looks at everything that a job names without running anything. It returns what it found,
@@ -62,6 +63,12 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 	found := []Check{{"job", fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}}
 	f := &findings{}
 	var problems []error
+	at, err := openPlace(ctx, j.Output)
+	if err != nil {
+		problems = append(problems, err)
+	} else {
+		f.place = at
+	}
 	for _, c := range checks {
 		detail, err := c.run(ctx, j, o, f)
 		if ctx.Err() != nil {
@@ -175,8 +182,12 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 	if err != nil {
 		return "", err
 	}
+	var old *kept
+	if f.place != nil {
+		old = readKept(ctx, f.place)
+	}
 	n, err := tried(ctx, j, dir, func(n *network) (err error) {
-		f.choice, _, err = choose(j, n, together(f.table, f.images), readKept(workDir(j)), m)
+		f.choice, _, err = choose(j, n, together(f.table, f.images), old, m)
 		return err
 	})
 	if err != nil {
@@ -208,13 +219,16 @@ func checkPlan(_ context.Context, _ *conf.Job, _ *Options, f *findings) (string,
 		about, progress.Size(f.choice.Regions.Need()), progress.Size(f.choice.Memory)), nil
 }
 
-func checkOutput(_ context.Context, j *conf.Job, _ *Options, _ *findings) (string, error) {
-	state, err := CheckOutput(j)
+func checkOutput(ctx context.Context, j *conf.Job, _ *Options, f *findings) (string, error) {
+	if f.place == nil {
+		return "", nil
+	}
+	state, err := f.place.check(ctx, j)
 	if err != nil {
 		return "", err
 	}
 	if state == OutputUnfinished {
-		return j.Output.LocalPath() + ", an unfinished run of this job that will be taken up again", nil
+		return f.place.name + ", an unfinished run of this job that will be taken up again", nil
 	}
-	return j.Output.LocalPath() + ", new", nil
+	return f.place.name + ", new", nil
 }

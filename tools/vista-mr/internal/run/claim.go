@@ -1,0 +1,161 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/mr/commit"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// Claim is the right to write to an output. In a folder of this machine one process has it at a time. In a store elsewhere,
+// where nobody can tell whether another process still runs, the last one that asked has it: the others find
+// out before they show anything.
+type Claim struct {
+	State OutputState
+	place *place
+	lock  *os.File // of a folder of this machine
+	made  []string // folders that were made for it, the innermost first
+	epoch int64    // of a store elsewhere
+}
+
+// runsFolder holds the epochs of runs in a store, which outlive what is cleared.
+const runsFolder dfs.Path = "runs"
+
+// Close gives the right up; what was written stays, for the next run of the job to go on from.
+func (c *Claim) Close() error {
+	if c.lock == nil {
+		return c.place.close()
+	}
+	return c.lock.Close()
+}
+
+// Undo leaves nothing of a claim under which nothing was computed: what was there before stays, the run that an earlier
+// one has left included.
+func (c *Claim) Undo(ctx context.Context) error {
+	if c.State != OutputNew {
+		return nil
+	}
+	if c.lock == nil {
+		ctx = context.WithoutCancel(ctx)
+		if err := c.Check(ctx); err != nil { // another run counts on it
+			return nil
+		}
+		return errors.Join(dfs.RemoveAll(ctx, c.place.store, ""), c.place.out.Remove(ctx, MarkerFile))
+	}
+	err := errors.Join(os.RemoveAll(c.place.work()), os.Remove(filepath.Join(c.place.dir, MarkerFile)))
+	for _, dir := range c.made {
+		if os.Remove(dir) != nil { // somebody else uses it by now
+			break
+		}
+	}
+	return err
+}
+
+// Check fails if another run has taken over.
+func (c *Claim) Check(ctx context.Context) error {
+	if c.lock != nil {
+		return nil
+	}
+	err := c.runs().Current(ctx, c.epoch)
+	if errs.Is(err, errs.Lost) {
+		return takenError(c.place)
+	}
+	return err
+}
+
+// taken replaces a failure by its cause, if that is another run that has taken over: what this one meets then is
+// chance.
+func (c *Claim) taken(ctx context.Context, err error) error {
+	if cerr := c.Check(context.WithoutCancel(ctx)); errs.Is(cerr, errs.Lost) {
+		return cerr
+	}
+	return err
+}
+
+func (c *Claim) runs() *commit.Publisher {
+	return &commit.Publisher{FS: c.place.store, Root: runsFolder}
+}
+
+// claimStore makes an output elsewhere this job's own.
+func claimStore(ctx context.Context, j *conf.Job, p *place) (*Claim, error) {
+	state, err := lookAtStore(ctx, j, p)
+	if err != nil {
+		return nil, err
+	}
+	c := &Claim{State: state, place: p}
+	if state == OutputNew {
+		b, err := json.Marshal(newMarker(j))
+		if err != nil {
+			return nil, err
+		}
+		err = dfs.WriteFile(ctx, p.out, MarkerFile, append(b, '\n'))
+		if errs.Is(err, errs.Exist) { // somebody was first: whose is it?
+			c.State = OutputUnfinished
+			_, err = lookAtStore(ctx, j, p)
+		}
+		if err != nil {
+			return nil, elsewhere("output", p.name, err)
+		}
+	}
+	if c.epoch, err = c.runs().ClaimEpoch(ctx); err != nil {
+		return nil, elsewhere("output", p.name, err)
+	}
+	return c, nil
+}
+
+// lookAtStore is lookAtOutput for a store elsewhere.
+func lookAtStore(ctx context.Context, j *conf.Job, p *place) (OutputState, error) {
+	data, err := dfs.ReadFile(ctx, p.out, MarkerFile, maxConfig)
+	if errs.Is(err, errs.NotExist) {
+		for info, err := range p.out.List(ctx, "") {
+			if err != nil {
+				return 0, elsewhere("output", p.name, err)
+			}
+			return 0, refusedOutput(p.name, fmt.Sprintf("holds files that are not this job's (%s)", info.Path), nil)
+		}
+		return OutputNew, nil
+	}
+	if err != nil {
+		return 0, elsewhere("output", p.name, err)
+	}
+	if err := whose(data, j, p.name); err != nil {
+		return 0, err
+	}
+	switch _, err := p.out.Stat(ctx, SuccessFile); {
+	case err == nil:
+		return 0, finishedOutput(p.name)
+	case !errs.Is(err, errs.NotExist):
+		return 0, elsewhere("output", p.name, err)
+	}
+	return OutputUnfinished, nil
+}
+
+// whose refuses an output whose marker is not this job's.
+func whose(data []byte, j *conf.Job, name string) error {
+	var m marker
+	if err := json.Unmarshal(data, &m); err != nil {
+		return refusedOutput(name, MarkerFile+" is damaged", err)
+	}
+	if m.Digest != j.Digest() {
+		return refusedOutput(name, fmt.Sprintf("belongs to the job %q or to other settings of this one", m.Name), nil)
+	}
+	return nil
+}
+
+func refusedOutput(name, cause string, err error) error {
+	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: name, Cause: cause, Err: err,
+		Next: "choose another folder (--set output=...), or remove this one if nobody needs it"})
+}
+
+func finishedOutput(name string) error {
+	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: name, Cause: "holds the finished results of this job",
+		Next: "vista-mr results " + Quote(name) + " shows them; to run it again choose another folder (--set output=...)"})
+}

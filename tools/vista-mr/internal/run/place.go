@@ -1,0 +1,166 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// place is where a job leaves its results and works until it is done: a folder of this machine, or of a store elsewhere.
+// All that is written to it goes through out and store; what only a folder of this machine has (a lock, appending to a
+// file) asks for dir.
+type place struct {
+	name     string // as messages and commands write it
+	dir      string // of this machine; "" for one elsewhere
+	out      dfs.FS
+	store    dfs.FS // below out: what a run keeps until it is done
+	storeURI string // that other processes open
+	scratch  string // local folder for what need not last; made by begin
+}
+
+// openPlace finds the place of a job's output. Nothing is made.
+func openPlace(ctx context.Context, output conf.URI) (*place, error) {
+	if output.Scheme() != "file" {
+		return openStore(ctx, output)
+	}
+	p := &place{name: output.LocalPath(), dir: output.LocalPath()}
+	p.out = local.New(p.dir, true)
+	p.store = dfs.Sub(p.out, workFolder)
+	p.scratch = filepath.Join(p.work(), scratchFolder)
+	// Without a working folder there is nothing that a relative path could be made from.
+	var err error
+	if p.storeURI, err = filepath.Abs(p.work()); err != nil {
+		return nil, unwritable("output", p.name, "cannot be found", err)
+	}
+	return p, nil
+}
+
+func openStore(ctx context.Context, output conf.URI) (*place, error) {
+	uri := strings.TrimRight(string(output), "/")
+	out, err := stores().Folder(ctx, uri)
+	if err != nil {
+		return nil, elsewhere("output", uri, err)
+	}
+	return &place{name: uri, out: out, store: dfs.Sub(out, workFolder), storeURI: uri + "/" + workFolder}, nil
+}
+
+// work is the local folder behind store.
+func (p *place) work() string { return filepath.Join(p.dir, workFolder) }
+
+// begin makes an empty folder for scratch files, of which a process that was killed leaves some where the folder has a
+// name of its own.
+func (p *place) begin() (err error) {
+	if p.dir != "" {
+		return errors.Join(os.RemoveAll(p.scratch), os.MkdirAll(p.scratch, 0o777))
+	}
+	if p.scratch == "" {
+		p.scratch, err = scratch()
+	}
+	return err
+}
+
+// programs is the local folder in which a network is tried. On this machine what is written for that is kept.
+func (p *place) programs() (string, error) {
+	if p.dir == "" {
+		return p.scratch, p.begin()
+	}
+	dir := filepath.Join(p.work(), modelsFolder)
+	return dir, os.MkdirAll(dir, 0o777)
+}
+
+// clear removes what another run has left in the store, but for what keep names.
+func (p *place) clear(ctx context.Context, keep func(dfs.Path) bool) error {
+	var all []dfs.Path
+	for i, err := range p.store.List(ctx, "") {
+		if err != nil {
+			return err
+		}
+		if !keep(i.Path) {
+			all = append(all, i.Path)
+		}
+	}
+	for _, f := range all {
+		if err := p.store.Remove(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leave removes what a run that is done was made from.
+func (p *place) leave(ctx context.Context) error {
+	if p.dir != "" {
+		return os.RemoveAll(p.work())
+	}
+	return errors.Join(dfs.RemoveAll(ctx, p.store, ""), p.close())
+}
+
+// close removes what a run has in other places than its own.
+func (p *place) close() error {
+	if p.dir != "" || p.scratch == "" {
+		return nil
+	}
+	return os.RemoveAll(p.scratch)
+}
+
+// elsewhere says of a failure of a store what the user can do about it, and gives it its exit class if the store does not
+// answer or refuses. key is that of the job file.
+func elsewhere(key, uri string, err error) error {
+	e := &InputError{ID: "E-" + strings.ToUpper(errs.KindOf(err).String()), Key: key, Path: uri, Cause: "cannot be opened", Err: err}
+	var says interface{ ErrorID() string }
+	if errors.As(err, &says) {
+		e.ID = says.ErrorID()
+	}
+	var hint interface{ Hint() string }
+	if errors.As(err, &hint) {
+		e.Next = hint.Hint()
+	}
+	class := exit.Unreachable
+	switch errs.KindOf(err) {
+	case errs.Unauthorized:
+		e.Cause = "is refused"
+		or(&e.Next, "check the identity that is used, and what it may read and write there")
+	case errs.Unreachable, errs.Transient:
+		e.Cause = "does not answer"
+		or(&e.Next, "check that the store runs and can be reached, then run the same command again")
+	case errs.Canceled:
+		return err
+	default:
+		class = exit.Invalid
+		or(&e.Next, "check "+key)
+	}
+	return exit.As(class, e)
+}
+
+func or(s *string, fallback string) {
+	if *s == "" {
+		*s = fallback
+	}
+}
+
+// away tells whether a store elsewhere has failed, whatever was asked of it.
+func away(uri string, err error) bool {
+	if conf.URI(uri).Scheme() == "file" {
+		return false
+	}
+	switch errs.KindOf(err) {
+	case errs.Unauthorized, errs.Unreachable, errs.Transient:
+		return true
+	}
+	return false
+}
+
+// takenError says that another run of the same job goes on with an output in this one's place.
+func takenError(p *place) error {
+	return &errs.Error{Op: "run", Kind: errs.Lost, ID: "E-OUTPUT-TAKEN", Path: p.name, Err: fmt.Errorf("%s: another run of this job has taken over", p.name),
+		Fix: "leave it to that one; vista-mr results " + Quote(p.name) + " shows what it has found when it is done"}
+}
