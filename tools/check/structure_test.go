@@ -132,6 +132,7 @@ var within = map[string][]string{
 	"mr/dfs":       {},
 	"mr/dfs/mem":   {"mr/dfs"},
 	"mr/dfs/local": {"mr/dfs"},
+	"mr/dfs/hdfs":  {"mr/dfs"},
 	"mr/commit":    {"mr/dfs"},
 	"mr/task":      {"mr/dfs", "mr/cache", "mr/avro", "mr/checksum", "mr/shuffle"},
 	"mr/local":     {"mr/dfs", "mr/sched", "mr/task"},
