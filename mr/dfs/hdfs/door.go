@@ -149,7 +149,7 @@ const flagCreate = 1
 // createEmpty makes an empty file and returns its number.
 func (s *session) createEmpty(name string, o Options) (uint64, error) {
 	replication, block := s.layout(o)
-	resp, err := s.call("create", args{"src": name, "masked": args{"perm": uint32(0o666 &^ o.Umask)}, "clientName": s.c.Name(), "createFlag": uint32(flagCreate),
+	resp, err := s.call("create", args{"src": name, "masked": args{"perm": uint32(o.filePerm())}, "clientName": s.c.Name(), "createFlag": uint32(flagCreate),
 		"createParent": true, "replication": uint32(replication), "blockSize": uint64(block)})
 	if err != nil {
 		return 0, err

@@ -43,12 +43,12 @@ type Options struct {
 	User      string   // without Kerberos; default: "hadoop"
 	Kerberos  *Kerberos
 
-	Replication         int   // default: the cluster's
-	BlockSize           int64 // default: the cluster's
-	Umask               os.FileMode
-	UseDatanodeHostname bool   // DataNodes are reached by name and not by address
-	DataProtection      string // "authentication", "integrity", "privacy": the least that DataNodes must offer
-	EncryptData         bool   // the cluster encrypts what DataNodes send
+	Replication         int         // default: the cluster's
+	BlockSize           int64       // default: the cluster's
+	Perm                os.FileMode // of new folders; default: 0755; files have the same without the right to execute
+	UseDatanodeHostname bool        // DataNodes are reached by name and not by address
+	DataProtection      string      // "authentication", "integrity", "privacy": the least that DataNodes must offer
+	EncryptData         bool        // the cluster encrypts what DataNodes send
 
 	Clients     int           // connections to the NameNode; default: 8
 	Timeout     time.Duration // silence of a NameNode after which it counts as gone; default: 10 s
@@ -73,11 +73,13 @@ func (o Options) filled() Options {
 	if o.User == "" {
 		o.User = "hadoop"
 	}
-	if o.Umask == 0 {
-		o.Umask = 0o022
+	if o.Perm == 0 {
+		o.Perm = 0o755
 	}
 	return o
 }
+
+func (o Options) filePerm() os.FileMode { return o.Perm &^ 0o111 }
 
 // FS is a folder of a cluster.
 type FS struct {
@@ -297,7 +299,7 @@ func (f *FS) usableFolder(ctx context.Context, dir dfs.Path) error {
 	err := f.pool.do(ctx, f.opt.Patience, func(s *session) error {
 		st, err := s.stat(name)
 		if kindOf(err) == errs.NotExist {
-			if err = s.mkdirs(name, 0o777&^f.opt.Umask); err == nil {
+			if err = s.mkdirs(name, f.opt.Perm); err == nil {
 				st, err = s.stat(name)
 			} else if fileAbove(err) || kindOf(err) == errs.Exist {
 				err = errFileAbove

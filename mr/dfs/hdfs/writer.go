@@ -42,7 +42,7 @@ func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
 				return err
 			}
 			replication, block := s.layout(f.opt)
-			w.w, err = s.c.CreateFile(w.temp, replication, block, 0o666&^f.opt.Umask)
+			w.w, err = s.c.CreateFile(w.temp, replication, block, f.opt.filePerm())
 			if err != nil {
 				made = append(made, w.temp)
 				return err
