@@ -40,6 +40,7 @@ import (
 type Options struct {
 	Name      string   // what URIs call the cluster: a nameservice, or HOST:PORT
 	Addresses []string // its NameNodes, each HOST:PORT; the active one is found
+	Unknown   string   // what to say where none of these hosts exists: that a name was taken for one
 	User      string   // without Kerberos; default: "hadoop"
 	Kerberos  *Kerberos
 

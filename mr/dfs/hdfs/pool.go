@@ -1,6 +1,7 @@
 package hdfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (p *pool) dial() (*session, error) {
 	c, err := hadoop.NewClient(o)
 	if err != nil {
 		if gone := p.nowhere(); gone != nil {
-			return nil, errs.E("connect", errs.Invalid, "", gone)
+			return nil, &errs.Error{Op: "connect", Kind: errs.Invalid, ID: "E-HDFS-CONFIG", Err: gone, Fix: cmp.Or(p.opt.Unknown, "check the name in the URI and in hdfs-site.xml")}
 		}
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -18,14 +19,24 @@ type limitation struct {
 
 // limitations lists all of them. What a build learns is removed here.
 var limitations = []limitation{
-	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
-	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine"},
+	{"table.uri", without(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine and on HDFS"},
+	{"images.uri", without(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine and on HDFS"},
 	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names and ONNX files on this machine"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
 	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files on this machine"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
 	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},
 	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "folders on this machine"},
+}
+
+// without finds URIs of stores that this build does not know.
+func without(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
+	return func(j *conf.Job) string {
+		if u := uri(j); !slices.Contains(stores().Schemes(), u.Scheme()) {
+			return string(u)
+		}
+		return ""
+	}
 }
 
 func remote(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
