@@ -8,6 +8,7 @@
 #   hdfs.sh stop DIR                  ends all servers of DIR; their files stay
 #   hdfs.sh kill DIR NAME [SIGNAL]    a signal to one server (KILL); after KILL and TERM it waits for the end
 #   hdfs.sh restart DIR NAME          starts a server that has ended; returns when it is in service
+#   hdfs.sh live DIR                  returns when the NameNode and all DataNodes are in service, and it counts all as live
 #   hdfs.sh failover DIR FROM TO [OPTION...]  makes TO the active NameNode
 #   hdfs.sh tool DIR CLASS ARGUMENT...  runs one of Hadoop's own commands
 #
@@ -58,12 +59,13 @@ wait_for() {
 	done
 }
 
-# get ADDRESS PATH: the answer of an HTTP server, or nothing.
+# get ADDRESS PATH: the answer of an HTTP server, or what has come of it in five seconds: one that is stopped says nothing.
 get() {
 	(
 		exec 3<>"/dev/tcp/${1%:*}/${1#*:}"
 		printf 'GET %s HTTP/1.0\r\nHost: %s\r\n\r\n' "$2" "$1" >&3
-		cat <&3
+		IFS= read -r -t 5 -d '' text <&3 || true # the end is no zero byte
+		printf '%s' "$text"
 	) 2>/dev/null || true
 }
 
@@ -196,7 +198,11 @@ hadoop.security.key.provider.path jceks://file$dir/keys.jceks" "dfs.replication 
 dfs.namenode.rpc-address 127.0.0.1:$base
 dfs.namenode.http-address 127.0.0.1:$((base + 1))
 dfs.namenode.name.dir file://$dir/nn"
+	# A key for an encryption zone, made while the name folder is.
+	java_run org.apache.hadoop.crypto.key.KeyShell create zone -provider "jceks://file$dir/keys.jceks" >"$dir/key.log" 2>&1 </dev/null &
+	local key=$!
 	java_run $namenode -format -force -nonInteractive >"$dir/format.log" 2>&1 || { tail -n 3 "$dir/format.log" >&2; return 1; }
+	wait $key || { tail -n 3 "$dir/key.log" >&2; return 1; }
 	launch nn $namenode
 	for i in 1 2 3; do datanode_at "dn$i" $((base + 2 + 3 * (i - 1))); done
 	up nn dn1 dn2 dn3 && wait_for 60 "three DataNodes" all_live "$(value NN_HTTP)" 3
@@ -353,6 +359,7 @@ restart)
 	spawn "$3"
 	case $3 in nn[12]) wait_for 90 "$3" answers "$3" ;; *) up "$3" ;; esac
 	;;
+live) up nn dn1 dn2 dn3 && wait_for 60 "three DataNodes" all_live "$(value NN_HTTP)" 3 ;;
 failover) java_run org.apache.hadoop.hdfs.tools.DFSHAAdmin -failover "${@:5}" "$3" "$4" ;;
 tool) java_run "${@:3}" ;;
 *) fail "unknown verb \"$verb\"; see the head of this file" ;;

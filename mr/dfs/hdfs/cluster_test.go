@@ -37,6 +37,12 @@ var leaks = []goleak.Option{
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(childVar) != "" {
+		if err := child(os.Getenv(serversVar)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1) // it is meant to be killed
+	}
 	code := func() int {
 		dir, err := os.MkdirTemp("", "hdfs-test")
 		if err != nil {
@@ -73,6 +79,9 @@ func exists(name string) bool {
 // started are the layouts that were started, or have failed to.
 var started sync.Map
 
+// serversVar names the folder of a layout that was started by hand, which saves the time while tests are written.
+const serversVar = "VISTA_HDFS"
+
 // start starts a layout once for all tests, or skips the test.
 func start(t testing.TB, layout string) *cluster {
 	t.Helper()
@@ -86,11 +95,14 @@ func start(t testing.TB, layout string) *cluster {
 		dfstest.Missing(t, "hdfs", "the servers are not there: make servers")
 	}
 	once, _ := started.LoadOrStore(layout, sync.OnceValues(func() (*cluster, error) {
+		if dir := os.Getenv(serversVar); dir != "" && layout == "start" {
+			return readEnv(dir)
+		}
 		dir := filepath.Join(servers, layout)
 		if out, err := exec.Command(script, layout, dir, fmt.Sprint(os.Getpid())).CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("%w\n%s", err, out)
 		}
-		return open(dir)
+		return readEnv(dir)
 	}))
 	c, err := once.(func() (*cluster, error))()
 	if err != nil {
@@ -99,7 +111,8 @@ func start(t testing.TB, layout string) *cluster {
 	return c
 }
 
-func open(dir string) (*cluster, error) {
+// readEnv reads what the script says of its servers.
+func readEnv(dir string) (*cluster, error) {
 	data, err := os.ReadFile(filepath.Join(dir, "env"))
 	c := &cluster{dir: dir, env: map[string]string{}}
 	for line := range strings.Lines(string(data)) {
@@ -129,7 +142,7 @@ var folders atomic.Int64
 // client returns a client of a new folder, which is removed after the test.
 func (c *cluster) client(t testing.TB, o Options) *FS {
 	t.Helper()
-	return c.clientAt(t, o, fmt.Sprintf("/tests/%d", folders.Add(1)))
+	return c.clientAt(t, o, fmt.Sprintf("/tests-%d/%d", os.Getpid(), folders.Add(1)))
 }
 
 func (c *cluster) clientAt(t testing.TB, o Options, root string) *FS {
@@ -153,7 +166,11 @@ func (c *cluster) clientAt(t testing.TB, o Options, root string) *FS {
 // sh runs the script.
 func (c *cluster) sh(t testing.TB, verb string, arg ...string) {
 	t.Helper()
-	if out, err := exec.Command(script, append([]string{verb, c.dir}, arg...)...).CombinedOutput(); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // also while the test is cleaned up
+	defer cancel()
+	cmd := exec.CommandContext(ctx, script, append([]string{verb, c.dir}, arg...)...)
+	cmd.WaitDelay = time.Second
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v\n%s", verb, arg, err, out)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type conn struct {
 	net.Conn
 	server string // "NameNode" or "DataNode"
 	wait   time.Duration
+	first  atomic.Pointer[connError] // what it was closed for
 }
 
 // connError is a failure between us and a server.
@@ -53,7 +55,8 @@ func (c *conn) fail(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF // the library takes io.EOF for the end of a block
 	}
-	return &connError{c.server, c.RemoteAddr().String(), err}
+	c.first.CompareAndSwap(nil, &connError{c.server, c.RemoteAddr().String(), err})
+	return c.first.Load()
 }
 
 func (c *conn) Read(b []byte) (int, error) {

@@ -45,7 +45,7 @@ func message(name string) (protoreflect.Message, error) {
 	return t.New(), nil
 }
 
-// args are the fields of a request. A value is a string, bool, uint32, uint64, a slice of bytes, or args of a message.
+// args are the fields of a request. A value is what protobuf has for the field, or args of a message.
 type args map[protoreflect.Name]any
 
 func (a args) set(m protoreflect.Message) {

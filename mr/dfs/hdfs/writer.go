@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -19,7 +20,7 @@ type writer struct {
 	path    dfs.Path
 	temp    string
 	s       *session
-	w       *hadoop.FileWriter
+	w       io.WriteCloser // of the library
 	written int64
 	failed  error
 	ended   bool // by Commit or Abort
@@ -42,13 +43,13 @@ func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
 				return err
 			}
 			replication, block := s.layout(f.opt)
-			w.w, err = s.c.CreateFile(w.temp, replication, block, f.opt.filePerm())
+			h, err := s.c.CreateFile(w.temp, replication, block, f.opt.filePerm())
 			if err != nil {
 				made = append(made, w.temp)
 				return err
 			}
 			f.pool.hold(s)
-			w.s = s
+			w.s, w.w = s, h
 			return nil
 		})
 	}
