@@ -268,6 +268,7 @@ dfs.namenode.http-address 127.0.0.1:$((base + 1))
 dfs.namenode.name.dir file://$dir/nn
 dfs.block.access.token.enable true
 dfs.encrypt.data.transfer true
+dfs.encrypt.data.transfer.cipher.suites AES/CTR/NoPadding
 dfs.data.transfer.protection privacy
 ignore.secure.ports.for.testing true
 dfs.http.policy HTTP_ONLY

@@ -38,7 +38,7 @@ var leaks = []goleak.Option{
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVar) != "" {
-		if err := child(os.Getenv(serversVar)); err != nil {
+		if err := child(os.Getenv(childServersVar)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 		}
 		os.Exit(1) // it is meant to be killed
@@ -79,7 +79,7 @@ func exists(name string) bool {
 // started are the layouts that were started, or have failed to.
 var started sync.Map
 
-// serversVar names the folder of a layout that was started by hand, which saves the time while tests are written.
+// serversVar names a folder with layouts that were started by hand, which saves the time while tests are written.
 const serversVar = "VISTA_HDFS"
 
 // start starts a layout once for all tests, or skips the test.
@@ -95,7 +95,7 @@ func start(t testing.TB, layout string) *cluster {
 		dfstest.Missing(t, "hdfs", "the servers are not there: make servers")
 	}
 	once, _ := started.LoadOrStore(layout, sync.OnceValues(func() (*cluster, error) {
-		if dir := os.Getenv(serversVar); dir != "" && layout == "start" {
+		if dir, err := filepath.EvalSymlinks(filepath.Join(os.Getenv(serversVar), layout)); err == nil && os.Getenv(serversVar) != "" {
 			return readEnv(dir)
 		}
 		dir := filepath.Join(servers, layout)

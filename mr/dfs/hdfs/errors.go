@@ -121,6 +121,10 @@ func (f *FS) wrap(op string, p dfs.Path, err error) error {
 		return nil
 	}
 	kind := kindOf(err)
+	var own *errs.Error
+	if errors.As(err, &own) { // it has words of its own
+		return errs.E(op, kind, f.shown(p), err)
+	}
 	var pe *os.PathError
 	if errors.As(err, &pe) {
 		err = pe.Err // its path may be that of a hidden file
@@ -130,20 +134,28 @@ func (f *FS) wrap(op string, p dfs.Path, err error) error {
 		err = &remote{re}
 	}
 	out := errs.E(op, kind, f.shown(p), err).(*errs.Error)
-	var e *errs.Error
-	if errors.As(err, &e) {
-		return out // it has words of its own
-	}
 	switch kind {
 	case errs.Unreachable:
 		out.ID = "E-HDFS-UNREACHABLE"
 		out.Fix = "check that a NameNode runs at " + strings.Join(f.opt.Addresses, " or ") + " and is out of safe mode (hdfs dfsadmin -safemode get)"
+		if strings.Contains(err.Error(), outOfStep) && f.opt.Kerberos == nil {
+			out.Fix = "if the cluster has Kerberos, set hadoop.security.authentication to kerberos in core-site.xml; that is how it refuses those who come without"
+		}
 	case errs.Unauthorized:
 		out.ID = "E-HDFS-REFUSED"
 		out.Fix = "check the permissions (hdfs dfs -ls -d FOLDER), and as whom the program works: " + f.opt.identity()
 	}
 	return out
 }
+
+// garbled tells whether an error is what comes of the library's fault in reading encrypted data without AES: where a read
+// crosses the end of a message, it forgets what it had read before.
+func garbled(err error) bool {
+	return strings.Contains(err.Error(), "cannot parse invalid wire-format") || strings.Contains(err.Error(), "invalid response from datanode")
+}
+
+// needAES is the way out.
+const needAES = "set dfs.encrypt.data.transfer.cipher.suites to AES/CTR/NoPadding, and dfs.data.transfer.protection to privacy, in hdfs-site.xml of the DataNodes and NameNodes"
 
 // identity is who we are, for messages.
 func (o Options) identity() string {

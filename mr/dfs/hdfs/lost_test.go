@@ -195,6 +195,9 @@ func TestLostReplies(t *testing.T) {
 // childVar makes the test binary a process that writes until it is killed: its value is the folder to write to.
 const childVar = "HDFS_TEST_CHILD"
 
+// childServersVar tells it the folder of the servers.
+const childServersVar = "HDFS_TEST_CHILD_SERVERS"
+
 // child writes files and claims, as many as it can.
 func child(dir string) error {
 	c, err := readEnv(dir)
@@ -239,7 +242,7 @@ func TestKilledWriters(t *testing.T) {
 	}
 	for i := range 6 {
 		cmd := exec.Command(exe)
-		cmd.Env = append(os.Environ(), childVar+"="+f.root, serversVar+"="+c.dir)
+		cmd.Env = append(os.Environ(), childVar+"="+f.root, childServersVar+"="+c.dir)
 		var out bytes.Buffer
 		cmd.Stderr = &out
 		if err := cmd.Start(); err != nil {

@@ -68,6 +68,10 @@ func newPool(o Options) (*pool, error) {
 	if len(o.Addresses) == 0 {
 		return nil, errs.E("open", errs.Invalid, "hdfs://"+o.Name, errors.New("no address of a NameNode"))
 	}
+	if o.DataProtection == "integrity" {
+		return nil, &errs.Error{Op: "open", Kind: errs.Invalid, ID: "E-HDFS-CONFIG", Path: "hdfs://" + o.Name, Fix: needAES,
+			Err: errors.New("dfs.data.transfer.protection is integrity, under which the HDFS client library reads wrongly")}
+	}
 	p := &pool{opt: o, dials: map[string]error{}}
 	p.free = sync.NewCond(&p.mu)
 	// The library's own reader of settings is the only way to one of them: DataNodes on ports below 1024 need no
@@ -290,6 +294,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// outOfStep is the library's error when a reply is not that to its call.
+const outOfStep = "unexpected sequence number"
+
 // noNamenodes begins the library's error when it has no connection; the cause is only in the text.
 const noNamenodes = "no available namenodes"
 
@@ -303,7 +310,7 @@ func broken(err error) bool {
 		return ce.server == nameServer
 	}
 	text := err.Error()
-	return strings.Contains(text, noNamenodes) || strings.Contains(text, "unexpected sequence number") || strings.Contains(text, "use of closed network connection")
+	return strings.Contains(text, noNamenodes) || strings.Contains(text, outOfStep) || strings.Contains(text, "use of closed network connection")
 }
 
 // away tells whether an error says that no NameNode was there to do what was asked, so that another try may help.

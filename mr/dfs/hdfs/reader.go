@@ -76,6 +76,9 @@ func (f *file) ReadAt(b []byte, off int64) (int, error) {
 		return 0, errs.E("read", errs.Internal, f.fs.shown(f.path), errors.New("the file is closed"))
 	}
 	n, err := f.readFull(b, off)
+	if err != nil && garbled(err) && (f.fs.opt.EncryptData || f.fs.opt.DataProtection != "") {
+		err = &errs.Error{Op: "read", Kind: errs.Invalid, ID: "E-HDFS-CONFIG", Err: fmt.Errorf("DataNodes encrypt without AES, and the HDFS client library reads that wrongly: %w", err), Fix: needAES}
+	}
 	if err != nil {
 		return n, f.fs.wrap("read", f.path, err)
 	}
