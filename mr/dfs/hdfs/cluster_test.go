@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -124,16 +125,16 @@ func readEnv(dir string) (*cluster, error) {
 
 // options of a client that is as patient as tests are.
 func (c *cluster) options() Options {
-	o := Options{User: "root", Contact: time.Minute}
+	o := Options{Contact: time.Minute}
+	if u, err := user.Current(); err == nil {
+		o.User = u.Username // who started the servers is their superuser
+	}
 	for _, name := range []string{"NN_RPC", "NN1_RPC", "NN2_RPC"} {
 		if a := c.env[name]; a != "" {
 			o.Addresses = append(o.Addresses, a)
 		}
 	}
 	o.Name = o.Addresses[0]
-	if u := os.Getenv("USER"); u != "" {
-		o.User = u
-	}
 	return o
 }
 

@@ -53,6 +53,7 @@ type pool struct {
 	dialing  int
 	free     *sync.Cond // a session has become free, or a dial has ended
 	answered bool       // the cluster has answered once
+	gaveUp   bool       // it has not, and a call has waited long enough for all
 	closed   bool
 	closing  sync.WaitGroup
 	krb      *krb.Client
@@ -244,10 +245,13 @@ func (p *pool) close() error {
 func (p *pool) patience(want time.Duration) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.answered {
-		return min(want, p.opt.Contact)
+	switch {
+	case p.answered:
+		return want
+	case p.gaveUp:
+		return 0
 	}
-	return want
+	return min(want, p.opt.Contact)
 }
 
 // do makes a call, again and again while the NameNode is away. What fails for another reason is returned at once.
@@ -268,6 +272,9 @@ func (p *pool) do(ctx context.Context, patience time.Duration, call func(s *sess
 		}
 		pause := backoff(try, 50*time.Millisecond, 2*time.Second)
 		if time.Since(begin)+pause > p.patience(patience) {
+			p.mu.Lock()
+			p.gaveUp = true
+			p.mu.Unlock()
 			return err
 		}
 		if !sleep(ctx, pause) {
