@@ -133,6 +133,7 @@ var within = map[string][]string{
 	"mr/dfs":       {},
 	"mr/dfs/mem":   {"mr/dfs"},
 	"mr/dfs/local": {"mr/dfs"},
+	"mr/dfs/hdfs":  {"mr/dfs"},
 	"mr/commit":    {"mr/dfs"},
 	"mr/task":      {"mr/dfs", "mr/cache", "mr/avro", "mr/checksum", "mr/shuffle"},
 	"mr/worker":    {"mr/sched", "mr/task"},

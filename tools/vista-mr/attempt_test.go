@@ -91,7 +91,7 @@ func (d *door) Send(c worker.Command) {
 			d.t.Report(worker.Report{Event: sched.Failed{Worker: "here", Job: l.Spec.Job, Attempt: l.Spec.Attempt, Epoch: l.Spec.Epoch, Err: failed}}, nil)
 			return
 		}
-		d.t.Report(worker.Report{Event: sched.Succeeded{Worker: "here", Job: l.Spec.Job, Manifest: *m}})
+		d.t.Report(worker.Report{Event: sched.Succeeded{Worker: "here", Job: l.Spec.Job, Manifest: *m}}, nil)
 	}()
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/table"
 	"github.com/vista-mr/vista-mr/mr/dfs"
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -68,7 +67,10 @@ func imagesError(err error) error {
 	if key == "" {
 		key = "images.uri"
 	}
-	return exit.As(exit.Invalid, &InputError{ID: e.ErrorID(), Key: key, Path: e.Path, Cause: e.Cause, Err: e.Err, Next: e.Fix})
+	if saysWhatToDo(e.Err) {
+		return invalid(e.Err)
+	}
+	return invalid(&InputError{ID: e.ErrorID(), Key: key, Path: e.Path, Cause: e.Cause, Err: e.Err, Next: e.Fix})
 }
 
 // checkImages finds the images. Where that takes more than listing a folder or reading a table, validate only looks at

@@ -19,14 +19,14 @@ type limitation struct {
 
 // limitations lists all of them. What a build learns is removed here.
 var limitations = []limitation{
-	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
-	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine"},
-	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names and ONNX files on this machine"},
-	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
-	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files on this machine"},
+	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files and folders on this machine, hdfs:// and s3://"},
+	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine, hdfs:// and s3://"},
+	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names and ONNX files on this machine and in the stores it knows"},
+	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files and folders on this machine, hdfs:// and s3://"},
+	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
 	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},
-	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "folders on this machine"},
+	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "files and folders on this machine, hdfs:// and s3://"},
 }
 
 // remote refuses what lies in a store that this build has no way to.

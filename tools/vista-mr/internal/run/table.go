@@ -17,11 +17,12 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/store"
 )
 
 // stores opens the URIs of a job file. Tests put stores of their own in its place.
 var stores = func() *dfs.Mux {
-	return dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open})
+	return dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open, "hdfs": store.HDFS.Open})
 }
 
 // tableEndings are the names that data files of a folder end in. A name without an ending is data, too: so
@@ -34,6 +35,9 @@ var tableEndings = []string{"", ".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq"
 func TableFiles(ctx context.Context, j *conf.Job) (dfs.FS, []dfs.Path, error) {
 	uri := string(j.Table.URI)
 	fail := func(cause, next string, err error) (dfs.FS, []dfs.Path, error) {
+		if saysWhatToDo(err) {
+			return nil, nil, err
+		}
 		if away(uri, err) {
 			return nil, nil, elsewhere("table.uri", uri, err)
 		}
@@ -163,17 +167,22 @@ func checkTable(ctx context.Context, j *conf.Job, _ *Options, f *findings) (stri
 
 // asTableError gives an error that does not say what the user can do one that does: a store's failure.
 func asTableError(j *conf.Job, err error) error {
+	if saysWhatToDo(err) {
+		return err
+	}
 	if away(string(j.Table.URI), err) {
 		return elsewhere("table.uri", string(j.Table.URI), err)
 	}
+	return &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "cannot be read", Err: err, Next: "check the files and their permissions"}
+}
+
+// saysWhatToDo tells whether an error has a hint of its own.
+func saysWhatToDo(err error) bool {
 	var says interface {
 		ErrorID() string
 		Hint() string
 	}
-	if errors.As(err, &says) && says.Hint() != "" {
-		return err
-	}
-	return &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "cannot be read", Err: err, Next: "check the files and their permissions"}
+	return errors.As(err, &says) && says.Hint() != ""
 }
 
 // describe says what was found.

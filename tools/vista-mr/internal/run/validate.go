@@ -86,9 +86,17 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 	case 0:
 		return found, f, nil
 	case 1:
-		return nil, nil, exit.As(exit.Invalid, problems[0])
+		return nil, nil, invalid(problems[0])
 	}
 	return nil, nil, exit.As(exit.Invalid, &ProblemsError{problems})
+}
+
+// invalid puts an error about an input into its class: invalid, unless a remote store is to blame.
+func invalid(err error) error {
+	if exit.Code(exit.Running(err)) == int(exit.Unreachable) {
+		return exit.As(exit.Unreachable, err)
+	}
+	return exit.As(exit.Invalid, err)
 }
 
 // ProblemsError is several failures at once. Its id and hint are those of the first.
