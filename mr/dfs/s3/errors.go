@@ -34,9 +34,11 @@ func isCode(err error, codes ...string) bool {
 	return false
 }
 
+// isAbsent tells whether there is no object. Stores use the status for other things, too: no bucket, no
+// upload, no such user.
 func isAbsent(err error) bool {
 	r, ok := response(err)
-	return ok && r.StatusCode == http.StatusNotFound && r.Code != minio.NoSuchBucket && r.Code != "NoSuchUpload"
+	return ok && r.StatusCode == http.StatusNotFound && (isCode(err, minio.NoSuchKey, "NoSuchVersion", "NotFound", "") || strings.HasPrefix(r.Code, "404"))
 }
 
 // isFolder are answers of stores that keep keys as files of a disk, about a key that is a folder there,
@@ -67,6 +69,7 @@ var codes = map[string]meaning{
 	"AccountProblem":               {errs.Unauthorized, "E-S3-REFUSED", "ask the owner of the account"},
 	"SignatureDoesNotMatch":        {errs.Unauthorized, "E-S3-REFUSED", "the secret key does not belong to the access key: check AWS_SECRET_ACCESS_KEY, the profile or fs.s3a.secret.key"},
 	"InvalidAccessKeyId":           {errs.Unauthorized, "E-S3-REFUSED", "the store does not know the access key: check it, and that the endpoint is the one that it belongs to"},
+	"XAdminUserNotFound":           {errs.Unauthorized, "E-S3-REFUSED", "the store does not know the access key: check it, and that the endpoint is the one that it belongs to"},
 	"InvalidToken":                 {errs.Unauthorized, "E-S3-REFUSED", "the session token does not belong to the keys: check AWS_SESSION_TOKEN"},
 	"ExpiredToken":                 {errs.Unauthorized, "E-S3-REFUSED", "the credentials have expired: get new ones, then run the same command again"},
 	"ExpiredTokenException":        {errs.Unauthorized, "E-S3-REFUSED", "the credentials have expired: get new ones, then run the same command again"},
@@ -189,22 +192,19 @@ func (f *FS) fail(ctx context.Context, op string, p dfs.Path, err error) error {
 // missing bucket looks like a missing object, and a wrong secret like a missing permission.
 func (f *FS) diagnosed(ctx context.Context, err error) error {
 	r, ok := response(err)
-	if !ok || f.sure.Load() {
-		return err
-	}
-	switch {
-	case r.StatusCode == http.StatusForbidden && (r.Code == minio.AccessDenied || strings.HasPrefix(r.Code, "403")):
-	case isAbsent(err):
-	default:
+	silent := ok && (r.Code == minio.AccessDenied || r.Code == minio.NoSuchKey) && !f.sure.Load() ||
+		strings.HasPrefix(r.Code, fmt.Sprint(r.StatusCode)) // what the library makes of a status alone
+	if !silent {
 		return err
 	}
 	_, more := f.page(ctx, "", "", 1)
-	switch m, ok := response(more); {
-	case more != nil && (!ok || m.StatusCode == 0 || m.StatusCode >= 500):
+	m, ok := response(more)
+	switch {
+	case more == nil, ok && m.Code == minio.AccessDenied: // it is there
+		f.sure.Store(true)
+		return err
+	case !ok || m.StatusCode == 0, m.StatusCode >= 500 && r.StatusCode < 500:
 		return err // nothing has been learnt
-	case isCode(more, minio.NoSuchBucket) || r.StatusCode == http.StatusForbidden && more != nil:
-		return more
 	}
-	f.sure.Store(true)
-	return err
+	return more
 }

@@ -28,12 +28,14 @@ func newToken() string {
 	return hex.EncodeToString(b[:])
 }
 
-// creation is the condition, and the token, of an object that must be new.
-func creation(token string) minio.PutObjectOptions {
-	o := minio.PutObjectOptions{}
-	if token != "" {
-		o.UserMetadata = map[string]string{ownerKey: token}
-	}
+// owned is what an object is made with that tells its writer.
+func owned(token string) minio.PutObjectOptions {
+	// Not pieces of the body are signed, but the whole, which every store understands.
+	return minio.PutObjectOptions{DisableContentSha256: true, UserMetadata: map[string]string{ownerKey: token}}
+}
+
+// created adds the condition that the object must be new.
+func created(o minio.PutObjectOptions) minio.PutObjectOptions {
 	o.SetMatchETagExcept("*")
 	return o
 }
@@ -45,7 +47,7 @@ func digest(b []byte) string {
 
 // put creates an object in one call.
 func (f *FS) put(ctx context.Context, key string, data []byte, token string) error {
-	sum, opts := digest(data), creation(token)
+	sum, opts := digest(data), created(owned(token))
 	err := f.try(ctx, func() error {
 		_, err := f.core.PutObject(ctx, f.bucket.name, key, bytes.NewReader(data), int64(len(data)), "", sum, opts)
 		return err
@@ -212,7 +214,7 @@ func (w *writer) arrived(ctx context.Context, op string) error {
 
 // begin starts the upload. If its outcome is not known there may be one that nobody can name.
 func (w *writer) begin(ctx context.Context) error {
-	opts := creation(w.token)
+	opts := owned(w.token)
 	return w.fs.try(ctx, func() (err error) {
 		w.upload, err = w.fs.core.NewMultipartUpload(ctx, w.fs.bucket.name, w.key, opts)
 		if _, ok := response(err); err != nil && !ok {
@@ -225,7 +227,7 @@ func (w *writer) begin(ctx context.Context) error {
 // send uploads one part.
 func (f *FS) send(ctx context.Context, key, upload string, number int, buf []byte) sentPart {
 	out := sentPart{buf: buf}
-	opts := minio.PutObjectPartOptions{Sha256Hex: digest(buf)}
+	opts := minio.PutObjectPartOptions{Sha256Hex: digest(buf), DisableContentSha256: true}
 	out.err = f.try(ctx, func() error {
 		p, err := f.core.PutObjectPart(ctx, f.bucket.name, key, upload, number, bytes.NewReader(buf), int64(len(buf)), opts)
 		out.part = minio.CompletePart{PartNumber: number, ETag: p.ETag}
@@ -279,7 +281,7 @@ func (w *writer) complete(ctx context.Context) error {
 		w.parts, w.buf = append(w.parts, s.part), nil
 		w.fs.giveBack(s.buf)
 	}
-	opts := creation("")
+	opts := created(minio.PutObjectOptions{})
 	err := w.fs.try(ctx, func() error {
 		_, err := w.fs.core.CompleteMultipartUpload(ctx, w.fs.bucket.name, w.key, w.upload, w.parts, opts)
 		return err

@@ -61,8 +61,7 @@ func Start(t testing.TB, kind string) *Server {
 // New starts a server for one test, which may end it and let it hang. It ends with the program.
 func New(t testing.TB, kind string) *Server {
 	t.Helper()
-	script := find(t)
-	if _, err := os.Stat(filepath.Join(programs(script), kind)); err != nil {
+	if !Built(t, kind) {
 		dfstest.Missing(t, "s3", kind+" is not built: run make servers")
 	}
 	dir, err := os.MkdirTemp("", "vista-s3-")
@@ -81,6 +80,13 @@ func New(t testing.TB, kind string) *Server {
 		s.env[k] = v
 	}
 	return s
+}
+
+// Built tells whether the server of a kind can be started.
+func Built(t testing.TB, kind string) bool {
+	t.Helper()
+	_, err := os.Stat(filepath.Join(programs(find(t)), kind))
+	return err == nil
 }
 
 func programs(script string) string {
