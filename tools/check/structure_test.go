@@ -115,7 +115,7 @@ func (f *file) saysWhatFor() bool {
 
 // forTests are packages of test support: code that is no test itself, outside of them, may not
 // use them.
-var forTests = []string{"mr/dfs/fault", "mr/dfs/fault/sweep", "mr/dfs/dfstest", "mr/mrtest"}
+var forTests = []string{"mr/dfs/fault", "mr/dfs/fault/sweep", "mr/dfs/dfstest", "mr/dfs/s3/s3test", "mr/mrtest"}
 
 // within says what the packages of the engine may use of it beside mr and mr/errs, which they all
 // may: what decides leans on nothing that does, and adapters of a port not on each other. Those
@@ -134,6 +134,8 @@ var within = map[string][]string{
 	"mr/dfs/mem":   {"mr/dfs"},
 	"mr/dfs/local": {"mr/dfs"},
 	"mr/dfs/hdfs":  {"mr/dfs"},
+	"mr/dfs/s3":    {"mr/dfs"},
+	"mr/dfs/probe": {"mr/dfs"},
 	"mr/commit":    {"mr/dfs"},
 	"mr/task":      {"mr/dfs", "mr/cache", "mr/avro", "mr/checksum", "mr/shuffle"},
 	"mr/worker":    {"mr/sched", "mr/task"},

@@ -21,7 +21,7 @@ type limitation struct {
 var limitations = []limitation{
 	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files and folders on this machine, hdfs:// and s3://"},
 	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine, hdfs:// and s3://"},
-	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names and ONNX files on this machine and in the stores it knows"},
+	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names, and ONNX files on this machine, hdfs:// and s3://"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files and folders on this machine, hdfs:// and s3://"},
 	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
