@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
-	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -30,12 +29,13 @@ func Attempt(ctx context.Context, spec *mr.TaskSpec, o Options) (_ *mr.Manifest,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	h := &host.Host{Stores: stores(), Blobs: programCache(tmp), Scratch: tmp, Slots: 1, Log: o.Log}
+	h := &host.Host{Stores: stores(), Scratch: tmp, Slots: 1, Log: o.Log} // for all that computes no features
 	if spec.Kind == extract.Name {
-		if h.ORT, err = ort.Init(ort.Options{Library: o.ORTLib, CacheDir: cacheDir()}); err != nil {
-			return nil, exit.As(exit.Invalid, err)
+		var end func() error
+		if h, end, err = OpenHost(tmp, 1, o); err != nil {
+			return nil, err
 		}
-		defer func() { err = errors.Join(err, h.ORT.Close()) }()
+		defer func() { err = errors.Join(err, end()) }()
 	}
 	env, err := h.Env(ctx, spec)
 	if err != nil {

@@ -48,7 +48,7 @@ func (c *Claim) Undo(ctx context.Context) error {
 		if err := c.Check(ctx); err != nil { // another run counts on it
 			return nil
 		}
-		return errors.Join(dfs.RemoveAll(ctx, c.place.store, ""), c.place.out.Remove(ctx, MarkerFile))
+		return errors.Join(c.place.clear(ctx, nil), c.place.out.Remove(ctx, MarkerFile))
 	}
 	err := errors.Join(os.RemoveAll(c.place.work()), os.Remove(filepath.Join(c.place.dir, MarkerFile)))
 	for _, dir := range c.made {

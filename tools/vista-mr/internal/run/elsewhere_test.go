@@ -373,3 +373,102 @@ func TestStoresThatFail(t *testing.T) {
 		refused(t, err, "E-TABLE")
 	}
 }
+
+func TestFolderURIs(t *testing.T) {
+	for in, want := range map[string][2]string{
+		"s3://bucket":           {"s3://bucket", "s3://bucket/_work"},
+		"s3a://bucket/a/b//":    {"s3a://bucket/a/b", "s3a://bucket/a/b/_work"},
+		"hdfs:///":              {"hdfs:///", "hdfs:///_work"},
+		"hdfs:///user/x":        {"hdfs:///user/x", "hdfs:///user/x/_work"},
+		"hdfs://host:8020/out/": {"hdfs://host:8020/out", "hdfs://host:8020/out/_work"},
+	} {
+		if got := folderURI(in); got != want[0] || inFolder(got, workFolder) != want[1] {
+			t.Errorf("%s: %s and %s", in, got, inFolder(got, workFolder))
+		}
+	}
+	if n := OutputFile("s3://bucket/out/", ResultsFile); n != "s3://bucket/out/results.json" {
+		t.Errorf("results are in %s", n)
+	}
+}
+
+// Failures of a store below the output name the output, those of input in the same store do not.
+func TestFailuresNameTheOutputInAStore(t *testing.T) {
+	bucket(t, mem.New())
+	at, err := openPlace(t.Context(), "s3://bucket/out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner := func(kind errs.Kind, path, uri string) error {
+		return errs.E("read", kind, path, errs.E("", kind, uri, errors.New("no")))
+	}
+	for _, c := range []struct {
+		err  error
+		text string
+		code int
+	}{
+		{inner(errs.NoSpace, "out/x", "s3://bucket/out/x"), "output s3://bucket/out: ", 5},
+		{inner(errs.Corrupt, "out/_work/x", "s3://bucket/out/_work/x"), "output s3://bucket/out: ", 5},
+		{inner(errs.Corrupt, "out2/x", "s3://bucket/out2/x"), "read: ", 5},
+		{inner(errs.Unauthorized, "out/x", "s3://bucket/out/x"), "output s3://bucket/out: ", 6},
+		{inner(errs.Unreachable, "out/x", "s3://bucket/out/x"), "read: ", 6},
+	} {
+		got := exit.Running(inOutput(at, c.err))
+		if !strings.HasPrefix(got.Error(), c.text) || exit.Code(got) != c.code {
+			t.Errorf("got %v (exit code %d), want %q and %d", got, exit.Code(got), c.text, c.code)
+		}
+	}
+}
+
+// Whatever operation of the store fails, or has its reply lost: the run says so or gets by, and the next one gives what
+// a run without failures gives.
+func TestAStoreThatFailsOnce(t *testing.T) {
+	left := alone(t)
+	w := newWorld(t, true)
+	w.ownNetwork(t)
+	if _, err := Submit(t.Context(), w.job, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	counter := fault.New(mem.New(), fault.Options{})
+	bucket(t, counter)
+	j := w.away(t, counter, "s3://bucket/out")
+	before := map[fault.Action]int{fault.Fail: counter.Count(fault.Fail), fault.Lose: counter.Count(fault.Lose)}
+	if _, err := Submit(t.Context(), j, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	tries := 9
+	if testing.Short() {
+		tries = 3
+	}
+	for do, from := range before {
+		n := counter.Count(do) - from
+		failed := 0
+		for i := range tries {
+			nth := 1 + (n-1)*i/(tries-1)
+			under := mem.New()
+			w.away(t, under, "s3://bucket/out")
+			fs := fault.New(under, fault.Options{Rules: []fault.Rule{{Do: do, Nth: nth, Kind: errs.Transient}}})
+			bucket(t, fs)
+			if _, err := Submit(t.Context(), j, Options{}); err != nil {
+				failed++
+				if exit.Code(err) == int(exit.Internal) {
+					t.Errorf("%v of operation %d of %d: %v", do, nth, n, err)
+				}
+				if _, err := Submit(t.Context(), j, Options{}); err != nil && errorID(err) != "E-OUTPUT" { // it may be done
+					t.Errorf("%v of operation %d of %d: the next run: %v", do, nth, n, err)
+				}
+			}
+			_, _, err := Results(t.Context(), string(j.Output)) // removes what a last step has left
+			if err != nil {
+				t.Errorf("%v of operation %d of %d: %v", do, nth, n, err)
+			}
+			w.wantSame(t, under, "out", j)
+			if l := fs.Leaks(); len(l) > 0 {
+				t.Errorf("%v of operation %d of %d: open: %q", do, nth, n, l)
+			}
+		}
+		t.Logf("%v: %d of %d runs failed, of %d operations", do, failed, tries, n)
+	}
+	if l := left(); len(l) > 0 {
+		t.Errorf("the runs have left %q", l)
+	}
+}

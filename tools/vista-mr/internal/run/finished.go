@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
@@ -99,5 +98,5 @@ func OutputFile(output conf.URI, name string) string {
 	if output.Scheme() == "file" {
 		return filepath.Join(output.LocalPath(), name)
 	}
-	return strings.TrimRight(string(output), "/") + "/" + name
+	return inFolder(folderURI(string(output)), name)
 }

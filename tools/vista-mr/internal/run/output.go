@@ -420,12 +420,16 @@ func inOutput(p *place, err error) error {
 	return &OutputError{Dir: dir, Err: err}
 }
 
+func within(name, folder string) bool {
+	return name == folder || strings.HasPrefix(name, strings.TrimSuffix(folder, "/")+"/")
+}
+
 // inside tells whether an error names a file by its place in the output. Stores elsewhere name files by URIs as well.
 func (p *place) inside(err error) (is bool) {
 	for e := (*errs.Error)(nil); errors.As(err, &e); err = e.Err {
 		switch {
 		case dfs.HasScheme(e.Path):
-			return p.dir == "" && strings.HasPrefix(e.Path, p.name)
+			return p.dir == "" && (within(e.Path, p.name) || within(e.Path, dfs.Name(p.out, "")))
 		case e.Path != "" && !filepath.IsAbs(e.Path):
 			is = true
 		}

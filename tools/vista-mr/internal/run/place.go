@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
@@ -45,13 +47,25 @@ func openPlace(ctx context.Context, output conf.URI) (*place, error) {
 }
 
 func openStore(ctx context.Context, output conf.URI) (*place, error) {
-	uri := strings.TrimRight(string(output), "/")
+	uri := folderURI(string(output))
 	out, err := stores().Folder(ctx, uri)
 	if err != nil {
 		return nil, elsewhere("output", uri, err)
 	}
-	return &place{name: uri, out: out, store: dfs.Sub(out, workFolder), storeURI: uri + "/" + workFolder}, nil
+	return &place{name: uri, out: out, store: dfs.Sub(out, workFolder), storeURI: inFolder(uri, workFolder)}, nil
 }
+
+// folderURI is a URI without slashes at its end, but for that of a root without a host.
+func folderURI(uri string) string {
+	scheme, rest, _ := strings.Cut(uri, "://")
+	if rest = strings.TrimRight(rest, "/"); rest == "" {
+		rest = "/"
+	}
+	return scheme + "://" + rest
+}
+
+// inFolder is the URI of what has a name in a folder.
+func inFolder(uri, name string) string { return strings.TrimSuffix(uri, "/") + "/" + name }
 
 // work is the local folder behind store.
 func (p *place) work() string { return filepath.Join(p.dir, workFolder) }
@@ -77,31 +91,35 @@ func (p *place) programs() (string, error) {
 	return dir, os.MkdirAll(dir, 0o777)
 }
 
-// clear removes what another run has left in the store, but for what keep names.
+// clear removes what a run has left in the store, but for what keep names; nil: nothing.
 func (p *place) clear(ctx context.Context, keep func(dfs.Path) bool) error {
 	var all []dfs.Path
 	for i, err := range p.store.List(ctx, "") {
 		if err != nil {
 			return err
 		}
-		if !keep(i.Path) {
+		if keep == nil || !keep(i.Path) {
 			all = append(all, i.Path)
 		}
 	}
+	// There is a file for each task, and a store far away answers each request late.
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(removers)
 	for _, f := range all {
-		if err := p.store.Remove(ctx, f); err != nil {
-			return err
-		}
+		g.Go(func() error { return p.store.Remove(ctx, f) })
 	}
-	return nil
+	return g.Wait()
 }
+
+// removers is how many files are removed at once.
+const removers = 16
 
 // leave removes what a run that is done was made from.
 func (p *place) leave(ctx context.Context) error {
 	if p.dir != "" {
 		return os.RemoveAll(p.work())
 	}
-	return errors.Join(dfs.RemoveAll(ctx, p.store, ""), p.close())
+	return errors.Join(p.clear(ctx, nil), p.close())
 }
 
 // close removes what a run has in other places than its own.
