@@ -185,7 +185,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 			}
 		}()
 		log := a.logger(a.Stderr)
-		h, closeHost, err := run.NewHost(*lib, dir, *slots, log)
+		h, closeHost, err := run.OpenHost(dir, *slots, run.Options{ORTLib: *lib, Log: log})
 		if err != nil {
 			return err
 		}
