@@ -9,6 +9,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 )
@@ -40,7 +41,7 @@ func together(t *surveyed, x *images.Index) *data {
 		d.table = &surveyed{Surveyed: &ingest.Surveyed{}}
 	}
 	for _, f := range d.table.files {
-		d.tables = append(d.tables, mr.FileRange{URI: "/" + string(f)})
+		d.tables = append(d.tables, mr.FileRange{URI: dfs.Name(d.table.fs, f)})
 	}
 	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, RowBytes: int64(4*d.table.Encoding.Width() + 32)}
 	if x != nil {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -18,8 +19,8 @@ type limitation struct {
 
 // limitations lists all of them. What a build learns is removed here.
 var limitations = []limitation{
-	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine"},
-	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine"},
+	{"table.uri", input(func(j *conf.Job) conf.URI { return j.Table.URI }), "files on this machine and on S3"},
+	{"images.uri", input(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine and on S3"},
 	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names and ONNX files on this machine"},
 	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files on this machine"},
 	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files on this machine"},
@@ -34,6 +35,17 @@ func remote(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
 			return string(u)
 		}
 		return ""
+	}
+}
+
+// input is remote for what is read through a store.
+func input(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
+	return func(j *conf.Job) string {
+		u := uri(j)
+		if slices.Contains(stores().Schemes(), u.Scheme()) {
+			return ""
+		}
+		return string(u)
 	}
 }
 

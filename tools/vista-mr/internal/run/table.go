@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -16,13 +17,24 @@ import (
 	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/dfs/s3"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // stores opens the URIs of a job file.
 func stores() *dfs.Mux {
-	return dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open})
+	return dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open, "s3": objects.Open, "s3a": objects.Open})
 }
+
+// objects opens S3: one client of each bucket, whose connections all of the process shares.
+var objects = s3.NewOpener(func() s3.Config {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "" // then there are no profiles
+	}
+	return s3.Config{Env: os.Getenv, Home: home}
+})
 
 // tableEndings are the names that data files of a folder end in. A name without an ending is data, too: so
 // Hadoop names what it writes.
@@ -34,6 +46,9 @@ var tableEndings = []string{"", ".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq"
 func TableFiles(ctx context.Context, j *conf.Job) (dfs.FS, []dfs.Path, error) {
 	uri := string(j.Table.URI)
 	fail := func(cause, next string, err error) (dfs.FS, []dfs.Path, error) {
+		if serr := exit.Store(err); serr != nil { // it knows better
+			return nil, nil, serr
+		}
 		return nil, nil, &InputError{ID: "E-TABLE", Key: "table.uri", Path: uri, Cause: cause, Err: err, Next: next}
 	}
 	fs, root, err := stores().Resolve(ctx, uri)
@@ -159,6 +174,9 @@ func checkTable(ctx context.Context, j *conf.Job, _ *Options, f *findings) (stri
 
 // asTableError gives an error that does not say what the user can do one that does: a store's failure.
 func asTableError(j *conf.Job, err error) error {
+	if serr := exit.Store(err); serr != nil {
+		return serr
+	}
 	var says interface {
 		ErrorID() string
 		Hint() string
