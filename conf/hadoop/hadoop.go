@@ -258,3 +258,19 @@ func (c *Config) userName() string {
 	}
 	return c.env("USER")
 }
+
+// Under are the properties whose names begin with prefix, by their full names.
+func (c *Config) Under(prefix string) (map[string]string, error) {
+	out := map[string]string{}
+	for name := range c.props {
+		if !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		v, err := c.Get(name)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = v
+	}
+	return out, nil
+}

@@ -248,7 +248,7 @@ func TestCancelWhileTheStoreHangs(t *testing.T) {
 		"claim": func() error { return fs.Claim(ctx, "c") },
 		"read":  func() error { _, err := f.ReadAt(make([]byte, 10), headSize); return err },
 		"stat":  func() error { _, err := fs.Stat(ctx, "a"); return err },
-		"write": func() error { _, err := w.Write(data(3 * part)); return err },
+		"write": func() error { _, err := w.Write(data(3 * little)); return err },
 	}
 	done := make(chan error, len(calls))
 	for name, call := range calls {

@@ -295,7 +295,7 @@ func (b *bucket) connect() error {
 }
 
 // Again returns another client of the same folder, with connections of its own.
-func (f *FS) Again() (*FS, error) { return f.another(false) }
+func (f *FS) Again() (dfs.FS, error) { return f.another(false) }
 
 // Losing returns another client of the folder that loses the first reply to every request that changes
 // something, after the store has done it: with it a probe finds out whether a repeated request is known

@@ -30,6 +30,10 @@ type Fake struct {
 	StaleList time.Duration
 	// Unordered lists in the reverse order.
 	Unordered bool
+	// Clock is how far the store's clock is ahead.
+	Clock time.Duration
+	// Forgets drops what writers say of objects beside their content.
+	Forgets bool
 	// Before is asked about each request, and about which of its kind (method and what is in the query) it is,
 	// from 1 on.
 	Before func(r *http.Request, n int) Fault
@@ -146,6 +150,7 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the client is gone
 	}
+	w.Header().Set("Date", time.Now().Add(f.Clock).UTC().Format(http.TimeFormat))
 	kind := Kind(r)
 	f.mu.Lock()
 	f.counts[kind]++
@@ -199,7 +204,7 @@ func (f *Fake) put(key string, data []byte, h http.Header) *object {
 	sum := md5.Sum(data)
 	o := &object{data: data, etag: `"` + hex.EncodeToString(sum[:]) + `"`, meta: http.Header{}, begun: time.Now()}
 	for k, v := range h {
-		if strings.HasPrefix(k, "X-Amz-Meta-") {
+		if strings.HasPrefix(k, "X-Amz-Meta-") && !f.Forgets {
 			o.meta[k] = v
 		}
 	}

@@ -111,6 +111,22 @@ func Running(err error) error {
 	return As(JobFailed, err)
 }
 
+// Store puts what a remote store has answered while inputs were looked at into its class: nil if err is no such
+// thing. A store that does not answer, or refuses, is no fault of the job file.
+func Store(err error) error {
+	var e *errs.Error
+	if !errors.As(err, &e) || !remote(err) {
+		return nil
+	}
+	switch errs.KindOf(e) { // its own advice is better than what was put around it
+	case errs.Unreachable, errs.Unauthorized, errs.Transient:
+		return As(Unreachable, e)
+	case errs.Invalid, errs.NoSpace:
+		return As(Invalid, e)
+	}
+	return nil
+}
+
 // remote tells whether an error names a place of a remote store. On the machine's own disks a refusal is about a file.
 func remote(err error) bool {
 	for e := (*errs.Error)(nil); errors.As(err, &e); err = e.Err {

@@ -18,13 +18,18 @@ func Cores() int { return runtime.GOMAXPROCS(0) }
 // fallback is assumed where the system does not tell.
 const fallback = 4 << 30
 
+// Total is the machine's memory in bytes, whoever may use it.
+func Total() int64 {
+	if m := statusField("/proc/meminfo", "MemTotal"); m > 0 {
+		return m
+	}
+	return fallback
+}
+
 // Memory is what the process may use, in bytes: the least of the machine's memory and the
 // limits of its control groups.
 func Memory() int64 {
-	m := statusField("/proc/meminfo", "MemTotal")
-	if m == 0 {
-		m = fallback
-	}
+	m := Total()
 	for _, name := range cgroupFiles() {
 		if b, err := os.ReadFile(name); err == nil {
 			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 && n < m {

@@ -10,6 +10,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/table"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -59,6 +60,9 @@ func imagePaths(ctx context.Context, fs dfs.FS, files []dfs.Path, s *table.Schem
 
 // imagesError names the key of the job file that an error about the images' source is about.
 func imagesError(err error) error {
+	if serr := exit.Store(err); serr != nil {
+		return serr
+	}
 	var e *images.SourceError
 	if !errors.As(err, &e) {
 		return err

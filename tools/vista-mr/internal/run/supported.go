@@ -39,6 +39,17 @@ func remote(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
 	}
 }
 
+// input is remote for what is read through a store.
+func input(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
+	return func(j *conf.Job) string {
+		u := uri(j)
+		if slices.Contains(stores().Schemes(), u.Scheme()) {
+			return ""
+		}
+		return string(u)
+	}
+}
+
 func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {
 	return func(j *conf.Job) string {
 		v := value(j)

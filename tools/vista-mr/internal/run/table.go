@@ -17,12 +17,13 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/store"
 )
 
 // stores opens the URIs of a job file. Tests put stores of their own in its place.
 var stores = func() *dfs.Mux {
-	return dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open, "hdfs": store.HDFS.Open})
+	return dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open, "hdfs": store.HDFS.Open, "s3": store.S3.Open, "s3a": store.S3.Open})
 }
 
 // tableEndings are the names that data files of a folder end in. A name without an ending is data, too: so
@@ -35,6 +36,9 @@ var tableEndings = []string{"", ".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq"
 func TableFiles(ctx context.Context, j *conf.Job) (dfs.FS, []dfs.Path, error) {
 	uri := string(j.Table.URI)
 	fail := func(cause, next string, err error) (dfs.FS, []dfs.Path, error) {
+		if serr := exit.Store(err); serr != nil { // it knows better
+			return nil, nil, serr
+		}
 		if saysWhatToDo(err) {
 			return nil, nil, err
 		}
@@ -167,6 +171,9 @@ func checkTable(ctx context.Context, j *conf.Job, _ *Options, f *findings) (stri
 
 // asTableError gives an error that does not say what the user can do one that does: a store's failure.
 func asTableError(j *conf.Job, err error) error {
+	if serr := exit.Store(err); serr != nil {
+		return serr
+	}
 	if saysWhatToDo(err) {
 		return err
 	}

@@ -88,7 +88,7 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 	case 1:
 		return nil, nil, invalid(problems[0])
 	}
-	return nil, nil, exit.As(exit.Invalid, &ProblemsError{problems})
+	return nil, nil, exit.As(exit.Invalid, &ProblemsError{Problems: problems})
 }
 
 // invalid puts an error about an input into its class: invalid, unless a remote store is to blame.
@@ -100,7 +100,10 @@ func invalid(err error) error {
 }
 
 // ProblemsError is several failures at once. Its id and hint are those of the first.
-type ProblemsError struct{ Problems []error }
+type ProblemsError struct {
+	Problems []error
+	again    string // the command that looks again; "": validate
+}
 
 func (e *ProblemsError) Error() string {
 	var lines []string
@@ -131,7 +134,13 @@ func (e *ProblemsError) ErrorID() string {
 }
 
 // Hint says what to do next.
-func (e *ProblemsError) Hint() string { return "correct them, then run vista-mr validate again" }
+func (e *ProblemsError) Hint() string {
+	again := e.again
+	if again == "" {
+		again = "vista-mr validate"
+	}
+	return "correct them, then run " + again + " again"
+}
 
 // nearHint suggests the entry beside a missing path, or beside a folder that holds nothing, whose name is most like it.
 func nearHint(path string) string {
