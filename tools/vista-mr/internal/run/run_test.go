@@ -118,7 +118,7 @@ func TestSupported(t *testing.T) {
 		t.Fatalf("the example: %v", err)
 	}
 	refusals := []string{
-		"table.uri=hdfs://nn/t.csv", "images.uri=s3://b/images", "cnn.precision=auto",
+		"table.uri=s3://b/t.csv", "images.uri=s3://b/images", "cnn.precision=auto",
 		"cnn.weights=s3a://b/w.safetensors", "cnn.preprocess=s3://b/p.json",
 		"reuse=store", "output=s3://b/out", "cnn.model=s3://b/net.onnx",
 	}
