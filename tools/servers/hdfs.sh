@@ -308,7 +308,7 @@ watch() {
 	(
 		for fd in 3 4 5 6 7 8 9 10; do eval "exec $fd>&-"; done
 		trap '' INT HUP
-		while owner_runs "$1" && [ -e "$dir/env" ]; do sleep 1; done
+		while owner_runs "$1" && ls "$dir"/*.pid >/dev/null 2>&1; do sleep 1; done # stop removes them
 		stop
 	) </dev/null >/dev/null 2>&1 &
 	disown
