@@ -73,20 +73,22 @@ type property struct {
 	name  string
 	share float64
 	next  string // what to do without it
-	check func(p *probe, ctx context.Context) (string, error)
+	check func(ctx context.Context) (string, error)
 }
 
 const otherStore = "use another store for output and phases; this one will do for input alone"
 
-var properties = []property{
-	{"write", 0.1, "", (*probe).write},
-	{"claim", 0.7, "the store lets several writers take one name, so results could be lost or mixed: " + otherStore, (*probe).claim},
-	{"commit", 0.2, "the store lets a file be written over: " + otherStore, (*probe).commit},
-	{"list", 0.1, "listings are behind what was written: " + otherStore, (*probe).list},
-	{"large", 0.2, "files of several parts do not come out as they should: " + otherStore, (*probe).large},
-	{"replies", 0.1, "an operation whose reply was lost is taken for another's: " + otherStore, (*probe).replies},
-	{"remove", 0.1, "", (*probe).remove},
-	{"clock", 0, "set the clock of this machine, or the store's", (*probe).clock},
+func (p *probe) properties() []property {
+	return []property{
+		{"write", 0.1, "", p.write},
+		{"claim", 0.7, "the store lets several writers take one name, so results could be lost or mixed: " + otherStore, p.claim},
+		{"commit", 0.2, "the store lets a file be written over: " + otherStore, p.commit},
+		{"list", 0.1, "listings are behind what was written: " + otherStore, p.list},
+		{"large", 0.2, "files of several parts do not come out as they should: " + otherStore, p.large},
+		{"replies", 0.1, "an operation whose reply was lost is taken for another's: " + otherStore, p.replies},
+		{"remove", 0.1, "", p.remove},
+		{"clock", 0, "set the clock of this machine, or the store's", p.clock},
+	}
 }
 
 // skip is why a property could not be looked at.
@@ -135,7 +137,7 @@ func Run(ctx context.Context, fs dfs.FS, dir dfs.Path, o Options, tell func(Chec
 			tell(c)
 		}
 	}
-	for _, k := range properties {
+	for _, k := range p.properties() {
 		if ctx.Err() != nil {
 			break
 		}
@@ -147,7 +149,7 @@ func Run(ctx context.Context, fs dfs.FS, dir dfs.Path, o Options, tell func(Chec
 		if p.end = begun.Add(time.Duration(k.share * float64(o.Budget))); p.end.After(last) {
 			p.end = last
 		}
-		detail, err := k.check(p, ctx)
+		detail, err := k.check(ctx)
 		c := Check{Name: k.name, State: OK, Detail: detail, Seconds: time.Since(begun).Seconds()}
 		var s skip
 		switch {
