@@ -235,6 +235,9 @@ func TestDevCluster(t *testing.T) {
 			t.Errorf("the job is %+v", r.Job)
 		}
 		c.sameModels("alone", "wild")
+		if out := c.run("results", id); !strings.Contains(out, "72 rows") {
+			t.Errorf("results says\n%s", out)
+		}
 		if log := c.run("logs", id); strings.Count(log, "driver of "+id+" starts") != 2 {
 			t.Errorf("its log:\n%s", log)
 		}
