@@ -82,4 +82,3 @@ func BenchmarkRounds(b *testing.B) {
 	b.ReportMetric(1000*times[len(times)/2], "p50-ms/round")
 	b.ReportMetric(1000*times[len(times)*99/100], "p99-ms/round")
 }
-
