@@ -205,7 +205,7 @@ func TestJobsOutliveTheirTracker(t *testing.T) {
 	m := newJobs(t, store, d, 1)
 	a, b := submitted(t, m, "a"), submitted(t, m, "b") // b waits
 	wait(t, m, a, Running)
-	if err := m.began(a, "a-run"); err != nil {
+	if err := m.began(a, &mr.JobSpec{ID: "a-run"}); err != nil {
 		t.Fatal(err)
 	}
 	m.close()
