@@ -129,7 +129,11 @@ func TestJobsWaitForTheirTurn(t *testing.T) {
 	d := &drive{ends: map[string]func(context.Context) (ending, error){"a": held, "b": held, "c": held}}
 	m := newJobs(t, mem.New(), d, 2)
 	ids := []string{submitted(t, m, "a"), submitted(t, m, "b"), submitted(t, m, "c")}
-	wait(t, m, ids[1], Running)
+	for both := false; !both; time.Sleep(time.Millisecond) {
+		d.mu.Lock()
+		both = d.active == 2
+		d.mu.Unlock()
+	}
 	if j, _ := m.get(ids[2]); j.State != Queued {
 		t.Errorf("the third of two is %s", j.State)
 	}
