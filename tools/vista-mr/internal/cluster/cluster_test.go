@@ -16,9 +16,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/cache"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/task"
+	"github.com/vista-mr/vista-mr/mr/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -237,4 +241,42 @@ func TestBadSubmissions(t *testing.T) {
 			t.Errorf("%+v: %v", r, err)
 		}
 	}
+}
+
+// TestMemoryIsGuarded: a worker that holds too much gives attempts up, one after the other, until it holds less.
+func TestMemoryIsGuarded(t *testing.T) {
+	waits := mr.Kind{Name: "waits", Map: func(json.RawMessage) (mr.Mapper, error) {
+		return mr.MapperFunc(func(ctx context.Context, _ mr.Task) error { <-ctx.Done(); return ctx.Err() }), nil
+	}}
+	registry, err := mr.NewRegistry(waits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := &task.Env{Store: mem.New(), Mux: dfs.NewMux(nil), Registry: registry, Shared: task.NewShared(), Cache: cache.New(0, t.TempDir()), Scratch: t.TempDir(), Slots: 2}
+	failed := make(chan sched.Failed, 10)
+	w := worker.New(worker.Options{ID: "w", Slots: 2, Env: func(*mr.TaskSpec) (*task.Env, error) { return env, nil }, Report: func(r worker.Report) {
+		if f, ok := r.Event.(sched.Failed); ok {
+			failed <- f
+		}
+	}})
+	defer w.Close()
+	for i := range 2 {
+		w.Do(worker.Launch{Spec: mr.TaskSpec{Job: "a", Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "p", Index: i}, Number: 1}, Type: mr.MapPhase, Kind: "waits"}})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		guardMemory(ctx, w, 1000, func() int64 { return int64(len(w.Running())) * 480 }, zap.NewNop()) // 960 of 1000 is too much
+	}()
+	f := <-failed
+	if f.Attempt.Task.Index != 1 || !errs.Is(f.Err, errs.NoMemory) {
+		t.Errorf("given up is %+v", f)
+	}
+	time.Sleep(500 * time.Millisecond)
+	if n := len(w.Running()); n != 1 || len(failed) != 0 {
+		t.Errorf("%d attempts are left", n)
+	}
+	cancel()
+	<-done
 }
