@@ -84,7 +84,7 @@ func TestClusterOnStores(t *testing.T) {
 				t.Fatal(err)
 			}
 			uri := s.start(c)
-			c.run("synth", "foods", "--records", "72", "--seed", "4", "data")
+			c.run("synth", "foods", "--records", "144", "--seed", "4", "data")
 			c.run("submit", "job.yaml", "--set", "output=alone")
 			pid := c.devCluster("--workers", "2", "--slots", "1", "--state", uri+"/state")
 			id := strings.TrimSpace(c.run("submit", "job.yaml", "--set", "output="+uri+"/out", "--detach"))
