@@ -149,10 +149,10 @@ func (n *Normalize) affine() (mul, sum []float32, plain bool, err error) {
 		if err != nil {
 			return nil, nil, false, err
 		}
-		if !(std > 0) {
-			return nil, nil, false, &Error{ID: "E-MODEL", Msg: fmt.Sprintf("a deviation of %v", std), Do: "deviations must be positive"}
-		}
 		m, s := float32(scale/float64(std)), float32(-float64(mean)/float64(std))
+		if !(std > 0) || m-m != 0 || s-s != 0 {
+			return nil, nil, false, &Error{ID: "E-PREPROCESS", Msg: fmt.Sprintf("cnn.preprocess.std: pixels divided by %v are no float32", std), Do: "set cnn.preprocess.std to positive numbers, such as 0.229 or 58.4"}
+		}
 		mul, sum = append(mul, m), append(sum, s)
 		plain = plain && m == 1 && s == 0
 	}

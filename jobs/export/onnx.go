@@ -121,7 +121,11 @@ func Pipeline(program *onnx.Model, vector string, m *Model, recipe *results.Prep
 	if err != nil {
 		return nil, err
 	}
-	p.Metadata = append(m.metadata(), onnx.Entry{Key: "preprocess", Value: string(how)}, onnx.Entry{Key: StructuredInput, Value: string(columns)})
+	classes, err := json.Marshal(m.Classes)
+	if err != nil {
+		return nil, err
+	}
+	p.Metadata = append(m.metadata(), onnx.Entry{Key: "classes", Value: string(classes)}, onnx.Entry{Key: "preprocess", Value: string(how)}, onnx.Entry{Key: StructuredInput, Value: string(columns)})
 	return p, nil
 }
 

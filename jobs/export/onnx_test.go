@@ -89,10 +89,17 @@ func TestPipelineKeepsItsNames(t *testing.T) {
 				t.Error("what only another layer needs is in it")
 			}
 		}
+		if !slices.ContainsFunc(p.Metadata, func(e onnx.Entry) bool { return e.Key == "classes" }) {
+			t.Error("the order of the classes is not said")
+		}
 		for _, e := range p.Metadata {
 			var back results.Preprocess
 			if e.Key == "preprocess" && (json.Unmarshal([]byte(e.Value), &back) != nil || back.Width != 2) {
 				t.Errorf("the recipe is %s", e.Value)
+			}
+			var classes []string
+			if e.Key == "classes" && (json.Unmarshal([]byte(e.Value), &classes) != nil || !slices.Equal(classes, m.Classes)) {
+				t.Errorf("the classes are %s", e.Value)
 			}
 		}
 		again, err := Pipeline(program(), "score", m, recipe)

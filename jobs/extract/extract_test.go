@@ -20,6 +20,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/avro"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -28,8 +29,9 @@ import (
 
 // colours is an engine whose program yields the mean of each channel: what a test can work out by hand.
 type colours struct {
-	most    int // records that fit into its memory
-	spoiled bool
+	most    int  // records that fit into its memory
+	spoiled bool // no numbers for the first image of a batch
+	blue    bool // none for blue images
 	batches atomic.Int64
 }
 
@@ -74,6 +76,11 @@ func (r *runner) Run(_ context.Context, n int) error {
 	if r.c.spoiled {
 		r.out[0] = float32(math.NaN())
 	}
+	for i := range n {
+		if r.out[3*i+2] == 255 && r.c.blue {
+			r.out[3*i+2] = float32(math.Inf(1))
+		}
+	}
 	return nil
 }
 
@@ -109,6 +116,16 @@ func runFolder(t *testing.T, e *colours, change func(*Params)) (*mrtest.Cluster,
 	add("big.png", make([]byte, 5000))
 	add("gone.png", []byte("here while the folder is listed"))
 	add("nobody.png", plain(t, color.White))
+	return runImages(t, e, images.Spec{URI: dir}, func() {
+		if err := os.Remove(filepath.Join(dir, "gone.png")); err != nil {
+			t.Fatal(err)
+		}
+	}, change)
+}
+
+// runImages extracts images; planned is called when they have been listed.
+func runImages(t *testing.T, e *colours, spec images.Spec, planned func(), change func(*Params)) (*mrtest.Cluster, *mr.PhaseManifest, error) {
+	t.Helper()
 	p := Params{Model: Model{Digest: "d", In: Port{Bytes: true, Shape: []int64{side, side, 3}}, Out: []Port{{Channel: Pooled("a"), Shape: []int64{3}}}},
 		Source: Files, Table: "rows", Required: true, Image: image.Spec{CropH: side, CropW: side, Exact: true, MaxBytes: 4000}, Batch: 4, Base: true, Decode: 1 << 20}
 	if change != nil {
@@ -131,7 +148,7 @@ func runFolder(t *testing.T, e *colours, change func(*Params)) (*mrtest.Cluster,
 		}), nil
 	}}
 	c := mrtest.New(t, rows, Kind(e))
-	x, err := images.Scan(t.Context(), dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open}), images.Spec{URI: dir}, nil)
+	x, err := images.Scan(t.Context(), dfs.NewMux(map[string]dfs.OpenFunc{"file": local.Open}), spec, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,8 +156,8 @@ func runFolder(t *testing.T, e *colours, change func(*Params)) (*mrtest.Cluster,
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(filepath.Join(dir, "gone.png")); err != nil {
-		t.Fatal(err)
+	if planned != nil {
+		planned()
 	}
 	out, err := c.Run(t.Context(), &mr.JobSpec{ID: "j", Phases: []mr.PhaseSpec{
 		{ID: "rows", Type: mr.MapPhase, Kind: "rows", Tasks: 1},
@@ -206,6 +223,57 @@ func TestFeaturesMustBeFinite(t *testing.T) {
 	_, _, err := runFolder(t, &colours{most: 99, spoiled: true}, nil)
 	if err == nil || !strings.Contains(err.Error(), `NaN in pooled/a for image "k0"`) || errs.KindOf(err) != errs.Invalid {
 		t.Errorf("got %v of kind %v", err, errs.KindOf(err))
+	}
+}
+
+// Where no other phase yields the same record, it is set aside if its features are no numbers, or it travels to the
+// join as one that cannot be used.
+func TestNotFiniteIsSetAside(t *testing.T) {
+	c, m, err := runFolder(t, &colours{most: 99, spoiled: true}, func(p *Params) { p.Aside = true }) // k0, and k4 in the second batch
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, base := len(c.Sorted(t, m, Pooled("a"))), len(c.Sorted(t, m, Base)); n != 3 || base != 3 || m.Sum("bad.not-finite") != 2 || m.Sum("bad") != 6 || m.Sum("matched") != 3 || len(c.Sorted(t, m, Failed)) != 5 {
+		t.Errorf("%d vectors, %d rows, counters %v", n, base, m.Tasks[0].Counters)
+	}
+	c, m, err = runFolder(t, &colours{most: 99, spoiled: true}, func(p *Params) { p.Table, p.Base, p.Aside = "", false, true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if good, failed := c.Sorted(t, m, Pooled("a")), c.Sorted(t, m, Failed); len(good) != 4 || len(failed) != 5 || m.Sum("bad") != 0 {
+		t.Errorf("%d good, %d failed, %d bad", len(good), len(failed), m.Sum("bad"))
+	}
+}
+
+// Of a record with several images, those without numbers do not count, wherever they stand and however batches fall.
+func TestNotFiniteAmongSeveral(t *testing.T) {
+	blue, grey := plain(t, color.RGBA{0, 0, 255, 255}), plain(t, color.Gray{10})
+	for batch := 1; batch <= 9; batch++ {
+		for _, table := range []string{"rows", ""} {
+			dir := t.TempDir()
+			for name, data := range map[string][]byte{"k0/1": blue, "k0/2": grey, "k1/1": grey, "k1/2": blue, "k2/1": blue, "k2/2": blue, "k3/1": grey, "k3/2": blue, "k3/3": grey} {
+				if err := os.MkdirAll(filepath.Join(dir, name[:2]), 0o777); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, name+".png"), data, 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, m, err := runImages(t, &colours{most: 99, blue: true}, images.Spec{URI: dir, Key: "folder", Multiple: images.Mean}, nil, func(p *Params) {
+				p.Multiple, p.Batch, p.Aside, p.Table, p.Base = images.Mean, batch, true, table, table != ""
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			vector := string(avro.AppendFloat32s(nil, []float32{10, 10, 10}))
+			want := []string{"k0=" + vector, "k1=" + vector, "k3=" + vector}
+			if got := c.Sorted(t, m, Pooled("a")); !slices.Equal(got, want) {
+				t.Errorf("batches of %d, table %q: %q", batch, table, got)
+			}
+			if aside, failed := m.Sum("bad.not-finite"), len(c.Sorted(t, m, Failed)); table != "" && (aside != 5 || failed != 1) || table == "" && (aside != 0 || failed != 4) {
+				t.Errorf("batches of %d, table %q: %d set aside, %d failed", batch, table, aside, failed)
+			}
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ type Params struct {
 	Store    bool       `json:"raw,omitempty"`      // write blocks uncompressed
 	Base     bool       `json:"base,omitempty"`     // write channel Base
 	Emit     []string   `json:"emit,omitempty"`     // outputs that go to the shuffle instead of part files, concatenated in this order
+	Aside    bool       `json:"aside,omitempty"`    // set records aside whose outputs are no numbers: no other phase yields them
 	Repeat   bool       `json:"repeat,omitempty"`   // an earlier phase has counted and set aside what this one sees again
 	Multiple string     `json:"multiple,omitempty"` // how the vectors of a record's images become one: images.Mean or images.Max
 }

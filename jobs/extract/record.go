@@ -94,7 +94,13 @@ func (w *work) end(ctx context.Context, r *record) error {
 func (w *work) ran(ctx context.Context, recs []*record) error {
 	for i, r := range recs {
 		if err := w.finite(i, r.key); err != nil {
-			return err
+			if !w.p.Aside {
+				return err
+			}
+			if err := w.spoiled(ctx, r, err); err != nil {
+				return err
+			}
+			continue
 		}
 		out := func(j int) []float32 {
 			n := w.p.Model.Out[j].Len()
@@ -115,6 +121,26 @@ func (w *work) ran(ctx context.Context, recs []*record) error {
 		}
 	}
 	return nil
+}
+
+// NotFinite is the cause of images whose features are no numbers.
+const NotFinite = "not-finite"
+
+// spoiled takes an image out of its record whose features are no numbers, as one that cannot be read.
+func (w *work) spoiled(ctx context.Context, r *record, why *NotFiniteError) error {
+	bad := mr.BadRecord{Key: string(r.key), Stage: "extract", Cause: NotFinite, Error: why.Error()}
+	if r.row != nil {
+		if err := w.t.SetAside(ctx, bad); err != nil {
+			return err
+		}
+	} else {
+		r.bad = append(r.bad, bad)
+	}
+	r.images--
+	if !r.closed || r.run < r.images {
+		return nil
+	}
+	return w.end(ctx, r)
 }
 
 // record writes a record's outputs.

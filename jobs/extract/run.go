@@ -295,9 +295,8 @@ func (w *work) runError(err error, n int) error {
 	return err
 }
 
-// finite refuses features that are no numbers. They come from the network and not from one
-// record, so that they are the job's error and not a bad record.
-func (w *work) finite(i int, key []byte) error {
+// finite finds features of image i that are no numbers.
+func (w *work) finite(i int, key []byte) *NotFiniteError {
 	for o := range w.p.Model.Out {
 		port := &w.p.Model.Out[o]
 		n := port.Len()
@@ -310,7 +309,7 @@ func (w *work) finite(i int, key []byte) error {
 	return nil
 }
 
-// NotFiniteError says that the network yields no numbers.
+// NotFiniteError says that the network yields no numbers where the record cannot be set aside any more: other layers have it.
 type NotFiniteError struct {
 	Key, Channel string
 	Value        float32
@@ -325,5 +324,5 @@ func (e *NotFiniteError) ErrorID() string { return "E-FEATURE-NOT-FINITE" }
 
 // Hint says what to do.
 func (e *NotFiniteError) Hint() string {
-	return "check the weights and the preprocessing: `vista-mr model inspect` shows the layers"
+	return "check the weights and the preprocessing: `vista-mr model inspect` shows the layers; if it is only this image, --set plan.inference=fused sets it aside"
 }

@@ -281,7 +281,10 @@ func (d *reader) file(ctx context.Context, u *unit, m *Image) error {
 	fs, p, err := d.resolver.Resolve(ctx, u.uri())
 	if err != nil {
 		if errs.Is(err, errs.Invalid) { // what a table's cell names
-			spoil(m, "missing", err)
+			if e := (*errs.Error)(nil); errors.As(err, &e) && e.Fix != "" {
+				err = fmt.Errorf("%w: %s", err, e.Fix)
+			}
+			spoil(m, "path", err)
 			return nil
 		}
 		return err
@@ -289,8 +292,8 @@ func (d *reader) file(ctx context.Context, u *unit, m *Image) error {
 	f, err := fs.Open(ctx, p)
 	switch {
 	case err == nil:
-	case errs.Is(err, errs.Invalid):
-		spoil(m, "missing", err)
+	case errs.Is(err, errs.Invalid): // a device, a name that is too long
+		spoil(m, "path", err)
 		return nil
 	case errs.Is(err, errs.Unauthorized) && fs.Caps().Name == "local":
 		// Here permission is a file's own; elsewhere it is the job's, and would fail every image.

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -76,7 +77,7 @@ func BenchmarkSurvey(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
-					found, err := Survey(b.Context(), fs, []dfs.Path{name}, s, 32, 1, 0.2)
+					found, err := Survey(b.Context(), fs, []dfs.Path{name}, s, 32, 1, 0.2, math.MaxInt64)
 					if err != nil || found.Encoding.Good != rows || found.Encoding.Width() != columns {
 						b.Fatal(found, err)
 					}

@@ -202,7 +202,7 @@ func plan(t *testing.T, path, missing string) (*Params, *Surveyed) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := Survey(t.Context(), fs, []dfs.Path{p}, s, most, seed, share)
+	found, err := Survey(t.Context(), fs, []dfs.Path{p}, s, most, seed, share, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +337,7 @@ func TestWhatCannotBeEncoded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, 10_000, seed, 0)
+		_, err = Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, 10_000, seed, 0, math.MaxInt64)
 		var says interface{ Hint() string }
 		if err == nil || !strings.Contains(err.Error(), c.want) || !errors.As(err, &says) || says.Hint() == "" {
 			t.Errorf("%v, want %q", err, c.want)

@@ -1,7 +1,9 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +26,7 @@ func TestKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Survey(t.Context(), fs, files, s, most, seed, 0.5)
+	got, err := Survey(t.Context(), fs, files, s, most, seed, 0.5, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +84,7 @@ func TestSurveyFindsLargeValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Survey(t.Context(), fs, files, s, most, seed, 0.5)
+	got, err := Survey(t.Context(), fs, files, s, most, seed, 0.5, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,12 +114,16 @@ func TestSurveyKeepsFewBadRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, most, seed, 0.5)
+	got, err := Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, most, seed, 0.5, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.Causes["number"] != 1000 || len(got.First) != maxShown {
 		t.Errorf("%d bad rows, %d of them kept", got.Causes["number"], len(got.First))
+	}
+	_, err = Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, most, seed, 0.5, 200) // and it reads on only while there is hope
+	if many := (*TooManyError)(nil); !errors.As(err, &many) || many.Causes["number"] != 201 || len(many.First) != maxShown {
+		t.Errorf("with 200 allowed: %v", err)
 	}
 }
 
@@ -133,7 +139,7 @@ func TestLongKeysAreShownInPart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, most, seed, 0.5)
+	got, err := Survey(t.Context(), fs, []dfs.Path{"t.csv"}, s, most, seed, 0.5, math.MaxInt64)
 	if err != nil {
 		t.Fatal(err)
 	}

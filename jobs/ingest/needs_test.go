@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,7 +34,7 @@ func read(t *testing.T, csv string, needs Needs) (*mrtest.Cluster, *mr.PhaseMani
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := Survey(t.Context(), fs, files, s, most, 1, 0.5)
+	found, err := Survey(t.Context(), fs, files, s, most, 1, 0.5, math.MaxInt64)
 	var label *LabelError
 	if errors.As(err, &label) {
 		return nil, nil, err

@@ -15,8 +15,9 @@ import (
 
 // Survey reads a table as the ingest task will, and finds how its rows are to be encoded, how many there
 // are and what is wrong with them. It holds 18 bytes for each key beside what the encoding takes.
-func Survey(ctx context.Context, fs dfs.FS, paths []dfs.Path, s *table.Schema, maxCategories int, seed uint64, test float64) (*Surveyed, error) {
-	out := &Surveyed{Causes: map[string]int64{}}
+// With more than maxBad bad rows it gives up (TooManyError).
+func Survey(ctx context.Context, fs dfs.FS, paths []dfs.Path, s *table.Schema, maxCategories int, seed uint64, test float64, maxBad int64) (*Surveyed, error) {
+	out := &Surveyed{Causes: map[string]int64{}, maxBad: maxBad}
 	w := newWalk(s, maxCategories, seed, test)
 	if err := w.files(ctx, fs, paths, out); err != nil {
 		return nil, err
@@ -44,11 +45,24 @@ type Surveyed struct {
 	Asides   int64            // keys that have no good row
 	Example  string           // the key of the first good row
 	Range    *lr.RangeError   // of the first training row with a value that is too large; nil: none
+
+	bads, maxBad int64
 }
+
+// TooManyError says that reading a table was given up for its bad rows.
+type TooManyError struct {
+	Causes map[string]int64
+	First  []mr.BadRecord
+}
+
+func (e *TooManyError) Error() string { return "too many rows of the table are bad" }
 
 func (s *Surveyed) bad(_ context.Context, cause string, record func() mr.BadRecord) error {
 	if s.Causes[cause]++; len(s.First) < maxShown {
 		s.First = append(s.First, record())
+	}
+	if s.bads++; s.bads > s.maxBad {
+		return &TooManyError{Causes: s.Causes, First: s.First}
 	}
 	return nil
 }

@@ -282,12 +282,15 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// agreeNumber compares with strconv.
+// agreeNumber compares with strconv, but for numbers as programs write them.
 func agreeNumber(t *testing.T, s string) {
 	t.Helper()
 	v, missing, ok := parseNumber([]byte(s))
 	trimmed := strings.TrimSpace(s)
 	want, err := strconv.ParseFloat(trimmed, 64)
+	if strings.ContainsAny(s, "_xXpP") {
+		err = strconv.ErrSyntax
+	}
 	switch {
 	case strings.EqualFold(trimmed, "true"):
 		want, err = 1, nil
@@ -314,5 +317,13 @@ func TestNumbersAreThoseOfStrconv(t *testing.T) {
 	for range 50_000 {
 		v := rnd.NormFloat64() * math.Pow10(rnd.IntN(30)-15)
 		agreeNumber(t, strconv.FormatFloat(v, "efg"[rnd.IntN(3)], rnd.IntN(20)-1, 64))
+	}
+}
+
+func TestNumbersOfProgramsAreText(t *testing.T) {
+	for _, s := range []string{"1_000", "0x1p3", "0X1P3", "0x_1p0", "-0x8"} {
+		if _, _, ok := parseNumber([]byte(s)); ok {
+			t.Errorf("%s is a number", s)
+		}
 	}
 }

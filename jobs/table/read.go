@@ -172,7 +172,14 @@ func (row *Row) take(src source, s *Schema) *Bad {
 	for i := range row.Cells {
 		f := s.Features[i]
 		if problem := row.cell(&row.Cells[i], src, f); problem != "" {
-			return bad(problem, "column %q: %q is not a finite number", s.name(f.Column), Shown(src.show(f.Column), maxCellShown))
+			format := "column %q: %q is not a finite number"
+			switch {
+			case problem == "encoding":
+				format = "column %q: %q is not UTF-8"
+			case tooLarge(src, f.Column):
+				format = "column %q: %q is too large: models compute with numbers of up to 3.4e38 (float32)"
+			}
+			return bad(problem, format, s.name(f.Column), Shown(src.show(f.Column), maxCellShown))
 		}
 		if !row.Cells[i].Missing {
 			continue
@@ -224,6 +231,19 @@ func (row *Row) cell(c *Cell, src source, f Feature) (cause string) {
 	}
 	c.Number = v
 	return ""
+}
+
+// tooLarge tells whether a cell holds a number that is finite and no float32.
+func tooLarge(src source, column int) bool {
+	if v, _, ok := src.number(column); ok {
+		return !math.IsInf(v, 0)
+	}
+	s := src.show(column)
+	if len(s) > maxNumber || strings.ContainsAny(s, notDecimal) {
+		return false
+	}
+	_, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
+	return errors.Is(err, strconv.ErrRange)
 }
 
 // problem is an error whose text is made when somebody reads it: a small file can have millions of bad rows.
@@ -298,7 +318,10 @@ func missingText(b []byte) bool {
 
 func isBlank(b byte) bool { return b == ' ' || b == '\t' }
 
-// parseNumber reads a number as text: what strconv reads, blanks around it, true and false as 1 and 0.
+// notDecimal are what strconv reads in numbers and only programs write: 1_000, 0x1p3.
+const notDecimal = "_xXpP"
+
+// parseNumber reads a number as text: the decimal ones that strconv reads, blanks around it, true and false as 1 and 0.
 func parseNumber(b []byte) (v float64, missing, ok bool) {
 	if v, ok = plainNumber(b); ok {
 		return v, false, true
@@ -306,7 +329,7 @@ func parseNumber(b []byte) (v float64, missing, ok bool) {
 	if missingText(b) {
 		return 0, true, false
 	}
-	if len(b) > maxNumber {
+	if len(b) > maxNumber || bytes.ContainsAny(b, notDecimal) {
 		return 0, false, false
 	}
 	s := strings.TrimSpace(unsafe.String(unsafe.SliceData(b), len(b)))

@@ -296,6 +296,26 @@ func TestBadImages(t *testing.T) {
 	}
 }
 
+// TestForeignFormats: what is met and not read is called by its name.
+func TestForeignFormats(t *testing.T) {
+	rle := make([]byte, 54)
+	copy(rle, "BM")
+	rle[14], rle[18], rle[22], rle[26], rle[28], rle[30] = 40, 4, 4, 1, 8, 1
+	high := bytes.Clone(rle)
+	high[28], high[30] = 16, 0
+	for src, want := range map[string]string{
+		"\x00\x00\x00\x18ftypheic\x00\x00": "HEIF (HEIC) is not read: convert to JPEG or PNG", "\x00\x00\x00\x18ftypmif1": "HEIF", "\x00\x00\x00\x20ftypavif": "AVIF",
+		"\xff\x0a\x00": "JPEG XL", "8BPS\x00\x01": "PSD", "\x00\x00\x01\x00\x01": "ICO", "<svg xmlns=''>": "SVG", "\xef\xbb\xbf<?xml version='1.0'?>\n<svg>": "SVG",
+		"\x00\x00\x00\x18ftypmp42": "the first bytes are", "<?xml?><html>": "the first bytes are", "BM": "the first bytes are",
+		string(rle): "BMP with run lengths (RLE)", string(high): "BMP with 16 bits a pixel",
+	} {
+		_, _, err := process(t, pipeline(t, Imagenet(), Go), []byte(src))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", src, err, want)
+		}
+	}
+}
+
 // TestScanBomb asks for more passes over a large picture than any encoder writes.
 func TestScanBomb(t *testing.T) {
 	src := readFile(t, "progressive.jpg")

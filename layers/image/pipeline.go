@@ -109,6 +109,9 @@ func (p *Pipeline) process(dst, src []byte, info *Info) *BadImage {
 	info.Format = sniff(src)
 	switch info.Format {
 	case "":
+		if f := foreign(src); f != "" {
+			return bad(ReasonUnknown, "%s is not read: convert to JPEG or PNG", f)
+		}
 		return bad(ReasonUnknown, "the first bytes are % x", src[:min(len(src), 8)])
 	case "jpeg":
 		return p.processJPEG(dst, src, info)
@@ -244,7 +247,9 @@ func config(format string, src []byte) (goimage.Config, *BadImage) {
 	case "gif":
 		c, err = gif.DecodeConfig(r)
 	case "bmp":
-		c, err = bmp.DecodeConfig(r)
+		if c, err = bmp.DecodeConfig(r); errors.Is(err, bmp.ErrUnsupported) {
+			return c, bad(ReasonUnsupported, "BMP with %s is not read: save it as JPEG or PNG", bmpProperty(src))
+		}
 	case "webp":
 		if len(src) > 20 && string(src[12:16]) == "VP8X" && src[20]&2 != 0 {
 			return c, bad(ReasonUnsupported, "animated WebP is not read: save its first frame as PNG or plain WebP")

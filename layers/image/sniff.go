@@ -193,3 +193,54 @@ func orientationOf(format string, src []byte) int {
 	}
 	return o
 }
+
+// foreign names formats of pictures that are met and not read; "" if src is none of them.
+func foreign(src []byte) string {
+	if len(src) >= 12 && string(src[4:8]) == "ftyp" {
+		switch string(src[8:12]) {
+		case "heic", "heix", "hevc", "hevx", "heim", "heis", "mif1", "msf1":
+			return "HEIF (HEIC)"
+		case "avif", "avis":
+			return "AVIF"
+		}
+		return ""
+	}
+	for _, f := range []struct{ magic, name string }{
+		{"\xff\x0a", "JPEG XL"},
+		{"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"},
+		{"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG 2000"},
+		{"\xff\x4f\xff\x51", "JPEG 2000"},
+		{"8BPS", "Photoshop (PSD)"},
+		{"\x00\x00\x01\x00", "ICO"},
+		{"%PDF-", "PDF"},
+	} {
+		if bytes.HasPrefix(src, []byte(f.magic)) {
+			return f.name
+		}
+	}
+	head := bytes.TrimLeft(bytes.TrimPrefix(src[:min(len(src), 1024)], []byte("\xef\xbb\xbf")), " \t\r\n")
+	if bytes.HasPrefix(head, []byte("<svg")) || bytes.HasPrefix(head, []byte("<?xml")) && bytes.Contains(head, []byte("<svg")) {
+		return "SVG"
+	}
+	return ""
+}
+
+// bmpProperty says which property of a BMP file is not read.
+func bmpProperty(src []byte) string {
+	size := binary.LittleEndian.Uint32(src[14:])
+	if size != 40 && size != 108 && size != 124 || len(src) < 34 {
+		return "a header of another version than 3, 4 and 5"
+	}
+	bits := binary.LittleEndian.Uint16(src[28:])
+	switch how := binary.LittleEndian.Uint32(src[30:]); {
+	case how == 1 || how == 2:
+		return "run lengths (RLE)"
+	case how == 4 || how == 5:
+		return "a JPEG or PNG picture in it"
+	case bits == 2 || bits == 16:
+		return map[uint16]string{2: "2 bits a pixel", 16: "16 bits a pixel"}[bits]
+	case how == 3 || how == 6:
+		return "colours in bit fields of its own"
+	}
+	return "a palette or header of an unusual kind"
+}

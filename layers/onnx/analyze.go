@@ -5,6 +5,9 @@ import (
 	"slices"
 )
 
+// maxInput is how many values a network may take for one image.
+const maxInput = 1 << 30
+
 // Shape is the shape of a tensor that depends on the image: dimensions without the batch, which is the
 // first one.
 type Shape struct {
@@ -132,8 +135,8 @@ func imageInput(g *Graph, size int64) (img Image, err error) {
 			img.Dims[i], img.Open = size, true
 		}
 	}
-	if n, ok := elements(img.Dims); !ok || n == 0 || n > 1<<30 {
-		return img, &Error{Msg: fmt.Sprintf("input %q has the shape %v", in.Name, img.Dims)}
+	if n, ok := elements(img.Dims); !ok || n == 0 || n > maxInput {
+		return img, &Error{Msg: fmt.Sprintf("input %q has the shape %v; an image may have 1 to %d values (2^30)", in.Name, img.Dims, maxInput)}
 	}
 	return img, nil
 }

@@ -94,6 +94,9 @@ func inferConv(c *inferer, n *Node) ([]*Info, error) {
 	if err != nil {
 		return nil, err
 	}
+	if x.Elem == String || k.Elem == String {
+		return nil, c.fail("text where numbers are convolved")
+	}
 	if len(x.Dims) < 3 || len(k.Dims) != len(x.Dims) {
 		return nil, c.fail("input %v, weights %v", x.Dims, k.Dims)
 	}

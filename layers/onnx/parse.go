@@ -1,6 +1,7 @@
 package onnx
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 )
@@ -11,12 +12,30 @@ func Parse(data []byte) (*Model, error) {
 	m := &Model{}
 	d := newDecoder(data)
 	if err := d.each(m.field); err != nil {
+		if what := Stray(data); what != "" {
+			return nil, &Error{Msg: "this is " + what, Do: StrayAdvice}
+		}
 		return nil, err
 	}
 	if m.Graph == nil {
 		return nil, &Error{Msg: "there is no graph in it", Do: "is this an ONNX file? A model exported with torch.onnx.export or tf2onnx is"}
 	}
 	return m, nil
+}
+
+// StrayAdvice helps with what Stray names.
+const StrayAdvice = "fetch the file itself: `git lfs pull`, or a download that follows links"
+
+// Stray names what is often found in the place of a large file; "" if data is none of it.
+func Stray(data []byte) string {
+	head := bytes.ToLower(bytes.TrimLeft(data[:min(len(data), 256)], " \t\r\n"))
+	switch {
+	case bytes.HasPrefix(head, []byte("version https://git-lfs")):
+		return "a Git LFS pointer, and not the file that it stands for"
+	case bytes.HasPrefix(head, []byte("<!doctype html")), bytes.HasPrefix(head, []byte("<html")):
+		return "an HTML page"
+	}
+	return ""
 }
 
 // each calls fn for every field of the message. What fn does not take goes to the *[]byte it returns.

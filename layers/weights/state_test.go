@@ -213,7 +213,7 @@ func TestHostileArchives(t *testing.T) {
 }
 
 func TestReadUnknown(t *testing.T) {
-	for content, want := range map[string]string{"\x89HDF\r\n": "Keras", "": "begins with", "hello": "begins with", "\x80\x02}.": "begins with"} {
+	for content, want := range map[string]string{"\x89HDF\r\n": "Keras", "": "is empty", "hello": "begins with", "\x80\x02}.": "begins with"} {
 		if _, err := Read([]byte(content)); err == nil || !strings.Contains(err.Error()+err.(*Error).Hint(), want) {
 			t.Errorf("%q: %v", content, err)
 		}

@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/vista-mr/vista-mr/layers/onnx"
 )
 
 // Kind says what a parameter is for; random values follow from it.
@@ -116,6 +118,10 @@ func Read(data []byte) (*File, error) {
 		f.Tensors, err = readSafetensors(data)
 	case bytes.HasPrefix(data, []byte("\x89HDF")):
 		err = &Error{Problems: []string{"it is an HDF5 file, as Keras writes them"}, Do: "export the model to ONNX, or save its parameters as safetensors under torchvision's names"}
+	case len(data) == 0:
+		err = &Error{Problems: []string{"it is empty"}, Do: "fetch or save the file again"}
+	case onnx.Stray(data) != "":
+		err = &Error{Problems: []string{"it is " + onnx.Stray(data)}, Do: onnx.StrayAdvice}
 	default:
 		err = &Error{Problems: []string{fmt.Sprintf("it begins with % x, as no file of safetensors or torch.save does", data[:min(len(data), 8)])},
 			Do: "give a .safetensors file, or what torch.save(model.state_dict(), ...) writes"}

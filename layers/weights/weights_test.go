@@ -229,3 +229,12 @@ func BenchmarkRandom(b *testing.B) {
 		Random(p, 1)
 	}
 }
+
+// What often lies in the place of a weights file is called by its name.
+func TestStrayFiles(t *testing.T) {
+	for data, want := range map[string]string{"": "it is empty", "version https://git-lfs.github.com/spec/v1\n": "Git LFS pointer", "\n<!DOCTYPE html>": "HTML page", "abc": "it begins with"} {
+		if _, err := Read([]byte(data)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", data, err, want)
+		}
+	}
+}

@@ -193,6 +193,35 @@ func TestCompilingIsPure(t *testing.T) {
 	}
 }
 
+// A record may only be set aside for its features where nothing was trained without looking at them yet: in the first
+// program, and in a lazy plan's only if there is no other.
+func TestFeaturesAreSetAsideOnlyOnce(t *testing.T) {
+	for _, p := range plans() {
+		for n := 1; n <= 2; n++ {
+			in := testInputs()
+			in.Layers = in.Layers[:n]
+			phases, err := Compile(p, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := true
+			for _, ph := range phases {
+				if ph.Kind != extract.Name {
+					continue
+				}
+				var params extract.Params
+				if err := json.Unmarshal(ph.Params, &params); err != nil {
+					t.Fatal(err)
+				}
+				if want := first && (p.Inference != plan.Lazy || n == 1); params.Aside != want {
+					t.Errorf("%s, %d layers: %s sets aside: %t", p, n, ph.ID, params.Aside)
+				}
+				first = false
+			}
+		}
+	}
+}
+
 func TestEachLayerIsComputedOnceBesidesLazy(t *testing.T) {
 	for _, p := range plans() {
 		n := map[string]int{}

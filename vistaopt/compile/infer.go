@@ -26,6 +26,8 @@ func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
 	params := extract.Params{
 		Model: model, Image: c.in.Image, Decoder: c.in.Decoder, Decode: c.in.Decode, Batch: c.p.Batch,
 		Store: c.uncompressed(), Required: c.in.Required, Repeat: c.inferred > 0, Multiple: c.in.Multiple,
+		// What a lazy plan's later phases would find for the same image is not known yet.
+		Aside: c.inferred == 0 && (c.p.Inference != plan.Lazy || len(c.in.Layers) == 1),
 	}
 	joinLater := c.p.Placement == plan.BeforeJoin && c.joins(spec)
 	switch {

@@ -10,14 +10,15 @@ import (
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-var errNotRegular = errors.New("not a regular file")
+// ErrNotRegular says that a path names something that is neither a file nor a folder.
+var ErrNotRegular = errors.New("not a regular file")
 
 const errInvalid = syscall.EINVAL
 
 // kindOf knows a few errors of the operating system beyond those that errs knows.
 func kindOf(err error) errs.Kind {
 	var no syscall.Errno
-	if errors.Is(err, errNotRegular) || errors.Is(err, errFileAbove) || errors.Is(err, errNoExclusive) {
+	if errors.Is(err, ErrNotRegular) || errors.Is(err, errFileAbove) || errors.Is(err, errNoExclusive) {
 		return errs.Invalid
 	}
 	if errors.As(err, &no) {

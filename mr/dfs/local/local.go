@@ -124,18 +124,32 @@ func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := os.OpenFile(name, os.O_RDONLY|nonblock, 0) // a pipe without a writer must not hang us
+	h, info, err := OpenFile(name)
 	if err != nil {
 		return nil, wrap("open", f.shown(p), err)
+	}
+	return &file{f: h, path: f.shown(p), size: info.Size()}, nil
+}
+
+// OpenFile opens a regular file of the operating system for reading. Something else is fs.ErrNotExist if it is a folder,
+// as in every store, and otherwise ErrNotRegular: a pipe would wait for a writer for ever, a device may have no end,
+// and of sockets and devices without a driver nothing but a look tells why they cannot be opened.
+func OpenFile(name string) (*os.File, fs.FileInfo, error) {
+	h, err := os.OpenFile(name, os.O_RDONLY|nonblock, 0)
+	if err != nil {
+		if info, serr := os.Stat(name); serr == nil && !info.Mode().IsRegular() {
+			err = regular(info)
+		}
+		return nil, nil, err
 	}
 	info, err := h.Stat()
 	if err == nil {
 		err = regular(info)
 	}
 	if err != nil {
-		return nil, errors.Join(wrap("open", f.shown(p), err), h.Close())
+		return nil, nil, errors.Join(err, h.Close())
 	}
-	return &file{f: h, path: f.shown(p), size: info.Size()}, nil
+	return h, info, nil
 }
 
 // regular refuses what is no file.
@@ -144,7 +158,7 @@ func regular(info fs.FileInfo) error {
 	case info.IsDir():
 		return fs.ErrNotExist
 	case !info.Mode().IsRegular():
-		return errNotRegular
+		return ErrNotRegular
 	}
 	return nil
 }

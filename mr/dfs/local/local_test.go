@@ -224,9 +224,19 @@ func TestWhatIsNoRegularFile(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(root, "pipe"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	_, err := fsys.Open(t.Context(), "pipe") // must not wait for a writer
-	if !errs.Is(err, errs.Invalid) {
-		t.Errorf("open of a pipe: %v, want invalid", err)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	t.Chdir(root) // the path of a socket must be short
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "socket"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []dfs.Path{"pipe", "socket"} { // the first must not wait for a writer, the second cannot be opened
+		if _, err := fsys.Open(t.Context(), name); !errs.Is(err, errs.Invalid) || !errors.Is(err, ErrNotRegular) {
+			t.Errorf("open of a %s: %v, want invalid", name, err)
+		}
 	}
 	if got, err := list(t, fsys, ""); len(got) > 0 || err != nil {
 		t.Errorf("listed %q, %v", got, err)

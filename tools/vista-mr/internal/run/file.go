@@ -6,31 +6,23 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"syscall"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
 )
 
 // ErrNotFile is met where a file is named and something else is there: a folder, a pipe, a device, a socket.
 var ErrNotFile = errors.New("it is not a file")
 
-// OpenFile opens a regular file for reading. Whatever a user names on this machine is opened here or by the store:
-// a pipe would wait for a writer for ever, and a device may have no end.
+// OpenFile opens a regular file for reading, as the store does.
 func OpenFile(path string) (*os.File, os.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, info, err := local.OpenFile(path)
 	if err != nil {
-		if info, serr := os.Stat(path); serr == nil && !info.Mode().IsRegular() { // a socket cannot be opened
+		if info, serr := os.Stat(path); serr == nil && !info.Mode().IsRegular() { // to the store, a folder is just no file
 			err = ErrNotFile
 		}
 		return nil, nil, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = ErrNotFile
-	}
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
 	}
 	return f, info, nil
 }

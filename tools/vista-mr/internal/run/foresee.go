@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -46,17 +47,30 @@ func foresee(ctx context.Context, j *conf.Job, d *data) (*foresight, error) {
 			f.folds[i] = make([]int64, len(f.train))
 		}
 	}
-	if err := needs(j, nil).Check(d.table.Classes); err != nil {
-		return nil, exit.Running(err)
+	if err := needs(j, nil).Check(d.table.Classes); err != nil && !f.overBudget() { // else the rows of a class may all be bad
+		return nil, exit.Running(f.besideBad(err))
 	}
 	f.match()
 	if err := f.budget(ctx); err != nil {
 		return nil, exit.Running(err)
 	}
 	if err := f.learnable(); err != nil {
-		return nil, exit.Running(err)
+		return nil, exit.Running(f.besideBad(err))
 	}
 	return f, nil
+}
+
+// besideBad says of a class that is missing how many rows of the table are bad: it may be among them.
+func (f *foresight) besideBad(err error) error {
+	var one *lr.OneClassError
+	if len(f.d.table.First) == 0 || !errors.As(err, &one) {
+		return err
+	}
+	var causes []string
+	for _, c := range slices.Sorted(maps.Keys(f.d.table.Causes)) {
+		causes = append(causes, fmt.Sprintf("%s %s", results.Count(f.d.table.Causes[c]), c))
+	}
+	return fmt.Errorf("%w; bad rows of the table: %s, the first of them: %s", err, strings.Join(causes, ", "), results.Visible(f.d.table.First[0].Error))
 }
 
 // match goes through the images and looks their rows up, as the join will.
@@ -126,16 +140,25 @@ func (f *foresight) bad(b mr.BadRecord) {
 	}
 }
 
-// budget refuses what is over the budget already.
-func (f *foresight) budget(ctx context.Context) error {
-	rows, share := f.d.table.Encoding.Rows, f.j.Limits.MaxBadFraction
-	n := int64(0)
-	for _, of := range f.causes {
+// overBudget tells whether what is known to be bad is more than is allowed.
+func (f *foresight) overBudget() bool {
+	share := f.j.Limits.MaxBadFraction
+	return share < 1 && float64(sum(f.causes)) > share*float64(f.d.table.Encoding.Rows)
+}
+
+func sum(causes map[string]int64) (n int64) {
+	for _, of := range causes {
 		n += of
 	}
-	if share >= 1 || float64(n) <= share*float64(rows) {
+	return n
+}
+
+// budget refuses what is over the budget already.
+func (f *foresight) budget(ctx context.Context) error {
+	if !f.overBudget() {
 		return nil
 	}
+	rows, share, n := f.d.table.Encoding.Rows, f.j.Limits.MaxBadFraction, sum(f.causes)
 	if f.causes["no-image"] > 0 {
 		err := f.d.table.Keys.Alone(ctx, f.d.table.fs, f.d.table.files, f.d.table.schema, func(key string) bool {
 			if len(f.first) <= maxListed {
@@ -152,8 +175,8 @@ func (f *foresight) budget(ctx context.Context) error {
 	switch {
 	case f.met == 0 && f.records > 0 && f.d.table.Encoding.Good > 0:
 		e.Advice = f.apart() + ": check table.key, images.uri and images.key"
-	case 2*f.causes["encoding"] > n:
-		e.Advice = "convert the table to UTF-8, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"
+	default:
+		e.Advice = adviceOnRows(f.causes)
 	}
 	return e
 }

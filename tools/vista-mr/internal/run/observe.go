@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -261,6 +262,9 @@ func (e *BadRecordsError) Hint() string {
 	var bad int64
 	for _, n := range e.Causes {
 		bad += n
+	}
+	if 2*e.Causes[extract.NotFinite] > bad {
+		return "check the weights and the preprocessing, for which the network yields no numbers: `vista-mr model inspect` shows the layers"
 	}
 	share := 1.0
 	if 2*bad < e.Rows { // the job stopped where the limit was passed: there may be more

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -150,13 +151,51 @@ func survey(ctx context.Context, j *conf.Job) (*surveyed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Surveyed, err = ingest.Survey(ctx, s.fs, s.files, s.schema, j.Table.MaxCategories, uint64(j.Seed), j.Downstream.Test); err != nil {
+	maxBad, err := s.maxBad(ctx, j)
+	if err != nil {
+		return nil, err
+	}
+	s.Surveyed, err = ingest.Survey(ctx, s.fs, s.files, s.schema, j.Table.MaxCategories, uint64(j.Seed), j.Downstream.Test, maxBad)
+	var many *ingest.TooManyError
+	if errors.As(err, &many) {
+		return nil, exit.Running(&BadRecordsError{Causes: many.Causes, First: many.First, Rows: maxBad, Advice: adviceOnRows(many.Causes),
+			Err: &errs.Error{Kind: errs.Budget, ID: "E-BAD-RECORDS", Err: fmt.Errorf("the table has more bad rows than a share of %g allows in a file of its size, and the rest was not read", j.Limits.MaxBadFraction)}})
+	}
+	if err != nil {
 		return nil, asWritten(j, err)
 	}
 	if s.Encoding.Rows == 0 {
 		return nil, &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "has columns and no rows", Next: "set table.uri to a table with rows"}
 	}
 	return s, nil
+}
+
+// fewBad bad rows are always counted, so that what is said of small tables is complete.
+const fewBad = 100_000
+
+// maxBad is how many bad rows leave no hope that the others are enough. A row of a CSV file takes two bytes at the
+// least, so a file of 60 MB can hold 30 million rows, all of them bad: there is no need to look at all of them.
+func (s *surveyed) maxBad(ctx context.Context, j *conf.Job) (int64, error) {
+	if s.schema.Format != table.CSV || j.Limits.MaxBadFraction >= 1 {
+		return math.MaxInt64, nil
+	}
+	size := int64(0)
+	for _, p := range s.files {
+		info, err := s.fs.Stat(ctx, p)
+		if err != nil {
+			return 0, err
+		}
+		size += info.Size
+	}
+	return max(fewBad, int64(j.Limits.MaxBadFraction*float64(size/2+1))), nil
+}
+
+// adviceOnRows is what helps most of a table's bad rows, if one thing does.
+func adviceOnRows(causes map[string]int64) string {
+	if 2*causes["encoding"] > sum(causes) {
+		return "convert the table to UTF-8, for example: iconv -f LATIN1 -t UTF-8 OLD > NEW"
+	}
+	return ""
 }
 
 // checkTable sees to it that the table has the columns that the job names, and that its rows can be encoded.
