@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,6 +20,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -72,6 +74,7 @@ type ended struct {
 	Verdict  string          `json:"verdict,omitempty"`
 	Failure  json.RawMessage `json:"failure,omitempty"`
 	ExitCode int             `json:"exitCode,omitempty"`
+	status.Record
 }
 
 // submission is what the state keeps of a request.
@@ -96,6 +99,9 @@ type jobs struct {
 	order   []*book // as they were submitted
 	running int
 	most    int // drivers at once
+
+	changes atomic.Uint64 // grows with whatever happens
+	totals  totals
 }
 
 // book is the tracker's book of a job.
@@ -104,6 +110,7 @@ type book struct {
 	sub  submission
 	kill context.CancelCauseFunc // while a driver runs
 	runs []mr.JobID
+	past *status.History
 }
 
 const maxRecord = 8 << 20
@@ -129,7 +136,7 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 		if parts["job.json"] == "" {
 			continue // its tracker was stopped before it answered
 		}
-		b := &book{}
+		b := &book{past: &status.History{}}
 		if err := m.read(ctx, parts["job.json"], &b.sub); err != nil {
 			m.log.Error("a job of an earlier tracker cannot be read, and is left out", zap.String("job", id), zap.Error(err))
 			continue
@@ -142,6 +149,7 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 				e.State = Failed
 			}
 			b.end(&e)
+			b.past = status.Restore(e.Record)
 		} else {
 			for name := range parts {
 				if run, ok := strings.CutPrefix(name, "runs/"); ok { // jobs' names are legal in paths
@@ -190,12 +198,13 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	if err := dfs.WriteFile(ctx, m.store, dfs.Path("jobs").Join(s.ID, "job.json"), data); err != nil {
 		return Job{}, err
 	}
-	b := &book{sub: s, Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
+	b := &book{sub: s, past: &status.History{}, Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.byID[s.ID] = b
 	m.order = append(m.order, b)
 	m.fill()
+	m.changes.Add(1)
 	return b.Job, nil
 }
 
@@ -211,6 +220,7 @@ func (m *jobs) began(id string, run mr.JobID) error {
 	if b == nil {
 		return errs.E("run", errs.NotExist, id, errors.New("the tracker knows no such job"))
 	}
+	b.past.Begin(run)
 	if known {
 		return nil
 	}
@@ -239,6 +249,7 @@ func (m *jobs) run(b *book) {
 	ctx, kill := context.WithCancelCause(m.base)
 	b.State, b.Started, b.kill = Running, time.Now().UTC(), kill
 	m.running++
+	m.changes.Add(1)
 	m.work.Go(func() {
 		defer kill(nil)
 		var end ending
@@ -264,6 +275,7 @@ func (m *jobs) note(b *book, l driverLine) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.changes.Add(1)
 	i := slices.IndexFunc(b.Progress, func(u progress.Update) bool { return u.Stage == l.Progress.Stage })
 	if i < 0 {
 		b.Progress = append(b.Progress, *l.Progress)
@@ -280,7 +292,7 @@ func (e errKill) Error() string { return e.reason }
 // over writes down how a job ended. One whose tracker stops is not over: the next one starts it again.
 func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	m.mu.Lock()
-	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Verdict: end.verdict, Failure: end.failure, ExitCode: end.code}
+	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Verdict: end.verdict, Failure: end.failure, ExitCode: end.code, Record: b.past.Record()}
 	runs := b.runs
 	m.mu.Unlock()
 	var killed errKill
@@ -311,6 +323,7 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	b.end(&e)
 	m.running--
 	m.fill()
+	m.changes.Add(1)
 }
 
 func failureJSON(id, cause, next string, code int) json.RawMessage {
