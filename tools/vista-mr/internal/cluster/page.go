@@ -110,8 +110,15 @@ func (m *jobs) again(id string) string {
 		return ""
 	}
 	words := []string{"vista-mr", "submit", shellWord(b.sub.File)}
-	for _, set := range b.sub.Sets {
-		words = append(words, "--set", shellWord(set))
+	last := map[string]int{} // of what is set more than once only the last counts
+	for i, set := range b.sub.Sets {
+		key, _, _ := strings.Cut(set, "=")
+		last[key] = i
+	}
+	for i, set := range b.sub.Sets {
+		if key, _, _ := strings.Cut(set, "="); last[key] == i {
+			words = append(words, "--set", shellWord(set))
+		}
 	}
 	return strings.Join(words, " ")
 }
