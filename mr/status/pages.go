@@ -131,7 +131,7 @@ func (h *handler) job(w http.ResponseWriter, r *http.Request) {
 		PhasesOf, RunningOf int
 		Pinned              int // running attempts that hold a partition; they are not listed
 		MayKill             bool
-	}{Detail: d, MayKill: h.o.MayChange && !over(d.State)}
+	}{Detail: d, MayKill: h.o.MayChange && !over(d.State) && !d.Ending}
 	all.Running = slices.DeleteFunc(slices.Clone(d.Running), func(a tracker.AttemptNow) bool { return a.Pinned })
 	all.Pinned = len(d.Running) - len(all.Running)
 	slices.SortStableFunc(all.Running, func(a, b tracker.AttemptNow) int { // the slowest first

@@ -48,6 +48,7 @@ type Job struct {
 	Verdict                   string
 	Failure                   *Failure
 	Drivers                   int
+	Ending                    bool // it was killed, and has not ended yet
 }
 
 // Stage is how far a stage of a job is; Total 0: not known.

@@ -59,8 +59,10 @@ type Job struct {
 	Submitted time.Time         `json:"submitted"`
 	Started   time.Time         `json:"started,omitzero"`
 	Ended     time.Time         `json:"ended,omitzero"`
+	Ending    bool              `json:"ending,omitempty"`   // somebody has killed it, and it has not ended yet
 	Drivers   int               `json:"drivers,omitempty"`  // started so far
 	Progress  []progress.Update `json:"progress,omitempty"` // by stage, in the order in which they began
+	Plan      string            `json:"plan,omitempty"`     // that runs
 	Verdict   string            `json:"verdict,omitempty"`
 	Failure   json.RawMessage   `json:"failure,omitempty"` // as the commands print it with -o json
 	ExitCode  int               `json:"exitCode,omitempty"`
@@ -71,6 +73,7 @@ type ended struct {
 	State    State           `json:"state"`
 	Started  time.Time       `json:"started,omitzero"`
 	Ended    time.Time       `json:"ended"`
+	Plan     string          `json:"plan,omitempty"`
 	Verdict  string          `json:"verdict,omitempty"`
 	Failure  json.RawMessage `json:"failure,omitempty"`
 	ExitCode int             `json:"exitCode,omitempty"`
@@ -174,8 +177,8 @@ func (m *jobs) read(ctx context.Context, p dfs.Path, v any) error {
 }
 
 func (b *book) end(e *ended) {
-	b.State, b.Started, b.Ended, b.Verdict, b.Failure, b.ExitCode = e.State, e.Started, e.Ended, e.Verdict, e.Failure, e.ExitCode
-	b.Progress, b.kill = nil, nil
+	b.State, b.Started, b.Ended, b.Plan, b.Verdict, b.Failure, b.ExitCode = e.State, e.Started, e.Ended, e.Plan, e.Verdict, e.Failure, e.ExitCode
+	b.Progress, b.kill, b.Ending = nil, nil, false
 }
 
 var legalName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -270,12 +273,15 @@ func (m *jobs) run(b *book) {
 
 // note takes what a driver tells of its progress.
 func (m *jobs) note(b *book, l driverLine) {
-	if l.Progress == nil {
-		return
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.changes.Add(1)
+	if l.Plan != "" {
+		b.Plan = l.Plan
+	}
+	if l.Progress == nil {
+		return
+	}
 	i := slices.IndexFunc(b.Progress, func(u progress.Update) bool { return u.Stage == l.Progress.Stage })
 	if i < 0 {
 		b.Progress = append(b.Progress, *l.Progress)
@@ -292,7 +298,7 @@ func (e errKill) Error() string { return e.reason }
 // over writes down how a job ended. One whose tracker stops is not over: the next one starts it again.
 func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	m.mu.Lock()
-	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Verdict: end.verdict, Failure: end.failure, ExitCode: end.code, Record: b.past.Record()}
+	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Plan: b.Plan, Verdict: end.verdict, Failure: end.failure, ExitCode: end.code, Record: b.past.Record()}
 	runs := b.runs
 	m.mu.Unlock()
 	var killed errKill
@@ -344,6 +350,8 @@ func (m *jobs) end(id, reason string) error {
 	}
 	if b.kill != nil {
 		b.kill(errKill{reason})
+		b.Ending = true
+		m.changes.Add(1)
 	}
 	waits := b.State == Queued
 	if waits {

@@ -70,7 +70,7 @@ func (s source) Jobs() []status.Job {
 
 func shown(j Job) status.Job {
 	out := status.Job{ID: j.ID, Name: j.Name, User: j.User, Output: j.Output, State: string(j.State), Submitted: j.Submitted, Started: j.Started,
-		Ended: j.Ended, Verdict: j.Verdict, Drivers: j.Drivers}
+		Ended: j.Ended, Verdict: j.Verdict, Drivers: j.Drivers, Ending: j.Ending}
 	for _, u := range j.Progress {
 		out.Stages = append(out.Stages, status.Stage{Name: u.Stage, Done: u.Done, Total: u.Total, Unit: u.Unit, End: u.End})
 	}
@@ -88,7 +88,7 @@ func (s source) Job(id string) (status.Detail, bool) {
 	if !ok {
 		return status.Detail{}, false
 	}
-	out := status.Detail{Job: shown(j), Again: s.d.jobs.again(id)}
+	out := status.Detail{Job: shown(j), Again: s.d.jobs.again(id), Plan: j.Plan}
 	now := s.d.tracker.Jobs(s.d.jobs.runsOf(id)...)
 	out.Phases = past.Phases(now)
 	out.Failed, out.FailedCount = past.Failed()
