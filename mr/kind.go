@@ -99,8 +99,8 @@ type Host interface {
 	Shared(ctx context.Context, key string, open func(ctx context.Context) (io.Closer, error)) (io.Closer, error)
 	// Cache keeps what is pinned between rounds, under the process's budget.
 	Cache() *cache.Cache
-	// Scratch is a local folder of this attempt, removed when it ends.
-	Scratch() string
+	// Scratch is a local folder of this attempt, made when it is first asked for and removed when the attempt ends.
+	Scratch() (string, error)
 	// Slots is how many attempts the process runs at once.
 	Slots() int
 	// Log is the attempt's logger.

@@ -26,6 +26,10 @@ type JobSpec struct {
 	Phases      []PhaseSpec `json:"phases"`
 	Budgets     []Budget    `json:"budgets,omitempty"`
 	MaxAttempts int         `json:"maxAttempts,omitempty"` // failures of a task's own making before the job fails; 0 means 4
+	// User and Priority decide whose tasks come first where jobs share workers: a higher priority before a lower one, then the user
+	// who has the least for its weight.
+	User     string `json:"user,omitempty"`
+	Priority int    `json:"priority,omitempty"`
 	// Store is the URI of the file system of the job's folder; empty: the process that runs the job knows.
 	Store    string   `json:"store,omitempty"`
 	Settings Settings `json:"settings,omitzero"`

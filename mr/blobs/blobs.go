@@ -8,9 +8,10 @@
 // Files that belong together (a graph and its weights) are one Bundle, a folder here. It is made under a name of its
 // own and renamed into place, which is fine on a local disk: of two processes that fetch the same, one keeps its own
 // and the other takes that. A lock on the folder's own lock file, shared by all who hold it, keeps it from being
-// removed; it is gone with the process.
+// removed; it is gone with the process. What gives a bundle its name, or takes it away, holds the cache's own lock for that
+// moment: who finds that a bundle is to go must not remove another one that has taken its place.
 //
-// Layout: DIR/blob-DIGEST/{lock, files...}, and DIR/.new-* for what is in the making or being removed.
+// Layout: DIR/blob-DIGEST/{lock, files...}, DIR/.lock, and DIR/.new-* for what is in the making or being removed.
 package blobs
 
 import (
@@ -88,6 +89,7 @@ const (
 	prefix    = "blob-"
 	newPrefix = ".new-"
 	lockName  = "lock"
+	guardName = ".lock"
 )
 
 // Held is a bundle on the local disk, which stays until Release.
@@ -122,14 +124,18 @@ func (c *Cache) Get(ctx context.Context, store dfs.FS, b Bundle) (*Held, error) 
 	// Another process may be doing the same, or removing what is damaged: who comes last looks again.
 	const tries = 10
 	for range tries {
-		if err = os.Rename(tmp, dir); err == nil {
+		if err = c.place(tmp, dir); err == nil {
 			c.prune(time.Now())
 			return &Held{dir, lock}, nil
+		}
+		was, serr := os.Stat(dir)
+		if serr != nil { // it was removed
+			continue
 		}
 		if h, err = c.hold(ctx, dir, b); h != nil || ctx.Err() != nil {
 			return h, errors.Join(err, ctx.Err(), lock.Close())
 		}
-		if err = drop(dir); err != nil { // it is damaged; whoever has it mapped keeps its pages
+		if err = c.dropThis(dir, was); err != nil { // it is damaged; whoever has it mapped keeps its pages
 			break
 		}
 	}
@@ -137,6 +143,24 @@ func (c *Cache) Get(ctx context.Context, store dfs.FS, b Bundle) (*Held, error) 
 		err = errs.E("", errs.Transient, "", errors.New("other processes were quicker, again and again"))
 	}
 	return nil, errors.Join(errs.E("fetch", errs.Unknown, dir, err), lock.Close())
+}
+
+// place gives a bundle its name.
+func (c *Cache) place(tmp, dir string) error {
+	return c.exclusively(func() error { return os.Rename(tmp, dir) })
+}
+
+// exclusively calls f while no other process or goroutine places or drops a bundle.
+func (c *Cache) exclusively(f func() error) error {
+	guard, err := os.OpenFile(filepath.Join(c.dir, guardName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer guard.Close() // nothing was written
+	if err := lockWait(guard); err != nil {
+		return err
+	}
+	return f()
 }
 
 // alone has one goroutine at a time deal with a bundle.

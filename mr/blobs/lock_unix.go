@@ -12,3 +12,6 @@ func lockShared(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LO
 
 // lockAlone fails at once where somebody else has the lock.
 func lockAlone(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
+
+// lockWait waits until nobody else has the lock.
+func lockWait(f *os.File) error { return syscall.Flock(int(f.Fd()), syscall.LOCK_EX) }

@@ -56,29 +56,43 @@ func (c *Cache) prune(now time.Time) {
 		if total <= c.limit {
 			return
 		}
-		if dropIdle(o.dir) == nil {
+		if c.exclusively(func() error { return dropIdle(o.dir) }) == nil {
 			total -= o.bytes
 		}
 	}
 }
 
-// dropIdle removes a bundle that nobody holds.
+// dropIdle removes a bundle that nobody holds. It is called exclusively.
 func dropIdle(dir string) error {
 	lock, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR, 0)
-	if errors.Is(err, fs.ErrNotExist) { // damaged, or half removed
+	if errors.Is(err, fs.ErrNotExist) { // damaged, or gone
 		return drop(dir)
 	}
 	if err != nil {
 		return err
 	}
 	defer lock.Close() // nothing was written
-	if err := errors.Join(lockAlone(lock), same(lock, lock.Name())); err != nil {
+	if err := lockAlone(lock); err != nil {
 		return err
 	}
 	return drop(dir)
 }
 
-// drop removes a bundle. It loses its name first, which somebody may give to a new one at any time.
+// dropThis removes a bundle that was found damaged, unless another one has its name now.
+func (c *Cache) dropThis(dir string, was os.FileInfo) error {
+	return c.exclusively(func() error {
+		now, err := os.Stat(dir)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(was, now) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return drop(dir)
+	})
+}
+
+// drop removes a bundle. It loses its name first: what is left halfway is no bundle.
 func drop(dir string) error {
 	gone, err := os.MkdirTemp(filepath.Dir(dir), newPrefix+"*")
 	if err != nil {

@@ -61,3 +61,55 @@ func TestJobsShareWorkersWithinTheirMeans(t *testing.T) {
 		})
 	}
 }
+
+// TestFairShares: slots go to users by their weights, and a higher priority goes first.
+func TestFairShares(t *testing.T) {
+	job := func(id, user string, priority int) mr.JobSpec {
+		return mr.JobSpec{ID: mr.JobID(id), User: user, Priority: priority, Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "k", Tasks: 5000}}}
+	}
+	// run lets attempts end one by one, the oldest first, and counts what each job gets of the last 3,000 launches.
+	run := func(o Options, jobs ...mr.JobSpec) map[mr.JobID]int {
+		o.Epoch = 1
+		s := New(o)
+		var running []mr.TaskSpec
+		got := map[mr.JobID]int{}
+		launches := 0
+		take := func(actions []Action) {
+			for _, a := range actions {
+				if l, ok := a.(Launch); ok {
+					running = append(running, l.Spec)
+					if launches++; launches > 1000 {
+						got[l.Spec.Job]++
+					}
+				}
+			}
+		}
+		take(s.Step(0, WorkerUp{Worker: "w", Slots: 12}))
+		for _, j := range jobs {
+			take(s.Step(1, Submit{Job: j}))
+		}
+		for i := Tick(2); launches < 4000; i++ {
+			first := running[0]
+			running = running[1:]
+			take(s.Step(i, Succeeded{Worker: "w", Job: first.Job, Manifest: mr.Manifest{Attempt: first.Attempt, Epoch: first.Epoch}}))
+		}
+		return got
+	}
+	share := func(got map[mr.JobID]int, id mr.JobID) float64 { return float64(got[id]) / 3000 }
+	got := run(Options{}, job("a", "ann", 0), job("b", "bob", 0))
+	if s := share(got, "a"); s < 0.45 || s > 0.55 {
+		t.Errorf("of two users one gets %.2f", s)
+	}
+	got = run(Options{Weights: map[string]int{"ann": 2}}, job("a", "ann", 0), job("b", "bob", 0))
+	if s := share(got, "a"); s < 0.60 || s > 0.73 {
+		t.Errorf("with twice the weight one gets %.2f", s)
+	}
+	got = run(Options{}, job("a", "ann", 0), job("a2", "ann", 0), job("b", "bob", 0))
+	if s := share(got, "b"); s < 0.45 || s > 0.55 {
+		t.Errorf("a user with one job beside one with two gets %.2f", s)
+	}
+	got = run(Options{}, job("a", "ann", 0), job("b", "bob", 1))
+	if s := share(got, "b"); s != 1 {
+		t.Errorf("a higher priority gets %.2f", s)
+	}
+}

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 
@@ -10,14 +11,14 @@ import (
 // lookAhead bounds how many tasks that avoid the free workers are passed over at a time.
 const lookAhead = 16
 
-// schedule launches ready tasks while there are slots: jobs in the order in which they came,
+// schedule launches ready tasks while there are slots: jobs in the order of turns,
 // phases and tasks in theirs, tasks that failed before those that were never tried.
 //
 // Rounds phases are opened one after the other: two of them that each hold half of the
 // memory would wait for each other for ever.
 func (s *State) schedule() {
 	opening := false
-	for _, j := range s.jobs {
+	for _, j := range s.turns() {
 		for _, p := range j.phases {
 			if s.free <= 0 && !s.o.rules.ignoreSlots {
 				return
@@ -36,6 +37,28 @@ func (s *State) schedule() {
 			opening = opening || pinned && (p.wants() || len(p.later) > 0)
 		}
 	}
+}
+
+// turns are the jobs in the order in which they may take slots: by priority, then those of the user who holds the fewest slots for
+// its weight, then as they came. A job takes what is free when its turn is first; as its tasks end, the turn goes to others, so
+// that shares are right over the time of some tasks. Nothing that runs is stopped for it.
+func (s *State) turns() []*job {
+	if len(s.jobs) < 2 {
+		return s.jobs
+	}
+	held := map[string]int{}
+	for _, j := range s.jobs {
+		for _, n := range j.used {
+			held[j.spec.User] += n
+		}
+	}
+	weight := func(user string) int { return max(1, s.o.Weights[user]) }
+	out := slices.Clone(s.jobs)
+	slices.SortStableFunc(out, func(a, b *job) int {
+		ua, ub := a.spec.User, b.spec.User
+		return cmp.Or(cmp.Compare(b.spec.Priority, a.spec.Priority), cmp.Compare(held[ua]*weight(ub), held[ub]*weight(ua)))
+	})
+	return out
 }
 
 // idle tells whether a task is to be launched: nothing of it runs and nothing is committed.

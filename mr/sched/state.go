@@ -21,6 +21,8 @@ type Options struct {
 	// Exclude is for how long a worker on which three tasks of a job failed gets no more of
 	// that job's. At most a third of the workers is excluded. 0: never.
 	Exclude Tick
+	// Weights are those of users, for their shares where jobs share workers; 0: 1.
+	Weights map[string]int
 	// Speculate launches a second attempt of tasks that take much longer than others did.
 	Speculate bool
 	// Backoff is how long a task waits after its first failure, and a phase after the first

@@ -61,7 +61,6 @@ const (
 func (a *attempt) Spec() *mr.TaskSpec         { return a.spec }
 func (a *attempt) Store() dfs.FS              { return a.env.Store }
 func (a *attempt) Cache() *cache.Cache        { return a.env.Cache }
-func (a *attempt) Scratch() string            { return a.scratch }
 func (a *attempt) Slots() int                 { return a.env.Slots }
 func (a *attempt) Log() *zap.Logger           { return a.log }
 func (a *attempt) Progress(done, total int64) { a.progress(done, total) }
@@ -213,7 +212,13 @@ func (a *attempt) letGo() {
 			a.log.Warn("close sort buffers", zap.Error(err))
 		}
 	}
-	if err := os.RemoveAll(a.scratch); err != nil {
+	a.mu.Lock()
+	scratch := a.scratch
+	a.mu.Unlock()
+	if scratch == "" {
+		return
+	}
+	if err := os.RemoveAll(scratch); err != nil {
 		a.log.Warn("remove scratch", zap.Error(err))
 	}
 }

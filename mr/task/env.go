@@ -65,10 +65,6 @@ func (e *Env) newAttempt(spec *mr.TaskSpec, progress Progress) (*attempt, error)
 	if err != nil {
 		return nil, errs.E("run", errs.Invalid, "", err)
 	}
-	scratch, err := os.MkdirTemp(e.Scratch, "attempt-*")
-	if err != nil {
-		return nil, errs.E("scratch", errs.KindOf(err), e.Scratch, err)
-	}
 	log := e.Log
 	if log == nil {
 		log = zap.NewNop()
@@ -77,7 +73,7 @@ func (e *Env) newAttempt(spec *mr.TaskSpec, progress Progress) (*attempt, error)
 		progress = func(int64, int64) {}
 	}
 	return &attempt{
-		env: e, spec: spec, kind: kind, scratch: scratch, progress: progress,
+		env: e, spec: spec, kind: kind, progress: progress,
 		log:      log.With(zap.String("task", spec.Attempt.Task.String()), zap.Int("attempt", spec.Attempt.Number)),
 		counters: map[string]int64{}, parts: map[string]output{},
 	}, nil
@@ -135,7 +131,11 @@ func (a *attempt) runMap(ctx context.Context) error {
 }
 
 func (a *attempt) openShuffle() error {
-	o := shuffle.Options{Partitions: a.spec.Partitions, Memory: a.env.SortMemory, Scratch: a.scratch}
+	scratch, err := a.Scratch()
+	if err != nil {
+		return err
+	}
+	o := shuffle.Options{Partitions: a.spec.Partitions, Memory: a.env.SortMemory, Scratch: scratch}
 	if a.kind.Partition != nil {
 		partition, err := a.kind.Partition(a.spec.Params)
 		if err != nil {
@@ -187,6 +187,20 @@ func (a *attempt) runReduce(ctx context.Context) (err error) {
 		return f.Finish(ctx, a)
 	}
 	return nil
+}
+
+// Scratch makes the attempt's folder when it is first asked for: most attempts need none.
+func (a *attempt) Scratch() (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.scratch == "" {
+		dir, err := os.MkdirTemp(a.env.Scratch, "attempt-*")
+		if err != nil {
+			return "", errs.E("scratch", errs.KindOf(err), a.env.Scratch, err)
+		}
+		a.scratch = dir
+	}
+	return a.scratch, nil
 }
 
 // SetValue sets the manifest's small result.

@@ -201,7 +201,11 @@ func (a *attempt) merge(ctx context.Context) (*groups, func() error, error) {
 			}
 		}
 	}
-	g, err := shuffle.Merge(ctx, sources, shuffle.MergeOptions{Memory: a.env.SortMemory, Scratch: a.scratch})
+	scratch, err := a.Scratch()
+	if err != nil {
+		return nil, nil, errors.Join(err, closeAll())
+	}
+	g, err := shuffle.Merge(ctx, sources, shuffle.MergeOptions{Memory: a.env.SortMemory, Scratch: scratch})
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll())
 	}

@@ -88,8 +88,9 @@ func asErr(op string, err error) *errs.Error {
 type Runs struct {
 	Tracker *tracker.Tracker
 	Open    func(ctx context.Context, uri string) (dfs.FS, error) // opens a job's store
-	// Began, if not nil, is told of everything before it runs, and whose it is (Remote.Job); an error refuses it.
-	Began func(job string, run mr.JobID) error
+	// Began, if not nil, is told of everything before it runs, and whose it is (Remote.Job). It may set user and priority; an
+	// error refuses it.
+	Began func(job string, spec *mr.JobSpec) error
 	// Observe, if not nil, is told what happens, too. It must not block.
 	Observe func(job string, run mr.JobID, u tracker.Update)
 	Log     *zap.Logger
@@ -210,7 +211,7 @@ func (s *Runs) join(ctx context.Context, job string, spec *mr.JobSpec, digest [s
 	}
 	defer s.mu.Unlock()
 	if s.Began != nil {
-		if err := s.Began(job, spec.ID); err != nil {
+		if err := s.Began(job, spec); err != nil {
 			return nil, err
 		}
 	}

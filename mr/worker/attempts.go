@@ -24,7 +24,8 @@ func (w *Worker) launch(spec *mr.TaskSpec) {
 	if j.running[k] != nil {
 		return
 	}
-	a := &attempt{spec: spec}
+	w.launches++
+	a := &attempt{spec: spec, order: w.launches}
 	var ctx context.Context
 	ctx, a.cancel = context.WithCancel(w.base)
 	j.running[k] = a

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/task"
 )
@@ -40,6 +41,7 @@ type Worker struct {
 	closed   bool
 	draining bool
 	jobs     map[mr.JobID]*job
+	launches int // so far
 }
 
 // job is what runs of a job.
@@ -60,6 +62,7 @@ type try struct {
 
 type attempt struct {
 	spec        *mr.TaskSpec
+	order       int // of its launch
 	cancel      context.CancelFunc
 	done, total atomic.Int64
 	pinned      *task.Pinned // of a rounds phase, once it is open
@@ -126,6 +129,29 @@ func (w *Worker) Drain() {
 			}
 		}
 	}
+}
+
+// Shed gives up the attempt that was launched last, as one that ran out of memory: it is tried again, with less. It is for who sees
+// that the process holds more than it may. A pinned partition is not shed, because its rounds would begin anew. false:
+// there is nothing to shed.
+func (w *Worker) Shed(why error) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var last *attempt
+	var of *job
+	for _, j := range w.jobs {
+		for _, a := range j.running {
+			if a.pinned == nil && (last == nil || a.order > last.order) {
+				last, of = a, j
+			}
+		}
+	}
+	if last == nil {
+		return false
+	}
+	of.giveUp(try{last.spec.Attempt, last.spec.Epoch})
+	w.o.Report(Report{Event: w.failed(last, errs.E("memory", errs.NoMemory, "", why))})
+	return true
 }
 
 // Running names all attempts that run here, as a sign of life does.

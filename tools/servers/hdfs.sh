@@ -41,9 +41,9 @@ journalnode=org.apache.hadoop.hdfs.qjournal.server.JournalNode
 alive() {
 	[ -n "$1" ] || return 1
 	if [ -r "/proc/$1/cmdline" ]; then
-		tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF -- "-Dvista.cluster=$dir " # empty of a zombie
+		tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF -- "$dir" # empty of a zombie; before it is java, it is a script of dir
 	else
-		ps -o args= -p "$1" 2>/dev/null | grep -qF -- "-Dvista.cluster=$dir "
+		ps -o args= -p "$1" 2>/dev/null | grep -qF -- "$dir"
 	fi
 }
 
@@ -308,7 +308,7 @@ watch() {
 	(
 		for fd in 3 4 5 6 7 8 9 10; do eval "exec $fd>&-"; done
 		trap '' INT HUP
-		while owner_runs "$1" && [ -e "$dir/env" ]; do sleep 1; done
+		while owner_runs "$1" && ls "$dir"/*.pid >/dev/null 2>&1; do sleep 1; done # stop removes them
 		stop
 	) </dev/null >/dev/null 2>&1 &
 	disown

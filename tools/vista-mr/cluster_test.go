@@ -200,7 +200,7 @@ table: {uri: data/table.csv, key: id, label: label}
 images: {uri: data/images}
 cnn: {model: efficientnet-lite0, weights: random, layers: 2}
 downstream: {iterations: 5, test: 0.3}
-plan: {partitions: 12, batch: 1}
+plan: {partitions: 24, batch: 1}
 output: out
 `
 
@@ -211,12 +211,12 @@ func TestDevCluster(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(c.dir, "job.yaml"), []byte(clusterJob), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	c.run("synth", "foods", "--records", "72", "--seed", "4", "data")
+	c.run("synth", "foods", "--records", "144", "--seed", "4", "data")
 	c.run("submit", "job.yaml", "--set", "output=alone")
 	pid := c.devCluster("--workers", "2", "--slots", "1")
 
 	t.Run("undisturbed", func(t *testing.T) {
-		if out := c.run("submit", "job.yaml", "--set", "output=calm"); !strings.Contains(out, "72 rows, 72 images, 72 matched, 0 bad") {
+		if out := c.run("submit", "job.yaml", "--set", "output=calm"); !strings.Contains(out, "144 rows, 144 images, 144 matched, 0 bad") {
 			t.Errorf("submit says\n%s", out)
 		}
 		c.sameModels("alone", "calm")
@@ -235,6 +235,9 @@ func TestDevCluster(t *testing.T) {
 			t.Errorf("the job is %+v", r.Job)
 		}
 		c.sameModels("alone", "wild")
+		if out := c.run("results", id); !strings.Contains(out, "144 rows") {
+			t.Errorf("results says\n%s", out)
+		}
 		if log := c.run("logs", id); strings.Count(log, "driver of "+id+" starts") != 2 {
 			t.Errorf("its log:\n%s", log)
 		}

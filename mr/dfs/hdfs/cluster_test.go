@@ -179,7 +179,8 @@ func (c *cluster) sh(t testing.TB, verb string, arg ...string) {
 func testCase(t *testing.T) dfstest.Case {
 	c := start(t, "start")
 	return dfstest.Case{
-		New: func(t testing.TB) dfs.FS { return c.client(t, c.options()) },
+		Many: 1200, // more than a NameNode lists at once
+		New:  func(t testing.TB) dfs.FS { return c.client(t, c.options()) },
 		Other: func(t testing.TB, fs dfs.FS) dfs.FS {
 			f, err := New(c.options(), fs.(*FS).root)
 			if err != nil {

@@ -73,20 +73,22 @@ type property struct {
 	name  string
 	share float64
 	next  string // what to do without it
-	check func(p *probe, ctx context.Context) (string, error)
+	check func(ctx context.Context) (string, error)
 }
 
 const otherStore = "use another store for output and phases; this one will do for input alone"
 
-var properties = []property{
-	{"write", 0.1, "", (*probe).write},
-	{"claim", 0.7, "the store lets several writers take one name, so results could be lost or mixed: " + otherStore, (*probe).claim},
-	{"commit", 0.2, "the store lets a file be written over: " + otherStore, (*probe).commit},
-	{"list", 0.1, "listings are behind what was written: " + otherStore, (*probe).list},
-	{"large", 0.2, "files of several parts do not come out as they should: " + otherStore, (*probe).large},
-	{"replies", 0.1, "an operation whose reply was lost is taken for another's: " + otherStore, (*probe).replies},
-	{"remove", 0.1, "", (*probe).remove},
-	{"clock", 0, "set the clock of this machine, or the store's", (*probe).clock},
+func (p *probe) properties() []property {
+	return []property{
+		{"write", 0.1, "", p.write},
+		{"claim", 0.7, "the store lets several writers take one name, so results could be lost or mixed: " + otherStore, p.claim},
+		{"commit", 0.2, "the store lets a file be written over: " + otherStore, p.commit},
+		{"list", 0.1, "listings are behind what was written: " + otherStore, p.list},
+		{"large", 0.2, "files of several parts do not come out as they should: " + otherStore, p.large},
+		{"replies", 0.1, "an operation whose reply was lost is taken for another's: " + otherStore, p.replies},
+		{"remove", 0.1, "", p.remove},
+		{"clock", 0, "set the clock of this machine, or the store's", p.clock},
+	}
 }
 
 // skip is why a property could not be looked at.
@@ -135,7 +137,7 @@ func Run(ctx context.Context, fs dfs.FS, dir dfs.Path, o Options, tell func(Chec
 			tell(c)
 		}
 	}
-	for _, k := range properties {
+	for _, k := range p.properties() {
 		if ctx.Err() != nil {
 			break
 		}
@@ -147,7 +149,7 @@ func Run(ctx context.Context, fs dfs.FS, dir dfs.Path, o Options, tell func(Chec
 		if p.end = begun.Add(time.Duration(k.share * float64(o.Budget))); p.end.After(last) {
 			p.end = last
 		}
-		detail, err := k.check(p, ctx)
+		detail, err := k.check(ctx)
 		c := Check{Name: k.name, State: OK, Detail: detail, Seconds: time.Since(begun).Seconds()}
 		var s skip
 		switch {
@@ -218,88 +220,6 @@ func (p *probe) write(ctx context.Context) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d files read back as soon as they were written", i), nil
-}
-
-// errWrong is what a race has shown.
-type errWrong struct{ text string }
-
-func (e *errWrong) Error() string { return e.text }
-
-// race lets writers race for a name, on both clients, and returns who has won.
-func (p *probe) race(take func(fs dfs.FS, writer int) error) (winner int, err error) {
-	result := make([]error, p.Writers)
-	start := make(chan struct{})
-	var wg sync.WaitGroup
-	for i := range result {
-		wg.Go(func() {
-			fs := p.fs
-			if i%2 == 1 {
-				fs = p.other
-			}
-			<-start
-			result[i] = take(fs, i)
-		})
-	}
-	close(start)
-	wg.Wait()
-	winner, won := -1, 0
-	for i, err := range result {
-		switch {
-		case err == nil:
-			winner, won = i, won+1
-		case !errs.Is(err, errs.Exist):
-			return -1, err
-		}
-	}
-	if won != 1 {
-		return -1, &errWrong{fmt.Sprintf("of %d writers of one name %d were told that they have it", p.Writers, won)}
-	}
-	return winner, nil
-}
-
-// races repeats a race, several at once, for as long as there is time, and stops at the first that goes wrong.
-func (p *probe) races(ctx context.Context, n int, one func(ctx context.Context, i int) error) (int, error) {
-	const atOnce = 4 // with their writers enough to make a store sweat, and to hide its latency
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var mu sync.Mutex
-	next, done := 0, 0
-	var failed error
-	var wg sync.WaitGroup
-	for range atOnce {
-		wg.Go(func() {
-			for {
-				mu.Lock()
-				i := next
-				next++
-				enough := i >= n || failed != nil || ctx.Err() != nil || i > 0 && p.late()
-				mu.Unlock()
-				if enough {
-					return
-				}
-				err := one(ctx, i)
-				mu.Lock()
-				if err == nil {
-					done++
-				} else if failed == nil {
-					failed = fmt.Errorf("race %d: %w", i+1, err)
-					stop() // what the others report is a consequence
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	return done, failed
-}
-
-// told says how many races there were, and if time has ended them.
-func told(done, wanted int, what string) string {
-	s := fmt.Sprintf("%d races, %s", done, what)
-	if done < wanted {
-		s += fmt.Sprintf(" (of %d: the time was over)", wanted)
-	}
-	return s
 }
 
 // claim: of any number that want a name, one gets it.

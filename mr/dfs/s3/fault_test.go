@@ -477,7 +477,10 @@ func TestErrors(t *testing.T) {
 			fake := s3test.NewFake(t)
 			fake.Before = func(*http.Request, int) s3test.Fault { return c.fault }
 			config := fake.Config()
-			config.Patience, config.Stall = time.Second, 1500*time.Millisecond
+			config.Patience = 300 * time.Millisecond
+			if c.fault.Delay > 0 {
+				config.Stall = time.Second
+			}
 			fs := s3test.FS(t, config)
 			check := func(what string, err error) {
 				t.Helper()

@@ -78,6 +78,15 @@ func New(name string, root dfs.Path, c Config) (*FS, error) {
 	return b.below(root), nil
 }
 
+// Below returns the file system of a folder, which shares the client; its paths begin there. A job's own
+// store is made so of what a dfs.Mux has opened.
+func (f *FS) Below(dir dfs.Path) (*FS, error) {
+	if err := dir.Check(); err != nil {
+		return nil, err
+	}
+	return f.bucket.below(dfs.Path(strings.TrimSuffix(f.root, "/")).Join(string(dir))), nil
+}
+
 func (b *bucket) below(root dfs.Path) *FS {
 	if root == "" {
 		return &FS{bucket: b}

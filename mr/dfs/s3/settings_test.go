@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/vista-mr/vista-mr/mr/dfs/s3"
+	"github.com/vista-mr/vista-mr/mr/dfs/s3/s3test"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
@@ -152,6 +153,21 @@ func TestOpener(t *testing.T) {
 		t.Error("other settings do not count")
 	}
 	if _, _, err := o.Open(t.Context(), &url.URL{Host: "data", Path: "/a//b"}); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a path that is not clean: %v", err)
+	}
+}
+
+func TestBelow(t *testing.T) {
+	fake := s3test.NewFake(t)
+	fs, err := s3.New(s3test.Bucket, "a", fake.Config())
+	must(t, "new", err)
+	job, err := fs.Below("b/c")
+	must(t, "below", err)
+	must(t, "claim", job.Claim(t.Context(), "d"))
+	if _, err := fs.Stat(t.Context(), "b/c/d"); err != nil || job.Name("d") != "s3://vista/a/b/c/d" || fs.Name("") != "s3://vista/a" {
+		t.Errorf("%v, %s, %s", err, job.Name("d"), fs.Name(""))
+	}
+	if _, err := fs.Below("../x"); !errs.Is(err, errs.Invalid) {
 		t.Errorf("a path that is not clean: %v", err)
 	}
 }

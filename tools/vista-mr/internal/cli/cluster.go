@@ -86,7 +86,13 @@ on another machine, goes on with its jobs.`,
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
+	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		for user, n := range *weights {
+			if n < 1 {
+				return usageOf(cmd, "--weight %s=%d: a weight is 1 or more", user, n)
+			}
+		}
 		if *state == "" {
 			return usageOf(cmd, "--state is missing: the folder for the tracker's state")
 		}
@@ -94,37 +100,36 @@ on another machine, goes on with its jobs.`,
 		if err != nil {
 			return err
 		}
-		return a.serveTracker(cmd.Context(), *listen, token, *state, *scratch, *drivers, func(url string) { a.note("tracker: " + url) })
+		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, Scratch: *scratch, Drivers: *drivers, Weights: *weights,
+			Ready: func(url string) { a.note("tracker: " + url) }})
 	}
 	return cmd
 }
 
-func (a *app) serveTracker(ctx context.Context, listen, token, state, scratch string, drivers int, ready func(url string)) error {
+// serveTracker runs a tracker with what all of them have.
+func (a *app) serveTracker(ctx context.Context, state string, o cluster.TrackerOptions) error {
 	abs, err := absolute(state)
 	if err != nil {
 		return err
 	}
-	stores := run.Stores()
-	folder, err := stores.Folder(ctx, abs)
-	if err != nil {
+	o.Stores = run.Stores()
+	if o.State, err = o.Stores.Folder(ctx, abs); err != nil {
 		return exit.As(exit.Invalid, err)
 	}
-	registry, err := host.Loops()
-	if err != nil {
+	if o.Registry, err = host.Loops(); err != nil {
 		return err
 	}
-	if scratch == "" {
-		scratch = filepath.Join(os.TempDir(), "vista-mr-tracker")
+	if o.Scratch == "" {
+		o.Scratch = filepath.Join(os.TempDir(), "vista-mr-tracker")
 	}
-	if err := os.MkdirAll(scratch, 0o700); err != nil {
+	if err := os.MkdirAll(o.Scratch, 0o700); err != nil {
 		return exit.As(exit.Invalid, err)
 	}
-	program, err := self()
-	if err != nil {
+	if o.Program, err = self(); err != nil {
 		return err
 	}
-	return cluster.ServeTracker(ctx, cluster.TrackerOptions{Listen: listen, Token: token, State: folder, Stores: stores, Registry: registry,
-		Program: program, Scratch: scratch, Drivers: drivers, Version: a.buildVersion(), Ready: ready, Log: a.logger(a.Stderr)})
+	o.Version, o.Log = a.buildVersion(), a.logger(a.Stderr)
+	return cluster.ServeTracker(ctx, o)
 }
 
 // absolute makes a local path one from the root; other URIs stay.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -114,6 +115,9 @@ func (d *devCluster) address(first string) string {
 // keep runs a process, and another one when it has died, until ctx ends.
 func (d *devCluster) keep(ctx context.Context, role string, args func() []string) {
 	d.work.Go(func() {
+		// On Linux the process is told when the thread that has started it ends: the thread must stay.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		for ctx.Err() == nil {
 			err := d.run(ctx, role, args())
 			if ctx.Err() != nil {

@@ -8,12 +8,13 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
 func (a *app) resultsCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "results DIR|FILE",
+		Use:   "results DIR|FILE|JOB",
 		Short: "Show what a job found out",
 		Long: `Show the results of a finished job: the verdict, then metrics by layer with their 95 % intervals, beside the
 baselines. DIR is the job's output folder, or its URI; a job file stands for its output.`,
@@ -22,9 +23,13 @@ baselines. DIR is the job's output folder, or its URI; a job file stands for its
   vista-mr results out/foods -o json | jq -r .verdict.bestLayer`,
 		Args: arguments(1, "DIR"),
 	}
+	at := addTrackerFlags(cmd)
 	format := a.outputFlag(cmd, "table", "json", "csv")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		dir := conf.URI(args[0]).LocalPath()
+		dir, err := a.outputOf(cmd, at, args[0])
+		if err != nil {
+			return err
+		}
 		if isJobFile(dir) {
 			job, err := a.loadJob(dir, nil)
 			if err != nil {
@@ -50,6 +55,29 @@ baselines. DIR is the job's output folder, or its URI; a job file stands for its
 		return err
 	}
 	return cmd
+}
+
+// outputOf is the output that an argument names: a tracker's job, if one is asked and there is no such file here.
+func (a *app) outputOf(cmd *cobra.Command, at *trackerFlags, arg string) (string, error) {
+	dir := conf.URI(arg).LocalPath()
+	if dfs.HasScheme(arg) || strings.ContainsRune(arg, '/') {
+		return dir, nil
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	c, err := a.client(at)
+	if c == nil || err != nil {
+		return dir, err
+	}
+	r, err := c.Job(cmd.Context(), arg)
+	if err != nil {
+		return "", err
+	}
+	if err := r.Job.Outcome(); err != nil {
+		return "", err
+	}
+	return conf.URI(r.Job.Output).LocalPath(), nil
 }
 
 // isJobFile tells whether an argument that may be an output is a job file.

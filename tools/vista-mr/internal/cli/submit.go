@@ -31,6 +31,7 @@ interrupted is taken up again by the same command.`,
 	lib := ortFlag(cmd)
 	at := addTrackerFlags(cmd)
 	detach := cmd.Flags().Bool("detach", false, "with a tracker: print the job's id and do not wait for its end")
+	priority := cmd.Flags().Int("priority", 0, "with a tracker: whose tasks come first where jobs share workers, the higher `number` first")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := a.client(at)
 		if err != nil {
@@ -38,7 +39,7 @@ interrupted is taken up again by the same command.`,
 		}
 		id := a.Env(cluster.DriverVariable)
 		if client != nil && id == "" {
-			return a.submitTo(cmd.Context(), client, args[0], *sets, *format, *detach)
+			return a.submitTo(cmd.Context(), client, args[0], *sets, *format, *priority, *detach)
 		}
 		if *detach {
 			return usageOf(cmd, "--detach needs a tracker: nobody else would run the job")
@@ -70,11 +71,12 @@ interrupted is taken up again by the same command.`,
 }
 
 // submitTo hands a job to a tracker, and follows it unless it is detached. An interrupt ends the following, not the job.
-func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets []string, format string, detach bool) error {
+func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets []string, format string, priority int, detach bool) error {
 	job, r, err := a.request(name, sets)
 	if err != nil {
 		return err
 	}
+	r.Priority = priority
 	j, err := c.Submit(ctx, r)
 	if err != nil {
 		return err

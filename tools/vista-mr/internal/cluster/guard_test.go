@@ -180,7 +180,7 @@ func TestPageOfAJob(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.jobs.began(j.ID, "run"); err != nil {
+	if err := d.jobs.began(j.ID, &mr.JobSpec{ID: "run"}); err != nil {
 		t.Fatal(err)
 	}
 	changes := d.jobs.changes.Load()

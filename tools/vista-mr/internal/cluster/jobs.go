@@ -32,6 +32,8 @@ type Request struct {
 	Sets   []string `json:"sets,omitempty"` // overrides; those of relative paths are absolute here
 	Output string   `json:"output"`         // URI
 	User   string   `json:"user,omitempty"`
+	// Priority decides whose tasks come first where jobs share workers; the higher first, 0 if nothing is said.
+	Priority int `json:"priority,omitempty"`
 }
 
 // State is where a job is.
@@ -211,10 +213,14 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	return b.Job, nil
 }
 
-// began notes what a job's driver has had run, so that a tracker after this one waits for it.
-func (m *jobs) began(id string, run mr.JobID) error {
+// began notes what a job's driver has had run, so that a tracker after this one waits for it, and says for whom it runs.
+func (m *jobs) began(id string, spec *mr.JobSpec) error {
+	run := spec.ID
 	m.mu.Lock()
 	b := m.byID[id]
+	if b != nil {
+		spec.User, spec.Priority = b.sub.User, b.sub.Priority
+	}
 	known := b != nil && slices.Contains(b.runs, run)
 	if b != nil && !known {
 		b.runs = append(b.runs, run)

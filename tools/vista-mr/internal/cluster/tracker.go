@@ -27,14 +27,15 @@ import (
 type TrackerOptions struct {
 	Listen   string // HOST:PORT
 	Token    string
-	State    dfs.FS        // where it keeps its jobs
-	Stores   *dfs.Mux      // of the jobs
-	Registry *mr.Registry  // whose loops run here
-	Program  string        // this program, for drivers
-	Scratch  string        // a local folder
-	Drivers  int           // at once
-	Timing   wire.Timing   // of workers
-	Expire   time.Duration // a worker that is silent for longer is gone; 0: 5 s
+	State    dfs.FS         // where it keeps its jobs
+	Stores   *dfs.Mux       // of the jobs
+	Registry *mr.Registry   // whose loops run here
+	Program  string         // this program, for drivers
+	Scratch  string         // a local folder
+	Drivers  int            // at once
+	Weights  map[string]int // of users, for their shares of the workers; those that are not named have 1
+	Timing   wire.Timing    // of workers
+	Expire   time.Duration  // a worker that is silent for longer is gone; 0: 5 s
 	Version  string
 	Ready    func(url string) // called when it listens
 	Log      *zap.Logger
@@ -75,7 +76,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	}
 	url := "http://" + l.Addr().String()
 	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
-		Expire: ticks(o.Expire), Stall: ticks(10 * time.Minute), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second)}})
+		Expire: ticks(o.Expire), Stall: ticks(10 * time.Minute), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights}})
 	defer d.tracker.Close()
 	base, stop := context.WithCancel(context.Background())
 	starts := &drivers{program: o.Program, url: url, token: o.Token, scratch: o.Scratch}

@@ -142,6 +142,9 @@ func elsewhere(key, uri string, err error) error {
 	if errors.As(err, &hint) {
 		e.Next = hint.Hint()
 	}
+	if s := storesOwn(err); s != nil { // it knows better than what was put around it
+		e.ID, e.Next, e.Err = s.ID, s.Fix, s
+	}
 	class := exit.Unreachable
 	switch errs.KindOf(err) {
 	case errs.Unauthorized:
@@ -157,6 +160,16 @@ func elsewhere(key, uri string, err error) error {
 		or(&e.Next, "check "+key)
 	}
 	return exit.As(class, e)
+}
+
+// storesOwn is the innermost error with an id of its own: what the store itself has said; nil if there is none.
+func storesOwn(err error) (own *errs.Error) {
+	for e := (*errs.Error)(nil); errors.As(err, &e); err = e.Err {
+		if e.ID != "" {
+			own = e
+		}
+	}
+	return own
 }
 
 func or(s *string, fallback string) {

@@ -2,7 +2,6 @@ package run
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -19,35 +18,8 @@ type limitation struct {
 
 // limitations lists all of them. What a build learns is removed here.
 var limitations = []limitation{
-	{"table.uri", remote(func(j *conf.Job) conf.URI { return j.Table.URI }), "files and folders on this machine, hdfs:// and s3://"},
-	{"images.uri", remote(func(j *conf.Job) conf.URI { return j.Images.URI }), "files and folders on this machine, hdfs:// and s3://"},
-	{"cnn.model", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Model) }), "names, and ONNX files on this machine, hdfs:// and s3://"},
-	{"cnn.weights", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Weights) }), "files and folders on this machine, hdfs:// and s3://"},
-	{"cnn.preprocess", remote(func(j *conf.Job) conf.URI { return conf.URI(j.CNN.Preprocess.Name) }), "presets, settings and files"},
 	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
 	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},
-	{"output", remote(func(j *conf.Job) conf.URI { return j.Output }), "files and folders on this machine, hdfs:// and s3://"},
-}
-
-// remote refuses what lies in a store that this build has no way to.
-func remote(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
-	return func(j *conf.Job) string {
-		if u := uri(j); !slices.Contains(stores().Schemes(), u.Scheme()) {
-			return string(u)
-		}
-		return ""
-	}
-}
-
-// input is remote for what is read through a store.
-func input(uri func(*conf.Job) conf.URI) func(*conf.Job) string {
-	return func(j *conf.Job) string {
-		u := uri(j)
-		if slices.Contains(stores().Schemes(), u.Scheme()) {
-			return ""
-		}
-		return string(u)
-	}
 }
 
 func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {

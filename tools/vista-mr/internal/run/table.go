@@ -183,8 +183,12 @@ func asTableError(j *conf.Job, err error) error {
 	return &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "cannot be read", Err: err, Next: "check the files and their permissions"}
 }
 
-// saysWhatToDo tells whether an error has a hint of its own.
+// saysWhatToDo tells whether an error has an id and a hint of its own.
 func saysWhatToDo(err error) bool {
+	var e *errs.Error
+	if errors.As(err, &e) && e.ID == "" { // its id is that of its kind
+		return false
+	}
 	var says interface {
 		ErrorID() string
 		Hint() string

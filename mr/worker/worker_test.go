@@ -1,0 +1,133 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/cache"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/task"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bench is a worker whose attempts run until they are stopped, and what it reports.
+type bench struct {
+	*Worker
+	mu      sync.Mutex
+	reports []sched.Event
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	waits := mr.Kind{Name: "waits", Map: func(json.RawMessage) (mr.Mapper, error) {
+		return mr.MapperFunc(func(ctx context.Context, _ mr.Task) error { <-ctx.Done(); return ctx.Err() }), nil
+	}}
+	registry, err := mr.NewRegistry(waits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{}
+	env := &task.Env{Store: mem.New(), Mux: dfs.NewMux(nil), Registry: registry, Shared: task.NewShared(), Cache: cache.New(0, t.TempDir()), Scratch: t.TempDir(), Slots: 2}
+	b.Worker = New(Options{ID: "w", Slots: 2, Env: func(*mr.TaskSpec) (*task.Env, error) { return env, nil }, Report: func(r Report) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.reports = append(b.reports, r.Event)
+	}})
+	t.Cleanup(b.Close)
+	return b
+}
+
+func (b *bench) launchTask(job mr.JobID, index int) mr.AttemptID {
+	id := mr.AttemptID{Task: mr.TaskID{Phase: "p", Index: index}, Number: 1}
+	b.Do(Launch{Spec: mr.TaskSpec{Job: job, Attempt: id, Epoch: 1, Type: mr.MapPhase, Kind: "waits"}})
+	return id
+}
+
+func (b *bench) said() []sched.Event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]sched.Event(nil), b.reports...)
+}
+
+// TestShed: the newest attempt goes, as one that ran out of memory, and is said to have failed once.
+func TestShed(t *testing.T) {
+	b := newBench(t)
+	if b.Shed(errors.New("too much")) {
+		t.Error("something was shed of nothing")
+	}
+	b.launchTask("a", 0)
+	newest := b.launchTask("b", 1)
+	if !b.Shed(errors.New("too much")) {
+		t.Fatal("nothing was shed")
+	}
+	said := b.said()
+	f, ok := said[0].(sched.Failed)
+	if len(said) != 1 || !ok || f.Attempt != newest || f.Job != "b" || !errs.Is(f.Err, errs.NoMemory) {
+		t.Errorf("said %+v", said)
+	}
+	if r := b.Running(); len(r) != 1 || r[0].Job != "a" {
+		t.Errorf("running are %+v", r)
+	}
+	time.Sleep(20 * time.Millisecond) // its end would be heard by now
+	if n := len(b.said()); n != 1 {
+		t.Errorf("%d reports", n)
+	}
+}
+
+// TestCancelSaysNothing, and what was cancelled is not named any more; commands that come twice or too late do no harm.
+func TestCancelSaysNothing(t *testing.T) {
+	b := newBench(t)
+	id := b.launchTask("a", 0)
+	b.launchTask("a", 0) // once more
+	if r := b.Running(); len(r) != 1 {
+		t.Errorf("running are %+v", r)
+	}
+	for range 2 {
+		b.Do(Cancel{Job: "a", Attempt: id, Epoch: 1})
+	}
+	b.Do(Cancel{Job: "nobody", Attempt: id, Epoch: 1})
+	b.Do(Round{Job: "a", Phase: "p", Tasks: []int{0}})
+	b.Do(ClosePhase{Job: "a", Phase: "p"})
+	b.Do(CloseJob{Job: "a"})
+	b.Do(CloseJob{Job: "a"})
+	b.Close()
+	b.Do(Launch{Spec: mr.TaskSpec{Job: "late", Attempt: id, Type: mr.MapPhase, Kind: "waits"}})
+	if said := b.said(); len(said) != 0 || len(b.Running()) != 0 {
+		t.Errorf("said %+v", said)
+	}
+}
+
+// TestDrainTakesNothingNew, and brings to its end what runs.
+func TestDrainTakesNothingNew(t *testing.T) {
+	b := newBench(t)
+	b.launchTask("a", 0)
+	b.Drain()
+	b.launchTask("a", 1)
+	if r := b.Running(); len(r) != 1 || r[0].Attempt.Task.Index != 0 {
+		t.Errorf("running are %+v", r)
+	}
+}
+
+// TestUnknownKind ends the attempt with an error, not the worker.
+func TestUnknownKind(t *testing.T) {
+	b := newBench(t)
+	id := mr.AttemptID{Task: mr.TaskID{Phase: "p"}, Number: 1}
+	b.Do(Launch{Spec: mr.TaskSpec{Job: "a", Attempt: id, Epoch: 1, Type: mr.MapPhase, Kind: "unheard-of"}})
+	for len(b.said()) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if f, ok := b.said()[0].(sched.Failed); !ok || !errs.Is(f.Err, errs.Invalid) {
+		t.Errorf("said %+v", b.said())
+	}
+}
