@@ -91,7 +91,9 @@ type Runs struct {
 	// Began, if not nil, is told of everything before it runs, and whose it is (Remote.Job). It may set user and priority; an
 	// error refuses it.
 	Began func(job string, spec *mr.JobSpec) error
-	Log   *zap.Logger
+	// Observe, if not nil, is told what happens, too. It must not block.
+	Observe func(job string, run mr.JobID, u tracker.Update)
+	Log     *zap.Logger
 
 	mu   sync.Mutex
 	runs map[mr.JobID]*run
@@ -100,10 +102,11 @@ type Runs struct {
 
 // run is a job that runs, and who watches it.
 type run struct {
-	digest [sha256.Size]byte
-	kill   context.CancelCauseFunc
-	ended  chan struct{}
-	last   line
+	digest  [sha256.Size]byte
+	kill    context.CancelCauseFunc
+	ended   chan struct{}
+	last    line
+	observe func(tracker.Update) // may be nil
 
 	mu       sync.Mutex
 	watchers map[chan *line]bool
@@ -216,6 +219,9 @@ func (s *Runs) join(ctx context.Context, job string, spec *mr.JobSpec, digest [s
 		s.runs = map[mr.JobID]*run{}
 	}
 	rn := &run{digest: digest, ended: make(chan struct{}), watchers: map[chan *line]bool{}}
+	if s.Observe != nil {
+		rn.observe = func(u tracker.Update) { s.Observe(job, spec.ID, u) }
+	}
 	s.runs[spec.ID] = rn
 	rn.enter(lines)
 	var base context.Context
@@ -282,6 +288,9 @@ func (r *run) leave(c chan *line) {
 
 // tell tells everybody who watches. Whoever is too slow misses progress: how the job ends it will hear of all the same.
 func (r *run) tell(u tracker.Update) {
+	if r.observe != nil {
+		r.observe(u)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.watchers) == 0 {

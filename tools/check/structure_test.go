@@ -140,6 +140,7 @@ var within = map[string][]string{
 	"mr/task":      {"mr/dfs", "mr/cache", "mr/avro", "mr/checksum", "mr/shuffle"},
 	"mr/worker":    {"mr/sched", "mr/task"},
 	"mr/tracker":   {"mr/dfs", "mr/sched", "mr/worker"},
+	"mr/status":    {"mr/tracker"},
 	"mr/local":     {"mr/sched", "mr/task", "mr/tracker", "mr/worker"},
 }
 

@@ -57,7 +57,8 @@ interrupted is taken up again by the same command.`,
 			ctx, cancel = context.WithCancelCause(ctx)
 			defer cancel(nil)
 			cluster.EndWith(a.Stdin, cancel)
-			o.Progress, o.Engine = cluster.ProgressLines{W: a.Stderr}, &cluster.Engine{Client: *client, Job: id, Log: o.Log}
+			tell := cluster.ProgressLines{W: a.Stderr}
+			o.Progress, o.Engine = tell, &cluster.Engine{Client: *client, Job: id, Tell: tell, Log: o.Log}
 		}
 		summary, err := run.Submit(ctx, job, o)
 		end()

@@ -43,9 +43,9 @@ func TestWhoMayCall(t *testing.T) {
 		{"no token", "secret", "GET", "/api/v1/jobs", "tracker:7531", nil, 401},
 		{"a wrong token", "secret", "GET", "/api/v1/jobs", "tracker:7531", map[string]string{"Authorization": "Bearer secre"}, 401},
 		{"the token", "secret", "POST", "/api/v1/jobs", "tracker:7531", map[string]string{"Authorization": "Bearer secret"}, 200},
-		{"a cookie reads", "secret", "GET", "/api/v1/jobs", "tracker:7531", map[string]string{"Cookie": cookieName + "=secret"}, 200},
-		{"a cookie changes nothing", "secret", "POST", "/api/v1/jobs/a/kill", "tracker:7531", map[string]string{"Cookie": cookieName + "=secret"}, 401},
-		{"nor deletes", "secret", "DELETE", "/api/v1/run/a", "tracker:7531", map[string]string{"Cookie": cookieName + "=secret"}, 401},
+		{"a cookie reads", "secret", "GET", "/api/v1/jobs", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 200},
+		{"a cookie changes nothing", "secret", "POST", "/api/v1/jobs/a/kill", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 401},
+		{"nor deletes", "secret", "DELETE", "/api/v1/run/a", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 401},
 		{"workers need it, too", "secret", "GET", "/api/v1/worker", "tracker:7531", nil, 401},
 		{"is it alive", "secret", "GET", "/healthz", "10.0.0.1:7531", nil, 200},
 	} {
@@ -54,7 +54,7 @@ func TestWhoMayCall(t *testing.T) {
 			r.Header.Set(k, v)
 		}
 		w := httptest.NewRecorder()
-		guard(c.token, fine).ServeHTTP(w, r)
+		guard(c.token, fine, fine).ServeHTTP(w, r)
 		if w.Code != c.want {
 			t.Errorf("%s: %d, want %d", c.name, w.Code, c.want)
 		}

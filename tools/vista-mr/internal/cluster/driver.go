@@ -20,6 +20,7 @@ import (
 // driverLine is a line of a driver's standard error. What is none is its log.
 type driverLine struct {
 	Progress *progress.Update `json:"progress,omitempty"`
+	Plan     string           `json:"plan,omitempty"`  // that runs
 	Error    json.RawMessage  `json:"error,omitempty"` // as every command prints it with -o json
 }
 
@@ -124,9 +125,9 @@ func readDriver(r io.Reader, log io.Writer, tell func(driverLine)) error {
 	in.Buffer(nil, 1<<20)
 	for in.Scan() {
 		var l driverLine
-		if line := in.Bytes(); bytes.HasPrefix(line, []byte("{")) && json.Unmarshal(line, &l) == nil && (l.Progress != nil || l.Error != nil) {
+		if line := in.Bytes(); bytes.HasPrefix(line, []byte("{")) && json.Unmarshal(line, &l) == nil && (l.Progress != nil || l.Plan != "" || l.Error != nil) {
 			tell(l)
-			if l.Progress != nil {
+			if l.Error == nil {
 				continue
 			}
 		}
@@ -142,9 +143,13 @@ func readDriver(r io.Reader, log io.Writer, tell func(driverLine)) error {
 type ProgressLines struct{ W io.Writer }
 
 // Update writes a line.
-func (p ProgressLines) Update(u progress.Update) {
-	b, err := json.Marshal(driverLine{Progress: &u})
-	if err == nil {
+func (p ProgressLines) Update(u progress.Update) { p.line(driverLine{Progress: &u}) }
+
+// Plan tells the plan that runs.
+func (p ProgressLines) Plan(text string) { p.line(driverLine{Plan: text}) }
+
+func (p ProgressLines) line(l driverLine) {
+	if b, err := json.Marshal(l); err == nil && p.W != nil {
 		_, _ = p.W.Write(append(b, '\n')) // a tracker that does not listen any more is about to end this process
 	}
 }

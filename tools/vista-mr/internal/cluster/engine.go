@@ -23,6 +23,7 @@ import (
 type Engine struct {
 	Client Client
 	Job    string // whose driver this is
+	Tell   ProgressLines
 	Log    *zap.Logger
 }
 
@@ -67,6 +68,7 @@ func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
 
 // Run has the phases run.
 func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.PhaseManifest, error) {
+	e.Tell.Plan(w.Plan)
 	spec := w.Spec
 	// One tracker runs jobs of many outputs, and the same job for several.
 	place := sha256.Sum256([]byte(spec.Store))

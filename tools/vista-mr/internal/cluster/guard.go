@@ -1,55 +1,85 @@
 package cluster
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
+
+	"github.com/vista-mr/vista-mr/mr/status"
 )
 
 // open are the paths that need no token: they tell nothing of jobs.
-var open = map[string]bool{"/healthz": true, "/readyz": true}
+func open(path string) bool {
+	return path == "/healthz" || path == "/readyz" || path == status.LoginPath || strings.HasPrefix(path, status.Static)
+}
 
 // guard lets through who may call the tracker: with a token whoever has it, without one only programs of this machine, and no
-// page that a browser was led to from elsewhere. A browser may have the token as a cookie, for reading only.
-func guard(token string, next http.Handler) http.Handler {
+// page that a browser was led to from elsewhere. A browser may have a cookie instead, for reading only.
+func guard(token string, pages, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		switch {
-		case open[r.URL.Path]:
 		case token == "" && !loopback(r.Host):
 			http.Error(w, "this tracker answers to names of its own machine only", http.StatusForbidden)
 			return
+		case !reads(r) && !sameOrigin(r):
+			http.Error(w, "changes are not taken from pages of other origins", http.StatusForbidden)
+			return
+		case open(r.URL.Path):
 		case token != "" && !hasToken(r, token):
 			h.Set("WWW-Authenticate", `Bearer realm="vista-mr"`)
-			http.Error(w, "a token is needed: Authorization: Bearer TOKEN, or open /login", http.StatusUnauthorized)
-			return
-		case r.Method != http.MethodGet && r.Method != http.MethodHead && r.Header.Get("Origin") != "" && !sameOrigin(r):
-			http.Error(w, "changes are not taken from pages of other origins", http.StatusForbidden)
+			if !status.Refused(w, r, pages) {
+				http.Error(w, "a token is needed: Authorization: Bearer TOKEN, or open /login", http.StatusUnauthorized)
+			}
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// cookieName holds the token of a browser.
+func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
+
+// cookieName holds what a browser has instead of the token.
 const cookieName = "vista-mr-token"
 
 func hasToken(r *http.Request, token string) bool {
 	if got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		return same(got, token)
 	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if reads(r) {
 		if c, err := r.Cookie(cookieName); err == nil {
-			return same(c.Value, token)
+			return same(c.Value, readKey(token))
 		}
 	}
 	return false
+}
+
+// readKey is what a browser's cookie holds: whoever finds it can look, and has not got the token.
+func readKey(token string) string {
+	m := hmac.New(sha256.New, []byte(token))
+	m.Write([]byte("vista-mr: for reading"))
+	return hex.EncodeToString(m.Sum(nil))
+}
+
+// login makes the cookie, for the right token.
+func login(token string) func(r *http.Request, got string) *http.Cookie {
+	if token == "" {
+		return nil
+	}
+	return func(r *http.Request, got string) *http.Cookie {
+		if !same(got, token) {
+			return nil
+		}
+		return &http.Cookie{Name: cookieName, Value: readKey(token), Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode}
+	}
 }
 
 // same compares without telling by its time how much of a guess was right.
@@ -58,9 +88,14 @@ func same(a, b string) bool {
 	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
+// sameOrigin tells whether a change was asked for by a page of this tracker, or by no page at all.
 func sameOrigin(r *http.Request) bool {
-	_, host, _ := strings.Cut(r.Header.Get("Origin"), "://")
-	return host == r.Host
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site == "same-origin" || site == "none"
+	}
+	origin := r.Header.Get("Origin")
+	_, host, _ := strings.Cut(origin, "://")
+	return origin == "" || host == r.Host
 }
 
 // loopback tells whether a host of a URL or Host header, with or without a port, is this machine itself.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -19,6 +20,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -59,8 +61,10 @@ type Job struct {
 	Submitted time.Time         `json:"submitted"`
 	Started   time.Time         `json:"started,omitzero"`
 	Ended     time.Time         `json:"ended,omitzero"`
+	Ending    bool              `json:"ending,omitempty"`   // somebody has killed it, and it has not ended yet
 	Drivers   int               `json:"drivers,omitempty"`  // started so far
 	Progress  []progress.Update `json:"progress,omitempty"` // by stage, in the order in which they began
+	Plan      string            `json:"plan,omitempty"`     // that runs
 	Verdict   string            `json:"verdict,omitempty"`
 	Failure   json.RawMessage   `json:"failure,omitempty"` // as the commands print it with -o json
 	ExitCode  int               `json:"exitCode,omitempty"`
@@ -71,9 +75,11 @@ type ended struct {
 	State    State           `json:"state"`
 	Started  time.Time       `json:"started,omitzero"`
 	Ended    time.Time       `json:"ended"`
+	Plan     string          `json:"plan,omitempty"`
 	Verdict  string          `json:"verdict,omitempty"`
 	Failure  json.RawMessage `json:"failure,omitempty"`
 	ExitCode int             `json:"exitCode,omitempty"`
+	status.Record
 }
 
 // submission is what the state keeps of a request.
@@ -98,6 +104,9 @@ type jobs struct {
 	order   []*book // as they were submitted
 	running int
 	most    int // drivers at once
+
+	changes atomic.Uint64 // grows with whatever happens
+	totals  totals
 }
 
 // book is the tracker's book of a job.
@@ -106,6 +115,7 @@ type book struct {
 	sub  submission
 	kill context.CancelCauseFunc // while a driver runs
 	runs []mr.JobID
+	past *status.History
 }
 
 const maxRecord = 8 << 20
@@ -131,7 +141,7 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 		if parts["job.json"] == "" {
 			continue // its tracker was stopped before it answered
 		}
-		b := &book{}
+		b := &book{past: &status.History{}}
 		if err := m.read(ctx, parts["job.json"], &b.sub); err != nil {
 			m.log.Error("a job of an earlier tracker cannot be read, and is left out", zap.String("job", id), zap.Error(err))
 			continue
@@ -144,6 +154,7 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 				e.State = Failed
 			}
 			b.end(&e)
+			b.past = status.Restore(e.Record)
 		} else {
 			for name := range parts {
 				if run, ok := strings.CutPrefix(name, "runs/"); ok { // jobs' names are legal in paths
@@ -168,8 +179,8 @@ func (m *jobs) read(ctx context.Context, p dfs.Path, v any) error {
 }
 
 func (b *book) end(e *ended) {
-	b.State, b.Started, b.Ended, b.Verdict, b.Failure, b.ExitCode = e.State, e.Started, e.Ended, e.Verdict, e.Failure, e.ExitCode
-	b.Progress, b.kill = nil, nil
+	b.State, b.Started, b.Ended, b.Plan, b.Verdict, b.Failure, b.ExitCode = e.State, e.Started, e.Ended, e.Plan, e.Verdict, e.Failure, e.ExitCode
+	b.Progress, b.kill, b.Ending = nil, nil, false
 }
 
 var legalName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -192,12 +203,13 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	if err := dfs.WriteFile(ctx, m.store, dfs.Path("jobs").Join(s.ID, "job.json"), data); err != nil {
 		return Job{}, err
 	}
-	b := &book{sub: s, Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
+	b := &book{sub: s, past: &status.History{}, Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.byID[s.ID] = b
 	m.order = append(m.order, b)
 	m.fill()
+	m.changes.Add(1)
 	return b.Job, nil
 }
 
@@ -217,6 +229,7 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 	if b == nil {
 		return errs.E("run", errs.NotExist, id, errors.New("the tracker knows no such job"))
 	}
+	b.past.Begin(run)
 	if known {
 		return nil
 	}
@@ -245,6 +258,7 @@ func (m *jobs) run(b *book) {
 	ctx, kill := context.WithCancelCause(m.base)
 	b.State, b.Started, b.kill = Running, time.Now().UTC(), kill
 	m.running++
+	m.changes.Add(1)
 	m.work.Go(func() {
 		defer kill(nil)
 		var end ending
@@ -265,11 +279,15 @@ func (m *jobs) run(b *book) {
 
 // note takes what a driver tells of its progress.
 func (m *jobs) note(b *book, l driverLine) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.changes.Add(1)
+	if l.Plan != "" {
+		b.Plan = l.Plan
+	}
 	if l.Progress == nil {
 		return
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	i := slices.IndexFunc(b.Progress, func(u progress.Update) bool { return u.Stage == l.Progress.Stage })
 	if i < 0 {
 		b.Progress = append(b.Progress, *l.Progress)
@@ -286,7 +304,7 @@ func (e errKill) Error() string { return e.reason }
 // over writes down how a job ended. One whose tracker stops is not over: the next one starts it again.
 func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	m.mu.Lock()
-	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Verdict: end.verdict, Failure: end.failure, ExitCode: end.code}
+	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Plan: b.Plan, Verdict: end.verdict, Failure: end.failure, ExitCode: end.code, Record: b.past.Record()}
 	runs := b.runs
 	m.mu.Unlock()
 	var killed errKill
@@ -317,6 +335,7 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	b.end(&e)
 	m.running--
 	m.fill()
+	m.changes.Add(1)
 }
 
 func failureJSON(id, cause, next string, code int) json.RawMessage {
@@ -337,6 +356,8 @@ func (m *jobs) end(id, reason string) error {
 	}
 	if b.kill != nil {
 		b.kill(errKill{reason})
+		b.Ending = true
+		m.changes.Add(1)
 	}
 	waits := b.State == Queued
 	if waits {

@@ -17,6 +17,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/wire"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -87,8 +88,9 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	}
 	d.tracker.Expect(expected...)
 	d.workers = &wire.Server{Tracker: d.tracker, Timing: o.Timing, Log: o.Log}
-	d.runs = &wire.Runs{Tracker: d.tracker, Open: o.Stores.Folder, Began: d.jobs.began, Log: o.Log}
-	srv := &http.Server{Handler: guard(o.Token, d.routes()), ReadHeaderTimeout: 10 * time.Second}
+	d.runs = &wire.Runs{Tracker: d.tracker, Open: o.Stores.Folder, Began: d.jobs.began, Observe: d.jobs.observe, Log: o.Log}
+	pages := d.pages()
+	srv := &http.Server{Handler: guard(o.Token, pages, d.routes(pages)), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	o.Log.Info("tracker listens", zap.String("url", url), zap.Int64("epoch", d.epoch), zap.Int("jobs", len(d.jobs.order)))
@@ -132,7 +134,7 @@ func (d *daemon) guardEpoch(ctx context.Context, pub *commit.Publisher, served <
 	}
 }
 
-func (d *daemon) routes() http.Handler {
+func (d *daemon) routes(pages http.Handler) http.Handler {
 	m := http.NewServeMux()
 	m.Handle(wire.WorkerPath, d.workers)
 	m.Handle(wire.RunPath, d.runs)
@@ -145,12 +147,15 @@ func (d *daemon) routes() http.Handler {
 	m.HandleFunc("GET /api/v1/jobs", func(w http.ResponseWriter, _ *http.Request) { reply(w, JobList{1, d.jobs.list()}) })
 	m.HandleFunc("POST /api/v1/jobs", d.submit)
 	m.HandleFunc("GET /api/v1/jobs/{id}", func(w http.ResponseWriter, r *http.Request) {
-		j, ok := d.jobs.get(r.PathValue("id"))
+		j, past, ok := d.jobs.look(r.PathValue("id"))
 		if !ok {
 			refuse(w, errs.E("status", errs.NotExist, r.PathValue("id"), errors.New("the tracker knows no such job")))
 			return
 		}
-		reply(w, JobReply{1, j, d.tracker.Jobs(d.jobs.runsOf(j.ID)...)})
+		out := JobReply{SchemaVersion: 1, Job: j, Now: d.tracker.Jobs(d.jobs.runsOf(j.ID)...)}
+		out.Phases = past.Phases(out.Now)
+		out.Failed, out.FailedCount = past.Failed()
+		reply(w, out)
 	})
 	m.HandleFunc("POST /api/v1/jobs/{id}/kill", func(w http.ResponseWriter, r *http.Request) {
 		if err := d.jobs.end(r.PathValue("id"), "on request"); err != nil {
@@ -161,6 +166,8 @@ func (d *daemon) routes() http.Handler {
 	})
 	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.log1)
 	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.tracker.Workers()}) })
+	m.Handle("GET "+status.EventsPath, pages)
+	m.Handle("/", pages)
 	return m
 }
 
@@ -183,6 +190,7 @@ type JobReply struct {
 	SchemaVersion int              `json:"schemaVersion"`
 	Job           Job              `json:"job"`
 	Now           []tracker.JobNow `json:"now,omitempty"` // what its driver has running
+	status.Record                  // its phases, those that are over too, and its last failed attempts
 }
 
 // WorkerList is the answer to GET /api/v1/workers.

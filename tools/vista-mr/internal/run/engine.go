@@ -39,6 +39,7 @@ type Work struct {
 	Room    vistaopt.Room // of a worker's memory
 	Arena   int64         // what ONNX Runtime may allocate in a worker; 0: any
 	Scratch string        // local folder of this process, which is removed when the job ends
+	Plan    string        // the plan that runs, for people
 
 	Resumed func(done []mr.PhaseManifest, kept []mr.Manifest) // is called once
 	Observe func(tracker.Update)                              // must not block

@@ -103,7 +103,7 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 
 // work is what the engine is given.
 func (p *prepared) work(j *conf.Job, scratch string, w *watch) *Work {
-	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Scratch: scratch, Resumed: w.resume, Observe: w.update}
+	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Scratch: scratch, Plan: p.Plan.String(), Resumed: w.resume, Observe: w.update}
 }
 
 // arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
