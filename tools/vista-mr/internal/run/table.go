@@ -222,17 +222,26 @@ func asTableError(j *conf.Job, err error) error {
 	return &InputError{ID: "E-TABLE", Key: "table.uri", Path: string(j.Table.URI), Cause: "cannot be read", Err: err, Next: "check the files and their permissions"}
 }
 
-// saysWhatToDo tells whether an error has an id and a hint of its own.
+// saysWhatToDo tells whether an error has an id and a hint of its own. The engine's errors have ids of their kinds, which say
+// little: of those one counts that was given its own.
 func saysWhatToDo(err error) bool {
-	var e *errs.Error
-	if errors.As(err, &e) && e.ID == "" { // its id is that of its kind
-		return false
+	e, kindOnly := err.(*errs.Error) // looked at by itself, and not for what is in it
+	if kindOnly = kindOnly && e.ID == ""; !kindOnly {
+		says, ok := err.(interface {
+			ErrorID() string
+			Hint() string
+		})
+		if ok && says.Hint() != "" {
+			return true
+		}
 	}
-	var says interface {
-		ErrorID() string
-		Hint() string
+	switch u := err.(type) {
+	case interface{ Unwrap() error }:
+		return saysWhatToDo(u.Unwrap())
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(u.Unwrap(), saysWhatToDo)
 	}
-	return errors.As(err, &says) && says.Hint() != ""
+	return false
 }
 
 // describe says what was found.
