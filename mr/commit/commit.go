@@ -315,3 +315,18 @@ func (p *Publisher) ClaimEpoch(ctx context.Context) (int64, error) {
 	}
 	return 0, errs.E("claim epoch", errs.Transient, "", fmt.Errorf("%d others were quicker", tries))
 }
+
+// TakeOver makes the caller the job's coordinator and tells what those before have left: phases that are published (LoadAll)
+// and tasks of others that are kept (LoadTasks).
+func (p *Publisher) TakeOver(ctx context.Context, job *mr.JobSpec) (epoch int64, done []mr.PhaseManifest, kept []mr.Manifest, err error) {
+	if epoch, err = p.ClaimEpoch(ctx); err != nil {
+		return 0, nil, nil, err
+	}
+	if done, err = p.LoadAll(ctx, job); err != nil {
+		return 0, nil, nil, err
+	}
+	if kept, err = p.LoadTasks(ctx, job, done); err != nil {
+		return 0, nil, nil, err
+	}
+	return epoch, done, kept, nil
+}

@@ -91,6 +91,15 @@ func E(op string, kind Kind, path string, err error) error {
 	return &Error{Op: op, Kind: kind, Path: path, Err: err}
 }
 
+// Of is the outermost Error of err's chain, or an Error made of err: a failure as a value that can be sent. err is not nil.
+func Of(op string, err error) *Error {
+	var e *Error
+	if !errors.As(err, &e) {
+		errors.As(E(op, Unknown, "", err), &e)
+	}
+	return e
+}
+
 // Error prints operations from the outside in. A path or task that the cause names too is
 // printed once, by the cause.
 func (e *Error) Error() string {

@@ -47,15 +47,7 @@ func (c *Cluster) Run(ctx context.Context, job *mr.JobSpec) (map[mr.PhaseID]*mr.
 		return nil, err
 	}
 	p := &commit.Publisher{FS: c.Store, Root: dfs.Path(job.ID)}
-	epoch, err := p.ClaimEpoch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	done, err := p.LoadAll(ctx, job)
-	if err != nil {
-		return nil, err
-	}
-	kept, err := p.LoadTasks(ctx, job, done)
+	epoch, done, kept, err := p.TakeOver(ctx, job)
 	if err != nil {
 		return nil, err
 	}

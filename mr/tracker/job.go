@@ -196,7 +196,7 @@ func (t *Tracker) publish(j *job, m mr.PhaseManifest) {
 		err := j.o.Publisher.Publish(ctx, m)
 		return func() {
 			if err != nil {
-				t.step(sched.PublishFailed{Job: m.Job, Phase: m.Phase, Revision: m.Revision, Err: asErr("publish", err)})
+				t.step(sched.PublishFailed{Job: m.Job, Phase: m.Phase, Revision: m.Revision, Err: errs.Of("publish", err)})
 				return
 			}
 			select {
@@ -255,14 +255,4 @@ func values(m *mr.PhaseManifest) []json.RawMessage {
 		out[i] = m.Tasks[i].Value
 	}
 	return out
-}
-
-// asErr is the error as a value with a kind, which is what the state machine takes.
-func asErr(op string, err error) *errs.Error {
-	var e *errs.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	errors.As(errs.E(op, errs.KindOf(err), "", err), &e)
-	return e
 }

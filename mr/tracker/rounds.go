@@ -49,7 +49,7 @@ func (t *Tracker) nextMessage(j *job, a sched.NextMessage) {
 		})
 		return func() {
 			if err != nil {
-				t.step(sched.LoopFailed{Job: j.spec.ID, Phase: a.Phase, Err: asErr("loop", err)})
+				t.step(sched.LoopFailed{Job: j.spec.ID, Phase: a.Phase, Err: errs.Of("loop", err)})
 				return
 			}
 			l.msg, l.sum, l.started = msg, nil, time.Now()
@@ -113,5 +113,5 @@ func (t *Tracker) acceptSum(j *job, a sched.AcceptSum) {
 
 // fail ends a job whose loop cannot go on. It is posted, because a step is being carried out.
 func (t *Tracker) fail(j *job, phase mr.PhaseID, err error) {
-	t.post(func() { t.step(sched.LoopFailed{Job: j.spec.ID, Phase: phase, Err: asErr("merge", err)}) })
+	t.post(func() { t.step(sched.LoopFailed{Job: j.spec.ID, Phase: phase, Err: errs.Of("merge", err)}) })
 }

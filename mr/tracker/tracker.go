@@ -249,7 +249,7 @@ func (t *Tracker) keep(j *job, ev sched.Succeeded, durable func()) {
 		err := j.o.Publisher.Keep(ctx, ev.Manifest)
 		return func() {
 			if err != nil {
-				t.step(sched.Failed{Worker: ev.Worker, Job: ev.Job, Attempt: ev.Manifest.Attempt, Epoch: ev.Manifest.Epoch, Err: asErr("keep", err)})
+				t.step(sched.Failed{Worker: ev.Worker, Job: ev.Job, Attempt: ev.Manifest.Attempt, Epoch: ev.Manifest.Epoch, Err: errs.Of("keep", err)})
 			} else {
 				t.step(ev)
 			}

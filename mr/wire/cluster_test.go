@@ -197,15 +197,7 @@ func (c *cluster) startWorker(id string, slots int) (stop func()) {
 // run runs a job on the tracker that is there now.
 func (c *cluster) run(ctx context.Context, job *mr.JobSpec) (map[mr.PhaseID]*mr.PhaseManifest, error) {
 	p := &commit.Publisher{FS: c.store, Root: dfs.Path(job.ID)}
-	epoch, err := p.ClaimEpoch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	done, err := p.LoadAll(ctx, job)
-	if err != nil {
-		return nil, err
-	}
-	kept, err := p.LoadTasks(ctx, job, done)
+	epoch, done, kept, err := p.TakeOver(ctx, job)
 	if err != nil {
 		return nil, err
 	}

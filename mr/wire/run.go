@@ -58,7 +58,7 @@ func toWire(u tracker.Update) *update {
 		w.Attempt = &u.Attempt
 	}
 	if u.Err != nil {
-		w.Error = asErr("job", u.Err)
+		w.Error = errs.Of("job", u.Err)
 	}
 	return w
 }
@@ -73,15 +73,6 @@ func (w *update) update() tracker.Update {
 		u.Err = w.Error
 	}
 	return u
-}
-
-func asErr(op string, err error) *errs.Error {
-	var e *errs.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	errors.As(errs.E(op, errs.KindOf(err), "", err), &e)
-	return e
 }
 
 // Runs runs the jobs of drivers on a tracker. What a job has reached is in its own store: Runs keeps nothing.
@@ -157,7 +148,7 @@ func (s *Runs) post(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(line{Ended: true, Error: asErr("run", err)}) // nobody is left to tell
+		_ = json.NewEncoder(w).Encode(line{Ended: true, Error: errs.Of("run", err)}) // nobody is left to tell
 		return
 	}
 	defer rn.leave(lines)
@@ -231,7 +222,7 @@ func (s *Runs) join(ctx context.Context, job string, spec *mr.JobSpec, digest [s
 		rn.kill(nil)
 		rn.last = line{Ended: true}
 		if err != nil {
-			rn.last.Error = asErr("run", err)
+			rn.last.Error = errs.Of("run", err)
 		}
 		for _, p := range spec.Phases {
 			if m := phases[p.ID]; m != nil {
@@ -253,15 +244,7 @@ func (s *Runs) run(ctx context.Context, spec *mr.JobSpec, rn *run) (map[mr.Phase
 		return nil, err
 	}
 	pub := &commit.Publisher{FS: store, Root: dfs.Path(spec.ID), Log: s.Log}
-	epoch, err := pub.ClaimEpoch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	done, err := pub.LoadAll(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	kept, err := pub.LoadTasks(ctx, spec, done)
+	epoch, done, kept, err := pub.TakeOver(ctx, spec)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"runtime/debug"
 
 	"go.uber.org/zap"
@@ -98,17 +97,7 @@ func (w *Worker) end(j *job, a *attempt, ev sched.Event) {
 }
 
 func (w *Worker) failed(a *attempt, err error) sched.Event {
-	return sched.Failed{Worker: w.o.ID, Job: a.spec.Job, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch, Err: asErr("attempt", err)}
-}
-
-// asErr is the error as a value with a kind, which is what the state machine takes.
-func asErr(op string, err error) *errs.Error {
-	var e *errs.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	errors.As(errs.E(op, errs.KindOf(err), "", err), &e)
-	return e
+	return sched.Failed{Worker: w.o.ID, Job: a.spec.Job, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch, Err: errs.Of("attempt", err)}
 }
 
 // cancel gives an attempt up. A partition is closed beside, because closing waits for its round.

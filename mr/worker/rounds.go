@@ -47,7 +47,7 @@ func (w *Worker) round(j *job, c Round) {
 		err = fmt.Errorf("kind %s cannot merge sums", kind.Name)
 	}
 	if err != nil {
-		w.o.Report(Report{Event: sched.LoopFailed{Job: c.Job, Phase: c.Phase, Err: asErr("round", errs.E("round", errs.Invalid, "", err))}})
+		w.o.Report(Report{Event: sched.LoopFailed{Job: c.Job, Phase: c.Phase, Err: errs.Of("round", errs.E("round", errs.Invalid, "", err))}})
 		return
 	}
 	if c.Final {
@@ -109,7 +109,7 @@ func (w *Worker) sum(ctx context.Context, j *job, c Round, merge func(a, b []byt
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:
-		w.o.Report(Report{Event: sched.LoopFailed{Job: c.Job, Phase: c.Phase, Err: asErr("merge", err)}})
+		w.o.Report(Report{Event: sched.LoopFailed{Job: c.Job, Phase: c.Phase, Err: errs.Of("merge", err)}})
 	case len(all.tasks) > 0:
 		w.o.Report(Report{Sum: all.sum, Event: sched.RoundDone{Worker: w.o.ID, Job: c.Job, Phase: c.Phase, Epoch: c.Epoch, Round: c.Number, Tasks: all.tasks}})
 	}

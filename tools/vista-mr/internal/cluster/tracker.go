@@ -261,11 +261,7 @@ func refuse(w http.ResponseWriter, err error) {
 	case errs.Exist:
 		code = http.StatusConflict
 	}
-	var e *errs.Error
-	if !errors.As(err, &e) {
-		e = &errs.Error{Op: "tracker", Kind: errs.KindOf(err), Err: err}
-	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(map[string]any{"error": e}) // whoever asked has gone
+	_ = json.NewEncoder(w).Encode(map[string]any{"error": errs.Of("tracker", err)}) // whoever asked has gone
 }

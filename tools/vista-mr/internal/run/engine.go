@@ -82,15 +82,7 @@ func (e *inProcess) run(ctx context.Context, rt *ort.Runtime, w *Work) (map[mr.P
 		return nil, err
 	}
 	pub := &commit.Publisher{FS: env.Store, Root: dfs.Path(w.Spec.ID), Log: e.log}
-	epoch, err := pub.ClaimEpoch(ctx)
-	if err != nil {
-		return nil, err
-	}
-	done, err := pub.LoadAll(ctx, &w.Spec)
-	if err != nil {
-		return nil, err
-	}
-	kept, err := pub.LoadTasks(ctx, &w.Spec, done)
+	epoch, done, kept, err := pub.TakeOver(ctx, &w.Spec)
 	if err != nil {
 		return nil, err
 	}
