@@ -67,7 +67,7 @@ func (t *Tracker) Run(ctx context.Context, spec *mr.JobSpec, o JobOptions) (map[
 		t.jobs[spec.ID] = j
 		t.submit(j)
 	}) {
-		return nil, errs.E("submit", errs.Canceled, "", errors.New("the tracker was closed"))
+		return nil, errs.E("submit", errs.Canceled, "", ErrClosed)
 	}
 	if err != nil {
 		return nil, err

@@ -81,7 +81,10 @@ func New(o Options) *Tracker {
 	return t
 }
 
-// Close ends the tracker. Jobs that still run end with errs.Canceled, and are not killed: whoever takes over goes on
+// ErrClosed is in the error of a job whose tracker was closed before the job had ended.
+var ErrClosed = errors.New("the tracker was closed")
+
+// Close ends the tracker. Jobs that still run end with ErrClosed (errs.Canceled), and are not killed: whoever takes over goes on
 // with them.
 func (t *Tracker) Close() {
 	t.stop()
@@ -124,7 +127,7 @@ func (t *Tracker) loop() {
 			}
 		case <-t.base.Done():
 			for _, j := range t.jobs {
-				j.finish(errs.E("track", errs.Canceled, "", errors.New("the tracker was closed")))
+				j.finish(errs.E("track", errs.Canceled, "", ErrClosed))
 			}
 			return
 		}

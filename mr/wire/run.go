@@ -31,6 +31,7 @@ const RunPath = "/api/v1/run"
 type line struct {
 	Update *update            `json:"update,omitempty"`
 	Ended  bool               `json:"ended,omitempty"`
+	Closed bool               `json:"closed,omitempty"` // it has not ended: its tracker has, and the next one goes on with it
 	Phases []mr.PhaseManifest `json:"phases,omitempty"`
 	Error  *errs.Error        `json:"error,omitempty"`
 }
@@ -220,7 +221,7 @@ func (s *Runs) join(ctx context.Context, job string, spec *mr.JobSpec, digest [s
 	s.work.Go(func() {
 		phases, err := s.run(base, spec, rn)
 		rn.kill(nil)
-		rn.last = line{Ended: true}
+		rn.last = line{Ended: true, Closed: errors.Is(err, tracker.ErrClosed)}
 		if err != nil {
 			rn.last.Error = errs.Of("run", err)
 		}
@@ -378,7 +379,7 @@ func (c *Remote) follow(ctx context.Context, body []byte, observe func(tracker.U
 		silent.Reset(10 * time.Second)
 		*heard = time.Now()
 		switch {
-		case l.Ended && l.Error != nil && l.Error.Kind == errs.Canceled && strings.Contains(l.Error.Error(), "tracker was closed"):
+		case l.Closed:
 			return nil, errs.E("run", errs.Unreachable, c.URL, errors.New("the tracker stops"))
 		case l.Ended:
 			return l, nil
