@@ -121,8 +121,11 @@ func (c *Client) Run(ctx context.Context, w *worker.Worker) error {
 	for {
 		welcomed, err := c.connect(ctx, w, t)
 		var refused *RefusedError
-		if errors.As(err, &refused) || ctx.Err() != nil {
-			return errors.Join(refusedOrNil(refused), ctx.Err())
+		if errors.As(err, &refused) {
+			return refused
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if welcomed {
 			pause = t.Redial
@@ -135,13 +138,6 @@ func (c *Client) Run(ctx context.Context, w *worker.Worker) error {
 		}
 		pause = min(2*pause, 8*t.Redial)
 	}
-}
-
-func refusedOrNil(e *RefusedError) error {
-	if e == nil {
-		return nil
-	}
-	return e
 }
 
 // connect dials once and serves the connection to its end.

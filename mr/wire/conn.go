@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -174,7 +175,7 @@ func (c *conn) next() (*frame, error) {
 		watch.Reset(c.timing.Silent)
 		b = append(b, buf[:n]...)
 		if err != nil {
-			if isEnd(err) {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			return nil, fmt.Errorf("receive: %w", errors.Join(err, context.Cause(ctx)))

@@ -3,7 +3,6 @@ package wire
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -15,8 +14,6 @@ import (
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/worker"
 )
-
-func isEnd(err error) bool { return errors.Is(err, io.EOF) }
 
 // Server takes in the workers that dial a tracker.
 type Server struct {
