@@ -2,6 +2,7 @@ package hdfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -89,6 +90,34 @@ func two(t *testing.T, c *cluster, f *FS) *FS {
 	return g
 }
 
+// onAllDataNodes waits until every block of a file lies on all three. A block is written to two of them when the
+// NameNode believes that the third is busy or gone, and is copied soon after.
+func onAllDataNodes(t *testing.T, f *FS, p dfs.Path) {
+	t.Helper()
+	for begin := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		least := 3
+		err := f.pool.do(t.Context(), time.Minute, func(s *session) error {
+			blocks, size, _, err := s.blocks(f.abs(p), 0, 1<<40)
+			if err != nil || size == 0 {
+				return errors.Join(err, fmt.Errorf("%d bytes", size))
+			}
+			for i := range blocks.Len() {
+				least = min(least, get(blocks.Get(i).Message(), "locs").List().Len())
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if least == 3 {
+			return
+		}
+		if time.Since(begin) > time.Minute {
+			t.Fatalf("%s: a block is on %d DataNodes after %v", p, least, time.Since(begin))
+		}
+	}
+}
+
 func wantFile(t *testing.T, f dfs.FS, p dfs.Path, data []byte) {
 	t.Helper()
 	got, err := dfs.ReadFile(t.Context(), f, p, 1<<30)
@@ -164,6 +193,7 @@ func TestHungDataNodes(t *testing.T) {
 	f := c.client(t, o)
 	data := pattern(9 << 20)
 	writeUntilItWorks(t, f, "a", data, time.Minute)
+	onAllDataNodes(t, f, "a")
 	h, err := f.Open(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
@@ -220,6 +250,7 @@ func TestDataNodeKilledWhileReading(t *testing.T) {
 	f := c.client(t, c.options())
 	data := pattern(12 << 20)
 	writeUntilItWorks(t, f, "a", data, time.Minute)
+	onAllDataNodes(t, f, "a")
 	h, err := f.Open(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)
