@@ -19,11 +19,16 @@
 // publish; resuming a job loads. A manifest that is lost or damaged makes its phase run again:
 // the next epoch outranks it.
 //
-// Until its phase is published, a committed task is kept in a file of its own, so that a job that was stopped goes on
-// with the tasks that are left.
+// Until its phase is published, a committed task is kept in a journal, so that a job that was stopped, or whose coordinator was
+// killed, goes on with the tasks that are left. The journal is segments: files that are written once, each with all the results that
+// came while the one before was being written. An idle journal writes a result at once; a busy one costs far less than one
+// file for each task, and small segments are merged. The order is: write the segment, look that no higher epoch was claimed, and
+// only then say that what is in it is durable. So whoever takes over has either been seen by that look, or sees the segment. A seal says which
+// segments it has seen: what an old coordinator writes after that was never acknowledged and never counts. A
+// segment whose end is missing or whose bytes are damaged is read as far as its checksums go; the tasks in the rest run again.
 //
-// Layout below the root: epochs/NNNNNNNNNN, phases/PHASE/manifest-DIGEST.json,
-// phases/PHASE/published-EPOCH-REVISION-DIGEST, phases/PHASE/tasks/TASK-EPOCH-ATTEMPT.
+// Layout below the root: epochs/NNNNNNNNNN, seals/EPOCH, phases/PHASE/manifest-DIGEST.json,
+// phases/PHASE/published-EPOCH-REVISION-DIGEST, phases/PHASE/tasks/EPOCH-NUMBER.
 package commit
 
 import (
@@ -52,6 +57,8 @@ type Publisher struct {
 	// MaxManifest bounds manifests in bytes, written and read; 0: 1 GiB, which is 300 bytes
 	// for each of more than three million tasks and files.
 	MaxManifest int64
+
+	journal journal // of tasks that were committed and whose phases are not published
 }
 
 const (
@@ -104,6 +111,7 @@ func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
 	if highest > m.Epoch {
 		return errs.E("publish", errs.Lost, string(m.Phase), fmt.Errorf("epoch %d has taken over from %d", highest, m.Epoch))
 	}
+	p.clear(ctx, m.Phase)
 	return nil
 }
 
@@ -307,6 +315,7 @@ func (p *Publisher) ClaimEpoch(ctx context.Context) (int64, error) {
 	for n := highest + 1; n <= highest+tries; n++ {
 		err := p.FS.Claim(ctx, p.epochPath(n))
 		if err == nil {
+			p.journal.claim(n)
 			return n, nil
 		}
 		if !errs.Is(err, errs.Exist) {
@@ -317,7 +326,7 @@ func (p *Publisher) ClaimEpoch(ctx context.Context) (int64, error) {
 }
 
 // TakeOver makes the caller the job's coordinator and tells what those before have left: phases that are published (LoadAll)
-// and tasks of others that are kept (LoadTasks).
+// and tasks of others that are kept (LoadTasks). What those before write from then on counts no more, for whoever comes later.
 func (p *Publisher) TakeOver(ctx context.Context, job *mr.JobSpec) (epoch int64, done []mr.PhaseManifest, kept []mr.Manifest, err error) {
 	if epoch, err = p.ClaimEpoch(ctx); err != nil {
 		return 0, nil, nil, err
@@ -328,5 +337,13 @@ func (p *Publisher) TakeOver(ctx context.Context, job *mr.JobSpec) (epoch int64,
 	if kept, err = p.LoadTasks(ctx, job, done); err != nil {
 		return 0, nil, nil, err
 	}
+	if epoch > 1 { // somebody was there before
+		if err = p.writeSeal(ctx, epoch); err != nil {
+			return 0, nil, nil, err
+		}
+	}
+	p.journal.mu.Lock()
+	p.journal.known = true
+	p.journal.mu.Unlock()
 	return epoch, done, kept, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -163,14 +164,17 @@ func TestTwoCoordinators(t *testing.T) {
 	}
 }
 
-// before runs f once, before the n-th operation.
+// before runs f once, before the n-th operation. Operations that come meanwhile wait.
 type before struct {
 	dfs.FS
-	n int
-	f func()
+	mu sync.Mutex
+	n  int
+	f  func()
 }
 
 func (b *before) count() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.n == 0 && b.f != nil {
 		b.f()
 		b.f = nil
@@ -197,6 +201,11 @@ func (b *before) Claim(ctx context.Context, p dfs.Path) error {
 func (b *before) List(ctx context.Context, p dfs.Path) iter.Seq2[dfs.Info, error] {
 	b.count()
 	return b.FS.List(ctx, p)
+}
+
+func (b *before) Remove(ctx context.Context, p dfs.Path) error {
+	b.count()
+	return b.FS.Remove(ctx, p)
 }
 
 type beforeCommit struct {

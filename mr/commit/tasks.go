@@ -1,44 +1,54 @@
 package commit
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
-// tasks is the folder of a phase's committed tasks, each in a file that is named after its attempt.
+// tasks is the folder of a phase's segments.
 func (p *Publisher) tasks(phase mr.PhaseID) dfs.Path { return p.folder(phase).Join("tasks") }
 
-func taskName(a mr.AttemptID, epoch int64) string {
-	return fmt.Sprintf("%08d-%010d-%04d", a.Task.Index, epoch, a.Number)
-}
-
 // Keep makes the result of a task durable while its phase is not published yet, so that a coordinator that comes
-// after need not run it again. Keeping the same attempt again changes nothing.
+// after need not run it again. Results that come while others are being written are written together, in one file. Keeping the
+// same attempt again changes nothing, nor does keeping one that was forgotten. If another coordinator has taken over, it
+// fails with errs.Lost; whoever comes later may see the result all the same, or not.
 func (p *Publisher) Keep(ctx context.Context, m mr.Manifest) error {
-	data, err := json.Marshal(&m)
-	if err != nil {
+	t := tryOf(m.Attempt, m.Epoch)
+	data, err := keptRecord(&m)
+	switch {
+	case err != nil:
 		return errs.E("keep", errs.Internal, m.Attempt.String(), err)
+	case t.index < 0 || t.number < 0 || t.epoch < 0:
+		return errs.E("keep", errs.Invalid, m.Attempt.String(), errors.New("it is no attempt"))
+	case int64(len(data)) > p.limit():
+		return &errs.Error{Op: "keep", Kind: errs.Invalid, ID: "E-MANIFEST-SIZE", Path: m.Attempt.String(),
+			Err: fmt.Errorf("the manifest has %d bytes, more than %d", len(data), p.limit()), Fix: "use fewer partitions"}
 	}
-	data = append([]byte(digestOf(data)+"\n"), data...)
-	path := p.tasks(m.Attempt.Task.Phase).Join(taskName(m.Attempt, m.Epoch))
-	if err := dfs.WriteFile(ctx, p.FS, path, data); err != nil && !errs.Is(err, errs.Exist) {
+	p.journal.book(m.Attempt.Task.Phase).note(t.index)
+	if err := p.await(ctx, &entry{phase: m.Attempt.Task.Phase, data: data, epoch: m.Epoch}); err != nil {
 		return errs.E("keep", errs.Unknown, m.Attempt.String(), err)
 	}
 	return nil
 }
 
-// Forget takes back what Keep has kept of an attempt: its files are about to be removed. What was never kept is no error.
+// Forget takes back what Keep has kept of an attempt: its files are about to be removed. What was never kept is no error. If
+// another coordinator has taken over, it fails with errs.Lost: the files may be needed.
 func (p *Publisher) Forget(ctx context.Context, a mr.AttemptID, epoch int64) error {
-	if err := p.FS.Remove(ctx, p.tasks(a.Task.Phase).Join(taskName(a, epoch))); err != nil && !errs.Is(err, errs.NotExist) {
+	t := tryOf(a, epoch)
+	e := &entry{phase: a.Task.Phase, epoch: epoch}
+	if t.index >= 0 && t.number >= 0 && t.epoch >= 0 && p.journal.mayHold(a.Task.Phase, t.index) {
+		e.data = appendRecord(nil, recordForgotten, t, nil)
+	}
+	if err := p.await(ctx, e); err != nil {
 		return errs.E("forget", errs.Unknown, a.String(), err)
 	}
 	return nil
@@ -80,37 +90,47 @@ func (p *Publisher) LoadTasks(ctx context.Context, job *mr.JobSpec, done []mr.Ph
 	return out, nil
 }
 
-// kept reads what is kept of a phase.
+// kept reads what is kept of a phase, and fills the phase's book with its segments.
 func (p *Publisher) kept(ctx context.Context, ph *mr.PhaseSpec) ([]mr.Manifest, error) {
-	newest := make([]dfs.Path, ph.NumTasks())
-	for info, err := range p.FS.List(ctx, p.tasks(ph.ID)) {
-		if err != nil {
-			return nil, errs.E("find tasks", errs.Unknown, string(ph.ID), err)
-		}
-		index, rest, _ := strings.Cut(info.Path.Base(), "-")
-		n, err := strconv.Atoi(index)
-		if err != nil || n < 0 || n >= len(newest) || rest == "" {
-			continue // nobody of ours wrote it
-		}
-		if newest[n] == "" || newest[n].Base() < info.Path.Base() { // epoch and number have as many digits in all names
-			newest[n] = info.Path
-		}
+	live, dead, err := p.segments(ctx, ph.ID)
+	if err != nil {
+		return nil, err
 	}
-	var out []mr.Manifest
-	for i, path := range newest {
-		if path == "" {
+	parts := make([][]record, len(live))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
+	for i := range live {
+		g.Go(func() (err error) {
+			parts[i], err = p.readSegment(gctx, ph.ID, &live[i])
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all := slices.Concat(parts...)
+	gone := forgotten(all)
+	newest := make([]*record, ph.NumTasks())
+	book := p.journal.book(ph.ID)
+	for i := range all {
+		r := &all[i]
+		if r.kind != recordKept || r.index >= len(newest) {
 			continue
 		}
-		data, err := dfs.ReadFile(ctx, p.FS, path, p.limit())
-		if err != nil && !errs.Is(err, errs.NotExist) && !errs.Is(err, errs.Corrupt) && !errs.Is(err, errs.Invalid) {
-			return nil, errs.E("load task", errs.Unknown, string(path), err)
+		book.note(r.index)
+		if old := newest[r.index]; !gone[r.try] && (old == nil || r.newer(old.try)) {
+			newest[r.index] = r
 		}
-		var m mr.Manifest
-		if err == nil {
-			m, err = parseTask(data, mr.TaskID{Phase: ph.ID, Index: i})
+	}
+	book.reset(live, dead)
+	var out []mr.Manifest
+	for _, r := range newest {
+		if r == nil {
+			continue
 		}
-		if err != nil {
-			p.warn("a task that was kept is damaged: it runs again", ph.ID, err)
+		m, err := r.manifest(ph.ID)
+		if err != nil { // its checksum is right: another version wrote it
+			p.warn("a task that was kept cannot be read: it runs again", ph.ID, err)
 			continue
 		}
 		out = append(out, m)
@@ -118,16 +138,60 @@ func (p *Publisher) kept(ctx context.Context, ph *mr.PhaseSpec) ([]mr.Manifest, 
 	return out, nil
 }
 
-func parseTask(data []byte, want mr.TaskID) (m mr.Manifest, err error) {
-	digest, data, _ := bytes.Cut(data, []byte("\n"))
-	if digestOf(data) != string(digest) {
-		return m, errors.New("the manifest is not what its digest says")
+// readSegment reads a segment. What of it is damaged or gone is left out, with a warning.
+func (p *Publisher) readSegment(ctx context.Context, phase mr.PhaseID, s *segment) ([]record, error) {
+	path := p.tasks(phase).Join(s.name())
+	data, err := dfs.ReadFile(ctx, p.FS, path, max(p.limit(), s.size))
+	switch kind := errs.KindOf(err); {
+	case err == nil:
+		var all []record
+		if all, err = decodeSegment(s.label(phase), data); err == nil {
+			return all, nil
+		}
+		s.bad = true
+		p.warn("tasks that were kept are damaged: they run again", phase, fmt.Errorf("%s: %w", path, err))
+		return all, nil
+	case kind == errs.NotExist: // its records were merged into another, which was there before it went
+		return nil, nil
+	case kind == errs.Corrupt || kind == errs.Invalid:
+		s.bad = true
+		p.warn("tasks that were kept are damaged: they run again", phase, err)
+		return nil, nil
 	}
-	if err := json.Unmarshal(data, &m); err != nil {
-		return m, err
+	return nil, errs.E("load task", errs.Unknown, string(path), err)
+}
+
+// book is what a publisher knows of a phase's segments. It is safe for concurrent use.
+type book struct {
+	mu   sync.Mutex
+	live []segment
+	dead []segment // that say nothing that counts, and may still be there
+	kept []uint64  // a bit for each task of which an attempt may have been kept
+}
+
+// maxNoted bounds the bits; a task beyond counts as noted.
+const maxNoted = 1 << 26
+
+func (b *book) note(index int) {
+	if index >= maxNoted {
+		return
 	}
-	if m.Attempt.Task != want {
-		return m, fmt.Errorf("it is the manifest of %s", m.Attempt.Task)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.kept) <= index/64 {
+		b.kept = append(b.kept, make([]uint64, 1+len(b.kept))...)
 	}
-	return m, nil
+	b.kept[index/64] |= 1 << (index % 64)
+}
+
+func (b *book) noted(index int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return index >= maxNoted || index/64 < len(b.kept) && b.kept[index/64]&(1<<(index%64)) != 0
+}
+
+func (b *book) reset(live, dead []segment) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.live, b.dead = live, dead
 }

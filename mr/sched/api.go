@@ -117,6 +117,11 @@ type (
 		Phase mr.PhaseID
 		Err   *errs.Error
 	}
+	// Overtaken says that another coordinator has taken the job over: it ends here.
+	Overtaken struct {
+		Job mr.JobID
+		Err *errs.Error
+	}
 	// Kill ends a job on request.
 	Kill struct {
 		Job    mr.JobID
@@ -235,6 +240,7 @@ func (Opened) event()        {}
 func (Message) event()       {}
 func (RoundDone) event()     {}
 func (LoopFailed) event()    {}
+func (Overtaken) event()     {}
 func (Kill) event()          {}
 func (Time) event()          {}
 

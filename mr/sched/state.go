@@ -196,6 +196,10 @@ func (s *State) take(ev Event) {
 		if j := s.jobByID[ev.Job]; j != nil {
 			s.end(j, failure(errs.Canceled, "", fmt.Errorf("killed: %s", ev.Reason)))
 		}
+	case Overtaken:
+		if j := s.jobByID[ev.Job]; j != nil {
+			s.end(j, given(ev.Err))
+		}
 	case Succeeded:
 		s.succeeded(ev)
 	case Failed:

@@ -22,6 +22,8 @@ type Publisher interface {
 	Publish(ctx context.Context, m mr.PhaseManifest) error
 	Keep(ctx context.Context, m mr.Manifest) error
 	Forget(ctx context.Context, a mr.AttemptID, epoch int64) error
+	// Settle ends what it does in the background. It is called when the job has ended.
+	Settle()
 }
 
 // JobOptions is what a job comes with. Observe may be nil.
@@ -80,6 +82,7 @@ func (t *Tracker) Run(ctx context.Context, spec *mr.JobSpec, o JobOptions) (map[
 	}
 	j.stop()
 	j.work.Wait()
+	j.o.Publisher.Settle()
 	for _, p := range spec.Phases {
 		if j.err == nil && j.published[p.ID] == nil {
 			// The state machine says once more how it ended: it was run in this epoch before.
@@ -229,7 +232,7 @@ func (t *Tracker) discard(j *job, a sched.Discard) {
 	out := sched.OutFolder(a.Job, a.Attempt, a.Epoch)
 	j.inBackground(t, "discard "+a.Attempt.String(), func(ctx context.Context) error {
 		if err := j.o.Publisher.Forget(ctx, a.Attempt, a.Epoch); err != nil {
-			return err // whoever comes after would miss the files
+			return err // whoever comes after, or has taken over, would miss the files
 		}
 		return dfs.RemoveAll(ctx, j.o.Store, out)
 	})

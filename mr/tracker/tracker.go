@@ -251,6 +251,10 @@ func (t *Tracker) keep(j *job, ev sched.Succeeded, durable func()) {
 	j.do(t, func(ctx context.Context) func() {
 		err := j.o.Publisher.Keep(ctx, ev.Manifest)
 		return func() {
+			if errs.Is(err, errs.Lost) { // the worker keeps the result for whoever has taken over
+				t.step(sched.Overtaken{Job: ev.Job, Err: errs.Of("keep", err)})
+				return
+			}
 			if err != nil {
 				t.step(sched.Failed{Worker: ev.Worker, Job: ev.Job, Attempt: ev.Manifest.Attempt, Epoch: ev.Manifest.Epoch, Err: errs.Of("keep", err)})
 			} else {
