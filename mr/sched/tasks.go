@@ -107,6 +107,7 @@ func (s *State) complete(j *job, p *phase) {
 	p.manifest.Tasks = make([]mr.Manifest, len(p.tasks))
 	for i := range p.tasks {
 		p.manifest.Tasks[i] = *p.tasks[i].manifest
+		p.tasks[i].manifest = &p.manifest.Tasks[i] // which is held once, then
 	}
 	if p.proposed && !s.o.rules.sameRevision {
 		p.manifest.Revision++

@@ -39,6 +39,7 @@ type Tracker struct {
 	base  context.Context
 	stop  context.CancelFunc
 	mail  mailbox
+	looks chan func()    // by those who only look: they do not wait for what is in the mailbox
 	ended chan struct{}  // the loop's end
 	work  sync.WaitGroup // goroutines that post
 
@@ -75,7 +76,7 @@ func New(o Options) *Tracker {
 	if t.log == nil {
 		t.log = zap.NewNop()
 	}
-	t.mail.ready = make(chan struct{}, 1)
+	t.mail.ready, t.looks = make(chan struct{}, 1), make(chan func())
 	t.base, t.stop = context.WithCancel(context.Background())
 	go t.loop()
 	return t
@@ -110,6 +111,21 @@ func (t *Tracker) ask(f func()) bool {
 	}
 }
 
+// look has the loop call f, which changes nothing, as soon as it can; false: the tracker has ended, and f was not called.
+func (t *Tracker) look(f func()) bool {
+	done := make(chan struct{})
+	select {
+	case t.looks <- func() {
+		defer close(done)
+		f()
+	}:
+		<-done
+		return true
+	case <-t.ended:
+		return false
+	}
+}
+
 func (t *Tracker) loop() {
 	defer close(t.ended)
 	beat := time.NewTicker(t.o.Beat)
@@ -119,7 +135,14 @@ func (t *Tracker) loop() {
 		case <-t.mail.ready:
 			for _, f := range t.mail.take() {
 				f()
+				select {
+				case f := <-t.looks:
+					f()
+				default:
+				}
 			}
+		case f := <-t.looks:
+			f()
 		case <-beat.C:
 			t.step(sched.Time{})
 			for _, j := range t.jobs {

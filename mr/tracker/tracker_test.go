@@ -92,6 +92,10 @@ func TestTwoOfOneJob(t *testing.T) {
 func TestViews(t *testing.T) {
 	tr := newTracker(t, 2, 3)
 	ws := tr.Workers()
+	for len(ws) < 2 { // whoever looks does not wait for what was told before
+		time.Sleep(time.Millisecond)
+		ws = tr.Workers()
+	}
 	if len(ws) != 2 || ws[0].ID != "a" || ws[1].Slots != 3 {
 		t.Errorf("workers are %+v", ws)
 	}

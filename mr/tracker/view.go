@@ -55,7 +55,7 @@ type WorkerNow struct {
 // Jobs describes those of the given jobs that run here.
 func (t *Tracker) Jobs(ids ...mr.JobID) []JobNow {
 	var out []JobNow
-	t.ask(func() {
+	t.look(func() {
 		now := sched.Tick(time.Since(t.start).Milliseconds())
 		for _, id := range ids {
 			v := t.state.Job(id)
@@ -80,7 +80,7 @@ func (t *Tracker) Jobs(ids ...mr.JobID) []JobNow {
 // Workers describes the workers, in the order in which they came.
 func (t *Tracker) Workers() []WorkerNow {
 	out := []WorkerNow{}
-	t.ask(func() {
+	t.look(func() {
 		for _, w := range t.state.Workers() {
 			n := WorkerNow{ID: w.ID, Host: w.Host, Slots: w.Slots, Used: w.Used, Memory: w.Memory, Held: w.Held}
 			if b := t.workers[w.ID]; b != nil {
