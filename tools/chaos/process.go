@@ -128,16 +128,17 @@ func (k *keeper) changed() {
 	}
 }
 
-// now is the process that runs; nil: none does.
+// now is the process that runs and was not told to end; nil: none does.
 func (k *keeper) now() *process {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.p != nil {
-		select {
-		case <-k.p.done:
-			return nil
-		default:
-		}
+	if k.p == nil || k.p.isWanted() {
+		return nil
+	}
+	select {
+	case <-k.p.done:
+		return nil
+	default:
 	}
 	return k.p
 }
