@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -58,6 +59,7 @@ interrupted is taken up again by the same command.`,
 			defer cancel(nil)
 			cluster.EndWith(a.Stdin, cancel)
 			tell := cluster.ProgressLines{W: a.Stderr}
+			o.Patience, o.Again = driverPatience, a.Env(cluster.AgainVariable) != ""
 			o.Progress, o.Engine = tell, &cluster.Engine{Client: *client, Job: id, Tell: tell, Log: o.Log}
 		}
 		summary, err := run.Submit(ctx, job, o)
@@ -69,6 +71,10 @@ interrupted is taken up again by the same command.`,
 	}
 	return cmd
 }
+
+// driverPatience is how long a driver waits for the one before it, whose tracker may be stopped: longer than that one waits for its
+// tracker.
+const driverPatience = 6 * time.Minute
 
 // submitTo hands a job to a tracker, and follows it unless it is detached. An interrupt ends the following, not the job.
 func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets []string, format string, priority int, detach bool) error {

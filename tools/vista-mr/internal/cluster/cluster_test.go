@@ -18,6 +18,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/cache"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/fault"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
@@ -279,4 +280,38 @@ func TestMemoryIsGuarded(t *testing.T) {
 	}
 	cancel()
 	<-done
+}
+
+// What has run of a job is in the state before its driver is told so: else the next tracker would not wait for it.
+func TestBegunIsWrittenDown(t *testing.T) {
+	store := fault.New(mem.New(), fault.Options{Rules: []fault.Rule{{Op: fault.Claim, Path: "*/runs/*", Nth: 1}}})
+	held, drives := make(chan struct{}), make(chan struct{})
+	var again []bool
+	m := newJobs(t, store, &drive{}, 1)
+	m.start = func(ctx context.Context, s *submission, _ func(driverLine)) (ending, error) {
+		again = append(again, s.again)
+		if len(again) == 1 {
+			close(drives)
+			<-held
+			return ending{}, errors.New("killed")
+		}
+		return ending{}, nil
+	}
+	id := submitted(t, m, "a")
+	<-drives
+	if err := m.began(id, &mr.JobSpec{ID: "run"}); !errs.Is(err, errs.Transient) {
+		t.Errorf("the store fails: %v", err)
+	}
+	if err := m.began(id, &mr.JobSpec{ID: "run"}); err != nil {
+		t.Fatal(err)
+	}
+	next := &jobs{store: store, log: zap.NewNop(), byID: map[string]*book{}}
+	if runs, err := next.load(t.Context()); err != nil || len(runs) != 1 || runs[0] != "run" {
+		t.Errorf("the next tracker knows %v, %v", runs, err)
+	}
+	close(held)
+	wait(t, m, id, Succeeded)
+	if !slices.Equal(again, []bool{false, true}) {
+		t.Errorf("drivers are told that one was before them: %v", again)
+	}
 }

@@ -33,7 +33,8 @@ type ending struct {
 
 // Environment of a driver: where its tracker is. A driver that has them is one.
 const (
-	DriverVariable = "VISTA_MR_DRIVER" // the job's id
+	DriverVariable = "VISTA_MR_DRIVER"       // the job's id
+	AgainVariable  = "VISTA_MR_DRIVER_AGAIN" // not empty: a driver before has had phases run
 	TokenVariable  = "VISTA_MR_TOKEN"
 )
 
@@ -66,7 +67,10 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	}
 	cmd := exec.Command(d.program, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token)
+	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token, AgainVariable+"=")
+	if s.again {
+		cmd.Env = append(cmd.Env, AgainVariable+"=yes")
+	}
 	// The driver ends when this pipe does, which is when the tracker ends, however that comes about.
 	alive, err := cmd.StdinPipe()
 	if err != nil {

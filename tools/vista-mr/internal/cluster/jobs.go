@@ -87,6 +87,7 @@ type submission struct {
 	Request
 	ID        string    `json:"id"`
 	Submitted time.Time `json:"submitted"`
+	again     bool      // a driver before has had phases run
 }
 
 // jobs are the tracker's jobs. All methods may be called from any goroutine.
@@ -234,6 +235,9 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 		return nil
 	}
 	if err := m.store.Claim(m.base, dfs.Path("jobs").Join(id, "runs", mr.FileName(string(run)))); err != nil && !errs.Is(err, errs.Exist) {
+		m.mu.Lock()
+		b.runs = slices.DeleteFunc(b.runs, func(r mr.JobID) bool { return r == run }) // the driver asks again, and the next tracker must know
+		m.mu.Unlock()
 		return err
 	}
 	return nil
@@ -266,8 +270,10 @@ func (m *jobs) run(b *book) {
 		for try := 1; ; try++ {
 			m.mu.Lock()
 			b.Drivers, b.Progress = try, nil
+			sub := b.sub
+			sub.again = len(b.runs) > 0
 			m.mu.Unlock()
-			end, err = m.start(ctx, &b.sub, func(l driverLine) { m.note(b, l) })
+			end, err = m.start(ctx, &sub, func(l driverLine) { m.note(b, l) })
 			if err == nil || ctx.Err() != nil || try == maxDrivers {
 				break
 			}

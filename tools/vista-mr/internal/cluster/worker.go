@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -136,17 +135,4 @@ func identity() (sched.WorkerID, string, error) {
 		return "", "", err
 	}
 	return sched.WorkerID(fmt.Sprintf("%s-%d-%s", host, os.Getpid(), hex.EncodeToString(b[:]))), host, nil
-}
-
-// ScratchFolder makes a worker's own folder below dir, and returns what removes it.
-func ScratchFolder(dir string) (string, func() error, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", nil, err
-	}
-	own, err := os.MkdirTemp(dir, "worker-*")
-	if err != nil {
-		return "", nil, err
-	}
-	own, err = filepath.Abs(own)
-	return own, func() error { return os.RemoveAll(own) }, err
 }

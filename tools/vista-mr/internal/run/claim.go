@@ -155,7 +155,16 @@ func refusedOutput(name, cause string, err error) error {
 		Next: "choose another folder (--set output=...), or remove this one if nobody needs it"})
 }
 
+// finishedCause says of an output that a job has come to its end there.
+const finishedCause = "holds the finished results of this job"
+
+// isFinished tells whether that is the failure.
+func isFinished(err error) bool {
+	var e *InputError
+	return errors.As(err, &e) && e.Cause == finishedCause
+}
+
 func finishedOutput(name string) error {
-	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: name, Cause: "holds the finished results of this job",
+	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: name, Cause: finishedCause,
 		Next: "vista-mr results " + Quote(name) + " shows them; to run it again choose another folder (--set output=...)"})
 }

@@ -67,7 +67,8 @@ func (w *watch) replay(log io.Reader) error {
 	return err
 }
 
-// resume takes over what the phases that are published already have set aside, and tasks of others.
+// resume takes over what the phases that are published already have set aside, and tasks of others. What the log does not say
+// of them, because who wrote it was killed between a phase's publication and the line about it, is written now.
 func (w *watch) resume(done []mr.PhaseManifest, tasks []mr.Manifest) {
 	for _, t := range tasks {
 		id := t.Attempt.Task
@@ -77,7 +78,10 @@ func (w *watch) resume(done []mr.PhaseManifest, tasks []mr.Manifest) {
 		w.setAside(id.Phase, t)
 	}
 	for _, m := range done {
-		w.phase(m.Phase)
+		if !w.phase(m.Phase).done {
+			w.note(string(tracker.PhasePublished), m.Phase, time.Now())
+			w.events.w.Append(journal.Event{Kind: string(tracker.PhasePublished), Phase: string(m.Phase)})
+		}
 		for _, t := range m.Tasks {
 			w.setAside(m.Phase, t)
 		}

@@ -46,6 +46,26 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// A phase that was published just before its driver was killed is in the log of the next one, once.
+func TestResumeLogsWhatWasNotSaid(t *testing.T) {
+	var log bytes.Buffer
+	w := &watch{events: &events{w: journal.NewWriter(&log, time.Now)}}
+	w.note("attempt-started", "table", time.Now())
+	w.note("phase-published", "table", time.Now())
+	w.note("attempt-started", "extract", time.Now())
+	w.resume([]mr.PhaseManifest{{Phase: "table"}, {Phase: "extract"}}, nil)
+	var said []string
+	if err := journal.Read(&log, func(e journal.Event) error { said = append(said, e.Kind+" "+e.Phase); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(said) != 1 || said[0] != "phase-published extract" {
+		t.Errorf("the log says %q", said)
+	}
+	if p := w.phases["extract"]; !p.done || !p.since.IsZero() {
+		t.Errorf("%+v", p)
+	}
+}
+
 // A name of a file cannot add lines to the list of bad records.
 func TestBadRecordsAreLines(t *testing.T) {
 	e := &BadRecordsError{Err: errors.New("too many"), Causes: map[string]int64{"x": 1}, First: []mr.BadRecord{

@@ -8,7 +8,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
@@ -100,6 +105,67 @@ func TestOutputThatAnotherProcessHas(t *testing.T) {
 	}
 	if _, err := Submit(t.Context(), j, Options{}); err == nil || busy(err) {
 		t.Errorf("let go of: submit: %v", err)
+	}
+}
+
+// A driver waits for the one before it, which has the output and may not have noticed that it is to end.
+func TestOutputIsWaitedFor(t *testing.T) {
+	j := job(t, t.TempDir())
+	c, err := ClaimOutput(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	core, said := observer.New(zap.WarnLevel)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := Submit(t.Context(), j, Options{Patience: time.Hour, Log: zap.New(core)})
+		ended <- err
+	}()
+	for said.Len() == 0 {
+		select {
+		case err := <-ended:
+			t.Fatalf("it does not wait: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil || busy(err) { // the job has no input
+		t.Errorf("let go of: %v", err)
+	}
+	if _, err := Submit(t.Context(), j, Options{}); busy(err) {
+		t.Errorf("it keeps the output: %v", err)
+	}
+}
+
+// A driver that takes the place of one that was killed behind the end of the job tells its results. Whoever submits a finished
+// job is refused.
+func TestFinishedByTheDriverBefore(t *testing.T) {
+	j := job(t, t.TempDir())
+	c, err := ClaimOutput(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := results.Marshal(&results.Summary{Layers: []results.Layer{{Name: "a", Folder: "a"}}, Verdict: results.Verdict{BestLayer: "a", Metric: "accuracy", On: "test", Sentence: "it helps"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := j.Output.LocalPath()
+	err = errors.Join(c.Close(), os.WriteFile(filepath.Join(dir, ResultsFile), b, 0o666), os.WriteFile(filepath.Join(dir, SuccessFile), nil, 0o666),
+		os.MkdirAll(filepath.Join(dir, workFolder), 0o777))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CheckOutput(t.Context(), j); !isFinished(err) {
+		t.Errorf("submitted once more: %v", err)
+	}
+	s, err := Submit(t.Context(), j, Options{Again: true})
+	if err != nil || s.Verdict.Sentence != "it helps" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, workFolder)); !os.IsNotExist(err) {
+		t.Errorf("what the run was made from is left: %v", err)
 	}
 }
 

@@ -11,6 +11,8 @@
 package run
 
 import (
+	"time"
+
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
@@ -23,6 +25,13 @@ type Options struct {
 	ORTLib   string        // path of the ONNX Runtime library; empty: found by its usual places
 	Version  string        // of this program, for the results
 	Engine   Engine        // runs the phases; nil: this process
+
+	// Patience is how long another process may go on writing to the output before that is an error: the one before this may not
+	// have noticed yet that it is to end.
+	Patience time.Duration
+	// Again says that an earlier process has run this very job's phases: it may have come to the end, and then its results are
+	// what Submit returns.
+	Again bool
 
 	opensModel bool   // the caller is about to run the job: it opens the network itself, and scans all images
 	ortVersion string // of the library that Validate has found

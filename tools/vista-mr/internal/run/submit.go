@@ -5,8 +5,11 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
@@ -27,7 +30,13 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 	if err != nil {
 		return nil, err
 	}
+	if err := o.free(ctx, at, j); err != nil {
+		return nil, err
+	}
 	at.tidy(ctx)
+	if s, err := o.finished(ctx, at, j); s != nil || err != nil {
+		return s, err
+	}
 	if _, err := at.check(ctx, j); busy(err) || exit.Code(err) == int(exit.Unreachable) { // before anything is read
 		return nil, err
 	}
@@ -48,3 +57,35 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 	s, err := execute(ctx, j, claim, p, start, &o)
 	return s, inOutput(at, err)
 }
+
+// free waits, as long as Patience says, while another process writes to the output.
+func (o *Options) free(ctx context.Context, at *place, j *conf.Job) error {
+	if o.Patience <= 0 {
+		return nil
+	}
+	for start, told := time.Now(), false; ; told = true {
+		if _, err := at.check(ctx, j); !busy(err) || time.Since(start) > o.Patience {
+			return nil // what is wrong with it is told by who looks next
+		}
+		if !told {
+			o.Log.Warn("another process is writing to the output; waiting for it to end", zap.String("output", at.name), zap.Duration("at most", o.Patience))
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return errs.E("wait for the output", errs.Canceled, at.name, context.Cause(ctx))
+		}
+	}
+}
+
+// finished is what an earlier process has left of this job, if it has come to the end: nobody is told twice that a job has
+// succeeded, or even that it has failed because it has.
+func (o *Options) finished(ctx context.Context, at *place, j *conf.Job) (*results.Summary, error) {
+	if !o.Again || !isFinished(errOf(at.check(ctx, j))) {
+		return nil, nil
+	}
+	_, s, err := Results(ctx, string(j.Output))
+	return s, err
+}
+
+func errOf(_ OutputState, err error) error { return err }

@@ -1,0 +1,76 @@
+package cluster
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// ScratchFolder makes a worker's own folder below dir, and returns what removes it. What workers of this machine have left there
+// that were killed is removed before: a folder is its worker's for as long as that holds its lock.
+func ScratchFolder(dir string) (string, func() error, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, err
+	}
+	prefix := scratchPrefix()
+	sweepScratch(dir, prefix)
+	for {
+		own, err := os.MkdirTemp(dir, prefix+"*")
+		if err != nil {
+			return "", nil, err
+		}
+		lock, err := lockFolder(own)
+		if err != nil && !errors.Is(err, errTaken) {
+			return "", nil, errors.Join(err, os.Remove(own))
+		}
+		if err == nil { // else somebody sweeps it, who may have found it before it was locked
+			return own, func() error { return errors.Join(os.RemoveAll(own), lock.Close()) }, nil
+		}
+	}
+}
+
+// scratchPrefix begins the names of folders of this machine's workers. Others may share dir with it, and their locks need not be
+// seen here.
+func scratchPrefix() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	clean := func(r rune) rune {
+		if r == '-' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}
+	return "worker-" + strings.Map(clean, host) + "-"
+}
+
+// sweepScratch removes folders that no worker holds. What cannot be removed costs room and nothing else, and is tried again
+// by the next one.
+func sweepScratch(dir, prefix string) {
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, d := range all {
+		digits, ours := strings.CutPrefix(d.Name(), prefix)
+		if !ours || !d.IsDir() || digits == "" || strings.Trim(digits, "0123456789") != "" {
+			continue
+		}
+		name := filepath.Join(dir, d.Name())
+		lock, err := lockFolder(name)
+		if err != nil {
+			continue // it is in use
+		}
+		_ = os.RemoveAll(name)
+		_ = lock.Close() // nothing was written
+	}
+}
+
+// errTaken says that somebody else holds a folder, or has removed it.
+var errTaken = errors.New("the folder is in use")
