@@ -151,6 +151,12 @@ func records(ctx context.Context, t mr.Task, l Layer) iter.Seq2[record, error] {
 				return
 			}
 		}
+		// A file is proven sound at its end.
+		if rec, err, ok := next(); err != nil {
+			yield(record{}, err)
+		} else if ok {
+			fail(errs.Internal, fmt.Errorf("layer %s has a record for %q, which is no row", l.Name, rec.Key))
+		}
 	}
 }
 

@@ -3,11 +3,12 @@
 //
 // Invariant: the values that all Floats of a Cache keep in memory never exceed its budget.
 // Beyond it come only buffers: 256 KiB for each Floats that is being written to disk, and what
-// callers of View bring along.
+// callers of View bring along, with up to 8 KiB more.
 // Rounds phases use it for decoded feature matrices, which are scanned once per round and
 // would otherwise decide how much memory a job needs. It is not a shared or durable store:
 // files belong to one process and die with it, so they are written in the machine's own byte
-// order and without checksums (what is put here was checked when it was read).
+// order. Their checksums are kept in memory; damage is errs.Lost, because what is lost is a copy: whoever has pinned it
+// reads it anew and is not charged.
 //
 // Use:
 //  1. New with the budget and a local folder.
@@ -18,10 +19,13 @@ package cache
 
 import (
 	"fmt"
+	"hash/crc32"
 	"math"
 	"os"
 	"sync"
 	"unsafe"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // Cache hands out memory up to a budget, and files beyond it.
@@ -81,8 +85,14 @@ type Floats struct {
 	mem      []float32 // nil when on disk
 	file     *os.File
 	buf      []float32 // pending values of a file
+	sums     []uint32  // of a file: CRC32C of each cell
 	sealed   bool
 }
+
+// cell is how many values of a file have a checksum together: 4 KiB, so that a view reads little more than it is asked for.
+const cell = 1 << 10
+
+var table = crc32.MakeTable(crc32.Castagnoli)
 
 // fileBuffer is how many values a Floats on disk collects before it writes them: large
 // enough that a write costs little, small enough not to matter beside one matrix block.
@@ -149,6 +159,10 @@ func (f *Floats) flush() error {
 	if _, err := f.file.Write(asBytes(f.buf)); err != nil {
 		return fmt.Errorf("cache: %w", err)
 	}
+	// Only the last buffer of a file may end within a cell.
+	for lo := 0; lo < len(f.buf); lo += cell {
+		f.sums = append(f.sums, crc32.Checksum(asBytes(f.buf[lo:min(lo+cell, len(f.buf))]), table))
+	}
 	f.buf = f.buf[:0]
 	return nil
 }
@@ -175,14 +189,22 @@ func (f *Floats) View(off, n int64, buf []float32) (view, newBuf []float32, err 
 	if f.file == nil {
 		return f.mem[off : off+n], buf, nil
 	}
-	if int64(cap(buf)) < n {
-		buf = make([]float32, n)
+	// Whole cells are read, whose checksums are known.
+	first, last := off/cell, (off+n+cell-1)/cell
+	lo, hi := first*cell, min(last*cell, f.n)
+	if int64(cap(buf)) < hi-lo {
+		buf = make([]float32, hi-lo)
 	}
-	buf = buf[:n]
-	if _, err := f.file.ReadAt(asBytes(buf), 4*off); err != nil {
+	buf = buf[:hi-lo]
+	if _, err := f.file.ReadAt(asBytes(buf), 4*lo); err != nil {
 		return nil, buf, fmt.Errorf("cache: %w", err)
 	}
-	return buf, buf, nil
+	for i, sum := range f.sums[first:last] {
+		if got := crc32.Checksum(asBytes(buf[i*cell:min((i+1)*cell, len(buf))]), table); got != sum {
+			return nil, buf, errs.E("cache", errs.Lost, "", fmt.Errorf("checksum is %08x, want %08x: what was pinned is damaged on the local disk", got, sum))
+		}
+	}
+	return buf[off-lo : off-lo+n], buf, nil
 }
 
 // Close gives the room back. Views must not be used afterwards. Closing twice does nothing.
@@ -190,7 +212,7 @@ func (f *Floats) Close() error {
 	if f.file != nil {
 		f.c.addDisk(-4 * f.capacity)
 		err := f.file.Close()
-		f.file, f.buf, f.n = nil, nil, 0
+		f.file, f.buf, f.sums, f.n = nil, nil, nil, 0
 		return err
 	}
 	if f.mem != nil {

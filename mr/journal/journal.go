@@ -3,7 +3,8 @@
 //
 // Invariant: a line is whole or is the last one of its run. Writers append whole lines; readers
 // pass over a last line without an end, and over one that is cut off where the next run begins:
-// a crash has done that. They report any other damage.
+// a crash has done that. They report any other damage, down to a single byte: each line begins
+// with its length and checksum, so that one that was damaged is not taken for one that was cut off.
 //
 // The in-process runner writes it through a thin adapter; readers are status commands and
 // pages. It holds no results and no counters that were not committed.
@@ -22,11 +23,12 @@ import (
 	"github.com/invopop/jsonschema"
 )
 
-// SchemaVersion is that of the events written.
-const SchemaVersion = 1
+// SchemaVersion is that of the events written. Since 2 every line has a check.
+const SchemaVersion = 2
 
 // Event is one line. Only the fields that belong to its kind are there.
 type Event struct {
+	Check    string           `json:"check,omitempty" jsonschema_description:"First on each line: number of bytes and CRC32C, both in hexadecimal, of the line without this field and its comma."`
 	Schema   int              `json:"schemaVersion,omitempty" jsonschema_description:"On the first line of each run: version of the format."`
 	Time     time.Time        `json:"time" jsonschema_description:"When it happened."`
 	Kind     string           `json:"kind" jsonschema:"enum=job-started,enum=phase-started,enum=attempt-started,enum=attempt-succeeded,enum=attempt-failed,enum=round-done,enum=phase-published,enum=job-done" jsonschema_description:"What happened."`
@@ -64,9 +66,10 @@ func (w *Writer) Append(e Event) {
 		return
 	}
 	e.Time = w.now().UTC()
-	line, err := json.Marshal(&e)
+	e.Check = ""
+	body, err := json.Marshal(&e)
 	if err == nil {
-		_, err = w.w.Write(append(line, '\n'))
+		_, err = w.w.Write(withCheck(body))
 	}
 	if err != nil {
 		w.err = fmt.Errorf("event log: %w", err)
@@ -87,26 +90,37 @@ const maxLine = 16 << 20
 // is not an error.
 func Read(r io.Reader, f func(Event) error) error {
 	in := bufio.NewReaderSize(r, 64<<10)
-	var damage error // of the line before, unless it proves to be torn
+	var torn error   // the line before looks as if it had been cut off, which a run's last one may be
+	checked := false // lines of this run have checks
 	for n := 1; ; n++ {
 		line, err := readLine(in)
-		if errors.Is(err, io.EOF) {
-			return damage // what is left of the last line was never written whole
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
+			return errors.Join(torn, fmt.Errorf("event log: line %d: %w", n, err))
 		}
+		if last && (len(line) == 0 || !checked && !bytes.HasPrefix(line, []byte(checkPrefix))) {
+			return torn // what is left of the last line was never written whole
+		}
+		e, cut, err := parse(bytes.TrimSuffix(line, []byte("\n")), checked)
 		if err != nil {
-			return errors.Join(damage, fmt.Errorf("event log: line %d: %w", n, err))
+			err = fmt.Errorf("event log: line %d: %w", n, err)
 		}
-		var e Event
-		err = json.Unmarshal(line, &e)
-		if damage != nil && (err != nil || e.Schema == 0) {
-			return damage
-		}
-		if err != nil {
-			damage = fmt.Errorf("event log: line %d: %w", n, err)
+		switch {
+		case torn != nil && (err != nil || e.Schema == 0):
+			return torn
+		case err != nil && !cut:
+			return err
+		case err != nil && last:
+			return nil
+		case err != nil:
+			torn = err
 			continue
 		}
-		damage = nil
-		if err := f(e); err != nil {
+		torn = nil
+		if e.Schema > 0 {
+			checked = e.Schema > 1
+		}
+		if err := f(e); err != nil || last {
 			return err
 		}
 	}
@@ -121,7 +135,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 		case err == nil:
 			return line, nil
 		case !errors.Is(err, bufio.ErrBufferFull):
-			return nil, err
+			return line, err
 		case len(line) > maxLine:
 			return nil, fmt.Errorf("more than %d bytes", maxLine)
 		}

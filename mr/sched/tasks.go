@@ -27,6 +27,17 @@ func (t *task) wonBy(a try) bool {
 	return t.manifest != nil && t.manifest.Attempt.Number == a.number && t.manifest.Epoch == a.epoch
 }
 
+// Wants tells whether an attempt that succeeds now would be its task's result. Who makes results durable asks first: of an
+// attempt that was given up for good nothing may be kept, because its files are being removed.
+func (s *State) Wants(job mr.JobID, id mr.AttemptID, epoch int64) bool {
+	_, p := s.phase(job, id.Task.Phase)
+	if p == nil || p.spec.Type == mr.RoundsPhase && !p.loop.final {
+		return false
+	}
+	t, a := p.find(id, epoch)
+	return t != nil && t.manifest == nil && (a != nil || t.trouble.isLost(try{id.Number, epoch}))
+}
+
 func (s *State) succeeded(ev Succeeded) {
 	id, epoch := ev.Manifest.Attempt, ev.Manifest.Epoch
 	j, p := s.phase(ev.Job, id.Task.Phase)

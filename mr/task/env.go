@@ -96,6 +96,9 @@ func (a *attempt) end(ctx context.Context, runErr error) (*mr.Manifest, error) {
 	if runErr == nil {
 		runErr = ctx.Err()
 	}
+	if runErr == nil {
+		runErr = a.prove(ctx)
+	}
 	if runErr != nil {
 		a.abort()
 		return nil, a.blame(ctx, runErr)

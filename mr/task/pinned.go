@@ -41,6 +41,11 @@ func (e *Env) Open(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*
 		p.p, err = r.Open(ctx, a)
 		return err
 	})
+	if err == nil {
+		if err = a.prove(ctx); err != nil {
+			err = errors.Join(err, p.letGo())
+		}
+	}
 	if err != nil {
 		a.abort()
 		err = a.blame(ctx, err)

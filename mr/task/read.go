@@ -39,22 +39,30 @@ func (a *attempt) Records(ctx context.Context, name string) iter.Seq2[mr.Record,
 	}
 }
 
-// blame finds out whether an attempt failed because of damage that it could not know of: it was
-// given records of an uncompressed file and gave up before the file's checksum was complete.
-// Then the damage is the error, and not what the task made of it.
+// blame finds out whether an attempt failed because of damage that it could not know of. Then the damage is the error, and not
+// what the task made of it.
 func (a *attempt) blame(ctx context.Context, err error) error {
+	if bad := a.prove(ctx); errs.Is(bad, errs.Corrupt) {
+		return errors.Join(bad, err)
+	}
+	return err
+}
+
+// prove looks at uncompressed files of which the attempt was given records and that it left before their checksum was
+// complete: what it was given is as good as the whole file is.
+func (a *attempt) prove(ctx context.Context) error {
 	a.mu.Lock()
 	suspects := a.suspects
 	a.mu.Unlock()
 	for _, f := range suspects {
-		if ctx.Err() != nil {
-			break
+		if err := ctx.Err(); err != nil {
+			return err
 		}
-		if bad := verify(ctx, a.env.Store, f); errs.Is(bad, errs.Corrupt) {
-			return errors.Join(bad, err)
+		if err := verify(ctx, a.env.Store, f); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // verify reads a file only to compare it with its manifest.

@@ -24,6 +24,8 @@ type Publisher interface {
 	Forget(ctx context.Context, a mr.AttemptID, epoch int64) error
 	// Settle ends what it does in the background. It is called when the job has ended.
 	Settle()
+	// Current fails with errs.Lost if another coordinator than that of the epoch has taken over.
+	Current(ctx context.Context, epoch int64) error
 }
 
 // JobOptions is what a job comes with. Observe may be nil.
@@ -51,6 +53,7 @@ type job struct {
 	published map[mr.PhaseID]*mr.PhaseManifest
 	loops     map[mr.PhaseID]*loop
 	workers   map[sched.WorkerID]bool // that were sent something of it
+	keeping   map[mr.TaskID]*keeping
 }
 
 // Run runs a job to its end and returns the manifests of its phases. The error is the job's: it has a kind, and
@@ -127,7 +130,8 @@ func newJob(t *Tracker, spec *mr.JobSpec, o JobOptions) *job {
 		o.Observe = func(Update) {}
 	}
 	j := &job{o: o, spec: spec, phases: map[mr.PhaseID]*mr.PhaseSpec{}, log: t.log.With(zap.String("job", string(spec.ID))), ended: make(chan struct{}),
-		published: map[mr.PhaseID]*mr.PhaseManifest{}, loops: map[mr.PhaseID]*loop{}, workers: map[sched.WorkerID]bool{}}
+		published: map[mr.PhaseID]*mr.PhaseManifest{}, loops: map[mr.PhaseID]*loop{}, workers: map[sched.WorkerID]bool{},
+		keeping: map[mr.TaskID]*keeping{}}
 	for i := range spec.Phases {
 		j.phases[spec.Phases[i].ID] = &spec.Phases[i]
 	}
@@ -233,6 +237,10 @@ func (t *Tracker) discard(j *job, a sched.Discard) {
 	j.inBackground(t, "discard "+a.Attempt.String(), func(ctx context.Context) error {
 		if err := j.o.Publisher.Forget(ctx, a.Attempt, a.Epoch); err != nil {
 			return err // whoever comes after, or has taken over, would miss the files
+		}
+		// One who came meanwhile may have read what was kept before it was forgotten, and counts on the files.
+		if err := j.o.Publisher.Current(ctx, j.o.Epoch); err != nil {
+			return err
 		}
 		return dfs.RemoveAll(ctx, j.o.Store, out)
 	})

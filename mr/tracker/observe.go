@@ -38,19 +38,20 @@ type Update struct {
 	Err         error
 }
 
-// observe tells a job's observer about an event and what the state machine made of it: an attempt that was discarded at once
-// has not succeeded.
-func (t *Tracker) observe(ev sched.Event, actions []sched.Action) {
+// counts tells whether an event is a result that the state machine is about to count. One that is told again, or that came too
+// late, is not.
+func (t *Tracker) counts(ev sched.Event) bool {
+	e, ok := ev.(sched.Succeeded)
+	return ok && t.state.Wants(e.Job, e.Manifest.Attempt, e.Manifest.Epoch)
+}
+
+// observe tells a job's observer about an event; a result only if it counts.
+func (t *Tracker) observe(ev sched.Event, counts bool) {
 	switch ev := ev.(type) {
 	case sched.Succeeded:
 		j := t.jobs[ev.Job]
-		if j == nil {
+		if j == nil || !counts {
 			return
-		}
-		for _, a := range actions {
-			if d, ok := a.(sched.Discard); ok && d.Attempt == ev.Manifest.Attempt && d.Epoch == ev.Manifest.Epoch {
-				return
-			}
 		}
 		j.o.Observe(Update{Kind: AttemptSucceeded, Phase: ev.Manifest.Attempt.Task.Phase, Attempt: ev.Manifest.Attempt, Worker: ev.Worker,
 			Manifest: &ev.Manifest, Seconds: ev.Manifest.Seconds})

@@ -239,7 +239,7 @@ func (t *Tracker) report(r worker.Report, durable func()) {
 	case sched.Succeeded:
 		switch j := t.jobs[ev.Job]; {
 		case j != nil:
-			t.keep(j, ev, durable)
+			t.keepOnce(j, ev, durable)
 		case t.early[ev.Job] != nil:
 			t.hold(ev.Worker, sched.Progress{Job: ev.Job, Attempt: ev.Manifest.Attempt, Epoch: ev.Manifest.Epoch}, func() { t.report(r, durable) })
 		default:
@@ -290,8 +290,9 @@ func (t *Tracker) keep(j *job, ev sched.Succeeded, durable func()) {
 
 // step feeds one event to the state machine and carries out what it answers.
 func (t *Tracker) step(ev sched.Event) {
+	counts := t.counts(ev)
 	actions := t.state.Step(sched.Tick(time.Since(t.start).Milliseconds()), ev)
-	t.observe(ev, actions)
+	t.observe(ev, counts)
 	for _, a := range actions {
 		t.act(a)
 	}
@@ -364,7 +365,7 @@ func (t *Tracker) actOnJob(a sched.Action) {
 	case sched.ClosePhase:
 		t.closePhase(j, a.Phase)
 	case sched.Discard:
-		t.discard(j, a)
+		t.discardOnce(j, a)
 	default:
 		j.finish(errs.E("run", errs.Internal, "", fmt.Errorf("unknown action %T", a)))
 	}

@@ -170,10 +170,13 @@ func (s *Server) Hosted() s3.Config {
 		}}
 }
 
+// Folder is a folder of Bucket that no other test has.
+func Folder() dfs.Path { return dfs.Path(fmt.Sprintf("t%d-%d", os.Getpid(), folders.Add(1))) }
+
 // FS is a new folder of the server's bucket.
 func FS(t testing.TB, c s3.Config) *s3.FS {
 	t.Helper()
-	fs, err := s3.New(Bucket, dfs.Path(fmt.Sprintf("t%d-%d", os.Getpid(), folders.Add(1))), c)
+	fs, err := s3.New(Bucket, Folder(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

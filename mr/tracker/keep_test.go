@@ -1,0 +1,138 @@
+package tracker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/sched"
+	"github.com/vista-mr/vista-mr/mr/worker"
+)
+
+// slow is a publisher whose first Keep waits until it is told to go on; calls are written down.
+type slow struct {
+	*commit.Publisher
+	keeps, goOn chan struct{}
+	mu          sync.Mutex
+	calls       []string
+}
+
+func (s *slow) say(what string, a mr.AttemptID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, what+" "+a.String())
+	return len(s.calls)
+}
+
+func (s *slow) Keep(ctx context.Context, m mr.Manifest) error {
+	if s.say("keep", m.Attempt) == 1 {
+		close(s.keeps)
+		<-s.goOn
+	}
+	defer s.say("kept", m.Attempt)
+	return s.Publisher.Keep(ctx, m)
+}
+
+func (s *slow) Forget(ctx context.Context, a mr.AttemptID, epoch int64) error {
+	s.say("forget", a)
+	return s.Publisher.Forget(ctx, a, epoch)
+}
+
+// launches are what a worker is told to launch.
+type launches chan mr.TaskSpec
+
+func (l launches) Send(c worker.Command) {
+	if x, ok := c.(worker.Launch); ok {
+		l <- x.Spec
+	}
+}
+
+func result(spec mr.TaskSpec) worker.Report {
+	return worker.Report{Event: sched.Succeeded{Worker: "a", Job: spec.Job, Manifest: mr.Manifest{Attempt: spec.Attempt, Epoch: spec.Epoch}}}
+}
+
+// TestOneResultOfATaskIsKept although two attempts of it succeed and both tell so twice: what is kept of the second would
+// outlive its files, because those are removed when the first one counts. An observer hears of one success.
+func TestOneResultOfATaskIsKept(t *testing.T) {
+	tr := newTracker(t, 0, 0)
+	got := make(launches, 4)
+	tr.Join(got, sched.WorkerUp{Worker: "a", Slots: 2})
+	store := mem.New()
+	pub := &slow{Publisher: &commit.Publisher{FS: store}, keeps: make(chan struct{}), goOn: make(chan struct{})}
+	if _, err := pub.ClaimEpoch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	succeeded := 0
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tr.Run(t.Context(), mapJob("j", 1), JobOptions{Store: store, Publisher: pub, Epoch: 1, Observe: func(u Update) {
+			if u.Kind == AttemptSucceeded {
+				succeeded++
+			}
+		}})
+		ended <- err
+	}()
+	first := <-got
+	tr.Report(worker.Report{Event: sched.Failed{Worker: "a", Job: "j", Attempt: first.Attempt, Epoch: 1, Err: &errs.Error{Op: "attempt", Kind: errs.Lost, Err: errors.New("gone")}}}, nil)
+	second := <-got
+	for _, s := range []mr.TaskSpec{first, second} {
+		if err := dfs.WriteFile(t.Context(), store, s.Out.Join("x"), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := make(chan struct{})
+	tr.Report(result(first), nil)
+	<-pub.keeps // the first is being kept, while the second ends and all is told again
+	tr.Report(result(second), nil)
+	tr.Report(result(first), nil)
+	tr.Report(result(second), func() { close(told) })
+	close(pub.goOn)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	tr.ask(func() {})
+	tr.Close() // waits for what is removed
+	if want := []string{"keep p/00000/1", "kept p/00000/1"}; !slices.Equal(pub.calls[:2], want) || slices.Contains(pub.calls, "keep p/00000/2") || succeeded != 1 {
+		t.Errorf("%q, and %d successes observed", pub.calls, succeeded)
+	}
+}
+
+// TestOldTrackerRemovesNothing that the next one may count on: it took over between what was kept and what is to be discarded.
+func TestOldTrackerRemovesNothing(t *testing.T) {
+	tr := newTracker(t, 0, 0)
+	got := make(launches, 4)
+	tr.Join(got, sched.WorkerUp{Worker: "a", Slots: 1})
+	store := mem.New()
+	pub := &commit.Publisher{FS: store}
+	if _, err := pub.ClaimEpoch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tr.Run(t.Context(), mapJob("j", 1), JobOptions{Store: store, Publisher: pub, Epoch: 1})
+		ended <- err
+	}()
+	first := <-got
+	if err := dfs.WriteFile(t.Context(), store, first.Out.Join("x"), []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pub.ClaimEpoch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tr.Report(worker.Report{Event: sched.Failed{Worker: "a", Job: "j", Attempt: first.Attempt, Epoch: 1, Err: &errs.Error{Op: "attempt", Kind: errs.Transient, Err: errors.New("no")}}}, nil)
+	tr.Report(result(<-got), nil)
+	if err := <-ended; !errs.Is(err, errs.Lost) {
+		t.Errorf("the old tracker: %v", err)
+	}
+	tr.Close()
+	if _, err := store.Stat(t.Context(), first.Out.Join("x")); err != nil {
+		t.Errorf("the file that the next tracker counts on: %v", err)
+	}
+}
