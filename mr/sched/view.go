@@ -80,6 +80,20 @@ func (s *State) Job(id mr.JobID) JobView {
 	return v
 }
 
+// Where says on which worker an attempt of a live job runs, and for which coordinator's epoch.
+func (s *State) Where(job mr.JobID, id mr.AttemptID) (at WorkerID, epoch int64, ok bool) {
+	_, p := s.phase(job, id.Task.Phase)
+	if p == nil || id.Task.Index < 0 || id.Task.Index >= len(p.tasks) {
+		return "", 0, false
+	}
+	for _, a := range p.tasks[id.Task.Index].attempts {
+		if a.number == id.Number {
+			return a.worker.id, a.epoch, true
+		}
+	}
+	return "", 0, false
+}
+
 // Jobs are the live jobs in the order in which they came.
 func (s *State) Jobs() []mr.JobID {
 	out := make([]mr.JobID, len(s.jobs))

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -29,6 +30,8 @@ type attempt struct {
 	scratch  string
 	progress Progress
 	log      *zap.Logger
+	routine  *zap.Logger   // what every attempt says, for its own log alone
+	cpu      time.Duration // of the process when it began
 	shuffle  *shuffle.Writer
 
 	mu       sync.Mutex // guards what follows: meters are used from any goroutine
@@ -70,7 +73,16 @@ func (a *attempt) Resolve(ctx context.Context, uri string) (dfs.FS, dfs.Path, er
 }
 
 func (a *attempt) Shared(ctx context.Context, key string, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
-	return a.env.Shared.get(ctx, a, key, open)
+	return a.env.Shared.get(ctx, a, key, func(ctx context.Context) (io.Closer, error) {
+		start := time.Now()
+		c, err := open(ctx)
+		if err != nil {
+			a.routine.Error("shared resource not opened", zap.String("key", key), zap.Error(err))
+		} else {
+			a.routine.Info("shared resource opened", zap.String("key", key), zap.Float64("seconds", time.Since(start).Seconds()))
+		}
+		return c, err
+	})
 }
 
 func (a *attempt) Count(name string, n int64) {
@@ -114,6 +126,7 @@ func (a *attempt) SetAside(ctx context.Context, b mr.BadRecord) error {
 	}
 	if len(a.bad) < maxBadListed {
 		a.bad = append(a.bad, b)
+		a.routine.Warn("record set aside", zap.String("key", b.Key), zap.String("stage", b.Stage), zap.String("cause", b.Cause), zap.String("error", b.Error))
 	}
 	return p.AppendFunc(func(dst []byte) []byte {
 		for _, s := range [...]string{b.Key, b.Stage, b.Cause, b.Error} {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/attemptlog"
 	"github.com/vista-mr/vista-mr/mr/cache"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -29,6 +30,25 @@ type Env struct {
 	// in bytes.
 	SortMemory int64
 	Log        *zap.Logger
+	// KeepLogs says that the logs of attempts go into the store (package attemptlog). Whoever runs them does that.
+	KeepLogs bool
+	// Usage tells what the process uses, for the logs; nil: it is not known.
+	Usage func() Usage
+
+	own *attemptlog.Log // of the one attempt that is run
+}
+
+// Usage is what a process has used and holds.
+type Usage struct {
+	CPU            time.Duration // of all its attempts together
+	Resident, Peak int64         // bytes
+}
+
+// Logged is the same environment for one attempt whose log is l.
+func (e *Env) Logged(l *attemptlog.Log) *Env {
+	own := *e
+	own.own = l
+	return &own
 }
 
 // Progress is told how much of its input an attempt has dealt with.
@@ -54,9 +74,12 @@ func (e *Env) Run(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*m
 	})
 	m, err := a.end(ctx, err)
 	if err != nil {
-		return nil, e.wrap(spec, err)
+		err = e.wrap(spec, err)
+		a.failed(err)
+		return nil, err
 	}
 	m.Seconds = time.Since(start).Seconds()
+	a.succeeded(m)
 	return m, nil
 }
 
@@ -72,11 +95,14 @@ func (e *Env) newAttempt(spec *mr.TaskSpec, progress Progress) (*attempt, error)
 	if progress == nil {
 		progress = func(int64, int64) {}
 	}
-	return &attempt{
-		env: e, spec: spec, kind: kind, progress: progress,
-		log:      log.With(zap.String("task", spec.Attempt.Task.String()), zap.Int("attempt", spec.Attempt.Number)),
-		counters: map[string]int64{}, parts: map[string]output{},
-	}, nil
+	log = log.With(zap.String("task", spec.Attempt.Task.String()), zap.Int("attempt", spec.Attempt.Number))
+	routine := zap.NewNop()
+	if e.own != nil {
+		log, routine = e.own.Beside(log), e.own.Routine()
+	}
+	a := &attempt{env: e, spec: spec, kind: kind, progress: progress, log: log, routine: routine, counters: map[string]int64{}, parts: map[string]output{}}
+	a.begins()
+	return a, nil
 }
 
 // wrap adds the task to an error, once, and keeps its kind.

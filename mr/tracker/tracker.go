@@ -48,6 +48,8 @@ type Tracker struct {
 	links   map[sched.WorkerID]Link
 	workers map[sched.WorkerID]*workerBook
 	early   map[mr.JobID][]held // reports on jobs that are expected
+	asked   map[uint64]chan<- worker.LogText
+	asks    uint64
 }
 
 // held is a report on an attempt of a job that is expected.
@@ -71,7 +73,7 @@ func New(o Options) *Tracker {
 		o.Beat = 500 * time.Millisecond
 	}
 	t := &Tracker{o: o, log: o.Log, start: time.Now(), ended: make(chan struct{}), state: sched.New(o.Rules),
-		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}, early: map[mr.JobID][]held{}}
+		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}, early: map[mr.JobID][]held{}, asked: map[uint64]chan<- worker.LogText{}}
 	if t.log == nil {
 		t.log = zap.NewNop()
 	}
@@ -206,6 +208,10 @@ func (t *Tracker) Report(r worker.Report, durable func()) {
 
 // report deals with a report. A result must be durable before the state machine may count it.
 func (t *Tracker) report(r worker.Report, durable func()) {
+	if r.Log != nil {
+		t.answered(r.Log)
+		return
+	}
 	switch ev := r.Event.(type) {
 	case sched.Beat:
 		if b := t.workers[ev.Worker]; b != nil {
@@ -285,7 +291,7 @@ func (t *Tracker) act(a sched.Action) {
 		}
 		t.send(a.Worker, worker.Launch{Spec: a.Spec})
 	case sched.Cancel:
-		t.send(a.Worker, worker.Cancel{Job: a.Job, Attempt: a.Attempt, Epoch: a.Epoch})
+		t.send(a.Worker, worker.Cancel{Job: a.Job, Attempt: a.Attempt, Epoch: a.Epoch, Reason: a.Reason})
 	case sched.Gone:
 		if l, ok := t.links[a.Worker].(interface{ Gone() }); ok {
 			l.Gone()
