@@ -132,7 +132,8 @@ type Progress struct {
 	Attempt     mr.AttemptID
 	Epoch       int64
 	Done, Total int64
-	Pinned      bool // a partition that is pinned: the same as Opened, which may have been lost
+	Moves       int64 // grows with whatever the attempt does
+	Pinned      bool  // a partition that is pinned: the same as Opened, which may have been lost
 }
 
 // Running is an attempt that was launched.

@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,6 +33,7 @@ type attempt struct {
 	log      *zap.Logger
 	routine  *zap.Logger   // what every attempt says, for its own log alone
 	cpu      time.Duration // of the process when it began
+	moves    *atomic.Int64 // grows with whatever it does
 	shuffle  *shuffle.Writer
 
 	mu       sync.Mutex // guards what follows: meters are used from any goroutine
@@ -66,7 +68,7 @@ func (a *attempt) Store() dfs.FS              { return a.env.Store }
 func (a *attempt) Cache() *cache.Cache        { return a.env.Cache }
 func (a *attempt) Slots() int                 { return a.env.Slots }
 func (a *attempt) Log() *zap.Logger           { return a.log }
-func (a *attempt) Progress(done, total int64) { a.progress(done, total) }
+func (a *attempt) Progress(done, total int64) { a.moves.Add(1); a.progress(done, total) }
 
 func (a *attempt) Resolve(ctx context.Context, uri string) (dfs.FS, dfs.Path, error) {
 	return a.env.Mux.Resolve(ctx, uri)
@@ -75,7 +77,9 @@ func (a *attempt) Resolve(ctx context.Context, uri string) (dfs.FS, dfs.Path, er
 func (a *attempt) Shared(ctx context.Context, key string, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
 	return a.env.Shared.get(ctx, a, key, func(ctx context.Context) (io.Closer, error) {
 		start := time.Now()
+		a.moves.Add(1)
 		c, err := open(ctx)
+		a.moves.Add(1)
 		if err != nil {
 			a.routine.Error("shared resource not opened", zap.String("key", key), zap.Error(err))
 		} else {
@@ -86,6 +90,7 @@ func (a *attempt) Shared(ctx context.Context, key string, open func(context.Cont
 }
 
 func (a *attempt) Count(name string, n int64) {
+	a.moves.Add(1)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, ok := a.counters[name]; !ok && name != "bad" && !slices.Contains(a.spec.Judged, name) {
@@ -107,6 +112,7 @@ func (a *attempt) Emit(ctx context.Context, key, value []byte) error {
 	if a.shuffle == nil {
 		return errs.E("emit", errs.Internal, "", errors.New("the phase has no shuffle"))
 	}
+	a.moves.Add(1)
 	return a.shuffle.Add(ctx, key, value)
 }
 
@@ -188,6 +194,7 @@ func (a *attempt) commitFiles(ctx context.Context) ([]mr.PartFile, error) {
 	sort.Strings(names)
 	var files []mr.PartFile
 	for _, n := range names {
+		a.moves.Add(1)
 		f, err := a.parts[n].commit(ctx)
 		if err != nil {
 			return nil, err

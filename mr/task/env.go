@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -35,7 +36,8 @@ type Env struct {
 	// Usage tells what the process uses, for the logs; nil: it is not known.
 	Usage func() Usage
 
-	own *attemptlog.Log // of the one attempt that is run
+	own   *attemptlog.Log // of the one attempt that is run
+	moves *atomic.Int64   // grows with whatever it does
 }
 
 // Usage is what a process has used and holds.
@@ -44,10 +46,11 @@ type Usage struct {
 	Resident, Peak int64         // bytes
 }
 
-// Logged is the same environment for one attempt whose log is l.
-func (e *Env) Logged(l *attemptlog.Log) *Env {
+// For is the same environment for one attempt that is watched: its log is l, and moves grows whenever it reads, writes, counts or
+// reports something. One for which it does not grow for long is stuck.
+func (e *Env) For(l *attemptlog.Log, moves *atomic.Int64) *Env {
 	own := *e
-	own.own = l
+	own.own, own.moves = l, moves
 	return &own
 }
 
@@ -100,7 +103,10 @@ func (e *Env) newAttempt(spec *mr.TaskSpec, progress Progress) (*attempt, error)
 	if e.own != nil {
 		log, routine = e.own.Beside(log), e.own.Routine()
 	}
-	a := &attempt{env: e, spec: spec, kind: kind, progress: progress, log: log, routine: routine, counters: map[string]int64{}, parts: map[string]output{}}
+	a := &attempt{env: e, spec: spec, kind: kind, progress: progress, log: log, routine: routine, moves: e.moves, counters: map[string]int64{}, parts: map[string]output{}}
+	if a.moves == nil {
+		a.moves = &atomic.Int64{}
+	}
 	a.begins()
 	return a, nil
 }
@@ -202,6 +208,7 @@ func (a *attempt) runReduce(ctx context.Context) (err error) {
 		}
 	}()
 	for groups.Next(ctx) {
+		a.moves.Add(1)
 		if err := r.Reduce(ctx, a, groups.Key(), groups.values()); err != nil {
 			return err
 		}

@@ -271,6 +271,12 @@ func (t *Tracker) keep(j *job, ev sched.Succeeded, durable func()) {
 func (t *Tracker) step(ev sched.Event) {
 	actions := t.state.Step(sched.Tick(time.Since(t.start).Milliseconds()), ev)
 	t.observe(ev, actions)
+	for _, g := range t.state.GaveUp() {
+		t.log.Warn("attempt given up", zap.String("job", string(g.Job)), zap.String("worker", string(g.Worker)), zap.Error(g.Err))
+		if j := t.jobs[g.Job]; j != nil {
+			j.o.Observe(Update{Kind: AttemptFailed, Phase: g.Attempt.Task.Phase, Attempt: g.Attempt, Worker: g.Worker, Err: g.Err})
+		}
+	}
 	for _, a := range actions {
 		t.act(a)
 	}

@@ -41,7 +41,7 @@ func (w *Worker) run(ctx context.Context, j *job, a *attempt) {
 		return
 	}
 	if a.spec.Type != mr.RoundsPhase {
-		m, err := env.Logged(a.log).Run(ctx, a.spec, a.progress)
+		m, err := env.For(a.log, &a.moves).Run(ctx, a.spec, a.progress)
 		w.keepLog(env, a, err)
 		if err != nil {
 			w.end(j, a, w.failed(a, err))
@@ -50,7 +50,7 @@ func (w *Worker) run(ctx context.Context, j *job, a *attempt) {
 		w.end(j, a, sched.Succeeded{Worker: w.o.ID, Job: j.id, Manifest: *m})
 		return
 	}
-	p, err := env.Logged(a.log).Open(ctx, a.spec, a.progress)
+	p, err := env.For(a.log, &a.moves).Open(ctx, a.spec, a.progress)
 	if err != nil {
 		w.keepLog(env, a, err)
 		w.end(j, a, w.failed(a, err))

@@ -69,6 +69,7 @@ type attempt struct {
 	order       int // of its launch
 	cancel      context.CancelFunc
 	done, total atomic.Int64
+	moves       atomic.Int64
 	pinned      *task.Pinned // of a rounds phase, once it is open
 	stopped     bool         // its end is not reported
 }
@@ -182,7 +183,7 @@ func (w *Worker) named() []sched.Progress {
 	var out []sched.Progress
 	for _, j := range w.jobs {
 		for k, a := range j.running {
-			out = append(out, sched.Progress{Job: j.id, Attempt: k.attempt, Epoch: k.epoch, Done: a.done.Load(), Total: a.total.Load(), Pinned: a.pinned != nil})
+			out = append(out, sched.Progress{Job: j.id, Attempt: k.attempt, Epoch: k.epoch, Done: a.done.Load(), Total: a.total.Load(), Moves: a.moves.Load(), Pinned: a.pinned != nil})
 		}
 	}
 	slices.SortFunc(out, func(a, b sched.Progress) int {
