@@ -67,6 +67,7 @@ type PhaseSpec struct {
 	Tasks      int             `json:"tasks,omitempty"`      // number of tasks when there are no Splits
 	Partitions int             `json:"partitions,omitempty"` // map phases that feed a reduce: number of shuffle partitions
 	Memory     int64           `json:"memory,omitempty"`     // bytes that one task may hold beyond what its process shares
+	Timeout    int64           `json:"timeout,omitempty"`    // milliseconds without a sign of work after which an attempt is given up; 0: whoever runs it knows, less: it never is
 	Drop       []Drop          `json:"drop,omitempty"`       // files of earlier phases that nobody needs once this one is published
 	KeepOpen   []string        `json:"keepOpen,omitempty"`   // shared resources with such a key prefix stay open when the phase ends; other idle ones are closed
 }

@@ -137,7 +137,8 @@ type Progress struct {
 	Attempt     mr.AttemptID
 	Epoch       int64
 	Done, Total int64
-	Pinned      bool // a partition that is pinned: the same as Opened, which may have been lost
+	Moves       int64 // grows with whatever the attempt does
+	Pinned      bool  // a partition that is pinned: the same as Opened, which may have been lost
 }
 
 // Running is an attempt that was launched.
@@ -158,12 +159,14 @@ type (
 		Worker WorkerID
 		Spec   mr.TaskSpec
 	}
-	// Cancel stops an attempt whose result is not wanted any more. No answer is expected.
+	// Cancel stops an attempt whose result is not wanted any more. No answer is expected. Reason says why it was given up
+	// although nobody else has done its work; it is for people.
 	Cancel struct {
 		Worker  WorkerID
 		Job     mr.JobID
 		Attempt mr.AttemptID
 		Epoch   int64
+		Reason  string
 	}
 	// Gone says that a worker was silent for too long, and what ran there is taken for lost;
 	// or that one that is not known gave a sign of life. If it lives, it must announce itself

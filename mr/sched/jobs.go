@@ -75,7 +75,11 @@ func (s *State) submit(ev Submit) {
 	s.jobByID[id] = j
 	s.move(j)
 	if s.o.Stall > 0 {
-		s.stallAt = min(s.stallAt, s.now+s.o.Stall)
+		j.stall = s.o.Stall
+		for i := range j.spec.Phases { // what an attempt is granted is granted to its job
+			j.stall = max(j.stall, 2*Tick(j.spec.Phases[i].Timeout))
+		}
+		s.stallAt = min(s.stallAt, s.now+j.stall)
 	}
 	s.restore(j, ev)
 	if s.overBudget(j) {

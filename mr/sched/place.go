@@ -249,7 +249,10 @@ func (s *State) launch(j *job, p *phase, i int, w *worker, copy bool) {
 // put takes an attempt into the books of its worker and task.
 func (s *State) put(t *task, a *attempt) {
 	w, p := a.worker, a.p
-	a.seen = s.now
+	a.seen, a.moved = s.now, s.now
+	if limit := s.hangLimit(p); limit > 0 {
+		s.hangAt = min(s.hangAt, s.now+limit)
+	}
 	t.attempts = append(t.attempts, a)
 	w.running[a] = struct{}{}
 	w.jobs[a.j] = struct{}{}

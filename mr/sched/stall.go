@@ -17,10 +17,10 @@ func (s *State) shake() {
 	}
 	s.stallAt = never
 	for _, j := range slices.Clone(s.jobs) {
-		if s.now-j.moved > s.o.Stall {
+		if s.now-j.moved > j.stall {
 			s.shakeJob(j)
 		}
-		s.stallAt = min(s.stallAt, j.moved+s.o.Stall)
+		s.stallAt = min(s.stallAt, j.moved+j.stall)
 	}
 }
 
@@ -46,10 +46,52 @@ func (s *State) shakeJob(j *job) {
 		s.end(j, e)
 	default:
 		for _, a := range stuck {
-			s.cancel(a)
-			s.lose(a, "", fmt.Errorf("nothing has moved for %d ms", s.o.Stall))
+			why := fmt.Errorf("nothing of the job has moved for %d ms", j.stall)
+			s.cancelFor(a, why.Error())
+			s.lose(a, "", why)
 		}
 		j.moved, j.shaken = s.now, true
+	}
+}
+
+// hangLimit is for how long an attempt of a phase may do nothing; 0: for ever.
+func (s *State) hangLimit(p *phase) Tick {
+	switch t := p.spec.Timeout; {
+	case t > 0:
+		return Tick(t)
+	case t < 0:
+		return 0
+	}
+	return s.o.Hang
+}
+
+// giveUpHung gives up attempts that have done nothing for longer than their phase allows, while others go on. That counts among
+// the failures of a task: one that hangs wherever it runs must not go on for hours. Pinned partitions wait for each other, and
+// are left to shake. A look at all attempts is only due when the first of them may hang.
+func (s *State) giveUpHung() {
+	if s.now <= s.hangAt {
+		return
+	}
+	s.hangAt = never
+	for _, w := range slices.Clone(s.workers) {
+		for _, a := range s.sorted(w) {
+			limit := s.hangLimit(a.p)
+			if limit == 0 || a.opened {
+				continue
+			}
+			if _, runs := w.running[a]; !runs {
+				continue // its job has ended meanwhile
+			}
+			if s.now-a.moved <= limit {
+				s.hangAt = min(s.hangAt, a.moved+limit)
+				continue
+			}
+			e := failure(errs.Transient, a.id().String(), fmt.Errorf("it has done nothing for %d ms on worker %s", s.now-a.moved, w.id))
+			e.Op, e.ID, e.Fix = "watch", "E-HUNG", "look at its log and at the worker; an attempt that may be silent for longer needs a longer time (tracker --task-timeout)"
+			s.cancelFor(a, e.Err.Error())
+			s.gaveUp = append(s.gaveUp, GivenUp{Worker: w.id, Job: a.j.spec.ID, Attempt: a.id(), Err: e})
+			s.fail(a, "", e)
+		}
 	}
 }
 

@@ -18,6 +18,9 @@ type Options struct {
 	// Stall: when nothing of a job has moved for longer, what it runs is taken for lost; when
 	// that does not help either, the job fails. 0: never.
 	Stall Tick
+	// Hang is for how long an attempt may do nothing until it is given up and its task run elsewhere, unless its phase says
+	// otherwise (mr.PhaseSpec.Timeout). It should be less than Stall. 0: for ever.
+	Hang Tick
 	// Exclude is for how long a worker on which three tasks of a job failed gets no more of
 	// that job's. At most a third of the workers is excluded. 0: never.
 	Exclude Tick
@@ -56,12 +59,14 @@ type State struct {
 	jobByID map[mr.JobID]*job
 	ended   endings
 	out     []Action
+	gaveUp  []GivenUp // by the last step
 
 	free     int  // slots that are free, over all workers
 	busy     int  // running attempts that hold a slot
 	copies   int  // running speculative attempts
 	expireAt Tick // no worker expires before
 	stallAt  Tick // no job stalls before
+	hangAt   Tick // no attempt hangs before
 	scanAt   Tick // stragglers are looked for again
 	dueAt    Tick // nothing that waits for its time is due before
 	pardonAt Tick // no exclusion of a worker ends before
@@ -73,7 +78,7 @@ type State struct {
 // New returns a state machine without workers and jobs.
 func New(o Options) *State {
 	return &State{o: o, byID: map[WorkerID]*worker{}, jobByID: map[mr.JobID]*job{},
-		expireAt: never, stallAt: never, dueAt: never, pardonAt: never, starvedAt: never}
+		expireAt: never, stallAt: never, hangAt: never, dueAt: never, pardonAt: never, starvedAt: never}
 }
 
 type worker struct {
@@ -94,6 +99,7 @@ type job struct {
 	byID   map[mr.PhaseID]*phase
 	sums   map[string]int64 // counters of committed attempts
 	moved  Tick             // when something happened last
+	stall  Tick             // for how long nothing may move; 0: for ever
 	shaken bool             // since then, what ran was taken for lost
 	faults map[WorkerID]*faults
 	banned int             // workers that are excluded
@@ -157,6 +163,8 @@ type attempt struct {
 	seen    Tick  // named by its worker, or launched
 	done    int64 // progress
 	total   int64
+	moves   int64
+	moved   Tick // when it did something last
 	opened  bool // a pinned partition: holds memory, no slot
 	copy    bool // speculative
 }
@@ -168,11 +176,12 @@ func (a *attempt) id() mr.AttemptID {
 // Step takes one event and returns what is to be done, in order.
 func (s *State) Step(now Tick, ev Event) []Action {
 	s.now = max(s.now, now)
-	s.out = nil
+	s.out, s.gaveUp = nil, nil
 	s.take(ev)
 	s.expire()
 	s.pardonAll()
 	s.comeDue()
+	s.giveUpHung()
 	s.shake()
 	s.schedule()
 	s.speculate()
@@ -339,11 +348,18 @@ func (s *State) lose(a *attempt, at WorkerID, why error) {
 		return
 	}
 	id := a.id()
-	s.fail(a, at, failure(errs.Lost, id.String(), why))
+	e := failure(errs.Lost, id.String(), why)
+	s.gaveUp = append(s.gaveUp, GivenUp{Worker: a.worker.id, Job: a.j.spec.ID, Attempt: id, Err: e})
+	s.fail(a, at, e)
 }
 
 func (s *State) cancel(a *attempt) {
 	s.do(Cancel{Worker: a.worker.id, Job: a.j.spec.ID, Attempt: a.id(), Epoch: a.epoch})
+}
+
+// cancelFor cancels what is given up although nobody else has done its work.
+func (s *State) cancelFor(a *attempt, reason string) {
+	s.do(Cancel{Worker: a.worker.id, Job: a.j.spec.ID, Attempt: a.id(), Epoch: a.epoch, Reason: reason})
 }
 
 func (s *State) discard(a *attempt) {
@@ -438,6 +454,9 @@ func (s *State) named(w *worker, pr Progress) {
 	a.seen = s.now
 	if pr.Done > a.done {
 		s.move(j)
+	}
+	if pr.Moves > a.moves || pr.Done != a.done {
+		a.moved, a.moves = s.now, pr.Moves
 	}
 	a.done, a.total = pr.Done, pr.Total
 	if pr.Pinned && !a.opened {

@@ -4,6 +4,7 @@ import (
 	"maps"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // JobView is a job as a page or a command line shows it. It shares nothing with the state.
@@ -78,6 +79,32 @@ func (s *State) Job(id mr.JobID) JobView {
 			Failures: p.failures, Losses: p.losses, Round: p.loop.round})
 	}
 	return v
+}
+
+// GivenUp is an attempt that ended without a word of its own.
+type GivenUp struct {
+	Worker  WorkerID
+	Job     mr.JobID
+	Attempt mr.AttemptID
+	Err     *errs.Error
+}
+
+// GaveUp is what the last step has taken for lost or given up because it hung, for those who look: all that is to be done about it is among
+// the step's actions.
+func (s *State) GaveUp() []GivenUp { return s.gaveUp }
+
+// Where says on which worker an attempt of a live job runs, and for which coordinator's epoch.
+func (s *State) Where(job mr.JobID, id mr.AttemptID) (at WorkerID, epoch int64, ok bool) {
+	_, p := s.phase(job, id.Task.Phase)
+	if p == nil || id.Task.Index < 0 || id.Task.Index >= len(p.tasks) {
+		return "", 0, false
+	}
+	for _, a := range p.tasks[id.Task.Index].attempts {
+		if a.number == id.Number {
+			return a.worker.id, a.epoch, true
+		}
+	}
+	return "", 0, false
 }
 
 // Jobs are the live jobs in the order in which they came.

@@ -328,6 +328,16 @@ func (w *Writer) mergeInto(ctx context.Context, sw *segmentWriter, sources []Sou
 	return g.Err()
 }
 
+// Spilled is how often the buffer went to the local disk, and the bytes that went there. It is called before Close.
+func (w *Writer) Spilled() (times int, bytes int64) {
+	for _, s := range w.spills {
+		for _, seg := range s.index {
+			bytes += seg.Bytes
+		}
+	}
+	return len(w.spills), bytes
+}
+
 // Close removes the spills. It is called in any case, also after an error.
 func (w *Writer) Close() error {
 	var all []error

@@ -224,6 +224,13 @@ func (p *past) copy() Phase {
 	return out
 }
 
+// Knows tells whether something has been heard of a phase.
+func (h *History) Knows(id mr.PhaseID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.phases, func(p *past) bool { return p.ID == id })
+}
+
 // Failed are the last failed attempts, the newest first, and how many there were in all.
 func (h *History) Failed() ([]FailedAttempt, int) {
 	h.mu.Lock()

@@ -242,6 +242,7 @@ var functions = template.FuncMap{
 	"share":   share,
 	"part":    part,
 	"masked":  masked,
+	"loglink": logLink,
 	"short":   func(s string) string { return clip(s, 300) },
 }
 

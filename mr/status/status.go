@@ -2,6 +2,7 @@ package status
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"errors"
 	"html/template"
@@ -27,6 +28,8 @@ type Source interface {
 	Totals() Totals
 	// Log opens what a job has logged; nil without an error: nothing.
 	Log(id string) (io.ReadSeekCloser, error)
+	// AttemptLogs are those of the attempts of a task, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT.
+	AttemptLogs(ctx context.Context, id, target string) ([]AttemptLog, error)
 	Kill(id string) error
 	// Changes grows with whatever happens to a job.
 	Changes() uint64
@@ -126,7 +129,7 @@ func New(o Options) http.Handler {
 	}
 	h := &handler{o: o, mux: http.NewServeMux(), pages: map[string]*template.Template{}, slots: make(chan struct{}, maxStreams)}
 	base := template.Must(template.New("").Funcs(functions).ParseFS(files, "templates/layout.html"))
-	for _, name := range []string{"jobs", "job", "log", "workers", "login", "problem"} {
+	for _, name := range []string{"jobs", "job", "log", "attempt", "workers", "login", "problem"} {
 		h.pages[name] = template.Must(template.Must(base.Clone()).ParseFS(files, "templates/"+name+".html"))
 	}
 	static, err := fs.Sub(files, "static")
@@ -137,6 +140,7 @@ func New(o Options) http.Handler {
 	h.mux.HandleFunc("GET /{$}", h.jobs)
 	h.mux.HandleFunc("GET /jobs/{id}", h.job)
 	h.mux.HandleFunc("GET /jobs/{id}/log", h.log)
+	h.mux.HandleFunc("GET /jobs/{id}/logs/{target...}", h.attemptLog)
 	h.mux.HandleFunc("POST /jobs/{id}/kill", h.kill)
 	h.mux.HandleFunc("GET /workers", h.workers)
 	h.mux.HandleFunc("GET "+LoginPath, h.loginForm)
@@ -258,7 +262,7 @@ type loginData struct {
 }
 
 // nextPage are the pages that a login may lead to.
-var nextPage = regexp.MustCompile(`^(workers|jobs/[A-Za-z0-9][A-Za-z0-9._-]*(/log)?)?$`)
+var nextPage = regexp.MustCompile(`^(workers|jobs/[A-Za-z0-9][A-Za-z0-9._-]*(/log)?)?$`) // not attempts' logs: names of phases may hold anything
 
 func (h *handler) loginForm(w http.ResponseWriter, r *http.Request) {
 	h.showLogin(w, r, http.StatusOK, r.URL.Query().Get("next"), false)

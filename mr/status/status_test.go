@@ -29,6 +29,7 @@ type fake struct {
 	detail  map[string]Detail
 	workers []tracker.WorkerNow
 	log     string
+	logs    []AttemptLog
 	killed  []string
 	changes atomic.Uint64
 }
@@ -49,6 +50,13 @@ func (f *fake) Job(id string) (Detail, bool) {
 		}
 	}
 	return Detail{}, false
+}
+
+func (f *fake) AttemptLogs(_ context.Context, _, target string) ([]AttemptLog, error) {
+	if !strings.Contains(target, "/") {
+		return nil, errs.E("logs", errs.Invalid, target, errors.New("write PHASE/TASK"))
+	}
+	return f.logs, nil
 }
 
 type closing struct{ io.ReadSeeker }
@@ -192,17 +200,39 @@ func TestLog(t *testing.T) {
 	wants(t, page, `href="../../api/v1/jobs/foods-a/log"`)
 }
 
+func TestAttemptLog(t *testing.T) {
+	f := sample()
+	h := handle(f)
+	_, page := get(t, h, "/jobs/foods-a")
+	wants(t, page, `href="../jobs/foods-a/logs/extract/00007/2"`, `href="../jobs/foods-a/logs/extract/00009/1"`)
+	_, page = get(t, h, "/jobs/foods-a/logs/extract/00007/2")
+	wants(t, text(page), "extract/00007/2", "no attempt of this task has left a log")
+	f.logs = []AttemptLog{{Attempt: attempt("extract", 7), Text: []byte("gone\x1b[0m\n")}, {Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "extract", Index: 7}, Number: 2}, Worker: "w1", Runs: true, Text: []byte("so far\n")}}
+	_, page = get(t, h, "/jobs/foods-a/logs/extract/00007")
+	wants(t, text(page), "2 attempts", "extract/00007/1 ended gone␛[0m", "extract/00007/2 running on w1 so far")
+	wants(t, page, `href="../../../../api/v1/jobs/foods-a/logs/extract/00007"`, `data-events="../../../../api/v1/events"`)
+	for path, code := range map[string]int{"/jobs/foods-a/logs/extract": 404, "/jobs/nobody/logs/extract/1": 404} {
+		if w, _ := get(t, h, path); w.Code != code {
+			t.Errorf("%s: %d", path, w.Code)
+		}
+	}
+	f.jobs[0].State = "running"
+	f.detail["foods-a"] = Detail{Job: f.jobs[0], Running: []tracker.AttemptNow{{Attempt: attempt("pool a/b?c%", 1)}}}
+	_, page = get(t, h, "/jobs/foods-a")
+	wants(t, page, `/logs/pool%20a/b%3Fc%25/00001/1"`)
+}
+
 // TestHostileText: whatever jobs, workers and logs are called, it is text.
 func TestHostileText(t *testing.T) {
 	const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}javascript:alert(1)`
 	at := mr.AttemptID{Task: mr.TaskID{Phase: evil}, Number: 1}
 	j := Job{ID: evil, Name: evil, User: evil, Output: evil, State: evil, Verdict: evil, Failure: &Failure{evil, evil, evil, evil, 1}, Stages: []Stage{{evil, 1, 2, evil, false}}, Submitted: noon}
-	f := &fake{jobs: []Job{j, {ID: evil, State: "running", Stages: j.Stages}}, log: evil, workers: []tracker.WorkerNow{{ID: evil, Host: evil}},
+	f := &fake{jobs: []Job{j, {ID: evil, State: "running", Stages: j.Stages}}, log: evil, logs: []AttemptLog{{Attempt: at, Worker: evil, Runs: true, Text: []byte(evil)}}, workers: []tracker.WorkerNow{{ID: evil, Host: evil}},
 		detail: map[string]Detail{evil: {Job: j, Again: evil, Plan: evil, Phases: []Phase{{ID: evil, State: evil}}, Running: []tracker.AttemptNow{{Attempt: at, Worker: evil}},
 			Counters: map[string]int64{evil: 1}, Failed: []FailedAttempt{{Attempt: at, Worker: evil, ID: evil, Error: evil, Next: evil}}, FailedCount: 1}}}
 	h := handle(f, func(o *Options) { o.Login = func(*http.Request, string) *http.Cookie { return nil } })
 	id := url.PathEscape(evil)
-	for _, path := range []string{"/", "/?state=" + url.QueryEscape(evil), "/?page=" + url.QueryEscape(evil), "/jobs/" + id, "/jobs/" + id + "/log", "/jobs/x" + id, "/workers", "/login?next=" + url.QueryEscape(evil), "/" + id} {
+	for _, path := range []string{"/", "/?state=" + url.QueryEscape(evil), "/?page=" + url.QueryEscape(evil), "/jobs/" + id, "/jobs/" + id + "/log", "/jobs/" + id + "/logs/" + id + "/1", "/jobs/x" + id, "/workers", "/login?next=" + url.QueryEscape(evil), "/" + id} {
 		_, page := get(t, h, path)
 		if strings.Contains(page, "<script>") || strings.Contains(page, "<img") || strings.Contains(page, `href="javascript:`) {
 			t.Errorf("%s lets markup through:\n%s", path, page)

@@ -11,6 +11,8 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -29,6 +31,9 @@ type attempt struct {
 	scratch  string
 	progress Progress
 	log      *zap.Logger
+	routine  *zap.Logger   // what every attempt says, for its own log alone
+	cpu      time.Duration // of the process when it began
+	moves    *atomic.Int64 // grows with whatever it does
 	shuffle  *shuffle.Writer
 
 	mu       sync.Mutex // guards what follows: meters are used from any goroutine
@@ -63,17 +68,29 @@ func (a *attempt) Store() dfs.FS              { return a.env.Store }
 func (a *attempt) Cache() *cache.Cache        { return a.env.Cache }
 func (a *attempt) Slots() int                 { return a.env.Slots }
 func (a *attempt) Log() *zap.Logger           { return a.log }
-func (a *attempt) Progress(done, total int64) { a.progress(done, total) }
+func (a *attempt) Progress(done, total int64) { a.moves.Add(1); a.progress(done, total) }
 
 func (a *attempt) Resolve(ctx context.Context, uri string) (dfs.FS, dfs.Path, error) {
 	return a.env.Mux.Resolve(ctx, uri)
 }
 
 func (a *attempt) Shared(ctx context.Context, key string, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
-	return a.env.Shared.get(ctx, a, key, open)
+	return a.env.Shared.get(ctx, a, key, func(ctx context.Context) (io.Closer, error) {
+		start := time.Now()
+		a.moves.Add(1)
+		c, err := open(ctx)
+		a.moves.Add(1)
+		if err != nil {
+			a.routine.Error("shared resource not opened", zap.String("key", key), zap.Error(err))
+		} else {
+			a.routine.Info("shared resource opened", zap.String("key", key), zap.Float64("seconds", time.Since(start).Seconds()))
+		}
+		return c, err
+	})
 }
 
 func (a *attempt) Count(name string, n int64) {
+	a.moves.Add(1)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, ok := a.counters[name]; !ok && name != "bad" && !slices.Contains(a.spec.Judged, name) {
@@ -95,6 +112,7 @@ func (a *attempt) Emit(ctx context.Context, key, value []byte) error {
 	if a.shuffle == nil {
 		return errs.E("emit", errs.Internal, "", errors.New("the phase has no shuffle"))
 	}
+	a.moves.Add(1)
 	return a.shuffle.Add(ctx, key, value)
 }
 
@@ -114,6 +132,7 @@ func (a *attempt) SetAside(ctx context.Context, b mr.BadRecord) error {
 	}
 	if len(a.bad) < maxBadListed {
 		a.bad = append(a.bad, b)
+		a.routine.Warn("record set aside", zap.String("key", b.Key), zap.String("stage", b.Stage), zap.String("cause", b.Cause), zap.String("error", b.Error))
 	}
 	return p.AppendFunc(func(dst []byte) []byte {
 		for _, s := range [...]string{b.Key, b.Stage, b.Cause, b.Error} {
@@ -175,6 +194,7 @@ func (a *attempt) commitFiles(ctx context.Context) ([]mr.PartFile, error) {
 	sort.Strings(names)
 	var files []mr.PartFile
 	for _, n := range names {
+		a.moves.Add(1)
 		f, err := a.parts[n].commit(ctx)
 		if err != nil {
 			return nil, err

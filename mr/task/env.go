@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/attemptlog"
 	"github.com/vista-mr/vista-mr/mr/cache"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -29,6 +31,27 @@ type Env struct {
 	// in bytes.
 	SortMemory int64
 	Log        *zap.Logger
+	// KeepLogs says that the logs of attempts go into the store (package attemptlog). Whoever runs them does that.
+	KeepLogs bool
+	// Usage tells what the process uses, for the logs; nil: it is not known.
+	Usage func() Usage
+
+	own   *attemptlog.Log // of the one attempt that is run
+	moves *atomic.Int64   // grows with whatever it does
+}
+
+// Usage is what a process has used and holds.
+type Usage struct {
+	CPU            time.Duration // of all its attempts together
+	Resident, Peak int64         // bytes
+}
+
+// For is the same environment for one attempt that is watched: its log is l, and moves grows whenever it reads, writes, counts or
+// reports something. One for which it does not grow for long is stuck.
+func (e *Env) For(l *attemptlog.Log, moves *atomic.Int64) *Env {
+	own := *e
+	own.own, own.moves = l, moves
+	return &own
 }
 
 // Progress is told how much of its input an attempt has dealt with.
@@ -54,9 +77,12 @@ func (e *Env) Run(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*m
 	})
 	m, err := a.end(ctx, err)
 	if err != nil {
-		return nil, e.wrap(spec, err)
+		err = e.wrap(spec, err)
+		a.failed(err)
+		return nil, err
 	}
 	m.Seconds = time.Since(start).Seconds()
+	a.succeeded(m)
 	return m, nil
 }
 
@@ -72,11 +98,17 @@ func (e *Env) newAttempt(spec *mr.TaskSpec, progress Progress) (*attempt, error)
 	if progress == nil {
 		progress = func(int64, int64) {}
 	}
-	return &attempt{
-		env: e, spec: spec, kind: kind, progress: progress,
-		log:      log.With(zap.String("task", spec.Attempt.Task.String()), zap.Int("attempt", spec.Attempt.Number)),
-		counters: map[string]int64{}, parts: map[string]output{},
-	}, nil
+	log = log.With(zap.String("task", spec.Attempt.Task.String()), zap.Int("attempt", spec.Attempt.Number))
+	routine := zap.NewNop()
+	if e.own != nil {
+		log, routine = e.own.Beside(log), e.own.Routine()
+	}
+	a := &attempt{env: e, spec: spec, kind: kind, progress: progress, log: log, routine: routine, moves: e.moves, counters: map[string]int64{}, parts: map[string]output{}}
+	if a.moves == nil {
+		a.moves = &atomic.Int64{}
+	}
+	a.begins()
+	return a, nil
 }
 
 // wrap adds the task to an error, once, and keeps its kind.
@@ -179,6 +211,7 @@ func (a *attempt) runReduce(ctx context.Context) (err error) {
 		}
 	}()
 	for groups.Next(ctx) {
+		a.moves.Add(1)
 		if err := r.Reduce(ctx, a, groups.Key(), groups.values()); err != nil {
 			return err
 		}

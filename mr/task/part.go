@@ -84,6 +84,7 @@ func (a *attempt) commitShuffle(ctx context.Context) (mr.PartFile, error) {
 	}
 	sum := checksum.NewWriter(dst)
 	index, err := a.shuffle.Finish(ctx, sum)
+	a.spilled()
 	if err != nil {
 		return mr.PartFile{}, errors.Join(err, dst.Abort())
 	}

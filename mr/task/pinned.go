@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
@@ -50,9 +52,12 @@ func (e *Env) Open(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*
 		a.abort()
 		err = a.blame(ctx, err)
 		a.letGo()
-		return nil, e.wrap(spec, err)
+		err = e.wrap(spec, err)
+		a.failed(err)
+		return nil, err
 	}
 	p.busy = time.Since(start)
+	a.routine.Info("partition pinned", zap.Float64("seconds", p.busy.Seconds()))
 	return p, nil
 }
 
@@ -76,7 +81,9 @@ func (p *Pinned) Round(ctx context.Context, round int, msg, dst []byte) (sum []b
 	})
 	p.busy += time.Since(start)
 	if err != nil {
-		return nil, p.a.env.wrap(p.a.spec, err)
+		err = p.a.env.wrap(p.a.spec, err)
+		p.a.failed(err)
+		return nil, err
 	}
 	return sum, nil
 }
@@ -92,9 +99,12 @@ func (p *Pinned) Finish(ctx context.Context, final []byte) (*mr.Manifest, error)
 	err := errs.Guard(func() error { return p.p.Finish(ctx, p.a, final) })
 	m, err := p.a.end(ctx, errors.Join(err, p.letGo()))
 	if err != nil {
-		return nil, p.a.env.wrap(p.a.spec, err)
+		err = p.a.env.wrap(p.a.spec, err)
+		p.a.failed(err)
+		return nil, err
 	}
 	m.Seconds = (p.busy + time.Since(start)).Seconds()
+	p.a.succeeded(m)
 	return m, nil
 }
 

@@ -18,6 +18,11 @@ import (
 // Records reads the files of an input one after the other.
 func (a *attempt) Records(ctx context.Context, name string) iter.Seq2[mr.Record, error] {
 	return func(yield func(mr.Record, error) bool) {
+		each := yield
+		yield = func(r mr.Record, err error) bool {
+			a.moves.Add(1)
+			return each(r, err)
+		}
 		for _, in := range a.spec.Inputs {
 			if in.Name != name {
 				continue

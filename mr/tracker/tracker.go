@@ -49,6 +49,8 @@ type Tracker struct {
 	links   map[sched.WorkerID]Link
 	workers map[sched.WorkerID]*workerBook
 	early   map[mr.JobID][]held // reports on jobs that are expected
+	asked   map[uint64]chan<- worker.LogText
+	asks    uint64
 }
 
 // held is a report on an attempt of a job that is expected.
@@ -72,7 +74,7 @@ func New(o Options) *Tracker {
 		o.Beat = 500 * time.Millisecond
 	}
 	t := &Tracker{o: o, log: o.Log, start: time.Now(), ended: make(chan struct{}), state: sched.New(o.Rules),
-		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}, early: map[mr.JobID][]held{}}
+		jobs: map[mr.JobID]*job{}, links: map[sched.WorkerID]Link{}, workers: map[sched.WorkerID]*workerBook{}, early: map[mr.JobID][]held{}, asked: map[uint64]chan<- worker.LogText{}}
 	if t.log == nil {
 		t.log = zap.NewNop()
 	}
@@ -229,6 +231,10 @@ func (t *Tracker) Report(r worker.Report, durable func()) {
 
 // report deals with a report. A result must be durable before the state machine may count it.
 func (t *Tracker) report(r worker.Report, durable func()) {
+	if r.Log != nil {
+		t.answered(r.Log)
+		return
+	}
 	switch ev := r.Event.(type) {
 	case sched.Beat:
 		if b := t.workers[ev.Worker]; b != nil {
@@ -293,6 +299,12 @@ func (t *Tracker) step(ev sched.Event) {
 	counts := t.counts(ev)
 	actions := t.state.Step(sched.Tick(time.Since(t.start).Milliseconds()), ev)
 	t.observe(ev, counts)
+	for _, g := range t.state.GaveUp() {
+		t.log.Warn("attempt given up", zap.String("job", string(g.Job)), zap.String("worker", string(g.Worker)), zap.Error(g.Err))
+		if j := t.jobs[g.Job]; j != nil {
+			j.o.Observe(Update{Kind: AttemptFailed, Phase: g.Attempt.Task.Phase, Attempt: g.Attempt, Worker: g.Worker, Err: g.Err})
+		}
+	}
 	for _, a := range actions {
 		t.act(a)
 	}
@@ -313,7 +325,7 @@ func (t *Tracker) act(a sched.Action) {
 		}
 		t.send(a.Worker, worker.Launch{Spec: a.Spec})
 	case sched.Cancel:
-		t.send(a.Worker, worker.Cancel{Job: a.Job, Attempt: a.Attempt, Epoch: a.Epoch})
+		t.send(a.Worker, worker.Cancel{Job: a.Job, Attempt: a.Attempt, Epoch: a.Epoch, Reason: a.Reason})
 	case sched.Gone:
 		if l, ok := t.links[a.Worker].(interface{ Gone() }); ok {
 			l.Gone()

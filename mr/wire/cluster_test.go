@@ -136,6 +136,7 @@ type cluster struct {
 	server   *Server
 	http     *httptest.Server
 	runs     *Runs
+	keepLogs bool
 	work     sync.WaitGroup
 }
 
@@ -182,7 +183,7 @@ func (c *cluster) startWorker(id string, slots int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: sched.WorkerID(id), Slots: slots}, Timing: quick}
 	w := worker.New(worker.Options{ID: sched.WorkerID(id), Slots: slots, Report: cl.Report, Env: func(*mr.TaskSpec) (*task.Env, error) {
-		return &task.Env{Store: c.store, Mux: dfs.NewMux(nil), Registry: c.registry, Shared: task.NewShared(), Cache: cache.New(1<<20, dir), Scratch: dir, Slots: slots, SortMemory: 1 << 20}, nil
+		return &task.Env{Store: c.store, Mux: dfs.NewMux(nil), Registry: c.registry, Shared: task.NewShared(), Cache: cache.New(1<<20, dir), Scratch: dir, Slots: slots, SortMemory: 1 << 20, KeepLogs: c.keepLogs}, nil
 	}})
 	c.work.Go(func() {
 		defer w.Close()

@@ -32,6 +32,7 @@ const (
 	kindRefuse  = "refuse"
 	kindDrain   = "drain" // with a Hello: no new attempts any more
 	kindBye     = "bye"   // the worker ends
+	kindLog     = "log"   // a LogText, which answers a show-log
 )
 
 // Hello is what a worker says first.
@@ -101,6 +102,7 @@ var commandKinds = map[string]func(*frame) (worker.Command, error){
 	"cancel":      commandOf[worker.Cancel],
 	"close-phase": commandOf[worker.ClosePhase],
 	"close-job":   commandOf[worker.CloseJob],
+	"show-log":    commandOf[worker.ShowLog],
 	"round": func(f *frame) (worker.Command, error) {
 		c, err := valueOf[worker.Round](f)
 		c.Message = f.payload
@@ -137,6 +139,8 @@ func encodeCommand(c worker.Command) (*frame, error) {
 		return body("close-phase", c)
 	case worker.CloseJob:
 		return body("close-job", c)
+	case worker.ShowLog:
+		return body("show-log", c)
 	case worker.Round:
 		f, err := body("round", c)
 		if err == nil {
@@ -148,6 +152,13 @@ func encodeCommand(c worker.Command) (*frame, error) {
 }
 
 func encodeReport(r worker.Report) (*frame, error) {
+	if r.Log != nil {
+		f, err := body(kindLog, r.Log)
+		if err == nil {
+			f.payload = r.Log.Text
+		}
+		return f, err
+	}
 	kind := ""
 	switch r.Event.(type) {
 	case sched.Succeeded:

@@ -165,6 +165,12 @@ func (s *Server) take(l *link, f *frame) error {
 		l.bye = true
 		return errors.New("the worker has said good-bye")
 	}
+	if f.Kind == kindLog {
+		text, err := valueOf[worker.LogText](f)
+		text.Text = f.payload
+		s.Tracker.Report(worker.Report{Log: &text}, nil)
+		return err
+	}
 	decode := eventKinds[f.Kind]
 	if decode == nil {
 		return fmt.Errorf("a frame of kind %q", f.Kind)

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/attemptlog"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/task"
@@ -17,6 +18,7 @@ func (w *Worker) launch(spec *mr.TaskSpec) {
 	j := w.jobs[spec.Job]
 	if j == nil {
 		j = &job{id: spec.Job, running: map[try]*attempt{}, rounds: map[mr.PhaseID]*rounds{}}
+		j.base, j.stop = context.WithCancel(w.base)
 		w.jobs[spec.Job] = j
 	}
 	k := try{spec.Attempt, spec.Epoch}
@@ -24,7 +26,7 @@ func (w *Worker) launch(spec *mr.TaskSpec) {
 		return
 	}
 	w.launches++
-	a := &attempt{spec: spec, order: w.launches}
+	a := &attempt{spec: spec, order: w.launches, log: attemptlog.New()}
 	var ctx context.Context
 	ctx, a.cancel = context.WithCancel(w.base)
 	j.running[k] = a
@@ -39,7 +41,8 @@ func (w *Worker) run(ctx context.Context, j *job, a *attempt) {
 		return
 	}
 	if a.spec.Type != mr.RoundsPhase {
-		m, err := env.Run(ctx, a.spec, a.progress)
+		m, err := env.For(a.log, &a.moves).Run(ctx, a.spec, a.progress)
+		w.keepLog(env, a, err)
 		if err != nil {
 			w.end(j, a, w.failed(a, err))
 			return
@@ -47,8 +50,9 @@ func (w *Worker) run(ctx context.Context, j *job, a *attempt) {
 		w.end(j, a, sched.Succeeded{Worker: w.o.ID, Job: j.id, Manifest: *m})
 		return
 	}
-	p, err := env.Open(ctx, a.spec, a.progress)
+	p, err := env.For(a.log, &a.moves).Open(ctx, a.spec, a.progress)
 	if err != nil {
+		w.keepLog(env, a, err)
 		w.end(j, a, w.failed(a, err))
 		return
 	}
@@ -158,6 +162,7 @@ func (w *Worker) closePhase(j *job, c ClosePhase) {
 
 // closeJob stops what runs of a job and lets go of its environment when that has ended.
 func (w *Worker) closeJob(j *job) {
+	j.stop()
 	for _, r := range j.rounds {
 		r.stop()
 	}

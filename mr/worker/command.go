@@ -14,8 +14,18 @@ type (
 	Launch struct {
 		Spec mr.TaskSpec `json:"spec"`
 	}
-	// Cancel stops an attempt and lets go of a partition that it has pinned. Nothing more is said of it.
+	// Cancel stops an attempt and lets go of a partition that it has pinned. Nothing more is said of it. With a Reason it was
+	// given up as if it had failed, and its log is kept.
 	Cancel struct {
+		Job     mr.JobID     `json:"job"`
+		Attempt mr.AttemptID `json:"attempt"`
+		Epoch   int64        `json:"epoch"`
+		Reason  string       `json:"reason,omitempty"`
+	}
+	// ShowLog asks for the log of an attempt that runs, as it is now; the answer is a Report with a LogText, which bears the same
+	// number.
+	ShowLog struct {
+		Number  uint64       `json:"number"`
 		Job     mr.JobID     `json:"job"`
 		Attempt mr.AttemptID `json:"attempt"`
 		Epoch   int64        `json:"epoch"`
@@ -47,10 +57,19 @@ func (Cancel) command()     {}
 func (Round) command()      {}
 func (ClosePhase) command() {}
 func (CloseJob) command()   {}
+func (ShowLog) command()    {}
 
 // Report is what a worker tells: Succeeded, Failed, Opened, RoundDone, LoopFailed (a sum could not be
-// merged) or Beat, and with RoundDone the sum.
+// merged) or Beat, and with RoundDone the sum; or, without an Event, a log that was asked for.
 type Report struct {
 	Event sched.Event
 	Sum   []byte
+	Log   *LogText
+}
+
+// LogText answers a ShowLog.
+type LogText struct {
+	Number uint64 `json:"number"`
+	Runs   bool   `json:"runs"` // false: no such attempt runs here
+	Text   []byte `json:"-"`
 }

@@ -119,6 +119,7 @@ func (w *Worker) sum(ctx context.Context, j *job, c Round, merge func(a, b []byt
 // need the room.
 func (w *Worker) gone(j *job, a *attempt, err error) {
 	w.let(a.pinned)
+	w.keepLog(j.made(), a, err)
 	w.end(j, a, w.failed(a, err))
 }
 
@@ -134,6 +135,7 @@ func (w *Worker) finish(j *job, parts []*attempt, msg []byte) {
 				w.gone(j, a, err)
 				return
 			}
+			w.keepLog(j.made(), a, nil)
 			w.end(j, a, sched.Succeeded{Worker: w.o.ID, Job: j.id, Manifest: *m})
 		})
 	}

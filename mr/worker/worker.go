@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/attemptlog"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/task"
@@ -47,6 +48,8 @@ type Worker struct {
 // job is what runs of a job.
 type job struct {
 	id      mr.JobID
+	base    context.Context // until the job is closed
+	stop    context.CancelFunc
 	making  sync.Mutex // held while env is made
 	env     *task.Env
 	running map[try]*attempt
@@ -62,9 +65,11 @@ type try struct {
 
 type attempt struct {
 	spec        *mr.TaskSpec
+	log         *attemptlog.Log
 	order       int // of its launch
 	cancel      context.CancelFunc
 	done, total atomic.Int64
+	moves       atomic.Int64
 	pinned      *task.Pinned // of a rounds phase, once it is open
 	stopped     bool         // its end is not reported
 }
@@ -98,8 +103,11 @@ func (w *Worker) Do(c Command) {
 		}
 	case Cancel:
 		if j := w.jobs[c.Job]; j != nil {
+			w.giveUpFor(j, try{c.Attempt, c.Epoch}, c.Reason)
 			w.cancel(j, try{c.Attempt, c.Epoch})
 		}
+	case ShowLog:
+		w.showLog(c)
 	case Round:
 		if j := w.jobs[c.Job]; j != nil {
 			w.round(j, c)
@@ -149,6 +157,7 @@ func (w *Worker) Shed(why error) bool {
 	if last == nil {
 		return false
 	}
+	w.giveUpFor(of, try{last.spec.Attempt, last.spec.Epoch}, why.Error())
 	of.giveUp(try{last.spec.Attempt, last.spec.Epoch})
 	w.o.Report(Report{Event: w.failed(last, errs.E("memory", errs.NoMemory, "", why))})
 	return true
@@ -174,7 +183,7 @@ func (w *Worker) named() []sched.Progress {
 	var out []sched.Progress
 	for _, j := range w.jobs {
 		for k, a := range j.running {
-			out = append(out, sched.Progress{Job: j.id, Attempt: k.attempt, Epoch: k.epoch, Done: a.done.Load(), Total: a.total.Load(), Pinned: a.pinned != nil})
+			out = append(out, sched.Progress{Job: j.id, Attempt: k.attempt, Epoch: k.epoch, Done: a.done.Load(), Total: a.total.Load(), Moves: a.moves.Load(), Pinned: a.pinned != nil})
 		}
 	}
 	slices.SortFunc(out, func(a, b sched.Progress) int {

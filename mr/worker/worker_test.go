@@ -48,6 +48,16 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
+// keepsLogs has a bench's logs go into its store.
+func (b *bench) keepsLogs(kinds ...mr.Kind) (*task.Env, error) {
+	registry, err := mr.NewRegistry(kinds...)
+	env, _ := b.o.Env(nil)
+	own := *env
+	own.Registry, own.KeepLogs = registry, true
+	b.o.Env = func(*mr.TaskSpec) (*task.Env, error) { return &own, nil }
+	return &own, err
+}
+
 func (b *bench) launchTask(job mr.JobID, index int) mr.AttemptID {
 	id := mr.AttemptID{Task: mr.TaskID{Phase: "p", Index: index}, Number: 1}
 	b.Do(Launch{Spec: mr.TaskSpec{Job: job, Attempt: id, Epoch: 1, Type: mr.MapPhase, Kind: "waits"}})

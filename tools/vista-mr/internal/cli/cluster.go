@@ -86,12 +86,16 @@ on another machine, goes on with its jobs.`,
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
+	timeout := cmd.Flags().Duration("task-timeout", 5*time.Minute, "how long an attempt may do nothing until it is given up and its task is run elsewhere")
 	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for user, n := range *weights {
 			if n < 1 {
 				return usageOf(cmd, "--weight %s=%d: a weight is 1 or more", user, n)
 			}
+		}
+		if *timeout <= 0 {
+			return usageOf(cmd, "--task-timeout %v: a time above 0", *timeout)
 		}
 		if *state == "" {
 			return usageOf(cmd, "--state is missing: the folder for the tracker's state")
@@ -100,7 +104,7 @@ on another machine, goes on with its jobs.`,
 		if err != nil {
 			return err
 		}
-		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, Scratch: *scratch, Drivers: *drivers, Weights: *weights,
+		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, Scratch: *scratch, Drivers: *drivers, Weights: *weights, TaskTimeout: *timeout,
 			Ready: func(url string) { a.note("tracker: " + url) }})
 	}
 	return cmd

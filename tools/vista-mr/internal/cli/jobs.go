@@ -223,13 +223,28 @@ func (a *app) killCmd() *cobra.Command {
 }
 
 func (a *app) logsCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "logs JOB", Short: "Show what a job has logged", Args: arguments(1, "JOB")}
+	cmd := &cobra.Command{
+		Use:   "logs JOB [PHASE/TASK[/ATTEMPT]]",
+		Short: "Show what a job, or an attempt of a task, has logged",
+		Long: `Show what a job's driver has logged, or, with PHASE/TASK, the attempts of that task, also while they run. An attempt that ended well within ten
+seconds, at the first try and without a word of its own, leaves no log: the job's events.jsonl has a line for it.`,
+		Example: `  vista-mr logs foods-2k4q6xyz
+  vista-mr logs foods-2k4q6xyz extract/00007
+  vista-mr logs foods-2k4q6xyz extract/00007/2`,
+		Args: arguments(1, "JOB", "PHASE/TASK[/ATTEMPT]"),
+	}
 	f := addTrackerFlags(cmd)
 	followIt := cmd.Flags().BoolP("follow", "f", false, "go on until the job ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := a.needClient(cmd, f)
 		if err != nil {
 			return err
+		}
+		if len(args) == 2 {
+			if *followIt {
+				return usageOf(cmd, "-f follows a job's log, not an attempt's")
+			}
+			return c.AttemptLogs(cmd.Context(), args[0], args[1], a.out)
 		}
 		for at := int64(0); ; {
 			r, err := c.Job(cmd.Context(), args[0])

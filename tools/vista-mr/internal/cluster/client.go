@@ -78,6 +78,30 @@ func (c *Client) Log(ctx context.Context, id string, from int64, w io.Writer) (i
 	return from + n, err
 }
 
+// AttemptLogs writes the logs of the attempts of a task, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT.
+func (c *Client) AttemptLogs(ctx context.Context, id, target string, w io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	words := strings.Split(target, "/")
+	for i := range words {
+		words[i] = url.PathEscape(words[i])
+	}
+	req, err := c.request(ctx, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id)+"/logs/"+strings.Join(words, "/"), nil)
+	if err != nil {
+		return err
+	}
+	resp, err := c.do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() // it has been read
+	if resp.StatusCode >= 300 {
+		return c.refusal(resp)
+	}
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
 // Follow looks at a job until it is over, tells see what it finds, and rides out that the tracker is away for a while.
 func (c *Client) Follow(ctx context.Context, id string, see func(JobReply)) (Job, error) {
 	const every, patience = 300 * time.Millisecond, 2 * time.Minute

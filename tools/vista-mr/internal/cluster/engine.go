@@ -74,6 +74,7 @@ func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.Phase
 	place := sha256.Sum256([]byte(spec.Store))
 	spec.ID += mr.JobID("-" + hex.EncodeToString(place[:4]))
 	spec.Settings.Slots, spec.Settings.Memory = w.Slots, max(w.Room.Heap+w.Room.Arena, w.Room.Trainer)
+	w.Ran = spec.ID
 	var done []mr.PhaseManifest
 	var kept []mr.Manifest
 	resumed := false

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -72,13 +73,14 @@ type Job struct {
 
 // ended is what the state keeps of how a job ended.
 type ended struct {
-	State    State           `json:"state"`
-	Started  time.Time       `json:"started,omitzero"`
-	Ended    time.Time       `json:"ended"`
-	Plan     string          `json:"plan,omitempty"`
-	Verdict  string          `json:"verdict,omitempty"`
-	Failure  json.RawMessage `json:"failure,omitempty"`
-	ExitCode int             `json:"exitCode,omitempty"`
+	State    State               `json:"state"`
+	Started  time.Time           `json:"started,omitzero"`
+	Ended    time.Time           `json:"ended"`
+	Plan     string              `json:"plan,omitempty"`
+	Verdict  string              `json:"verdict,omitempty"`
+	Failure  json.RawMessage     `json:"failure,omitempty"`
+	ExitCode int                 `json:"exitCode,omitempty"`
+	Logs     map[mr.JobID]string `json:"logs,omitempty"` // the stores of its runs, where their attempts' logs are
 	status.Record
 }
 
@@ -116,6 +118,7 @@ type book struct {
 	sub  submission
 	kill context.CancelCauseFunc // while a driver runs
 	runs []mr.JobID
+	logs map[mr.JobID]string // the stores of runs, where their attempts' logs are
 	past *status.History
 }
 
@@ -155,6 +158,7 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 				e.State = Failed
 			}
 			b.end(&e)
+			b.logs = e.Logs
 			b.past = status.Restore(e.Record)
 		} else {
 			for name := range parts {
@@ -225,6 +229,12 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 	known := b != nil && slices.Contains(b.runs, run)
 	if b != nil && !known {
 		b.runs = append(b.runs, run)
+	}
+	if b != nil {
+		if b.logs == nil {
+			b.logs = map[mr.JobID]string{}
+		}
+		b.logs[run] = spec.Store
 	}
 	m.mu.Unlock()
 	if b == nil {
@@ -310,7 +320,7 @@ func (e errKill) Error() string { return e.reason }
 // over writes down how a job ended. One whose tracker stops is not over: the next one starts it again.
 func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	m.mu.Lock()
-	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Plan: b.Plan, Verdict: end.verdict, Failure: end.failure, ExitCode: end.code, Record: b.past.Record()}
+	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Plan: b.Plan, Verdict: end.verdict, Failure: end.failure, ExitCode: end.code, Logs: maps.Clone(b.logs), Record: b.past.Record()}
 	runs := b.runs
 	m.mu.Unlock()
 	var killed errKill

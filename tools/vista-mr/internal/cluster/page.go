@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -166,6 +167,10 @@ func (s source) Log(id string) (io.ReadSeekCloser, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+func (s source) AttemptLogs(ctx context.Context, id, target string) ([]status.AttemptLog, error) {
+	return s.d.findLogs(ctx, id, target)
 }
 
 func (s source) Kill(id string) error { return s.d.jobs.end(id, "on request") }

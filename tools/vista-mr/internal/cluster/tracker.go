@@ -36,9 +36,11 @@ type TrackerOptions struct {
 	Weights  map[string]int // of users, for their shares of the workers; those that are not named have 1
 	Timing   wire.Timing    // of workers
 	Expire   time.Duration  // a worker that is silent for longer is gone; 0: 5 s
-	Version  string
-	Ready    func(url string) // called when it listens
-	Log      *zap.Logger
+	// TaskTimeout is for how long an attempt may do nothing until it is given up; 0: five minutes.
+	TaskTimeout time.Duration
+	Version     string
+	Ready       func(url string) // called when it listens
+	Log         *zap.Logger
 }
 
 // daemon is a tracker that listens.
@@ -61,6 +63,9 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if o.Expire <= 0 {
 		o.Expire = 5 * time.Second
 	}
+	if o.TaskTimeout <= 0 {
+		o.TaskTimeout = 5 * time.Minute
+	}
 	if err := checkListen(o.Listen, o.Token); err != nil {
 		return exit.As(exit.Usage, err)
 	}
@@ -76,7 +81,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	}
 	url := "http://" + l.Addr().String()
 	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
-		Expire: ticks(o.Expire), Stall: ticks(10 * time.Minute), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights}})
+		Expire: ticks(o.Expire), Stall: ticks(2 * o.TaskTimeout), Hang: ticks(o.TaskTimeout), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights}})
 	defer d.tracker.Close()
 	base, stop := context.WithCancel(context.Background())
 	starts := &drivers{program: o.Program, url: url, token: o.Token, scratch: o.Scratch}
@@ -165,6 +170,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.log1)
+	m.HandleFunc("GET /api/v1/jobs/{id}/logs/{target...}", d.attemptLogs)
 	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.tracker.Workers()}) })
 	m.Handle("GET "+status.EventsPath, pages)
 	m.Handle("/", pages)

@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/task"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 )
 
 // Host is what a process has for attempts of any job.
@@ -53,7 +54,13 @@ func (h *Host) env(store dfs.FS, s mr.Settings) (*task.Env, error) {
 		return nil, errs.E("run", errs.Internal, "", err)
 	}
 	return &task.Env{Store: store, Mux: h.Stores, Registry: registry, Shared: task.NewShared(), Cache: cache.New(s.Cache, h.Scratch),
-		Scratch: h.Scratch, Slots: h.Slots, SortMemory: s.SortMemory, Log: h.Log}, nil
+		Scratch: h.Scratch, Slots: h.Slots, SortMemory: s.SortMemory, Log: h.Log, KeepLogs: true, Usage: usage}, nil
+}
+
+// usage is what this process uses.
+func usage() task.Usage {
+	now, peak := machine.Resident()
+	return task.Usage{CPU: machine.CPU(), Resident: now, Peak: peak}
 }
 
 // Loops has all kinds for a process that drives jobs and runs no attempts: it needs no ONNX Runtime.

@@ -40,6 +40,7 @@ type Work struct {
 	Arena   int64         // what ONNX Runtime may allocate in a worker; 0: any
 	Scratch string        // local folder of this process, which is removed when the job ends
 	Plan    string        // the plan that runs, for people
+	Ran     mr.JobID      // set by the engine: the folder below the store that the phases ran in
 
 	Resumed func(done []mr.PhaseManifest, kept []mr.Manifest) // is called once
 	Observe func(tracker.Update)                              // must not block
@@ -81,6 +82,7 @@ func (e *inProcess) run(ctx context.Context, rt *ort.Runtime, w *Work) (map[mr.P
 	if err != nil {
 		return nil, err
 	}
+	w.Ran = w.Spec.ID
 	pub := &commit.Publisher{FS: env.Store, Root: dfs.Path(w.Spec.ID), Log: e.log}
 	epoch, done, kept, err := pub.TakeOver(ctx, &w.Spec)
 	if err != nil {

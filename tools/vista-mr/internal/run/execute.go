@@ -76,7 +76,8 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 	w.events.begin(j, p)
 
 	var s *results.Summary
-	phases, err := o.Engine.Run(ctx, p.work(j, at.scratch, w))
+	work := p.work(j, at.scratch, w)
+	phases, err := o.Engine.Run(ctx, work)
 	if err == nil {
 		err = c.Check(ctx)
 	}
@@ -84,6 +85,9 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		err = c.taken(ctx, inTable(j, p.Columns, w.withBad(err)))
 	} else {
 		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at})
+	}
+	if err == nil {
+		err = at.joinLogs(ctx, work, o.Log)
 	}
 	w.events.end(err) // before the marker, behind which nothing is written
 	if err == nil {
@@ -278,7 +282,7 @@ func startAnew(ctx context.Context, at *place, p *prepared) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(at.store.Remove(ctx, keptFile), at.out.Remove(ctx, EventsFile))
+	err = errors.Join(at.store.Remove(ctx, keptFile), at.out.Remove(ctx, EventsFile), at.out.Remove(ctx, AttemptsFile))
 	if err == nil {
 		err = at.clear(ctx, func(f dfs.Path) bool {
 			return f == imageIndex || f.Under(modelsFolder) || // those of the new run are there already

@@ -1,0 +1,70 @@
+package wire
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/attemptlog"
+	"github.com/vista-mr/vista-mr/mr/errs"
+)
+
+// TestHungAttempt: one that does nothing is given up after its phase's time and run elsewhere, although it never ends. While it runs
+// its log can be had from its worker, and then from the store.
+func TestHungAttempt(t *testing.T) {
+	hangs, release := make(chan struct{}), make(chan struct{})
+	var once atomic.Bool
+	c := newCluster(t, kinds(func(_ context.Context, s *mr.TaskSpec) {
+		if s.Attempt.Task == (mr.TaskID{Phase: "write", Index: 3}) && once.CompareAndSwap(false, true) {
+			close(hangs)
+			<-release // whatever its context says
+		}
+	}))
+	defer close(release)
+	c.keepLogs = true
+	c.startWorker("a", 2)
+	c.startWorker("b", 2)
+	job := testJob("j", 20)
+	job.Phases[0].Timeout = 700
+	seen := make(chan error, 1)
+	go func() {
+		<-hangs
+		log, err := c.tracker.RunningLog(t.Context(), "j", mr.AttemptID{Task: mr.TaskID{Phase: "write", Index: 3}, Number: 1})
+		if err == nil && !strings.Contains(string(log), "attempt begins") {
+			t.Errorf("its log: %q", log)
+		}
+		seen <- err
+	}()
+	out, err := c.run(t.Context(), job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.check(t, 20, out)
+	if err := <-seen; err != nil {
+		t.Error(err)
+	}
+	if m := out["write"].Tasks[3]; m.Attempt.Number == 1 {
+		t.Errorf("its result is of %s", m.Attempt)
+	}
+	var text string
+	for end := time.Now().Add(10 * time.Second); text == "" && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		found, err := attemptlog.Find(t.Context(), c.store, "j", mr.TaskID{Phase: "write", Index: 3}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range found {
+			if f.Attempt.Number == 1 {
+				text = string(f.Log)
+			}
+		}
+	}
+	if !strings.Contains(text, "given up") || !strings.Contains(text, "it has done nothing for") {
+		t.Errorf("the log of what was given up: %q", text)
+	}
+	if _, err := c.tracker.RunningLog(t.Context(), "j", mr.AttemptID{Task: mr.TaskID{Phase: "write", Index: 3}, Number: 1}); !errs.Is(err, errs.NotExist) {
+		t.Errorf("the log of what does not run: %v", err)
+	}
+}

@@ -1,0 +1,65 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr/attemptlog"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/task"
+)
+
+// logPatience is how long the store may take for a log. How an attempt ended must not wait for long.
+const logPatience = 5 * time.Second
+
+// keepLog writes the log of an attempt that has ended, if it is worth a file. It comes before the report: when the job has ended,
+// all logs are there, and none comes after it. An attempt whose end nobody wants to know leaves none.
+func (w *Worker) keepLog(env *task.Env, a *attempt, err error) {
+	if env == nil || !env.KeepLogs || err == nil && !a.log.Worth(a.spec.Attempt.Number) {
+		return
+	}
+	w.mu.Lock()
+	unwanted := a.stopped
+	w.mu.Unlock()
+	if !unwanted {
+		w.writeLog(w.base, env, a)
+	}
+}
+
+func (w *Worker) writeLog(ctx context.Context, env *task.Env, a *attempt) {
+	ctx, cancel := context.WithTimeout(ctx, logPatience)
+	defer cancel()
+	p := attemptlog.Path(a.spec.Job, a.spec.Attempt, a.spec.Epoch)
+	if err := dfs.WriteFile(ctx, env.Store, p, a.log.Bytes()); err != nil && !errs.Is(err, errs.Exist) {
+		w.log.Warn("the log of an attempt was not written", zap.String("attempt", a.spec.Attempt.String()), zap.Error(err))
+	}
+}
+
+// giveUpFor keeps the log of an attempt that is given up although it may never end. It is called with w.mu held, before the attempt is
+// taken off the books; the file is written beside, and not any more when the job has ended.
+func (w *Worker) giveUpFor(j *job, k try, reason string) {
+	a := j.running[k]
+	if a == nil || reason == "" {
+		return
+	}
+	a.log.Routine().Error("given up", zap.String("reason", reason))
+	j.work.Go(func() {
+		if env := j.made(); env != nil && env.KeepLogs {
+			w.writeLog(j.base, env, a)
+		}
+	})
+}
+
+// showLog is called with w.mu held.
+func (w *Worker) showLog(c ShowLog) {
+	out := &LogText{Number: c.Number}
+	if j := w.jobs[c.Job]; j != nil {
+		if a := j.running[try{c.Attempt, c.Epoch}]; a != nil {
+			out.Runs, out.Text = true, a.log.Bytes()
+		}
+	}
+	w.o.Report(Report{Log: out})
+}

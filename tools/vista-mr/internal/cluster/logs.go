@@ -1,0 +1,135 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/attemptlog"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/status"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+)
+
+// askFor is how long a worker may take to answer with a log.
+const askFor = 5 * time.Second
+
+// maxJoined is more than the file of all attempts' logs has.
+const maxJoined = 128 << 20
+
+// findLogs are the logs of a task's attempts, or of one: those that run, of their workers; those that have ended, in the job's
+// store.
+func (d *daemon) findLogs(ctx context.Context, id, target string) ([]status.AttemptLog, error) {
+	j, logs, past, ok := d.jobs.logsOf(id)
+	if !ok {
+		return nil, errs.E("logs", errs.NotExist, id, errors.New("the tracker knows no such job"))
+	}
+	task, number, err := attemptlog.Target(target, past.Knows)
+	if err != nil {
+		return nil, err
+	}
+	var out []status.AttemptLog
+	runs := slices.Sorted(maps.Keys(logs))
+	for _, r := range runs {
+		store, err := d.o.Stores.Folder(ctx, logs[r])
+		if err != nil {
+			return nil, err
+		}
+		found, err := attemptlog.Find(ctx, store, r, task, number)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range found {
+			out = append(out, status.AttemptLog{Attempt: f.Attempt, Text: f.Log})
+		}
+	}
+	if len(out) == 0 && j.State == Succeeded {
+		if out, err = d.joinedLogs(ctx, j.Output, task, number); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range d.tracker.Jobs(runs...) {
+		for _, a := range n.Attempts {
+			if a.Attempt.Task != task || number > 0 && a.Attempt.Number != number {
+				continue
+			}
+			l := status.AttemptLog{Attempt: a.Attempt, Worker: string(a.Worker), Runs: true}
+			ask, cancel := context.WithTimeout(ctx, askFor)
+			text, err := d.tracker.RunningLog(ask, n.ID, a.Attempt)
+			cancel()
+			switch {
+			case errs.Is(err, errs.NotExist):
+				continue // it has just ended
+			case err != nil:
+				text = fmt.Appendf(nil, "%v\n", err)
+			}
+			l.Text = text
+			out = append(out, l)
+		}
+	}
+	return out, nil
+}
+
+// joinedLogs looks into the file that a job which has succeeded has them in.
+func (d *daemon) joinedLogs(ctx context.Context, output string, task mr.TaskID, number int) ([]status.AttemptLog, error) {
+	fs, err := d.o.Stores.Folder(ctx, output)
+	if err != nil {
+		return nil, err
+	}
+	b, err := dfs.ReadFile(ctx, fs, run.AttemptsFile, maxJoined)
+	if errs.Is(err, errs.NotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, err := attemptlog.FindJoined(bytes.NewReader(b), task, number)
+	if err != nil {
+		return nil, err
+	}
+	var out []status.AttemptLog
+	for _, f := range found {
+		out = append(out, status.AttemptLog{Attempt: f.Attempt, Text: f.Log})
+	}
+	return out, nil
+}
+
+// logsOf is a job with the stores of its runs.
+func (m *jobs) logsOf(id string) (Job, map[mr.JobID]string, *status.History, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	b := m.byID[id]
+	if b == nil {
+		return Job{}, nil, nil, false
+	}
+	return b.copy(), maps.Clone(b.logs), b.past, true
+}
+
+// attemptLogs sends the logs of a task's attempts as text, each below a line with its name.
+func (d *daemon) attemptLogs(w http.ResponseWriter, r *http.Request) {
+	all, err := d.findLogs(r.Context(), r.PathValue("id"), r.PathValue("target"))
+	if err == nil && len(all) == 0 {
+		err = errs.E("logs", errs.NotExist, r.PathValue("target"), errors.New(status.NoAttemptLog))
+	}
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	for _, l := range all {
+		state := "ended"
+		if l.Runs {
+			state = "running on " + l.Worker
+		}
+		if _, err := fmt.Fprintf(w, "==> %s (%s) <==\n%s", l.Attempt, state, l.Text); err != nil {
+			return // whoever asked has gone
+		}
+	}
+}
