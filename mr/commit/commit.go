@@ -54,6 +54,9 @@ type Publisher struct {
 	FS   dfs.FS
 	Root dfs.Path    // folder of the job
 	Log  *zap.Logger // may be nil
+	// After is an epoch that was used, though the store may not know any more: somebody has removed the job's folder, and
+	// what ran in that epoch is still remembered elsewhere. Epochs that are claimed are higher.
+	After int64
 	// MaxManifest bounds manifests in bytes, written and read; 0: 1 GiB, which is 300 bytes
 	// for each of more than three million tasks and files.
 	MaxManifest int64
@@ -311,6 +314,7 @@ func (p *Publisher) ClaimEpoch(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	highest = max(highest, p.After)
 	const tries = 100
 	for n := highest + 1; n <= highest+tries; n++ {
 		err := p.FS.Claim(ctx, p.epochPath(n))

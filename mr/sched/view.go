@@ -51,6 +51,9 @@ type WorkerView struct {
 	Seen   Tick
 }
 
+// Ended is the epoch in which a job has ended; 0 for one that has not, or that is not remembered any more.
+func (s *State) Ended(id mr.JobID) int64 { return s.ended.byID[id].epoch }
+
 // Job describes a live job; one that is unknown or has ended has an empty ID. The cost is
 // O(phases + running attempts).
 func (s *State) Job(id mr.JobID) JobView {

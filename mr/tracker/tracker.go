@@ -182,6 +182,12 @@ func (t *Tracker) Dismiss(id mr.JobID) {
 	})
 }
 
+// Ended is the epoch in which a job has ended here; 0 for one that has not. It is run again in a higher one only.
+func (t *Tracker) Ended(id mr.JobID) (epoch int64) {
+	t.ask(func() { epoch = t.state.Ended(id) })
+	return epoch
+}
+
 // Join takes a worker in, or back on another connection, with all that it runs. Its reports are dealt with from then on.
 func (t *Tracker) Join(l Link, up sched.WorkerUp) {
 	t.post(func() {

@@ -244,7 +244,7 @@ func (s *Runs) run(ctx context.Context, spec *mr.JobSpec, rn *run) (map[mr.Phase
 	if err != nil {
 		return nil, err
 	}
-	pub := &commit.Publisher{FS: store, Root: dfs.Path(spec.ID), Log: s.Log}
+	pub := &commit.Publisher{FS: store, Root: dfs.Path(spec.ID), After: s.Tracker.Ended(spec.ID), Log: s.Log}
 	epoch, done, kept, err := pub.TakeOver(ctx, spec)
 	if err != nil {
 		return nil, err

@@ -121,6 +121,22 @@ func TestJobOverTheNetwork(t *testing.T) {
 	}
 }
 
+// TestAJobWhoseFolderWasRemoved runs once more on the tracker that has run it before, whatever of it the store has forgotten.
+func TestAJobWhoseFolderWasRemoved(t *testing.T) {
+	c := newCluster(t, kinds(func(context.Context, *mr.TaskSpec) {}))
+	c.startWorker("w", 2)
+	for range 3 {
+		out, err := c.remote().Run(t.Context(), testJob("a", 10), func(tracker.Update) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.check(t, 10, out)
+		if err := dfs.RemoveAll(t.Context(), c.store, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestConnectionsThatBreak: all connections end again and again; nothing is lost and nothing counted twice.
 func TestConnectionsThatBreak(t *testing.T) {
 	c := newCluster(t, kinds(short))

@@ -1,14 +1,17 @@
 // Command job measures whole jobs of the built program as a user would: peak memory for few and for many
 // records, whether jobs finish under a real memory limit, time and memory beside the same job written in
-// Python, and what it costs to read images from something else than a folder. It prints one line for each run and a summary; it judges nothing.
+// Python, what it costs to read images from something else than a folder, and what a cluster adds. It prints one line for each run and
+// a summary; it judges nothing.
 //
 //	make build
 //	go run ./tools/bench/job memory         peak resident size of ResNet50, 500 and 5,000 records
 //	go run ./tools/bench/job limits         three networks, each in a control group of its own limit (needs root)
 //	go run ./tools/bench/job peers          ResNet50 and AlexNet beside tools/peers/onepass.py, in turns
 //	go run ./tools/bench/job sources        AlexNet on the same images in a folder, tar, Parquet and packed files
+//	go run ./tools/bench/job -store s3 cluster   the job of make run on two workers, its files in a store, beside one process
+//	go run ./tools/bench/job -store s3 empty     the smallest job on a tracker that is warm, from submit to its end
 //
-// peers wants a Python with onnxruntime, numpy and pillow: -python names it. sources has 10,000 records: -records. Data and outputs lie under -dir.
+// peers wants a Python with onnxruntime, numpy and pillow: -python names it. sources has 10,000 records, cluster 1,000: -records. -store is local, hdfs or s3 (make servers). Data and outputs lie under -dir.
 package main
 
 import (
@@ -28,8 +31,8 @@ import (
 
 // bench holds what all measurements share.
 type bench struct {
-	bin, python, dir, model string
-	rounds, records         int
+	bin, python, dir, model, store string
+	rounds, records                int
 }
 
 func main() {
@@ -39,19 +42,21 @@ func main() {
 	flag.StringVar(&b.dir, "dir", "out/bench", "folder of data and outputs")
 	flag.StringVar(&b.model, "model", "", "the only network of peers")
 	flag.IntVar(&b.rounds, "rounds", 3, "runs of each kind")
-	flag.IntVar(&b.records, "records", 10000, "records of sources")
+	flag.IntVar(&b.records, "records", 0, "records of sources and cluster; 0: as said above")
+	flag.StringVar(&b.store, "store", "local", "where cluster and empty have their files: local, hdfs or s3")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	measure := map[string]func(context.Context) error{"memory": b.memory, "limits": b.limits, "peers": b.peers, "sources": b.sources}
+	measure := map[string]func(context.Context) error{"memory": b.memory, "limits": b.limits, "peers": b.peers, "sources": b.sources,
+		"cluster": b.cluster, "empty": b.empty}
 	if flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits, peers or sources")
+		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits, peers, sources, cluster or empty")
 		os.Exit(2)
 	}
 	for _, what := range flag.Args() {
 		f, ok := measure[what]
 		if !ok {
-			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits, peers and sources\n", what)
+			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits, peers, sources, cluster and empty\n", what)
 			os.Exit(2)
 		}
 		if err := f(ctx); err != nil {
@@ -72,8 +77,8 @@ func (b *bench) data(ctx context.Context, records int) (string, error) {
 	return dir, nil
 }
 
-// jobFile writes a job over a data set; extra are further lines of YAML.
-func (b *bench) jobFile(name, data, model, extra string) (file, out string, err error) {
+// jobFile writes a job over a data set; cnn is what is said of the network beside its name, extra are further lines of YAML.
+func (b *bench) jobFile(name, data, model, cnn, extra string) (file, out string, err error) {
 	out = filepath.Join(b.dir, name)
 	if err := os.RemoveAll(out); err != nil {
 		return "", "", err
@@ -84,15 +89,15 @@ name: bench
 seed: 2019
 table: {uri: %[1]s/table.csv, key: id, label: label}
 images: {uri: %[1]s/images}
-cnn: {model: %[2]s, weights: random}
-output: %[3]s
-%[4]s`, data, model, out, extra)
+cnn: {model: %[2]s, %[3]s}
+output: %[4]s
+%[5]s`, data, model, cnn, out, extra)
 	return file, out, os.WriteFile(file, []byte(text), 0o666)
 }
 
 // submit runs a job over a data set to its end, with further arguments, and removes its output.
 func (b *bench) submit(ctx context.Context, name, data, model, extra string, args ...string) (usage, error) {
-	file, out, err := b.jobFile(name, data, model, extra)
+	file, out, err := b.jobFile(name, data, model, "weights: random", extra)
 	if err != nil {
 		return usage{}, err
 	}
@@ -197,7 +202,7 @@ func (b *bench) limits(ctx context.Context) error {
 		model string
 		limit int64 // MiB
 	}{{"alexnet", 512}, {"resnet50", 512}, {"vgg16", 1536}} {
-		file, out, err := b.jobFile("limit-"+c.model, data, c.model, fmt.Sprintf("limits: {memory: %dMiB}\n", c.limit))
+		file, out, err := b.jobFile("limit-"+c.model, data, c.model, "weights: random", fmt.Sprintf("limits: {memory: %dMiB}\n", c.limit))
 		if err != nil {
 			return err
 		}

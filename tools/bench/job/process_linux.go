@@ -2,8 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -23,4 +28,41 @@ func run(ctx context.Context, cmd *exec.Cmd) (usage, error) {
 		return u, fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
 	return u, ctx.Err()
+}
+
+// tree is the CPU time in seconds that a process, its children and those that these have waited for have taken.
+func tree(pid int) (float64, error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		return 0, err
+	}
+	var all float64
+	for _, t := range tasks {
+		b, err := os.ReadFile(t)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return 0, err
+		}
+		for child := range strings.FieldsSeq(string(b)) {
+			stat, err := os.ReadFile("/proc/" + child + "/stat")
+			if err != nil {
+				return 0, err
+			}
+			_, rest, _ := strings.Cut(string(stat), ") ") // a program's name may hold blanks
+			f := strings.Fields(rest)
+			if len(f) < 15 {
+				return 0, fmt.Errorf("/proc/%s/stat: %d fields", child, len(f))
+			}
+			for _, v := range f[11:15] { // utime, stime, cutime, cstime in hundredths of a second
+				n, err := strconv.ParseFloat(v, 64)
+				if err != nil {
+					return 0, err
+				}
+				all += n / 100
+			}
+		}
+	}
+	return all, nil
 }

@@ -17,3 +17,6 @@ func run(ctx context.Context, cmd *exec.Cmd) (usage, error) {
 	}
 	return usage{seconds: time.Since(start).Seconds(), cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}, ctx.Err()
 }
+
+// tree cannot be told here.
+func tree(int) (float64, error) { return 0, nil }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ const (
 // sources runs the same job on the same images in a folder, in tar and Parquet files and in packed shards, in turns.
 // AlexNet up to one layer is the quickest network of the roster, so that reading counts for the most it can.
 func (b *bench) sources(ctx context.Context) error {
+	b.records = cmp.Or(b.records, 10000)
 	data, err := b.data(ctx, b.records)
 	if err != nil {
 		return err
@@ -71,10 +73,9 @@ func (b *bench) sources(ctx context.Context) error {
 			fmt.Printf("sources alexnet, %5d records, %-7s: %s%s\n", b.records, name, u, note)
 		}
 	}
-	clock, cpu := func(u usage) float64 { return u.seconds }, func(u usage) float64 { return u.cpu }
 	for _, name := range names[1:] {
 		fmt.Printf("sources alexnet, %5d records, medians: %-7s takes %.3f of the folder's time, %.3f of its CPU time\n", b.records, name,
-			median(took[name], clock)/median(took["folder"], clock), median(took[name], cpu)/median(took["folder"], cpu))
+			median(took[name], seconds)/median(took["folder"], seconds), median(took[name], cpu)/median(took["folder"], cpu))
 	}
 	return nil
 }

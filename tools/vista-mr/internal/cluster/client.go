@@ -36,9 +36,11 @@ func (c *Client) Jobs(ctx context.Context) ([]Job, error) {
 }
 
 // Job looks a job up.
-func (c *Client) Job(ctx context.Context, id string) (JobReply, error) {
+func (c *Client) Job(ctx context.Context, id string) (JobReply, error) { return c.job(ctx, id, "") }
+
+func (c *Client) job(ctx context.Context, id, query string) (JobReply, error) {
 	var out JobReply
-	err := c.call(ctx, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id), nil, &out)
+	err := c.call(ctx, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id)+query, nil, &out)
 	return out, err
 }
 
@@ -102,12 +104,14 @@ func (c *Client) AttemptLogs(ctx context.Context, id, target string, w io.Writer
 	return err
 }
 
-// Follow looks at a job until it is over, tells see what it finds, and rides out that the tracker is away for a while.
+// Follow looks at a job until it is over, tells see what it finds, and rides out that the tracker is away for a while. The tracker
+// says at once that the job is over, and a few times a second how far it is.
 func (c *Client) Follow(ctx context.Context, id string, see func(JobReply)) (Job, error) {
 	const every, patience = 300 * time.Millisecond, 2 * time.Minute
 	heard := time.Now()
 	for {
-		r, err := c.Job(ctx, id)
+		next := time.After(every)
+		r, err := c.job(ctx, id, "?wait="+every.String())
 		switch {
 		case err == nil:
 			heard = time.Now()
@@ -121,7 +125,7 @@ func (c *Client) Follow(ctx context.Context, id string, see func(JobReply)) (Job
 			return Job{}, err
 		}
 		select {
-		case <-time.After(every):
+		case <-next:
 		case <-ctx.Done():
 			return r.Job, ctx.Err()
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/task"
+	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/worker"
 )
 
@@ -202,6 +203,39 @@ func TestHowJobsEnd(t *testing.T) {
 	n.mu.Unlock()
 	if len(again.began) != 0 {
 		t.Errorf("%v ran again", again.began)
+	}
+}
+
+// TestFollowingHearsOfTheEndAtOnce: an answer that is put off comes as soon as the job is over.
+func TestFollowingHearsOfTheEndAtOnce(t *testing.T) {
+	hold := make(chan struct{})
+	m := newJobs(t, mem.New(), &drive{ends: map[string]func(context.Context) (ending, error){"a": func(context.Context) (ending, error) { <-hold; return ending{}, nil }}}, 1)
+	d := &daemon{jobs: m, tracker: tracker.New(tracker.Options{})}
+	defer d.tracker.Close()
+	id := submitted(t, m, "a")
+	wait(t, m, id, Running)
+	ask := func(query string) (out JobReply) {
+		w := httptest.NewRecorder()
+		d.routes(http.NotFoundHandler()).ServeHTTP(w, httptest.NewRequest("GET", "/api/v1/jobs/"+id+query, nil))
+		if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil {
+			t.Fatalf("%v in %s", err, w.Body)
+		}
+		return out
+	}
+	if j := ask("?wait=1ms").Job; j.State != Running {
+		t.Errorf("after the wait: %+v", j)
+	}
+	answer := make(chan State)
+	go func() { answer <- ask("?wait=20s").Job.State }()
+	close(hold)
+	select {
+	case s := <-answer:
+		if s != Succeeded {
+			t.Errorf("when it is over it is %s", s)
+		}
+	case <-time.After(maxWait / 2):
+		t.Error("no answer when it was over")
+		<-answer
 	}
 }
 

@@ -120,6 +120,7 @@ type book struct {
 	runs []mr.JobID
 	logs map[mr.JobID]string // the stores of runs, where their attempts' logs are
 	past *status.History
+	over chan struct{} // closed when it is over
 }
 
 const maxRecord = 8 << 20
@@ -145,7 +146,7 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 		if parts["job.json"] == "" {
 			continue // its tracker was stopped before it answered
 		}
-		b := &book{past: &status.History{}}
+		b := &book{past: &status.History{}, over: make(chan struct{})}
 		if err := m.read(ctx, parts["job.json"], &b.sub); err != nil {
 			m.log.Error("a job of an earlier tracker cannot be read, and is left out", zap.String("job", id), zap.Error(err))
 			continue
@@ -186,6 +187,7 @@ func (m *jobs) read(ctx context.Context, p dfs.Path, v any) error {
 func (b *book) end(e *ended) {
 	b.State, b.Started, b.Ended, b.Plan, b.Verdict, b.Failure, b.ExitCode = e.State, e.Started, e.Ended, e.Plan, e.Verdict, e.Failure, e.ExitCode
 	b.Progress, b.kill, b.Ending = nil, nil, false
+	close(b.over)
 }
 
 var legalName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -208,7 +210,7 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	if err := dfs.WriteFile(ctx, m.store, dfs.Path("jobs").Join(s.ID, "job.json"), data); err != nil {
 		return Job{}, err
 	}
-	b := &book{sub: s, past: &status.History{}, Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
+	b := &book{sub: s, past: &status.History{}, over: make(chan struct{}), Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.byID[s.ID] = b
@@ -408,6 +410,20 @@ func (m *jobs) get(id string) (Job, bool) {
 		return Job{}, false
 	}
 	return b.copy(), true
+}
+
+// await waits until a job is over, or ctx ends.
+func (m *jobs) await(ctx context.Context, id string) {
+	m.mu.Lock()
+	b := m.byID[id]
+	m.mu.Unlock()
+	if b == nil {
+		return
+	}
+	select {
+	case <-b.over:
+	case <-ctx.Done():
+	}
 }
 
 // runsOf is what a job's driver has had run.

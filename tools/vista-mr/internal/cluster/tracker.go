@@ -152,6 +152,11 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 	m.HandleFunc("GET /api/v1/jobs", func(w http.ResponseWriter, _ *http.Request) { reply(w, JobList{1, d.jobs.list()}) })
 	m.HandleFunc("POST /api/v1/jobs", d.submit)
 	m.HandleFunc("GET /api/v1/jobs/{id}", func(w http.ResponseWriter, r *http.Request) {
+		if wait, err := time.ParseDuration(r.FormValue("wait")); err == nil && wait > 0 {
+			ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
+			d.jobs.await(ctx, r.PathValue("id"))
+			cancel()
+		}
 		j, past, ok := d.jobs.look(r.PathValue("id"))
 		if !ok {
 			refuse(w, errs.E("status", errs.NotExist, r.PathValue("id"), errors.New("the tracker knows no such job")))
@@ -176,6 +181,9 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 	m.Handle("/", pages)
 	return m
 }
+
+// maxWait bounds how long an answer may be put off: GET /api/v1/jobs/ID?wait=DURATION answers when the job is over, or after that.
+const maxWait = 20 * time.Second
 
 // Info is what a tracker says of itself.
 type Info struct {

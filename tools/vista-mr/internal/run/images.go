@@ -27,9 +27,13 @@ func imageSpec(j *conf.Job) images.Spec {
 func scanImages(ctx context.Context, j *conf.Job, t *surveyed, sink progress.Sink) (*images.Index, error) {
 	x, err := func() (*images.Index, error) {
 		if j.Images.Column != "" {
-			return images.ScanColumn(ctx, stores(), imageSpec(j), t.Encoding.Good, func(yield func(key, value string) error) error {
+			x, err := images.ScanColumn(ctx, stores(), imageSpec(j), t.Encoding.Good, func(yield func(key, value string) error) error {
 				return imagePaths(ctx, t.fs, t.files, t.schema, yield)
 			})
+			if err == nil && j.Limits.MaxBadFraction <= tryUpTo {
+				err = x.TryPaths(ctx, stores())
+			}
+			return x, err
 		}
 		return images.Scan(ctx, stores(), imageSpec(j), func(done, total int) {
 			sink.Update(progress.Update{Stage: "scan", Unit: "files", Done: int64(done), Total: int64(total), End: done == total})
@@ -40,6 +44,9 @@ func scanImages(ctx context.Context, j *conf.Job, t *surveyed, sink progress.Sin
 	}
 	return x, imagesError(err)
 }
+
+// tryUpTo is the share of bad records up to which a job cannot do well if none of many paths names a file.
+const tryUpTo = 0.5
 
 // imagePaths yields the image path of every good row; what is wrong with the others is found when they are read.
 func imagePaths(ctx context.Context, fs dfs.FS, files []dfs.Path, s *table.Schema, yield func(key, value string) error) error {

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -119,6 +118,6 @@ func (w *publisher) stream(ctx context.Context, name dfs.Path, fn func(io.Writer
 	if err != nil {
 		return errors.Join(errs.E("write", errs.KindOf(err), string(name), err), out.Abort())
 	}
-	w.digests[string(name)] = hex.EncodeToString(sum.Sum(nil))
+	w.digest(name, sum.Sum(nil))
 	return nil
 }

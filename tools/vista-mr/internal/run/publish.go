@@ -14,6 +14,9 @@ import (
 	"path"
 	"runtime"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
@@ -51,8 +54,10 @@ type publisher struct {
 	p          *prepared
 	phases     phases
 	report     evaluate.Report
-	digests    map[string]string
 	made       *results.Pipeline
+
+	mu      sync.Mutex
+	digests map[string]string
 }
 
 // publish writes everything but the marker that says so.
@@ -61,7 +66,17 @@ func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finish
 	if err := json.Unmarshal(ph[compile.EvaluatePhase].Tasks[0].Value, &w.report); err != nil {
 		return nil, errs.E("results", errs.Corrupt, "", err)
 	}
-	if err := errors.Join(w.models(ctx), w.pipeline(ctx), w.features(ctx), w.quarantine(ctx), w.metrics(ctx)); err != nil {
+	models, err := w.models()
+	if err != nil {
+		return nil, err
+	}
+	// A store far away answers each of many small files late: they are written side by side.
+	g, within := errgroup.WithContext(ctx)
+	g.SetLimit(writers)
+	for _, write := range append([]func(context.Context) error{w.pipeline, w.metrics, w.features, w.quarantine}, models...) {
+		g.Go(func() error { return write(within) })
+	}
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	s := w.summary(f)
@@ -75,17 +90,28 @@ func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finish
 	return s, nil
 }
 
+// writers is how many files of the output are written at once.
+const writers = 8
+
+// digest notes what was written.
+func (w *publisher) digest(name dfs.Path, sum []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.digests[string(name)] = hex.EncodeToString(sum)
+}
+
 // write makes a file of the output, replacing what an interrupted publication left.
 func (w *publisher) write(ctx context.Context, name dfs.Path, data []byte) error {
 	if err := w.out.Remove(ctx, name); err != nil {
 		return err
 	}
 	sum := sha256.Sum256(data)
-	w.digests[string(name)] = hex.EncodeToString(sum[:])
+	w.digest(name, sum[:])
 	return dfs.WriteFile(ctx, w.out, name, data)
 }
 
-func (w *publisher) models(ctx context.Context) error {
+// models makes the files of all models, and returns what writes each.
+func (w *publisher) models() (writes []func(context.Context) error, err error) {
 	for i := range w.report.Targets {
 		t := &w.report.Targets[i]
 		name := results.Folder(t.Name)
@@ -95,18 +121,17 @@ func (w *publisher) models(ctx context.Context) error {
 		m := w.model(t)
 		b, err := export.JSON(m)
 		if err != nil {
-			return errs.E("results", errs.Internal, name, err)
+			return nil, errs.E("results", errs.Internal, name, err)
 		}
 		var graph bytes.Buffer
 		if _, err := export.ONNX(m).WriteTo(&graph); err != nil {
-			return errs.E("results", errs.Internal, name, err)
+			return nil, errs.E("results", errs.Internal, name, err)
 		}
 		dir := dfs.Path("models")
-		if err := errors.Join(w.write(ctx, dir.Join(name+".json"), b), w.write(ctx, dir.Join(name+".onnx"), graph.Bytes())); err != nil {
-			return err
-		}
+		writes = append(writes, func(ctx context.Context) error { return w.write(ctx, dir.Join(name+".json"), b) },
+			func(ctx context.Context) error { return w.write(ctx, dir.Join(name+".onnx"), graph.Bytes()) })
 	}
-	return nil
+	return writes, nil
 }
 
 // model is what a target's files hold.
