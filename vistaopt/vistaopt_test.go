@@ -32,7 +32,7 @@ func TestChooseFillsWhatIsOpen(t *testing.T) {
 	if c.Plan != want {
 		t.Errorf("got %v, want %v", c.Plan, want)
 	}
-	for knob, from := range map[string]string{"inference": "file", "batch": "file", "placement": "default", "join": "default", "storage": "default", "cpu": "default", "partitions": "default"} {
+	for knob, from := range map[string]string{"inference": "file", "batch": "file", "placement": "optimizer", "join": "optimizer", "storage": "optimizer", "cpu": "optimizer", "partitions": "optimizer"} {
 		if c.From[knob] != from {
 			t.Errorf("%s is from %q, want %q", knob, c.From[knob], from)
 		}
@@ -50,25 +50,6 @@ func TestEveryNumberOfCoresIsTried(t *testing.T) {
 	for n := 2; n <= 6; n++ { // with the memory that its preparation takes, two cores fit as well
 		if !got[n] {
 			t.Errorf("no memory gives %d cores: %v", n, got)
-		}
-	}
-}
-
-func TestCandidates(t *testing.T) {
-	got := candidates(0, 0, 2)
-	if got[0] != (slots{2, 6}) || got[len(got)-1] != (slots{1, 1}) || len(got) != 8 {
-		t.Errorf("for two cores %v", got)
-	}
-	if got := candidates(3, 5, 2); len(got) != 1 || got[0] != (slots{3, 5}) {
-		t.Errorf("with both given %v", got)
-	}
-	for i, s := range got { // a core is worth more than the batch of one, a batch of one less than one of 6 on one core more
-		if s == (slots{1, 6}) {
-			for _, before := range got[:i] {
-				if before.cpu != 2 {
-					t.Errorf("%v is tried before one core with a batch of 6", before)
-				}
-			}
 		}
 	}
 }
