@@ -122,10 +122,11 @@ func (e *estimator) table() {
 	e.phase("table", 1, compute, plain, bytes)
 }
 
-// broadcast is what it takes to read the table in each worker that joins.
-func (e *estimator) broadcast() (compute float64, read int64) {
+// broadcast is what it takes to read the table once in each worker that has one of so many tasks.
+func (e *estimator) broadcast(tasks int) (compute float64, read int64) {
 	bytes, _, unpack := e.stored(e.s.Rows * e.s.RowBytes)
-	return unpack * float64(e.workers), bytes * int64(e.workers)
+	used := min(tasks, e.workers)
+	return unpack * float64(used), bytes * int64(used)
 }
 
 // shuffled adds the phase that sorts plain bytes of records by key with the table's, and joins them.
@@ -162,7 +163,7 @@ func (e *estimator) infer(name string, from, to int, writes int64, sorts bool) {
 	}
 	compute := float64(n) * (per + write)
 	if e.p.Join == plan.Broadcast && e.p.Placement == plan.AfterJoin && from < 0 {
-		c, r := e.broadcast()
+		c, r := e.broadcast(e.partitions())
 		compute, read = compute+c, read+r/max(n, 1)
 	}
 	e.phase(name, e.partitions(), compute, n*read, n*bytes)
@@ -179,7 +180,7 @@ func (e *estimator) joinOutputs(name string, plain int64) {
 		return
 	}
 	bytes, write, read := e.stored(plain)
-	compute, table := e.broadcast()
+	compute, table := e.broadcast(e.partitions())
 	e.phase("join-"+name, e.partitions(), float64(n)*(write+read)+compute, n*bytes+table, n*bytes)
 }
 
@@ -188,13 +189,13 @@ func (e *estimator) train(name string, from, to int, alone bool) {
 	n := e.trained()
 	var columns, plain int64
 	for i := from; i < to; i++ {
-		columns += int64(e.t.Columns[i+1])
+		columns += e.columns(i + 1)
 		plain += e.n.Layers[i].Pooled
 	}
 	if alone {
-		columns += int64(e.t.Columns[0])
+		columns += e.columns(0)
 	}
-	plain += 4 * int64(e.t.Columns[0])
+	plain += 4 * e.columns(0)
 	bytes, _, unpack := e.stored(plain)
 	models := float64(max(e.t.Settings, 1) * (1 + e.t.Folds))
 	rounds := float64(max(e.t.Iterations, 1)) * roundsPerIteration
@@ -203,6 +204,14 @@ func (e *estimator) train(name string, from, to int, alone bool) {
 	slots := float64(min(e.p.CPU*e.workers, e.partitions()))
 	seconds := (float64(n)*unpack+work)/slots + rounds*e.r.Round + e.r.Phase
 	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work, Read: n * bytes})
+}
+
+// columns is how many a target's models have; 0: those of the structured features alone.
+func (e *estimator) columns(target int) int64 {
+	if target >= len(e.t.Columns) {
+		return 0
+	}
+	return int64(e.t.Columns[target])
 }
 
 // roundsPerIteration counts steps whose length is tried again, and the scans for moments and predictions.
@@ -279,8 +288,8 @@ func (e *estimator) pool(name string, layer int) {
 func (e *estimator) finish() {
 	n := e.trained()
 	if e.p.Join == plan.Broadcast {
-		c, r := e.broadcast()
-		e.phase("unmatched", 1, c/float64(e.workers), r/int64(e.workers), 0)
+		c, r := e.broadcast(1)
+		e.phase("unmatched", 1, c, r, 0)
 	}
 	judged := float64(n) * float64(len(e.t.Columns)*max(e.t.Settings, 1)) * judgeSeconds
 	e.phase("evaluate", 1, judged, 0, 0)

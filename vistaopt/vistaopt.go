@@ -149,13 +149,15 @@ func smaller(e *InfeasibleError) string {
 	}
 }
 
-// partitions depends on the data alone, never on the machine: the partitions are the unit in
-// which sums are formed, so the same data give the same bits everywhere. 64 images are a few
-// seconds of CNN work: long enough that a task costs nothing, short enough that no slot waits
-// long for the last one.
+// partitions depends on the data alone, never on the machine: the partitions are the unit in which sums are formed, so
+// the same data give the same bits everywhere. There are 128 of them, so that no slot of a small cluster waits long for
+// the last one, unless they would have less than a batch, for which a task costs too much, or more than 66 images, which
+// are a few seconds of CNN work.
 func partitions(s Stats) int {
-	const perTask, most = 64, 4096
-	return int(min(max((s.Images+perTask-1)/perTask, 1), most))
+	const spread, batch, perTask, most = 128, 6, 66, 4096
+	up := func(n, of int64) int64 { return (n + of - 1) / of }
+	per := min(up(max(up(s.Images, spread), 1), batch)*batch, perTask)
+	return int(min(max(up(s.Images, per), 1), most))
 }
 
 // keepsVolumes tells whether a plan stores whole volumes.

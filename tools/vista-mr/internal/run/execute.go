@@ -312,7 +312,7 @@ const defaultFolds = 3
 // training is what the models take, but for the number of classes (needs).
 func training(j *conf.Job, d *data, n *network) vistaopt.Training {
 	settings, folds := grid(&j.Downstream)
-	t := vistaopt.Training{Settings: len(settings), Folds: folds, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
+	t := vistaopt.Training{Settings: len(settings), Folds: folds, Iterations: j.Downstream.Iterations, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
 	for _, l := range n.layers {
 		t.Columns = append(t.Columns, d.table.Encoding.Width()+l.PooledDim(n.pool))
 	}
