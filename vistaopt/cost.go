@@ -59,15 +59,20 @@ func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
 	return e.out
 }
 
-// phase adds a phase of even tasks. compute is in core-seconds; bytes pass the store once.
-func (e *estimator) phase(name string, tasks int, compute float64, read, written int64) {
+// phase adds a phase of even tasks. compute is in core-seconds, bytes pass the store once. Of a phase that broadcasts, each
+// worker reads the table before its first task ends.
+func (e *estimator) phase(name string, tasks int, compute float64, read, written int64, broadcasts bool) {
 	slots := e.p.CPU * e.workers
 	tasks = max(tasks, 1)
 	compute += float64(tasks) * e.r.Task
 	waves := math.Ceil(float64(tasks) / float64(slots))
 	seconds := waves * compute / float64(tasks)
-	used := float64(min(tasks, e.workers))
-	store := float64(read)/(e.r.Read*used) + float64(written)/(e.r.Write*used)
+	used := min(tasks, e.workers)
+	if broadcasts {
+		bytes, _, unpack := e.stored(e.s.Rows * e.s.RowBytes)
+		seconds, compute, read = seconds+unpack, compute+unpack*float64(used), read+bytes*int64(used)
+	}
+	store := float64(read)/(e.r.Read*float64(used)) + float64(written)/(e.r.Write*float64(used))
 	e.add(PhaseEstimate{Name: name, Tasks: tasks, Seconds: max(seconds, store) + e.r.Phase, Compute: compute, Read: read, Written: written})
 }
 
@@ -119,26 +124,19 @@ func (e *estimator) table() {
 	if e.p.Join == plan.Shuffle {
 		compute += float64(plain) / e.r.Sort
 	}
-	e.phase("table", 1, compute, plain, bytes)
-}
-
-// broadcast is what it takes to read the table once in each worker that has one of so many tasks.
-func (e *estimator) broadcast(tasks int) (compute float64, read int64) {
-	bytes, _, unpack := e.stored(e.s.Rows * e.s.RowBytes)
-	used := min(tasks, e.workers)
-	return unpack * float64(used), bytes * int64(used)
+	e.phase("table", 1, compute, plain, bytes, false)
 }
 
 // shuffled adds the phase that sorts plain bytes of records by key with the table's, and joins them.
 func (e *estimator) shuffled(name string, plain int64) {
 	table := e.s.Rows * e.s.RowBytes
 	bytes, write, _ := e.stored(plain)
-	e.phase(name, e.partitions(), float64(plain+table)/e.r.Sort/2+write, plain+table, bytes)
+	e.phase(name, e.partitions(), float64(plain+table)/e.r.Sort/2+write, plain+table, bytes, false)
 }
 
 func (e *estimator) joinImages() {
 	plain := e.s.Images * e.s.ImageBytes
-	e.phase("load", e.partitions(), float64(plain)/e.r.Sort/2+float64(plain)/e.r.Copy, plain, plain)
+	e.phase("load", e.partitions(), float64(plain)/e.r.Sort/2+float64(plain)/e.r.Copy, plain, plain, false)
 	e.shuffled("joined", plain)
 }
 
@@ -161,12 +159,8 @@ func (e *estimator) infer(name string, from, to int, writes int64, sorts bool) {
 	if sorts {
 		write += float64(writes) / e.r.Sort / 2
 	}
-	compute := float64(n) * (per + write)
-	if e.p.Join == plan.Broadcast && e.p.Placement == plan.AfterJoin && from < 0 {
-		c, r := e.broadcast(e.partitions())
-		compute, read = compute+c, read+r/max(n, 1)
-	}
-	e.phase(name, e.partitions(), compute, n*read, n*bytes)
+	broadcasts := e.p.Join == plan.Broadcast && e.p.Placement == plan.AfterJoin && from < 0
+	e.phase(name, e.partitions(), float64(n)*(per+write), n*read, n*bytes, broadcasts)
 }
 
 // joinOutputs adds the join behind the CNN, of plan before-join.
@@ -180,8 +174,7 @@ func (e *estimator) joinOutputs(name string, plain int64) {
 		return
 	}
 	bytes, write, read := e.stored(plain)
-	compute, table := e.broadcast(e.partitions())
-	e.phase("join-"+name, e.partitions(), float64(n)*(write+read)+compute, n*bytes+table, n*bytes)
+	e.phase("join-"+name, e.partitions(), float64(n)*(write+read), n*bytes, n*bytes, true)
 }
 
 // train adds the rounds over layers [from, to), with the structured columns alone if alone.
@@ -280,7 +273,7 @@ func (e *estimator) pool(name string, layer int) {
 	n, l := e.images(), e.n.Layers[layer]
 	in, _, unpack := e.stored(l.Raw)
 	out, pack, _ := e.stored(l.Pooled)
-	e.phase(name, e.partitions(), float64(n)*(unpack+pack+float64(l.Raw)/e.r.Copy), n*in, n*out)
+	e.phase(name, e.partitions(), float64(n)*(unpack+pack+float64(l.Raw)/e.r.Copy), n*in, n*out, false)
 }
 
 // finish adds what ends a job: rows without an image are looked for, predictions are judged, results are written. The
@@ -288,12 +281,11 @@ func (e *estimator) pool(name string, layer int) {
 func (e *estimator) finish() {
 	n := e.trained()
 	if e.p.Join == plan.Broadcast {
-		c, r := e.broadcast(1)
-		e.phase("unmatched", 1, c, r, 0)
+		e.phase("unmatched", 1, 0, 0, 0, true)
 	}
 	judged := float64(n) * float64(len(e.t.Columns)*max(e.t.Settings, 1)) * judgeSeconds
-	e.phase("evaluate", 1, judged, 0, 0)
-	e.phase(resultsPhase, 1, float64(e.n.WeightBytes)/e.r.Copy, e.n.WeightBytes, e.n.WeightBytes)
+	e.phase("evaluate", 1, judged, 0, 0, false)
+	e.phase(resultsPhase, 1, float64(e.n.WeightBytes)/e.r.Copy, e.n.WeightBytes, e.n.WeightBytes, false)
 }
 
 // judgeSeconds is what a prediction takes while it is compared.
