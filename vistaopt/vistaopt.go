@@ -82,6 +82,7 @@ type Choice struct {
 	Room     Room
 	Memory   int64 // that it was made for
 	Estimate Estimate
+	Rates    string     // where the speeds that it is made with come from
 	Rejected []Rejected // the other plans that the job file allows, the best of each kind, cheapest first
 }
 

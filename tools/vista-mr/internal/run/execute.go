@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,6 +35,7 @@ type prepared struct {
 	Spec    mr.JobSpec
 	Regions vistaopt.Regions
 	Room    vistaopt.Room
+	Expect  vistaopt.Estimate
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
 	Columns []string       // that models take, encoded
@@ -128,7 +128,7 @@ func notReady(err error) error {
 // prepare plans the job and compiles it. What an interrupted run has published is kept if it was made from the same
 // inputs and the plan that it was made by fits; else the run starts anew, and says so.
 func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Options) (*prepared, error) {
-	d := together(f.table, f.images)
+	d := f.data()
 	models, err := at.programs()
 	if err != nil {
 		return nil, err
@@ -181,12 +181,8 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 // lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
 // let go of.
 func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, at *place, runtime string) (_ *prepared, err error) {
-	for _, o := range j.Origins() {
-		if knob, ok := strings.CutPrefix(o.Path, "plan."); ok && o.From == "set" && choice.From[knob] == "file" {
-			choice.From[knob] = o.From
-		}
-	}
-	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
+	fromSet(j, choice.From)
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate,
 		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {
