@@ -173,6 +173,7 @@ func (q *search) refusal() error {
 // rejected returns the others, as they would run on the workers that there are, the cheapest first and those that do not
 // fit last.
 func (q *search) rejected(m Machine) []Rejected {
+	best := estimate(q.best.Plan, q.n, q.s, q.t, m)
 	var out []Rejected
 	for i := range q.all {
 		r := q.all[i]
@@ -180,8 +181,8 @@ func (q *search) rejected(m Machine) []Rejected {
 			continue
 		}
 		if r.Why == "" {
-			r.Why = slower(&r.Estimate, &q.best.Estimate)
 			r.Estimate = estimate(r.Plan, q.n, q.s, q.t, m)
+			r.Why = slower(&r.Estimate, &best)
 		}
 		out = append(out, r)
 	}

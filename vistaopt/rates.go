@@ -23,7 +23,8 @@ type Rates struct {
 	// Overheads in seconds: of a task, of a phase (its start, its end, its publication), of a training round, and of a job.
 	Task, Phase, Round, Job float64
 	// Source says in words where MACs, Weights and Decode come from.
-	Source string
+	Source   string
+	Measured bool // MACs and Weights were measured with the network at hand
 }
 
 // DefaultRates are those of one core of the machine that docs/optimizer.md describes. Of an unknown machine all but the

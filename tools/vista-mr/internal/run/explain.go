@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/vistaopt"
@@ -46,6 +47,12 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	d := f.data()
 	n, err := outline(ctx, j)
 	if err != nil {
+		return nil, invalid(err)
+	}
+	if _, version, err := ort.CheckLibrary(o.ORTLib); err == nil { // without one nothing was ever measured
+		o.ortVersion = version
+	}
+	if m.Rates, err = speeds(ctx, d, n, &o); err != nil {
 		return nil, invalid(err)
 	}
 	c, _, err := choose(j, n, d, nil, m)

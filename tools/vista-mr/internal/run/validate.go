@@ -215,7 +215,9 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 		old = readKept(ctx, f.place)
 	}
 	n, err := tried(ctx, j, dir, func(n *network) (err error) {
-		f.choice, _, err = choose(j, n, f.data(), old, m)
+		if m.Rates, err = speeds(ctx, f.data(), n, o); err == nil {
+			f.choice, _, err = choose(j, n, f.data(), old, m)
+		}
 		return err
 	})
 	if err != nil {
