@@ -35,7 +35,7 @@ const (
 type entry struct {
 	Program string // digest of the program
 	ORT     string // version of the library
-	CPU     string // see cpuClass
+	CPU     string // see CPUClass
 	Files   []entryFile
 }
 
@@ -47,7 +47,7 @@ type entryFile struct {
 
 // cacheName is the folder of a program in the cache: everything that the prepared bytes depend on is in it.
 func cacheName(digest string, in Port, out []Port) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %v %v", recipe, digest, ort.GetVersion(), cpuClass(), in, out))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %v %v", recipe, digest, ort.GetVersion(), CPUClass(), in, out))
 	return "ort-" + hex.EncodeToString(sum[:16])
 }
 
@@ -76,7 +76,7 @@ func (r *Runtime) prepared(ctx context.Context, path, digest string, in Port, ou
 	if err := r.save(path, tmp, in, out); err != nil {
 		return "", err
 	}
-	if err := seal(tmp, entry{Program: digest, ORT: ort.GetVersion(), CPU: cpuClass()}); err != nil {
+	if err := seal(tmp, entry{Program: digest, ORT: ort.GetVersion(), CPU: CPUClass()}); err != nil {
 		return "", err
 	}
 	err = os.Rename(tmp, dir)

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// cpuClass names what the runtime's layout of weights depends on: a prepared model of one
+// CPUClass names what the runtime's layout of weights depends on: a prepared model of one
 // class must not be used on another.
-func cpuClass() string {
+func CPUClass() string {
 	out := []string{runtime.GOARCH}
 	for _, f := range []struct {
 		name string

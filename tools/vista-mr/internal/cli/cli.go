@@ -133,7 +133,7 @@ Start with:  vista-mr synth foods --records 200 data/foods
 	level := &choice{value: "warn", of: []string{"debug", "info", "warn", "error"}, kind: "level"}
 	root.PersistentFlags().Var(level, "log-level", "what is logged to standard error: "+orList(level.of))
 	a.logLevel = level.String
-	root.AddCommand(a.submitCmd(), a.validateCmd(), a.initCmd(), a.synthCmd(), a.packCmd(), a.attemptCmd(), a.modelCmd(), a.resultsCmd(), a.doctorCmd(), a.schemaCmd(), a.versionCmd(),
+	root.AddCommand(a.submitCmd(), a.validateCmd(), a.explainCmd(), a.initCmd(), a.synthCmd(), a.packCmd(), a.attemptCmd(), a.modelCmd(), a.resultsCmd(), a.doctorCmd(), a.schemaCmd(), a.versionCmd(),
 		a.trackerCmd(), a.workerCmd(), a.devClusterCmd(), a.jobsCmd(), a.statusCmd(), a.workersCmd(), a.waitCmd(), a.killCmd(), a.logsCmd())
 	root.SetHelpCommand(a.helpCmd())
 	root.InitDefaultCompletionCmd()

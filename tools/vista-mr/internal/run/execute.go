@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -36,6 +35,7 @@ type prepared struct {
 	Spec    mr.JobSpec
 	Regions vistaopt.Regions
 	Room    vistaopt.Room
+	Expect  vistaopt.Estimate
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
 	Columns []string       // that models take, encoded
@@ -132,7 +132,7 @@ func notReady(err error) error {
 // prepare plans the job and compiles it. What an interrupted run has published is kept if it was made from the same
 // inputs and the plan that it was made by fits; else the run starts anew, and says so.
 func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Options) (*prepared, error) {
-	d := together(f.table, f.images)
+	d := f.data()
 	models, err := at.programs()
 	if err != nil {
 		return nil, err
@@ -145,13 +145,15 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 		return nil, err
 	}
 	n, err := tried(ctx, j, models, func(n *network) (err error) {
-		choice, follows, err = choose(j, n, d, old, m)
+		if m.Rates, err = speeds(ctx, d, n, o); err == nil {
+			choice, follows, err = choose(j, n, d, old, m)
+		}
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	p, err := lay(ctx, j, d, n, choice, at, o.ortVersion)
+	p, err := lay(ctx, j, d, n, choice, m, at, o)
 	if err != nil {
 		return nil, err
 	}
@@ -184,13 +186,20 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 
 // lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
 // let go of.
-func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, at *place, runtime string) (_ *prepared, err error) {
-	for _, o := range j.Origins() {
-		if knob, ok := strings.CutPrefix(o.Path, "plan."); ok && o.From == "set" && choice.From[knob] == "file" {
-			choice.From[knob] = o.From
-		}
+func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, m vistaopt.Machine, at *place, o *Options) (_ *prepared, err error) {
+	fromSet(j, choice.From)
+	programs, err := n.writePrograms(ctx, at.store, choice.Plan, inputs(j, d, n, choice))
+	if err != nil {
+		return nil, err
 	}
-	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room,
+	whole := programs[specKey(compile.Whole(inputs(j, d, n, choice)))]
+	if err := n.forget(); err != nil {
+		return nil, err
+	}
+	if choice, err = calibrated(ctx, j, d, n, choice, m, whole, at, o); err != nil {
+		return nil, err
+	}
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate,
 		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {
@@ -200,14 +209,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 	if in.Splits, err = d.images.Write(ctx, at.store, imageIndex, choice.Plan.Partitions); err != nil {
 		return nil, err
 	}
-	programs, err := n.writePrograms(ctx, at.store, choice.Plan, in)
-	if err != nil {
-		return nil, err
-	}
-	if err := n.forget(); err != nil {
-		return nil, err
-	}
-	if p.Origin, err = newOrigin(ctx, d, n, programs, runtime); err != nil {
+	if p.Origin, err = newOrigin(ctx, d, n, programs, o.ortVersion); err != nil {
 		return nil, err
 	}
 	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return programs[specKey(s)], nil }
@@ -215,7 +217,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 	if err != nil {
 		return nil, err
 	}
-	p.Whole = programs[specKey(compile.Whole(in))]
+	p.Whole = whole
 	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j), Store: at.storeURI, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
 	return p, nil
 }
@@ -227,14 +229,7 @@ func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c 
 		m.Memory = min(m.Memory, int64(j.Limits.Memory))
 	}
 	if old != nil {
-		want := old.Plan
-		want.CPU, want.Batch = j.Plan.CPU, j.Plan.Batch
-		if c, err := vistaopt.Choose(want, n.sizes(), d.stats, training(j, d, n), m); err == nil && needs(j, c).Fit(len(d.table.Classes)) == nil {
-			for knob := range c.From {
-				if knob != "cpu" && knob != "batch" {
-					c.From[knob] = old.From[knob]
-				}
-			}
+		if c := chooseAgain(j, n, d, old.Plan, old.From, m); c != nil {
 			return c, true, nil
 		}
 	}
@@ -243,6 +238,21 @@ func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c 
 		err = needs(j, c).Fit(len(d.table.Classes))
 	}
 	return c, false, exit.As(exit.Infeasible, err)
+}
+
+// chooseAgain makes the choice of a plan anew but for processors and batches; nil: it does not fit.
+func chooseAgain(j *conf.Job, n *network, d *data, was plan.Plan, from map[string]string, m vistaopt.Machine) *vistaopt.Choice {
+	was.CPU, was.Batch = j.Plan.CPU, j.Plan.Batch
+	c, err := vistaopt.Choose(was, n.sizes(), d.stats, training(j, d, n), m)
+	if err != nil || needs(j, c).Fit(len(d.table.Classes)) != nil {
+		return nil
+	}
+	for knob := range c.From {
+		if knob != "cpu" && knob != "batch" {
+			c.From[knob] = from[knob]
+		}
+	}
+	return c
 }
 
 // needs is what a job asks of its classes; without a choice, what does not depend on it.
@@ -316,7 +326,7 @@ const defaultFolds = 3
 // training is what the models take, but for the number of classes (needs).
 func training(j *conf.Job, d *data, n *network) vistaopt.Training {
 	settings, folds := grid(&j.Downstream)
-	t := vistaopt.Training{Settings: len(settings), Folds: folds, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
+	t := vistaopt.Training{Settings: len(settings), Folds: folds, Iterations: j.Downstream.Iterations, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
 	for _, l := range n.layers {
 		t.Columns = append(t.Columns, d.table.Encoding.Width()+l.PooledDim(n.pool))
 	}

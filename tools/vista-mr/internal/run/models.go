@@ -137,22 +137,8 @@ func openSize(j *conf.Job) int {
 	return 0
 }
 
-// activationFactor is how many bytes a network needs for an image in flight for each byte of
-// its largest set of live activations: the runtime keeps copies in its own layout. Measured
-// for AlexNet, ResNet50 and VGG16; docs/runtime.md has the figures.
-const activationFactor = 2.5
-
 // sizes is what the choice of a plan needs to know.
-func (n *network) sizes() vistaopt.Network {
-	last := n.layers[len(n.layers)-1]
-	v := vistaopt.Network{Name: n.cnn.Name, WeightBytes: last.Bytes, LargestWeight: n.cnn.Model.Graph.LargestWeight(layers.PieceBytes),
-		ImageBytes: int64(activationFactor * float64(last.Peak)), PixelBytes: int64(n.cnn.Input.H * n.cnn.Input.W * 3)}
-	for _, l := range n.layers {
-		v.RawBytes += 4 * int64(l.Dim)
-		v.PooledBytes += 4 * int64(l.PooledDim(n.pool))
-	}
-	return v
-}
+func (n *network) sizes() vistaopt.Network { return vistaopt.NetworkOf(n.cnn, n.layers, n.pool) }
 
 // preprocess tells users what a picture goes through before and in the network's graph.
 func (n *network) preprocess() results.Preprocess {

@@ -64,7 +64,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 		t.Fatal(err)
 	}
 	choice := &vistaopt.Choice{Plan: p, Room: vistaopt.Room{Sort: 1 << 20, Cache: 64 << 10}}
-	pr, err := lay(ctx, w.job, d, w.network(t), choice, at, "")
+	pr, err := lay(ctx, w.job, d, w.network(t), choice, vistaopt.Machine{}, at, &Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
 )
 
@@ -368,6 +369,7 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 			ph.Attempts = t.attempts
 		}
 		ph.Actual = results.Cost{Seconds: f.watch.seconds(spec.ID), Images: m.Sum("cnn.images")}
+		ph.Estimate = estimateOf(&w.p.Expect, ph.Name)
 		for _, t := range m.Tasks {
 			for _, file := range t.Files {
 				ph.Actual.BytesWritten += file.Bytes
@@ -383,7 +385,17 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 	}
 	s.Plan.Actual.Seconds = f.seconds
 	_, s.Plan.Actual.PeakMemory = machine.Resident()
-	s.Plan.Estimate = &results.Cost{PeakMemory: w.p.Regions.Need()}
+	s.Plan.Estimate = &results.Cost{Seconds: w.p.Expect.Seconds, BytesWritten: w.p.Expect.Written, PeakMemory: w.p.Regions.Need()}
+}
+
+// estimateOf is what a phase was expected to cost; nil: nothing was.
+func estimateOf(e *vistaopt.Estimate, phase string) *results.Cost {
+	for _, p := range e.Phases {
+		if p.Name == phase {
+			return &results.Cost{Seconds: p.Seconds, BytesRead: p.Read, BytesWritten: p.Written}
+		}
+	}
+	return nil
 }
 
 func (w *publisher) warnings(s *results.Summary) {

@@ -42,9 +42,17 @@ var checks = []struct {
 type findings struct {
 	table   *surveyed        // nil: not known
 	images  *images.Index    // nil: not known
+	matched int64            // images that have a row; 0: not known
 	choice  *vistaopt.Choice // nil: not known
 	remarks []string         // for the results
 	place   *place           // nil: it cannot be opened
+}
+
+// data is the job's input as far as it is known.
+func (f *findings) data() *data {
+	d := together(f.table, f.images)
+	d.stats.Matched = f.matched
+	return d
 }
 
 // Validate looks at everything that a job names without running anything. It returns what it found,
@@ -177,6 +185,9 @@ func checkRecords(ctx context.Context, j *conf.Job, _ *Options, f *findings) (st
 		return "", inTable(j, nil, err)
 	}
 	f.remarks = seen.remarks()
+	if seen.records > 0 {
+		f.matched = f.images.Images * seen.met / seen.records
+	}
 	f.table.Keys = nil // which may be as large as the table
 	return strings.Join(append([]string{seen.describe()}, f.remarks...), "; "), nil
 }
@@ -204,7 +215,9 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 		old = readKept(ctx, f.place)
 	}
 	n, err := tried(ctx, j, dir, func(n *network) (err error) {
-		f.choice, _, err = choose(j, n, together(f.table, f.images), old, m)
+		if m.Rates, err = speeds(ctx, f.data(), n, o); err == nil {
+			f.choice, _, err = choose(j, n, f.data(), old, m)
+		}
 		return err
 	})
 	if err != nil {

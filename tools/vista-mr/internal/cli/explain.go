@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+	"github.com/vista-mr/vista-mr/vistaopt/paper"
+)
+
+func (a *app) explainCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain FILE",
+		Short: "Show the plan that a job would run, and why",
+		Long: `Show the plan that a job would run: what each phase is expected to cost, what memory is for, where each knob's value
+comes from, every other plan with the number that sank it, and what would change the choice. The table and the list of
+images are read, and neither images nor weights; nothing is run or written.
+
+--analyze puts what a finished run has measured beside the estimates: JOB is its output folder or URI, or a tracker's job.
+--paper adds what the formulas of the Vista paper choose for its data set Foods on its cluster.`,
+		Example: `  vista-mr explain foods.yaml
+  vista-mr explain foods.yaml --set plan.inference=lazy
+  vista-mr explain foods.yaml --analyze out/foods
+  vista-mr explain foods.yaml --format dot | dot -Tsvg > plan.svg`,
+		Args: arguments(1, "FILE"),
+	}
+	sets := setFlag(cmd)
+	at := addTrackerFlags(cmd)
+	format := a.outputFlag(cmd, "text", "json", "dot")
+	cmd.Flags().Var(cmd.Flags().Lookup("output").Value, "format", "the same as --output")
+	analyze := cmd.Flags().String("analyze", "", "output of a finished run to compare with, as `JOB`")
+	withPaper := cmd.Flags().Bool("paper", false, "add the choices of the Vista paper's own formulas")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		job, err := a.loadJob(args[0], *sets)
+		if err != nil {
+			return err
+		}
+		x, err := run.Explain(cmd.Context(), job, run.Options{})
+		if err != nil {
+			return err
+		}
+		if *analyze != "" {
+			dir, err := a.outputOf(cmd, at, *analyze)
+			if err != nil {
+				return err
+			}
+			if err := run.Analyze(cmd.Context(), x, dir); err != nil {
+				return err
+			}
+		}
+		if *withPaper {
+			for _, f := range paper.Roster() {
+				c, err := paper.Choose(f, paper.Foods, paper.Testbed)
+				if err != nil {
+					return err
+				}
+				x.Paper = append(x.Paper, *c)
+			}
+		}
+		var out []byte
+		switch *format {
+		case "json":
+			out, err = x.JSON()
+		case "dot":
+			out = x.DOT()
+		default:
+			out = x.Text()
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := a.out.Write(out); err != nil {
+			return stdoutError(err)
+		}
+		return nil
+	}
+	return cmd
+}

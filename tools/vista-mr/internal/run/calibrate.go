@@ -1,0 +1,242 @@
+package run
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
+	"github.com/vista-mr/vista-mr/vistaopt"
+)
+
+// calibration is what was measured of a network on this machine, on one core. The weights' values change no figure, so
+// it is known by the network's shape, ONNX Runtime's version and the class of the CPU.
+type calibration struct {
+	Network string    `json:"network"` // what it is of, see calibrationKey
+	MACs    float64   `json:"macs"`    // multiply-accumulates a second
+	Weights float64   `json:"weights"` // bytes of weights a second, once a call
+	One     float64   `json:"one"`     // seconds of a call with one image
+	Many    float64   `json:"many"`    // seconds for each image of a call with Batch images
+	Batch   int       `json:"batch"`
+	When    time.Time `json:"when"`
+}
+
+// calibrationKey says what a calibration is of.
+func calibrationKey(n *network, version string) string {
+	last := n.layers[len(n.layers)-1]
+	return fmt.Sprintf("%s %d macs %d bytes %v pool %s ort %s cpu %s", n.cnn.Name, last.MACs, last.Bytes, n.cnn.Input, n.pool, version, ort.CPUClass())
+}
+
+// calibrationFile is where it is kept; "" without a cache.
+func calibrationFile(key string) string {
+	dir := cacheDir()
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "rates", fmt.Sprintf("%x.json", sha256.Sum256([]byte(key)))[:32+len(".json")])
+}
+
+// speeds are the rates that a job is planned with. Few images are not worth a sample.
+func speeds(ctx context.Context, d *data, n *network, o *Options) (vistaopt.Rates, error) {
+	r := recalled(n, o.ortVersion)
+	if d.images == nil || d.stats.Images < 8*sampled {
+		return r, nil
+	}
+	decode, err := decodeRate(ctx, d, n)
+	if decode > 0 {
+		r.Decode = decode
+	}
+	return r, err
+}
+
+// worthwhile is the time from which on a job is worth a second of calibration.
+const worthwhile = 60 // seconds
+
+// calibrated measures a network that was not measured before, and makes the choice anew. What kind of plan it is stays as it
+// was: its programs are written, and only how many images are in flight is the machine's matter.
+func calibrated(ctx context.Context, j *conf.Job, d *data, n *network, c *vistaopt.Choice, m vistaopt.Machine, whole extract.Model, at *place, o *Options) (*vistaopt.Choice, error) {
+	if m.Rates.Measured || c.Estimate.Seconds < worthwhile {
+		return c, nil
+	}
+	found, err := calibrate(ctx, n, whole, at.store, o)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		o.Log.Warn("the network was not measured beforehand; the estimates are by its size", zap.Error(err))
+		return c, nil
+	}
+	decode := m.Rates.Decode
+	m.Rates = found.rates()
+	m.Rates.Decode = decode
+	if j.Limits.Memory > 0 {
+		m.Memory = min(m.Memory, int64(j.Limits.Memory))
+	}
+	again := chooseAgain(j, n, d, c.Plan, c.From, m)
+	if again == nil {
+		return c, nil
+	}
+	again.Rejected = c.Rejected // what they were rejected for has not changed
+	return again, nil
+}
+
+// recalled returns the rates that were measured for a network, or those by multiply-accumulates. What cannot be read was
+// not measured.
+func recalled(n *network, version string) vistaopt.Rates {
+	key := calibrationKey(n, version)
+	b, err := os.ReadFile(calibrationFile(key))
+	var c calibration
+	if err != nil || json.Unmarshal(b, &c) != nil || c.Network != key {
+		return vistaopt.DefaultRates()
+	}
+	return c.rates()
+}
+
+// rates are the defaults with what was measured.
+func (c *calibration) rates() vistaopt.Rates {
+	r := vistaopt.DefaultRates()
+	if c.MACs > 0 && c.Weights > 0 {
+		r.MACs, r.Weights, r.Measured = c.MACs, c.Weights, true
+		r.Source = fmt.Sprintf("measured on this machine on %s: %.1f images/s on a core in calls of %d", c.When.Format(time.DateOnly), 1/c.Many, c.Batch)
+	}
+	return r
+}
+
+// calibrate measures a network whose program lies in the store, in about a second, and keeps the result for other jobs.
+func calibrate(ctx context.Context, n *network, m extract.Model, store dfs.FS, o *Options) (_ *calibration, err error) {
+	name, here := host.InPlace(store, dfs.Path(m.URI))
+	if !here {
+		return nil, errors.New("the program lies in a store elsewhere")
+	}
+	rt, err := ort.Init(ort.Options{Library: o.ORTLib, CacheDir: cacheDir()})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rt.Close()) }()
+	s, err := host.Open(ctx, rt, name, m)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	c := &calibration{Network: calibrationKey(n, o.ortVersion), When: time.Now()}
+	if c.One, err = perCall(ctx, s, 1, 400*time.Millisecond); err != nil {
+		return nil, err
+	}
+	c.Batch = min(max(int(0.6/c.One), 2), 6)
+	many, err := perCall(ctx, s, c.Batch, 600*time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	c.Many = many / float64(c.Batch)
+	c.solve(n.sizes())
+	return c, c.keep()
+}
+
+// perCall is the time of the quickest call with so many images, in seconds: others on the machine make calls slower, and
+// none makes one quicker.
+func perCall(ctx context.Context, s *ort.Session, images int, within time.Duration) (best float64, err error) {
+	r, err := s.NewRunner(images)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	for i, begin := 0, time.Now(); i < 2 || time.Since(begin) < within; i++ {
+		start := time.Now()
+		if err := r.Run(ctx, images); err != nil {
+			return 0, err
+		}
+		if took := time.Since(start).Seconds(); i == 1 || i > 1 && took < best { // the first one sets memory up
+			best = took
+		}
+	}
+	return best, nil
+}
+
+// solve splits the time of an image into arithmetic and, once a call, reading the weights.
+func (c *calibration) solve(n vistaopt.Network) {
+	last := n.Layers[len(n.Layers)-1]
+	weights := max(c.One-c.Many, 0) / (1 - 1/float64(c.Batch))
+	weights = min(weights, 0.9*c.One)
+	c.MACs = float64(last.MACs) / (c.One - weights)
+	c.Weights = float64(last.Weights) / max(weights, 1e-6)
+}
+
+// keep writes a calibration where the next job finds it.
+func (c *calibration) keep() error {
+	file := calibrationFile(c.Network)
+	if file == "" {
+		return nil
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), "new-*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(b)
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}
+
+// sampled is how many images a sample takes at most.
+const sampled = 16
+
+// decodeRate is how many bytes of image files a core decodes in a second, measured on a few of a job's images; 0: none of
+// them could be decoded.
+func decodeRate(ctx context.Context, d *data, n *network) (float64, error) {
+	choice, err := extract.Decoder(os.Getenv(decoderVariable))
+	if err != nil {
+		return 0, err
+	}
+	p, err := image.NewPipeline(n.image, choice)
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	dst := make([]byte, n.image.CropH*n.image.CropW*3)
+	every, seen := max(d.stats.Images/sampled, 1), int64(-1)
+	var bytes int64
+	var took time.Duration
+	left := sampled
+	for img, err := range d.images.All(ctx, stores(), func([]byte) bool { seen++; return seen%every == 0 }) {
+		if err != nil {
+			return 0, err
+		}
+		if img.Data == nil {
+			continue
+		}
+		start := time.Now()
+		if _, err := p.Process(dst, img.Data); err == nil { // a damaged one is a matter of the job
+			bytes, took = bytes+int64(len(img.Data)), took+time.Since(start)
+		}
+		if left--; left == 0 {
+			break
+		}
+	}
+	if took == 0 {
+		return 0, nil
+	}
+	return float64(bytes) / took.Seconds(), nil
+}

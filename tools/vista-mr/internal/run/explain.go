@@ -1,0 +1,146 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/explain"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// Explain plans a job as Submit would, and says why. It reads the table and the list of images, and neither images nor
+// weights; it writes nothing. Exit class: infeasible, if nothing fits.
+func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation, error) {
+	o.fill()
+	o.opensModel = true // images are listed whole
+	defer machine.SpareHeap()()
+	if err := Supported(j); err != nil {
+		return nil, err
+	}
+	f := &findings{}
+	found := ""
+	for _, c := range checks {
+		switch c.name {
+		case "table", "images", "records":
+			detail, err := c.run(ctx, j, &o, f)
+			if err != nil {
+				return nil, invalid(err)
+			}
+			found = detail
+		}
+	}
+	m, err := o.Engine.Machine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if j.Limits.Memory > 0 {
+		m.Memory = min(m.Memory, int64(j.Limits.Memory))
+	}
+	d := f.data()
+	n, err := outline(ctx, j)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	if _, version, err := ort.CheckLibrary(o.ORTLib); err == nil { // without one nothing was ever measured
+		o.ortVersion = version
+	}
+	if m.Rates, err = speeds(ctx, d, n, &o); err != nil {
+		return nil, invalid(err)
+	}
+	c, _, err := choose(j, n, d, nil, m)
+	if err != nil {
+		return nil, err
+	}
+	fromSet(j, c.From)
+	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name, Network: j.CNN.Model, Preprocess: n.steps,
+		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Columns: d.table.Encoding.Width(), Found: found},
+		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
+		Plan:    c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Rejected: c.Rejected}
+	for _, l := range n.layers {
+		x.Layers = append(x.Layers, l.Name)
+	}
+	t := training(j, d, n)
+	x.Thresholds = vistaopt.Thresholds(wanted(j), n.sizes(), d.stats, t, m)
+	x.Override, err = override(c, n.sizes(), d.stats, t, m)
+	return x, err
+}
+
+// override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed.
+func override(c *vistaopt.Choice, n vistaopt.Network, s vistaopt.Stats, t vistaopt.Training, m vistaopt.Machine) (*explain.Override, error) {
+	o := &explain.Override{}
+	for _, knob := range []string{"inference", "placement", "join", "storage", "cpu", "partitions", "batch"} {
+		if c.From[knob] != "optimizer" {
+			o.Knobs = append(o.Knobs, "plan."+knob)
+		}
+	}
+	if len(o.Knobs) == 0 {
+		return nil, nil
+	}
+	free, err := vistaopt.Choose(plan.Plan{}, n, s, t, m)
+	if err != nil {
+		return nil, err // what was fixed fits, so this does
+	}
+	o.Plan, o.Ratio = free.Plan, c.Estimate.Seconds/free.Estimate.Seconds
+	return o, nil
+}
+
+// fromSet notes which of the knobs that the user has fixed were fixed by --set.
+func fromSet(j *conf.Job, from map[string]string) {
+	for _, o := range j.Origins() {
+		if knob, ok := strings.CutPrefix(o.Path, "plan."); ok && o.From == "set" && from[knob] == "file" {
+			from[knob] = o.From
+		}
+	}
+}
+
+// errOutlined ends the opening of a network once its layers and sizes are known.
+var errOutlined = errors.New("the outline is enough")
+
+// outline is a job's network without its weights.
+func outline(ctx context.Context, j *conf.Job) (_ *network, err error) {
+	var p *prober
+	if isFile(j.CNN.Model) {
+		dir, err := scratch()
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir) // what is left is in the system's folder for such things
+		p = newProber(j, dir)
+	}
+	var out *network
+	_, err = openNetwork(ctx, j, p, func(n *network) error {
+		out = n
+		return errOutlined
+	})
+	switch {
+	case errors.Is(err, errOutlined):
+		return out, nil
+	case err == nil:
+		return nil, exit.As(exit.Internal, fmt.Errorf("%s was opened without asking for its sizes", j.CNN.Model))
+	}
+	return nil, err
+}
+
+// Analyze adds what a finished run of the job has measured: output is its folder, or "" for the job's own.
+func Analyze(ctx context.Context, x *explain.Explanation, output string) error {
+	_, s, err := Results(ctx, output)
+	if err != nil {
+		return err
+	}
+	p := s.Plan
+	a := &explain.Actual{Seconds: p.Actual.Seconds, Memory: p.Actual.PeakMemory, Written: p.Actual.BytesWritten, Phases: map[string]float64{}, Bytes: map[string]int64{},
+		Plan: plan.Plan{Inference: plan.Inference(p.Inference), Placement: plan.Placement(p.Placement), Join: plan.Join(p.Join), Storage: plan.Storage(p.Storage), CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch}}
+	for _, ph := range p.Phases {
+		a.Phases[ph.Name], a.Bytes[ph.Name] = ph.Actual.Seconds, ph.Actual.BytesWritten
+	}
+	x.Actual = a
+	return nil
+}

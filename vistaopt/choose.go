@@ -1,0 +1,263 @@
+package vistaopt
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// Choose fills in the knobs that are zero in want with the cheapest plan that fits: the quickest, and of those that take
+// within a hundredth as long as it, which no estimate can tell apart, the one that writes the fewest bytes.
+//
+// Which kind of plan it is (inference, placement, join, storage) is decided as for one worker: plans of different kinds
+// give features whose last bits differ, and the same job must give the same bits on any number of workers.
+func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice, error) {
+	q := &search{want: want, n: n, s: s, t: t, m: m}
+	if want.Partitions == 0 {
+		q.want.Partitions = partitions(s)
+	}
+	q.m.Workers = 1
+	q.kinds()
+	if q.best == nil {
+		return nil, q.refusal()
+	}
+	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Regions: regions(q.best.Plan, n, s, t), Estimate: estimate(q.best.Plan, n, s, t, m)}
+	c.Room = c.Regions.spread(c.Plan, s.Rows, t, m.Memory)
+	c.Rejected = q.rejected(m)
+	return c, c.Plan.Validate()
+}
+
+// from says where each knob's value comes from.
+func from(want, got plan.Plan) map[string]string {
+	out := map[string]string{}
+	for knob, given := range map[string]bool{"inference": want.Inference != "", "placement": want.Placement != "", "join": want.Join != "",
+		"storage": want.Storage != "", "cpu": want.CPU != 0, "batch": want.Batch != 0, "partitions": want.Partitions != 0} {
+		out[knob] = "optimizer"
+		if given {
+			out[knob] = "file"
+		}
+	}
+	return out
+}
+
+// search goes through the plans that a job file allows.
+type search struct {
+	want  plan.Plan
+	n     Network
+	s     Stats
+	t     Training
+	m     Machine
+	all   []Rejected // the best of each kind
+	best  *Rejected
+	least *InfeasibleError // of those that do not fit the one that needs the least
+	ruled error            // why no kind was tried at all
+}
+
+// noise is the share of the time that no estimate can tell from none.
+const noise = 0.01
+
+// kinds tries every kind of plan; of plans that cost the same the first one is taken.
+func (q *search) kinds() {
+	for _, inference := range open(q.want.Inference, plan.Fused, plan.Staged, plan.Eager, plan.Lazy) {
+		for _, placement := range open(q.want.Placement, plan.AfterJoin, plan.BeforeJoin) {
+			for _, join := range open(q.want.Join, plan.Broadcast, plan.Shuffle) {
+				for _, storage := range open(q.want.Storage, plan.Snappy, plan.Raw) {
+					p := q.want
+					p.Inference, p.Placement, p.Join, p.Storage = inference, placement, join, storage
+					q.kind(p)
+				}
+			}
+		}
+	}
+	quickest := math.Inf(1)
+	for _, r := range q.all {
+		if r.Fits {
+			quickest = min(quickest, r.Estimate.Seconds)
+		}
+	}
+	for i := range q.all {
+		r := &q.all[i]
+		if r.Fits && r.Estimate.Seconds <= quickest*(1+noise) && (q.best == nil || r.Estimate.Written < q.best.Estimate.Written) {
+			q.best = r
+		}
+	}
+}
+
+// open returns the value that was given, or all.
+func open[T comparable](given T, all ...T) []T {
+	var zero T
+	if given != zero {
+		return []T{given}
+	}
+	return all
+}
+
+// kind finds the best CPU and batch of a kind of plan.
+func (q *search) kind(p plan.Plan) {
+	if why, err := q.rule(p); why != "" {
+		p.CPU, p.Batch = max(p.CPU, 1), max(p.Batch, 1)
+		q.all = append(q.all, Rejected{Plan: p, Why: why})
+		q.ruled = err
+		return
+	}
+	var best *Rejected
+	var least *InfeasibleError
+	for _, batch := range open(p.Batch, batches...) {
+		for _, cpu := range open(p.CPU, down(q.m.Cores)...) {
+			p.CPU, p.Batch = cpu, batch
+			r := regions(p, q.n, q.s, q.t)
+			if need := r.Need(); need > q.m.Memory {
+				if least == nil || need < least.Needed {
+					least = &InfeasibleError{Plan: p, Regions: r, Needed: need, Available: q.m.Memory}
+				}
+				continue
+			}
+			if e := estimate(p, q.n, q.s, q.t, q.m); best == nil || e.Seconds < best.Estimate.Seconds {
+				best = &Rejected{Plan: p, Estimate: e, Fits: true}
+			}
+			break // fewer attempts at once are never faster
+		}
+		p.CPU = q.want.CPU
+	}
+	if best == nil {
+		best = &Rejected{Plan: least.Plan, Estimate: estimate(least.Plan, q.n, q.s, q.t, q.m),
+			Why: fmt.Sprintf("needs %s of %s even with %d at a time and batches of %d", size(least.Needed), size(q.m.Memory), least.Plan.CPU, least.Plan.Batch)}
+		if q.least == nil || least.Needed < q.least.Needed {
+			q.least = least
+		}
+	}
+	q.all = append(q.all, *best)
+}
+
+// batches are what is tried. Beyond 6 images AlexNet, whose weights outweigh its images, gains 2 to 3 % for a third more
+// memory in flight; convolutional networks gain nothing.
+var batches = []int{6, 4, 2, 1}
+
+// down counts from n to 1.
+func down(n int) []int {
+	var out []int
+	for ; n > 1; n-- {
+		out = append(out, n)
+	}
+	return append(out, 1)
+}
+
+// maxBroadcast is the share of the memory that a broadcast table may take if nobody asked for it.
+const maxBroadcast = 0.25
+
+// rule says why a kind of plan is out of the question whatever it costs.
+func (q *search) rule(p plan.Plan) (why string, err error) {
+	if v := q.s.PerRecord * q.n.RawBytes; keepsVolumes(p) && q.s.PerRecord > 1 && v > maxRecord {
+		e := &RecordError{Plan: p, PerRecord: q.s.PerRecord, Volumes: v}
+		return fmt.Sprintf("a record's volumes would take %s, where %s is the most", size(v), size(maxRecord)), e
+	}
+	if table := q.s.Rows * q.s.RowBytes; p.Join == plan.Broadcast && q.want.Join == "" && float64(table) > maxBroadcast*float64(q.m.Memory) {
+		return fmt.Sprintf("the table takes %s in each worker, more than a quarter of %s", size(table), size(q.m.Memory)), nil
+	}
+	return "", nil
+}
+
+// refusal is the error when nothing fits.
+func (q *search) refusal() error {
+	if q.least == nil {
+		return q.ruled
+	}
+	q.least.Change = fmt.Sprintf("set limits.memory to %s or more%s", size(q.least.Needed), smaller(q.least))
+	return q.least
+}
+
+// rejected returns the others, as they would run on the workers that there are, the cheapest first and those that do not
+// fit last.
+func (q *search) rejected(m Machine) []Rejected {
+	best := estimate(q.best.Plan, q.n, q.s, q.t, m)
+	var out []Rejected
+	for i := range q.all {
+		r := q.all[i]
+		if &q.all[i] == q.best {
+			continue
+		}
+		if r.Why == "" {
+			r.Estimate = estimate(r.Plan, q.n, q.s, q.t, m)
+			r.Why = slower(&r.Estimate, &best)
+		}
+		out = append(out, r)
+	}
+	slices.SortStableFunc(out, func(a, b Rejected) int {
+		if a.Fits != b.Fits {
+			if a.Fits {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.Estimate.Seconds, b.Estimate.Seconds)
+	})
+	return out
+}
+
+// slower says in words by how much a plan is slower, and which part of it is most to blame.
+func slower(e, best *Estimate) string {
+	ratio := fmt.Sprintf("%.2f times as long", e.Seconds/best.Seconds)
+	switch {
+	case e.Seconds > best.Seconds*(1+noise):
+	case e.Written > best.Written:
+		return fmt.Sprintf("as long within 1 %%, and writes %s instead of %s", size(e.Written), size(best.Written))
+	default:
+		return "as long and as much to write within what an estimate can tell"
+	}
+	mine, its := e.parts(), best.parts()
+	worst, most := "", 0.0
+	for _, part := range partNames {
+		if more := mine[part] - its[part]; more > most {
+			worst, most = part, more
+		}
+	}
+	if worst == "" {
+		return ratio
+	}
+	return fmt.Sprintf("%s: %s takes %s instead of %s", ratio, worst, seconds(mine[worst]), seconds(its[worst]))
+}
+
+// Parts of an estimate, in words, and the phases that are in them.
+const (
+	partStart = "making the network ready"
+	partCNN   = "the CNN"
+	partPool  = "pooling stored volumes"
+	partJoin  = "the join"
+	partTrain = "training"
+	partRest  = "the rest"
+)
+
+var partNames = []string{partStart, partCNN, partPool, partJoin, partTrain, partRest}
+
+// parts adds an estimate's phases up.
+func (e *Estimate) parts() map[string]float64 {
+	out := map[string]float64{}
+	for _, p := range e.Phases {
+		part := partRest
+		for _, of := range []struct{ prefix, part string }{{startPhase, partStart}, {"extract", partCNN}, {"stage-", partCNN}, {"pool-", partPool},
+			{"join", partJoin}, {"load", partJoin}, {"train", partTrain}} {
+			if strings.HasPrefix(p.Name, of.prefix) {
+				part = of.part
+				break
+			}
+		}
+		out[part] += p.Seconds
+	}
+	return out
+}
+
+func seconds(s float64) string {
+	switch {
+	case s < 0.95:
+		return fmt.Sprintf("%.2f s", s)
+	case s < 99.5:
+		return fmt.Sprintf("%.1f s", s)
+	case s < 3*3600:
+		return fmt.Sprintf("%.0f min", s/60)
+	}
+	return fmt.Sprintf("%.1f h", s/3600)
+}

@@ -1,0 +1,119 @@
+// Package explain shows a choice of package vistaopt: the plan and what it is expected to cost, where each knob's value
+// comes from, every other plan with the number that sank it, what would change the choice, and, for a job that has run,
+// what was measured beside it.
+//
+// Invariant: it shows what it is given and computes nothing but sums, quotients and words. The same explanation gives the
+// same bytes.
+//
+// Its caller is `vista-mr explain`. It reads no file and knows no job.
+package explain
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/paper"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// SchemaVersion is that of an explanation as JSON.
+const SchemaVersion = 1
+
+// Explanation is all that is known of a choice. Bytes and seconds are plain numbers.
+type Explanation struct {
+	SchemaVersion int                  `json:"schemaVersion"`
+	Job           string               `json:"job"`
+	Network       string               `json:"network"`
+	Layers        []string             `json:"layers"` // bottom to top
+	Preprocess    string               `json:"preprocess,omitempty"`
+	Data          Data                 `json:"data"`
+	Machine       Machine              `json:"machine"`
+	Plan          plan.Plan            `json:"plan"`
+	From          map[string]string    `json:"from"` // knob -> file, set, optimizer
+	Estimate      vistaopt.Estimate    `json:"estimate"`
+	Regions       vistaopt.Regions     `json:"regions"`
+	Rejected      []vistaopt.Rejected  `json:"rejected"`
+	Thresholds    []vistaopt.Threshold `json:"thresholds"`
+	Override      *Override            `json:"override,omitempty"`
+	Paper         []paper.Choice       `json:"paper,omitempty"`
+	Actual        *Actual              `json:"actual,omitempty"`
+}
+
+// Data is what was found out about the input.
+type Data struct {
+	Rows       int64  `json:"rows"`       // good ones
+	Images     int64  `json:"images"`     // files, or entries of containers
+	Matched    int64  `json:"matched"`    // images that have a row; 0: not known
+	ImageBytes int64  `json:"imageBytes"` // of one, on average
+	Columns    int    `json:"columns"`    // of the table, encoded
+	Found      string `json:"found"`      // how the two fit together, in words
+}
+
+// Machine is what the plan was made for.
+type Machine struct {
+	Workers int    `json:"workers"`
+	Cores   int    `json:"cores"`  // of each
+	Memory  int64  `json:"memory"` // of each, that may be used
+	Rates   string `json:"rates"`  // where speeds come from
+}
+
+// Override says what the knobs that the user has set cost.
+type Override struct {
+	Knobs []string  `json:"knobs"` // those set
+	Plan  plan.Plan `json:"plan"`  // that would run without them
+	Ratio float64   `json:"ratio"` // time of the plan over its time
+}
+
+// Actual is what a finished run has measured.
+type Actual struct {
+	Plan    plan.Plan          `json:"plan"`
+	Seconds float64            `json:"seconds"`
+	Memory  int64              `json:"memory"` // the peak of a worker
+	Written int64              `json:"written"`
+	Phases  map[string]float64 `json:"phases"`       // seconds
+	Bytes   map[string]int64   `json:"bytesWritten"` // by phase
+}
+
+// JSON is an explanation as a document, indented.
+func (x *Explanation) JSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	err := enc.Encode(x)
+	return b.Bytes(), err
+}
+
+// DOT is the plan as a graph for Graphviz: phases in their order, with what each is expected to cost.
+func (x *Explanation) DOT() []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "digraph plan {\n\trankdir=LR;\n\tnode [shape=box, fontname=\"sans-serif\"];\n\tlabel=%q;\n", fmt.Sprintf("%s: %s", x.Job, x.Plan))
+	before := ""
+	for i, p := range x.Estimate.Phases {
+		label := fmt.Sprintf("%s\\n%s\\n%d tasks", escape(p.Name), duration(p.Seconds), p.Tasks)
+		if p.Written > 0 {
+			label += "\\nwrites " + bytesOf(p.Written)
+		}
+		if x.Actual != nil {
+			if s, ok := x.Actual.Phases[p.Name]; ok {
+				label += "\\ntook " + duration(s)
+			}
+		}
+		node := fmt.Sprintf("p%d", i)
+		fmt.Fprintf(&b, "\t%s [label=\"%s\"];\n", node, label)
+		if before != "" {
+			fmt.Fprintf(&b, "\t%s -> %s;\n", before, node)
+		}
+		before = node
+	}
+	b.WriteString("}\n")
+	return b.Bytes()
+}
+
+// escape makes a name fit between the quotes of a label: layers are named by whoever made the network.
+func escape(name string) string {
+	q := fmt.Sprintf("%q", name)
+	return q[1 : len(q)-1]
+}

@@ -1,0 +1,238 @@
+package explain
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// Text is an explanation for people: at most 100 columns but for names that are longer.
+func (x *Explanation) Text() []byte {
+	var b bytes.Buffer
+	p, e := x.Plan, x.Estimate
+	fmt.Fprintf(&b, "Plan      %s, %s, %s join, %s; %d at a time, batches of %d, %d partitions\n", p.Inference, p.Placement, p.Join, p.Storage, p.CPU, p.Batch, p.Partitions)
+	fmt.Fprintf(&b, "Estimate  %s, %s of memory a worker, writes %s\n", duration(e.Seconds), bytesOf(e.Memory), bytesOf(e.Written))
+	x.data(&b)
+	x.phases(&b)
+	x.memory(&b)
+	x.knobs(&b)
+	x.rejected(&b)
+	x.changes(&b)
+	x.paper(&b)
+	fmt.Fprintf(&b, "\nSpeeds    %s\n", x.Machine.Rates)
+	return b.Bytes()
+}
+
+func (x *Explanation) data(b *bytes.Buffer) {
+	fmt.Fprintf(b, "For       %s, layers %s\n", x.Network, strings.Join(x.Layers, " "))
+	if x.Preprocess != "" {
+		fmt.Fprintf(b, "          %s\n", x.Preprocess)
+	}
+	fmt.Fprintf(b, "          %d rows of %d columns, %d images of %s; %s\n", x.Data.Rows, x.Data.Columns, x.Data.Images, bytesOf(x.Data.ImageBytes), x.Data.Found)
+	fmt.Fprintf(b, "On        %s of %s, %s each\n", count(x.Machine.Workers, "worker"), count(x.Machine.Cores, "core"), bytesOf(x.Machine.Memory))
+}
+
+// table writes rows with aligned columns.
+func table(b *bytes.Buffer, rows [][]string) {
+	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	for _, r := range rows {
+		fmt.Fprintln(w, "  "+strings.Join(r, "\t"))
+	}
+	_ = w.Flush() // into memory
+}
+
+// phases is the tree of what runs, the last phase on top, as databases show plans.
+func (x *Explanation) phases(b *bytes.Buffer) {
+	fmt.Fprintln(b)
+	head := []string{"phase", "tasks", "estimate", "core-seconds", "writes"}
+	if x.Actual != nil {
+		head = append(head, "took", "error", "wrote", "error")
+	}
+	rows := [][]string{head}
+	for _, p := range x.Estimate.Phases {
+		r := []string{p.Name, fmt.Sprint(p.Tasks), duration(p.Seconds), fmt.Sprintf("%.1f", p.Compute), bytesOf(p.Written)}
+		if x.Actual != nil {
+			r = append(r, x.measured(p)...)
+		}
+		rows = append(rows, r)
+	}
+	if a := x.Actual; a != nil {
+		rows = append(rows, []string{"in all", "", duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesOf(x.Estimate.Written), duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds), bytesOf(a.Written), off(float64(x.Estimate.Written), float64(a.Written))})
+	}
+	table(b, rows)
+	if a := x.Actual; a != nil {
+		fmt.Fprintf(b, "Measured  peak memory %s, estimate %s (%s)\n", bytesOf(a.Memory), bytesOf(x.Estimate.Memory), off(float64(x.Estimate.Memory), float64(a.Memory)))
+		if a.Plan != x.Plan {
+			fmt.Fprintf(b, "          by another plan: %s\n", a.Plan)
+		}
+	}
+}
+
+func (x *Explanation) measured(p vistaopt.PhaseEstimate) []string {
+	took, ok := x.Actual.Phases[p.Name]
+	if !ok {
+		return []string{"-", "", "-", ""}
+	}
+	wrote := x.Actual.Bytes[p.Name]
+	return []string{duration(took), off(p.Seconds, took), bytesOf(wrote), off(float64(p.Written), float64(wrote))}
+}
+
+// off is by how much an estimate is off, as a share of what was measured.
+func off(estimate, actual float64) string {
+	if actual == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%+.0f %%", 100*(estimate-actual)/actual)
+}
+
+func (x *Explanation) memory(b *bytes.Buffer) {
+	r := x.Regions
+	fmt.Fprintf(b, "\nMemory    %s of %s: ", bytesOf(r.Need()), bytesOf(x.Machine.Memory))
+	var parts []string
+	for _, of := range []struct {
+		name  string
+		bytes int64
+	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the network ready", r.Prepare}, {"weights", r.Model}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
+		{"decoding", r.Decode}, {"sorting", r.Sort}, {"cache", r.Cache}, {"models", r.Train}, {"evaluation", r.Evaluate}} {
+		if of.bytes >= 1<<20 {
+			parts = append(parts, of.name+" "+bytesOf(of.bytes))
+		}
+	}
+	fmt.Fprintf(b, "%s\n          (the network's, training's and evaluation's parts are not held at the same time)\n", strings.Join(parts, ", "))
+}
+
+var knobs = []string{"inference", "placement", "join", "storage", "cpu", "partitions", "batch"}
+
+func (x *Explanation) knobs(b *bytes.Buffer) {
+	by := map[string][]string{}
+	for _, k := range knobs {
+		by[x.From[k]] = append(by[x.From[k]], k)
+	}
+	var parts []string
+	for _, from := range []string{"file", "set", "optimizer"} {
+		if len(by[from]) > 0 {
+			parts = append(parts, fmt.Sprintf("%s: %s", map[string]string{"file": "by the job file", "set": "by --set", "optimizer": "by the optimizer"}[from], strings.Join(by[from], " ")))
+		}
+	}
+	fmt.Fprintf(b, "Knobs     %s\n", strings.Join(parts, "; "))
+	switch o := x.Override; {
+	case o == nil:
+	case o.Ratio > 1.005:
+		fmt.Fprintf(b, "          %s cost: %.2f times as long as the optimizer's %s\n", strings.Join(o.Knobs, " and "), o.Ratio, o.Plan)
+	default:
+		fmt.Fprintf(b, "          %s cost nothing\n", strings.Join(o.Knobs, " and "))
+	}
+}
+
+func (x *Explanation) rejected(b *bytes.Buffer) {
+	if len(x.Rejected) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nRejected  of the %d other plans, with the best number at a time and batch of each:\n", len(x.Rejected))
+	rows := [][]string{}
+	for _, r := range x.Rejected {
+		at := "-"
+		if r.Estimate.Seconds > 0 {
+			at = duration(r.Estimate.Seconds)
+		}
+		p := r.Plan
+		rows = append(rows, []string{fmt.Sprintf("%s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage), at, bytesOf(r.Estimate.Memory), r.Why})
+	}
+	table(b, rows)
+}
+
+func (x *Explanation) changes(b *bytes.Buffer) {
+	if len(x.Thresholds) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nWhat would change the choice\n")
+	for _, t := range x.Thresholds {
+		fmt.Fprintf(b, "  %s\n", change(t, x.Plan))
+	}
+}
+
+// change is a threshold in words.
+func change(t vistaopt.Threshold, now plan.Plan) string {
+	more := t.At > t.From
+	var where string
+	switch {
+	case t.Of == vistaopt.OfMemory && more:
+		where = fmt.Sprintf("with %s a worker (%s more)", bytesOf(t.At), bytesOf(t.At-t.From))
+	case t.Of == vistaopt.OfMemory:
+		where = fmt.Sprintf("with %s a worker or less", bytesOf(t.At))
+	case more:
+		where = fmt.Sprintf("above %d rows", t.At)
+	default:
+		where = fmt.Sprintf("below %d rows", t.At)
+	}
+	if t.Refused {
+		return where + ", nothing fits"
+	}
+	var what []string
+	for _, k := range []struct{ name, now, then string }{{"inference", string(now.Inference), string(t.Plan.Inference)}, {"placement", string(now.Placement), string(t.Plan.Placement)},
+		{"join", string(now.Join), string(t.Plan.Join)}, {"storage", string(now.Storage), string(t.Plan.Storage)},
+		{"at a time", fmt.Sprint(now.CPU), fmt.Sprint(t.Plan.CPU)}, {"batch", fmt.Sprint(now.Batch), fmt.Sprint(t.Plan.Batch)}} {
+		if k.now != k.then {
+			what = append(what, fmt.Sprintf("%s %s instead of %s", k.name, k.then, k.now))
+		}
+	}
+	out := where + ": " + strings.Join(what, ", ")
+	if t.Gain > 1.005 {
+		out += fmt.Sprintf("; %.2f times as fast", t.Gain)
+	} else if t.Gain > 0 && t.Gain < 0.995 {
+		out += fmt.Sprintf("; %.2f times as long", 1/t.Gain)
+	}
+	return out
+}
+
+func (x *Explanation) paper(b *bytes.Buffer) {
+	if len(x.Paper) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\nBy the formulas of the Vista paper, on its 8 nodes of 8 cores and 32 GB\n")
+	rows := [][]string{{"CNN", "cpu", "partitions", "join", "persistence", "largest table", "largest two"}}
+	for _, c := range x.Paper {
+		rows = append(rows, []string{c.CNN, fmt.Sprint(c.CPU), fmt.Sprint(c.Partitions), c.Join, c.Persistence, fmt.Sprintf("%.1f GB", c.Single/1e9), fmt.Sprintf("%.1f GB", c.Double/1e9)})
+	}
+	table(b, rows)
+}
+
+func count(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
+}
+
+// bytesOf is a size in words, with at least two digits.
+func bytesOf(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
+	v, i := float64(n), 0
+	for v >= 1024 && i < len(units)-1 {
+		v /= 1024
+		i++
+	}
+	if i == 0 || v >= 9.95 {
+		return fmt.Sprintf("%.0f %s", v, units[i])
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}
+
+// duration is a time in words.
+func duration(s float64) string {
+	switch {
+	case s < 0.095:
+		return fmt.Sprintf("%.0f ms", 1000*s)
+	case s < 9.95:
+		return fmt.Sprintf("%.1f s", s)
+	case s < 100:
+		return fmt.Sprintf("%.0f s", s)
+	case s < 3*3600:
+		return fmt.Sprintf("%.0f min", s/60)
+	}
+	return fmt.Sprintf("%.1f h", s/3600)
+}

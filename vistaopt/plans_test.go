@@ -1,0 +1,225 @@
+package vistaopt
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/vista-mr/vista-mr/layers"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// roster is a network of the catalogue with the layers of the paper.
+func roster(t testing.TB, name string) Network {
+	t.Helper()
+	cnn, err := layers.Outline(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, err := cnn.Select(cnn.Roster...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NetworkOf(cnn, asked, layers.PoolMax)
+}
+
+// top has the last layers of a network only.
+func top(n Network, last int) Network {
+	n.Layers = n.Layers[len(n.Layers)-last:]
+	n.RawBytes, n.PooledBytes = 0, 0
+	for _, l := range n.Layers {
+		n.RawBytes += l.Raw
+		n.PooledBytes += l.Pooled
+	}
+	return n
+}
+
+// shape is data of so many rows and columns, and the models that are trained on them.
+func shape(n Network, rows int64, columns int) (Stats, Training) {
+	t := Training{Settings: 1, Iterations: 10, Columns: []int{columns}}
+	for _, l := range n.Layers {
+		t.Columns = append(t.Columns, columns+int(l.Pooled/4))
+	}
+	return Stats{Rows: rows, RowBytes: int64(4*columns + 32), Images: rows, ImageBytes: 40 << 10}, t
+}
+
+// TestGoldenPlans is what is chosen over a grid of networks, numbers of layers, rows, widths, memory, cores and workers.
+func TestGoldenPlans(t *testing.T) {
+	var b strings.Builder
+	for _, name := range []string{"alexnet", "vgg16", "resnet50"} {
+		whole := roster(t, name)
+		for _, last := range []int{1, len(whole.Layers)} {
+			n := top(whole, last)
+			for _, rows := range []int64{400, 20_000, 200_000, 5_000_000} {
+				for _, columns := range []int{10, 200, 10_000} {
+					s, tr := shape(n, rows, columns)
+					for _, memory := range []int64{512, 2048, 8192, 32768} {
+						for _, machines := range []Machine{{Cores: 2, Workers: 1}, {Cores: 8, Workers: 8}} {
+							m := machines
+							m.Memory = memory * mib
+							fmt.Fprintf(&b, "%s %d layers, %d rows of %d, %d MiB, %d x %d cores: ", name, last, rows, columns, memory, m.Workers, m.Cores)
+							c, err := Choose(plan.Plan{}, n, s, tr, m)
+							var no *InfeasibleError
+							switch {
+							case errors.As(err, &no):
+								fmt.Fprintf(&b, "refused, needs %d MiB\n", no.Needed/mib)
+							case err != nil:
+								t.Fatal(err)
+							default:
+								fmt.Fprintf(&b, "%s, %.0f s, writes %d MiB\n", c.Plan, c.Estimate.Seconds, c.Estimate.Written/mib)
+								again, err := plan.Parse(c.Plan.String())
+								if err != nil || again != c.Plan {
+									t.Errorf("%s is read as %s, %v", c.Plan, again, err)
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	const golden = "testdata/plans.txt"
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, old := strings.Split(b.String(), "\n"), strings.Split(string(want), "\n")
+	shown := 0
+	for i := range max(len(got), len(old)) {
+		var g, w string
+		if i < len(got) {
+			g = got[i]
+		}
+		if i < len(old) {
+			w = old[i]
+		}
+		if g != w && shown < 10 {
+			t.Errorf("line %d\n got %s\nwant %s", i+1, g, w)
+			shown++
+		}
+	}
+	if shown > 0 {
+		t.Log("if the new plans are right: go test -run TestGoldenPlans ./vistaopt -update")
+	}
+}
+
+// drawn is a workload and a machine of any size.
+func drawn(t *rapid.T, n Network) (plan.Plan, Stats, Training, Machine) {
+	draw := func(name string, from, to int64) int64 { return rapid.Int64Range(from, to).Draw(t, name) }
+	s, tr := shape(n, draw("rows", 1, 3_000_000), int(draw("columns", 1, 5_000)))
+	s.ImageBytes = draw("file", 1<<10, 4<<20)
+	s.Matched = draw("matched", 0, s.Images)
+	tr.Folds, tr.Settings = int(draw("folds", 0, 5)), int(draw("settings", 1, 5))
+	want := plan.Plan{
+		Inference: rapid.SampledFrom(append([]plan.Inference{"", ""}, plan.Inferences...)).Draw(t, "inference"),
+		Placement: rapid.SampledFrom(append([]plan.Placement{"", ""}, plan.Placements...)).Draw(t, "placement"),
+		Join:      rapid.SampledFrom(append([]plan.Join{"", ""}, plan.Joins...)).Draw(t, "join"),
+		Storage:   rapid.SampledFrom(append([]plan.Storage{"", ""}, plan.Storages...)).Draw(t, "storage"),
+		CPU:       int(draw("cpu", 0, 3)), Batch: int(draw("batch", 0, 8)), Partitions: int(draw("partitions", 0, 500)),
+	}
+	return want, s, tr, Machine{Cores: int(draw("cores", 1, 16)), Memory: draw("memory", 100, 40_000) * mib, Workers: int(draw("workers", 1, 16))}
+}
+
+// TestChoiceIsTheCheapest: no plan that fits, of all that the job file allows, is quicker than the chosen one by more than
+// what an estimate can tell. Every one is tried here.
+func TestChoiceIsTheCheapest(t *testing.T) {
+	n := roster(t, "alexnet")
+	rapid.Check(t, func(t *rapid.T) {
+		want, s, tr, m := drawn(t, n)
+		c, err := Choose(want, n, s, tr, m)
+		one := m
+		one.Workers = 1
+		var chosen float64
+		if err == nil {
+			chosen = estimate(c.Plan, n, s, tr, one).Seconds
+			for _, r := range c.Rejected {
+				if r.Fits && estimate(r.Plan, n, s, tr, one).Seconds*(1+noise) < chosen {
+					t.Errorf("%s was rejected (%s) for %s", r.Plan, r.Why, c.Plan)
+				}
+			}
+		}
+		if want.Partitions == 0 {
+			want.Partitions = partitions(s)
+		}
+		q := &search{want: want, n: n, s: s, t: tr, m: one}
+		for _, inference := range open(want.Inference, plan.Inferences...) {
+			for _, placement := range open(want.Placement, plan.Placements...) {
+				for _, join := range open(want.Join, plan.Joins...) {
+					for _, storage := range open(want.Storage, plan.Storages...) {
+						for _, batch := range open(want.Batch, batches...) {
+							for _, cpu := range open(want.CPU, down(m.Cores)...) {
+								p := plan.Plan{Inference: inference, Placement: placement, Join: join, Storage: storage, CPU: cpu, Partitions: want.Partitions, Batch: batch}
+								if why, _ := q.rule(p); why != "" || regions(p, n, s, tr).Need() > m.Memory {
+									continue
+								}
+								if err != nil {
+									t.Fatalf("%s fits, and the job is refused: %v", p, err)
+								}
+								if e := estimate(p, n, s, tr, one); e.Seconds*(1+noise) < chosen {
+									t.Fatalf("%s takes %.2f s, the chosen %s %.2f s", p, e.Seconds, c.Plan, chosen)
+								}
+							}
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestMoreNeverHurts: more memory makes no job infeasible and none slower, and more workers raise no estimate.
+func TestMoreNeverHurts(t *testing.T) {
+	n := roster(t, "resnet50")
+	rapid.Check(t, func(t *rapid.T) {
+		want, s, tr, m := drawn(t, n)
+		c, err := Choose(want, n, s, tr, m)
+		if err != nil {
+			return
+		}
+		m.Workers = 1
+		before := estimate(c.Plan, n, s, tr, m).Seconds
+		more := m
+		more.Memory += rapid.Int64Range(1, 30_000).Draw(t, "more") * mib
+		after, err := Choose(want, n, s, tr, more)
+		if err != nil {
+			t.Fatalf("with %d MiB more: %v", (more.Memory-m.Memory)/mib, err)
+		}
+		if now := estimate(after.Plan, n, s, tr, more).Seconds; now > before*(1+noise) {
+			t.Errorf("%s takes %.2f s, with more memory %s %.2f s", c.Plan, before, after.Plan, now)
+		}
+		for workers := 2; workers <= 32; workers *= 2 {
+			m.Workers = workers
+			now := estimate(c.Plan, n, s, tr, m).Seconds
+			if now > before*(1+noise) {
+				t.Errorf("%s takes %.3f s on %d workers, %.3f s on half as many", c.Plan, now, workers, before)
+			}
+			before = now
+		}
+	})
+}
+
+// BenchmarkChoose plans a network of ten layers with every knob open, on 16 cores.
+func BenchmarkChoose(b *testing.B) {
+	n := roster(b, "resnet50")
+	for len(n.Layers) < 10 {
+		n.Layers = append(n.Layers, n.Layers[len(n.Layers)-1])
+	}
+	s, tr := shape(n, 200_000, 200)
+	for b.Loop() {
+		if _, err := Choose(plan.Plan{}, n, s, tr, Machine{Cores: 16, Memory: 32 << 30, Workers: 8}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

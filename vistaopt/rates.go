@@ -1,0 +1,49 @@
+package vistaopt
+
+// Rates is how fast a core, a store and the engine are. Seconds are of the clock, bytes are plain bytes.
+type Rates struct {
+	// A call of the CNN takes its multiply-accumulates at MACs a second and, once for all images of a batch, its weights
+	// at Weights bytes a second: fully connected layers are bound by memory, and convolutions by arithmetic.
+	MACs, Weights float64
+	// Ready is how many bytes of weights are made ready for the first call in a second.
+	Ready float64
+	// Decode is how many bytes of an image file are read, decoded and cropped in a second by a core.
+	Decode float64
+	// Parse is how many bytes of encoded table rows are read and written in a second by a core.
+	Parse float64
+	// Read and Write are the store's bytes a second for each worker, Copy what a core encodes or decodes of them raw,
+	// Pack and Unpack with Snappy.
+	Read, Write, Copy, Pack, Unpack float64
+	// Ratio is what Snappy leaves of a byte of features or volumes.
+	Ratio float64
+	// Sort is how many bytes of records a core takes through sort, spill and merge in a second.
+	Sort float64
+	// Train is how many multiply-accumulates of training a core does in a second.
+	Train float64
+	// Overheads in seconds: of a task, of a phase (its start, its end, its publication), of a training round, and of a job.
+	Task, Phase, Round, Job float64
+	// Source says in words where MACs, Weights and Decode come from.
+	Source   string
+	Measured bool // MACs and Weights were measured with the network at hand
+}
+
+// DefaultRates are those of one core of the machine that docs/optimizer.md describes. Of an unknown machine all but the
+// proportions are guesses, and the proportions decide between plans.
+func DefaultRates() Rates {
+	return Rates{
+		MACs: 54e9, Weights: 17.8e9, Ready: 900e6,
+		Decode: 24e6, Parse: 40e6,
+		Read: 1.5e9, Write: 700e6, Copy: 3e9, Pack: 450e6, Unpack: 900e6, Ratio: 0.8,
+		Sort: 40e6, Train: 1.5e9,
+		Task: 0.003, Phase: 0.02, Round: 0.002, Job: 0.3,
+		Source: "by multiply-accumulates, at the rate of a core of 2024; nothing was measured on this machine",
+	}
+}
+
+// or returns the rates, or the defaults if there are none.
+func (r Rates) or() Rates {
+	if r.MACs == 0 {
+		return DefaultRates()
+	}
+	return r
+}
