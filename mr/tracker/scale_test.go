@@ -97,7 +97,9 @@ type pages struct {
 	past status.History
 }
 
-func (*pages) AttemptLogs(context.Context, string, string) ([]status.AttemptLog, error) { return nil, nil }
+func (*pages) AttemptLogs(context.Context, string, string) ([]status.AttemptLog, error) {
+	return nil, nil
+}
 
 func (p *pages) Tracker() status.Tracker               { return status.Tracker{} }
 func (p *pages) Jobs() []status.Job                    { return []status.Job{{ID: string(p.id), State: "running"}} }
