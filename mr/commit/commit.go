@@ -32,7 +32,6 @@
 package commit
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -84,18 +83,17 @@ func (p *Publisher) folder(phase mr.PhaseID) dfs.Path {
 // nothing; another manifest of the same phase, epoch and revision is refused with errs.Exist,
 // and one that readers would refuse for its size with errs.Invalid.
 func (p *Publisher) Publish(ctx context.Context, m mr.PhaseManifest) error {
-	data, err := json.Marshal(&m)
+	size, digest, err := measure(&m)
 	if err != nil {
 		return errs.E("publish", errs.Internal, string(m.Phase), err)
 	}
-	if limit := p.limit(); int64(len(data)) > limit {
+	if limit := p.limit(); size > limit {
 		return &errs.Error{Op: "publish", Kind: errs.Invalid, ID: "E-MANIFEST-SIZE", Path: string(m.Phase),
-			Err: fmt.Errorf("the manifest has %d bytes, more than %d, for %d tasks", len(data), limit, len(m.Tasks)),
+			Err: fmt.Errorf("the manifest has %d bytes, more than %d, for %d tasks", size, limit, len(m.Tasks)),
 			Fix: "use fewer and larger tasks, or fewer partitions"}
 	}
-	digest := digestOf(data)
 	dir := p.folder(m.Phase)
-	if err := p.writeOnce(ctx, dir.Join(manifestPrefix+digest+".json"), data); err != nil {
+	if err := p.writeOnce(ctx, dir.Join(manifestPrefix+digest+".json"), &m, digest); err != nil {
 		return errs.E("publish", errs.Unknown, string(m.Phase), err)
 	}
 	if other, err := p.marker(ctx, m.Phase); err != nil {
@@ -124,10 +122,10 @@ func digestOf(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// writeOnce writes a file whose name says its content. If it is there already, somebody wrote
+// writeOnce writes a manifest, whose name says its content. If it is there already, somebody wrote
 // the same; that it is whole is looked up, because once a marker names it, it is too late.
-func (p *Publisher) writeOnce(ctx context.Context, path dfs.Path, data []byte) error {
-	err := dfs.WriteFile(ctx, p.FS, path, data)
+func (p *Publisher) writeOnce(ctx context.Context, path dfs.Path, m *mr.PhaseManifest, digest string) error {
+	err := p.writeManifest(ctx, path, m)
 	if !errs.Is(err, errs.Exist) {
 		return err
 	}
@@ -135,7 +133,7 @@ func (p *Publisher) writeOnce(ctx context.Context, path dfs.Path, data []byte) e
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(there, data) {
+	if digestOf(there) != digest {
 		return errs.E("publish", errs.Corrupt, string(path), errors.New("it is there already, and damaged: remove it"))
 	}
 	return nil

@@ -1,6 +1,7 @@
 package commit
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -281,5 +282,26 @@ func TestTornManifestIsNotPublished(t *testing.T) {
 	}
 	if _, err := p.Load(t.Context(), "train-conv4/1"); !errs.Is(err, errs.NotExist) {
 		t.Errorf("readers see %v, want not-exist", err)
+	}
+}
+
+// TestManifestsAreWhatMarshalSays: they are read by others, too.
+func TestManifestsAreWhatMarshalSays(t *testing.T) {
+	whole := manifest(3, `"<&>"`)
+	whole.Tasks = append(whole.Tasks, whole.Tasks[0], mr.Manifest{Counters: map[string]int64{"b": 1, "a": 2}})
+	empty := whole
+	empty.Tasks = []mr.Manifest{}
+	for _, m := range []mr.PhaseManifest{{}, empty, manifest(1, `1`), whole} {
+		want, err := json.Marshal(&m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		if err := encode(&got, &m); err != nil || got.String() != string(want) {
+			t.Errorf("%v: %s, want %s", err, got.String(), want)
+		}
+		if n, digest, err := measure(&m); err != nil || n != int64(len(want)) || digest != digestOf(want) {
+			t.Errorf("it measures %d, %s, %v", n, digest, err)
+		}
 	}
 }

@@ -80,6 +80,7 @@ func (s *State) succeeded(ev Succeeded) {
 
 // commit takes a manifest as the task's result, and with the last one of the phase publishes it.
 func (s *State) commit(j *job, p *phase, t *task, m mr.Manifest) {
+	m.Attempt.Task.Phase = p.spec.ID // the same words, held once
 	t.manifest = &m
 	p.committed++
 	j.add(m.Counters, 1)

@@ -21,6 +21,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/mr/tracker"
@@ -241,4 +242,57 @@ func scale(b *testing.B, workers, slots, tasks int) {
 	b.ReportMetric(peakRSS(b)/(1<<20), "peak-RSS-MiB")
 	b.ReportMetric(p95(job), "page-p95-ms")
 	b.ReportMetric(p95(api), "api-p95-ms")
+}
+
+// silent is a worker that only takes.
+type silent struct{}
+
+func (silent) Send(worker.Command) {}
+
+// BenchmarkPage is a job's page, what the API says of the job, and the page of workers, with a million tasks, 8,000 of
+// which run, on 1,000 workers: what it costs the tracker while nothing else happens.
+func BenchmarkPage(b *testing.B) {
+	registry, err := mr.NewRegistry()
+	if err != nil {
+		b.Fatal(err)
+	}
+	tr := tracker.New(tracker.Options{Registry: registry})
+	defer tr.Close()
+	for i := range 1000 {
+		tr.Join(silent{}, sched.WorkerUp{Worker: sched.WorkerID(fmt.Sprintf("worker-%04d", i)), Slots: 8})
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() {
+		spec := &mr.JobSpec{ID: "big", Phases: []mr.PhaseSpec{{ID: "extract", Type: mr.MapPhase, Kind: "k", Tasks: 1_000_000}}}
+		store := mem.New()
+		_, err := tr.Run(ctx, spec, tracker.JobOptions{Store: store, Publisher: &commit.Publisher{FS: store, Root: "big"}, Epoch: 1})
+		ended <- err
+	}()
+	for {
+		if now := tr.Jobs("big"); len(now) > 0 && now[0].Phases[0].Running == 8000 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	h := status.New(status.Options{Source: &pages{t: tr, id: "big"}})
+	for name, path := range map[string]string{"job": "/jobs/big", "workers": "/workers"} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				r := httptest.NewRecorder()
+				if h.ServeHTTP(r, httptest.NewRequest(http.MethodGet, path, nil)); r.Code != http.StatusOK {
+					b.Fatal(r.Code)
+				}
+			}
+		})
+	}
+	b.Run("api", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := json.Marshal(tr.Jobs("big")); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	cancel()
+	<-ended
 }

@@ -3,6 +3,7 @@ package tracker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -118,3 +119,60 @@ func BenchmarkTasks(b *testing.B) {
 	}
 	b.ReportMetric(tasks*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
+
+// overtaken is a publisher whose coordinator has been overtaken.
+type overtaken struct {
+	*commit.Publisher
+	forgot chan mr.AttemptID
+}
+
+func (overtaken) Keep(context.Context, mr.Manifest) error {
+	return errs.E("keep", errs.Lost, "", errors.New("another has taken over"))
+}
+
+func (o overtaken) Forget(_ context.Context, a mr.AttemptID, _ int64) error {
+	o.forgot <- a
+	return errs.E("forget", errs.Lost, "", errors.New("another has taken over"))
+}
+
+// TestOvertaken: a tracker whose job another one has ends it, and neither tells the worker to forget the result nor removes its files.
+func TestOvertaken(t *testing.T) {
+	tr := newTracker(t, 0, 0)
+	store := mem.New()
+	told := make(chan bool, 2)
+	tr.Join(linkFunc(func(c worker.Command) {
+		l, ok := c.(worker.Launch)
+		if !ok {
+			return
+		}
+		if err := dfs.WriteFile(t.Context(), store, l.Spec.Out.Join("x-0"), []byte("x")); err != nil {
+			t.Error(err)
+		}
+		tr.Report(worker.Report{Event: sched.Succeeded{Worker: "a", Job: l.Spec.Job, Manifest: mr.Manifest{Attempt: l.Spec.Attempt, Epoch: l.Spec.Epoch}}}, func() { told <- true })
+	}), sched.WorkerUp{Worker: "a", Slots: 2})
+	p := overtaken{&commit.Publisher{FS: store}, make(chan mr.AttemptID, 10)}
+	_, err := tr.Run(t.Context(), mapJob("a", 2), JobOptions{Store: store, Publisher: p, Epoch: 1})
+	if !errs.Is(err, errs.Lost) {
+		t.Errorf("the job ends with %v, want lost", err)
+	}
+	if len(p.forgot) == 0 {
+		t.Error("nothing was to be discarded: the test tests nothing")
+	}
+	files := 0
+	for _, err := range store.List(t.Context(), "a") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		files++
+	}
+	if files != 2 {
+		t.Errorf("%d files are left of 2", files)
+	}
+	if len(told) > 0 {
+		t.Error("the worker was told that its result is durable")
+	}
+}
+
+type linkFunc func(worker.Command)
+
+func (f linkFunc) Send(c worker.Command) { f(c) }

@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/local"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 )
 
@@ -20,8 +23,8 @@ func nothing() []mr.Kind {
 	return append(kinds(func(context.Context, *mr.TaskSpec) {}), task)
 }
 
-func benchCluster(b *testing.B, workers, slots int) *cluster {
-	c := newCluster(b, nothing())
+func benchCluster(b *testing.B, workers, slots int, store dfs.FS) *cluster {
+	c := newClusterOn(b, nothing(), store, Usual)
 	for i := range workers {
 		c.startWorker(fmt.Sprint("w", i), slots)
 	}
@@ -31,9 +34,15 @@ func benchCluster(b *testing.B, workers, slots int) *cluster {
 	return c
 }
 
-// BenchmarkTasks is tasks that do nothing, over TCP, with every result kept in a store in memory before it counts.
+// BenchmarkTasks is tasks that do nothing, over TCP, with every result kept before it counts: in a store in memory, and on a local
+// disk with fsync, where the workers write nothing else.
 func BenchmarkTasks(b *testing.B) {
-	c := benchCluster(b, 4, 8)
+	b.Run("memory", func(b *testing.B) { tasksOver(b, mem.New()) })
+	b.Run("disk", func(b *testing.B) { tasksOver(b, local.New(b.TempDir(), true)) })
+}
+
+func tasksOver(b *testing.B, store dfs.FS) {
+	c := benchCluster(b, 4, 8, store)
 	const tasks = 5000
 	n := 0
 	for b.Loop() {
@@ -48,7 +57,7 @@ func BenchmarkTasks(b *testing.B) {
 
 // BenchmarkEmptyJob is one map and one reduce task, from its submission by a driver to its end.
 func BenchmarkEmptyJob(b *testing.B) {
-	c := benchCluster(b, 1, 1)
+	c := benchCluster(b, 1, 1, mem.New())
 	r := c.remote()
 	n := 0
 	for b.Loop() {
@@ -63,7 +72,7 @@ func BenchmarkEmptyJob(b *testing.B) {
 
 // BenchmarkRounds is a round of training without its work: 128 partitions on 4 workers.
 func BenchmarkRounds(b *testing.B) {
-	c := benchCluster(b, 4, 1)
+	c := benchCluster(b, 4, 1, mem.New())
 	const rounds = 200
 	var times []float64
 	n := 0

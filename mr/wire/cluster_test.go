@@ -130,6 +130,7 @@ func testJob(id string, n int) *mr.JobSpec {
 type cluster struct {
 	t        testing.TB
 	store    dfs.FS
+	timing   Timing
 	registry *mr.Registry
 	net      *network
 	tracker  *tracker.Tracker
@@ -141,11 +142,15 @@ type cluster struct {
 }
 
 func newCluster(t testing.TB, kinds []mr.Kind) *cluster {
+	return newClusterOn(t, kinds, mem.New(), quick)
+}
+
+func newClusterOn(t testing.TB, kinds []mr.Kind, store dfs.FS, timing Timing) *cluster {
 	r, err := mr.NewRegistry(kinds...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, store: mem.New(), registry: r, net: newNetwork(t)}
+	c := &cluster{t: t, store: store, timing: timing, registry: r, net: newNetwork(t)}
 	c.startTracker()
 	t.Cleanup(func() {
 		c.stopTracker()
@@ -155,10 +160,10 @@ func newCluster(t testing.TB, kinds []mr.Kind) *cluster {
 }
 
 func (c *cluster) startTracker(expect ...mr.JobID) {
-	rules := sched.Options{Expire: 400, Backoff: 5, Speculate: false}
+	rules := sched.Options{Expire: sched.Tick(2 * c.timing.Silent.Milliseconds()), Backoff: 5, Speculate: false}
 	c.tracker = tracker.New(tracker.Options{Registry: c.registry, Rules: rules, Beat: 10 * time.Millisecond})
 	c.tracker.Expect(expect...)
-	c.server = &Server{Tracker: c.tracker, Timing: quick}
+	c.server = &Server{Tracker: c.tracker, Timing: c.timing}
 	mux := http.NewServeMux()
 	mux.Handle(WorkerPath, c.server)
 	c.runs = &Runs{Tracker: c.tracker, Open: func(context.Context, string) (dfs.FS, error) { return c.store, nil }}
@@ -181,7 +186,7 @@ func (c *cluster) stopTracker() {
 func (c *cluster) startWorker(id string, slots int) (stop func()) {
 	dir := c.t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
-	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: sched.WorkerID(id), Slots: slots}, Timing: quick}
+	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: sched.WorkerID(id), Slots: slots}, Timing: c.timing}
 	w := worker.New(worker.Options{ID: sched.WorkerID(id), Slots: slots, Report: cl.Report, Env: func(*mr.TaskSpec) (*task.Env, error) {
 		return &task.Env{Store: c.store, Mux: dfs.NewMux(nil), Registry: c.registry, Shared: task.NewShared(), Cache: cache.New(1<<20, dir), Scratch: dir, Slots: slots, SortMemory: 1 << 20, KeepLogs: c.keepLogs}, nil
 	}})

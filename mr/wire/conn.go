@@ -42,6 +42,7 @@ func (t Timing) filled() Timing {
 type conn struct {
 	ws     *websocket.Conn
 	timing Timing
+	chunk  []byte // next's own
 	cancel context.CancelCauseFunc
 	ctx    context.Context
 
@@ -169,11 +170,13 @@ func (c *conn) next() (*frame, error) {
 		return nil, errors.New("receive: a message that is not binary")
 	}
 	var b []byte
-	buf := make([]byte, 32<<10)
+	if c.chunk == nil {
+		c.chunk = make([]byte, 8<<10)
+	}
 	for {
-		n, err := r.Read(buf)
+		n, err := r.Read(c.chunk)
 		watch.Reset(c.timing.Silent)
-		b = append(b, buf[:n]...)
+		b = append(b, c.chunk[:n]...)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				break
