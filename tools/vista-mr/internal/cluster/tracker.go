@@ -74,6 +74,9 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
 		return exit.Running(err)
 	}
+	if err := dfs.Sweep(ctx, o.State, ""); err != nil { // what it leaves costs room and nothing else
+		o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
+	}
 	url := "http://" + l.Addr().String()
 	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
 		Expire: ticks(o.Expire), Stall: ticks(10 * time.Minute), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights}})
