@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run interop demo demo-files servers test vet fuzz bench clean
+.PHONY: all build setup run interop demo demo-files servers test vet fuzz chaos bench clean
 
 all: build
 
@@ -51,6 +51,14 @@ vet:
 FUZZ ?= 60s
 fuzz:
 	@tools/fuzz/run.sh $(FUZZ) $(IN)
+
+# Small jobs on clusters of real processes that are killed, stopped, cut off and filled up at seeded moments: 200 runs on the local
+# disk, S3 and HDFS. Less or others: make chaos RUNS=20 SEED=1000 STORES=local; a minute of it: make chaos RUNS=0 CHAOS='-for 1m'
+RUNS ?= 200
+SEED ?= 1
+STORES ?= local,s3,hdfs
+chaos: build
+	go run ./tools/chaos -seed $(SEED) -runs $(RUNS) -store $(STORES) $(CHAOS)
 
 bench: build
 	go test -run '^$$' -bench . -benchtime 1s ./...

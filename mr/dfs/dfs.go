@@ -178,9 +178,36 @@ type sweeper interface {
 	Sweep(ctx context.Context, dir Path) error
 }
 
-// RemoveAll removes every file below a folder, and what dead writers have left there. It goes on after a
-// file that it cannot remove. Nobody may be writing to the folder any more.
+// remover is a file system that removes a folder with all that is in it at once, and where a folder stays that was not removed.
+type remover interface {
+	RemoveFolder(ctx context.Context, dir Path) error
+}
+
+// Sweep removes what writers have left below a folder that ended without a word. A writer that lives may lose its file, so nobody
+// whose files count may be writing there.
+func Sweep(ctx context.Context, fs FS, dir Path) error {
+	whole, in := unwrap(fs, dir)
+	if s, ok := whole.(sweeper); ok {
+		return s.Sweep(ctx, in)
+	}
+	return nil
+}
+
+// AtOnce tells whether RemoveAll takes no longer for many files than for few.
+func AtOnce(fs FS) bool {
+	whole, _ := unwrap(fs, "")
+	_, ok := whole.(remover)
+	return ok
+}
+
+// RemoveAll removes every file below a folder, and what dead writers have left there, and the folder where folders are
+// something. It goes on after a file that it cannot remove. Nobody may be writing to the folder any more.
 func RemoveAll(ctx context.Context, fs FS, dir Path) error {
+	if whole, in := unwrap(fs, dir); in != "" {
+		if r, ok := whole.(remover); ok {
+			return r.RemoveFolder(ctx, in)
+		}
+	}
 	var all []Path
 	for info, err := range fs.List(ctx, dir) {
 		if err != nil {
@@ -197,10 +224,8 @@ func RemoveAll(ctx context.Context, fs FS, dir Path) error {
 			failed = append(failed, err)
 		}
 	}
-	if s, ok := fs.(sweeper); ok {
-		if err := s.Sweep(ctx, dir); err != nil {
-			failed = append(failed, err)
-		}
+	if err := Sweep(ctx, fs, dir); err != nil {
+		failed = append(failed, err)
 	}
 	if len(failed) > maxFailed {
 		failed = append(failed[:maxFailed], fmt.Errorf("and %d more failures", len(failed)-maxFailed))

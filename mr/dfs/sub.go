@@ -44,6 +44,14 @@ func URI(base string, p Path) string {
 	return scheme + "://" + host + "/" + string(p)
 }
 
+// unwrap is a folder in the file system that it is a part of.
+func unwrap(fs FS, dir Path) (FS, Path) {
+	if s, ok := fs.(*sub); ok {
+		return s.fs, s.dir.Join(string(dir))
+	}
+	return fs, dir
+}
+
 type sub struct {
 	fs  FS
 	dir Path

@@ -103,3 +103,56 @@ func TestFolder(t *testing.T) {
 		}
 	}
 }
+
+// swept is a file system that is told where to sweep and which folders to remove.
+type swept struct {
+	dfs.FS
+	sweeps, removes []dfs.Path
+}
+
+func (s *swept) Sweep(_ context.Context, dir dfs.Path) error {
+	s.sweeps = append(s.sweeps, dir)
+	return nil
+}
+
+// whole also removes folders at once.
+type whole struct{ swept }
+
+func (s *whole) RemoveFolder(_ context.Context, dir dfs.Path) error {
+	s.removes = append(s.removes, dir)
+	return nil
+}
+
+// What an adapter does in a way of its own it does for a part of it, too, in the right folder.
+func TestSubSweepsAndRemovesFolders(t *testing.T) {
+	a, b := &swept{FS: mem.New()}, &whole{swept{FS: mem.New()}}
+	for _, fs := range []dfs.FS{a, b} {
+		job := dfs.Sub(dfs.Sub(fs, "jobs"), "one")
+		if err := dfs.WriteFile(t.Context(), job, "x/y", nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []func() error{
+			func() error { return dfs.Sweep(t.Context(), job, "") },
+			func() error { return dfs.RemoveAll(t.Context(), job, "x") },
+			func() error { return dfs.RemoveAll(t.Context(), job, "") },
+			func() error { return dfs.RemoveAll(t.Context(), fs, "") }, // the root is none of a store's folders
+			func() error { return dfs.Sweep(t.Context(), mem.New(), "x") },
+		} {
+			if err := f(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if dfs.AtOnce(dfs.Sub(a, "x")) || !dfs.AtOnce(dfs.Sub(b, "x")) || dfs.AtOnce(mem.New()) {
+		t.Error("which remove folders at once is not known")
+	}
+	if want := []dfs.Path{"jobs/one", "jobs/one/x", "jobs/one", ""}; !slices.Equal(a.sweeps, want) {
+		t.Errorf("sweeps of %q, want %q", a.sweeps, want)
+	}
+	if _, err := a.Stat(t.Context(), "jobs/one/x/y"); !errs.Is(err, errs.NotExist) {
+		t.Errorf("a file is left: %v", err)
+	}
+	if want := []dfs.Path{"jobs/one/x", "jobs/one"}; !slices.Equal(b.removes, want) || !slices.Equal(b.sweeps, []dfs.Path{"jobs/one", ""}) {
+		t.Errorf("folders %q are removed, want %q; sweeps of %q", b.removes, want, b.sweeps)
+	}
+}

@@ -58,10 +58,10 @@ func (r *run) usurp(f fault) func() error {
 		return nil
 	}
 	old.signal(syscall.SIGSTOP)
+	r.tracker.leave(old)
 	old.mu.Lock()
 	old.wanted = true // to end, by itself
 	old.mu.Unlock()
-	r.tracker.leave()
 	r.mu.Lock()
 	r.usurped = append(r.usurped, old)
 	r.mu.Unlock()

@@ -162,16 +162,14 @@ func (k *keeper) kill() func() error {
 	}
 }
 
-// leave has another process started beside the one that runs, which is returned.
-func (k *keeper) leave() *process {
-	p := k.now()
-	if p != nil {
-		k.mu.Lock()
+// leave has another process started beside the one that runs.
+func (k *keeper) leave(p *process) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.p == p {
 		k.p = nil
-		k.mu.Unlock()
 		k.changed()
 	}
-	return p
 }
 
 // keep starts the process, and another one when it has ended, until the run ends.

@@ -108,6 +108,7 @@ func (r *run) all(ctx context.Context) (err error) {
 		r.bad("the cluster does not start: %v", err)
 	} else {
 		r.job(ctx)
+		r.complete(ctx)
 	}
 	r.stopCluster()
 	if len(r.wrong) == 0 && ctx.Err() == nil {
@@ -182,6 +183,21 @@ func (r *run) startCluster(ctx context.Context) error {
 		r.keeping.Go(func() { k.keep(r.end) })
 	}
 	return until(ctx, time.Minute, func() bool { return r.joined() == workers })
+}
+
+// complete waits until all that was killed has been started again: what it has left is removed by what comes in its place.
+func (r *run) complete(ctx context.Context) {
+	err := until(ctx, time.Minute, func() bool {
+		for _, k := range r.workers {
+			if p := k.now(); p == nil || !strings.Contains(p.said(), "joined the tracker") {
+				return false
+			}
+		}
+		return r.tracker.now() != nil
+	})
+	if err != nil && ctx.Err() == nil && len(r.wrong) == 0 {
+		r.bad("the cluster is not complete again: %v", err)
+	}
 }
 
 // startTracker starts a tracker, and leads everybody there when it listens.

@@ -308,7 +308,7 @@ func (s *served) left(ctx context.Context, r *run, dir string) (out []string, er
 			return err
 		}
 		if len(all) == 0 {
-			out = append(out, strings.TrimPrefix(name, root)+"/")
+			out = append(out, strings.TrimPrefix(strings.TrimPrefix(name, root)+"/", "/"))
 		}
 		for _, i := range all {
 			switch below := path.Join(name, i.Name()); {

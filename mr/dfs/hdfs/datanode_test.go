@@ -184,6 +184,35 @@ func TestDataNodeKilledWhileWriting(t *testing.T) {
 	writeUntilItWorks(t, two(t, c, f), "part", pattern(9<<20), time.Minute)
 }
 
+// TestWritersPassADeadDataNode: until the NameNode knows a DataNode to be gone it goes on choosing it, also for the first place, and
+// the library does not turn to another one. Whoever writes a file anew is not to notice.
+func TestWritersPassADeadDataNode(t *testing.T) {
+	c := start(t, "start")
+	o := c.options()
+	o.Replication, o.DataTimeout = 2, time.Second
+	f := c.client(t, o)
+	for _, s := range []struct{ signal, undo string }{{"KILL", ""}, {"STOP", "CONT"}} {
+		c.sh(t, "kill", "dn3", s.signal)
+		for i := range 12 { // of any two in three, it is one of two most of the time
+			p := dfs.Path(fmt.Sprintf("%s/%d", s.signal, i))
+			if err := dfs.WriteFile(t.Context(), f, p, pattern(70_000)); err != nil {
+				t.Errorf("%s: %v", p, err)
+				continue
+			}
+			wantFile(t, f, p, pattern(70_000))
+			if names := hidden(t, f, p.Dir()); len(names) > 0 {
+				t.Errorf("%s: unfinished files stay: %q", p, names)
+			}
+		}
+		if s.undo == "" {
+			c.sh(t, "restart", "dn3")
+		} else {
+			c.sh(t, "kill", "dn3", s.undo)
+		}
+		c.sh(t, "live")
+	}
+}
+
 // TestHungDataNodes: a stopped server answers nothing and closes nothing; the library waits for ever, and its deadline
 // is the same for all DataNodes that it tries.
 func TestHungDataNodes(t *testing.T) {

@@ -137,6 +137,12 @@ func (s *session) remove(name string) error {
 	return err
 }
 
+// removeFolder removes a folder and all that is in it.
+func (s *session) removeFolder(name string) error {
+	_, err := s.call("delete", args{"src": name, "recursive": true})
+	return err
+}
+
 // rename fails where the new name is taken.
 func (s *session) rename(from, to string) error {
 	_, err := s.call("rename2", args{"src": from, "dst": to, "overwriteDest": false})

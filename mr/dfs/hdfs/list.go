@@ -54,6 +54,11 @@ func (f *FS) walk(ctx context.Context, dir dfs.Path, yield func(dfs.Info, error)
 
 // entries returns a folder's files and folders in the order of paths; none of what is no folder.
 func (f *FS) entries(ctx context.Context, dir dfs.Path) ([]*hadoop.FileStatus, error) {
+	return f.all(ctx, dir, func(name string) bool { return !isTemp(name) })
+}
+
+// all is entries with those files only whose names are wanted.
+func (f *FS) all(ctx context.Context, dir dfs.Path, wanted func(name string) bool) ([]*hadoop.FileStatus, error) {
 	var all []*hadoop.FileStatus
 	var after []byte
 	for {
@@ -74,7 +79,7 @@ func (f *FS) entries(ctx context.Context, dir dfs.Path) ([]*hadoop.FileStatus, e
 			if len(after) == 0 { // of a file, its own: it has nothing below it
 				return nil, nil
 			}
-			if t := st.GetFileType(); t == typeFolder || t == typeFile && !isTemp(string(after)) {
+			if t := st.GetFileType(); t == typeFolder || t == typeFile && wanted(string(after)) {
 				all = append(all, st)
 			}
 		}

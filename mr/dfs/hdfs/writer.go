@@ -17,6 +17,7 @@ import (
 // writer writes to a hidden file beside the final name.
 type writer struct {
 	fs      *FS
+	ctx     context.Context // of Create, for what a Write does anew
 	path    dfs.Path
 	temp    string
 	s       *session
@@ -32,8 +33,17 @@ func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
 	if err := f.file(ctx, "create", p); err != nil {
 		return nil, err
 	}
+	w := &writer{fs: f, ctx: ctx, path: p}
+	if err := w.begin(ctx); err != nil {
+		return nil, f.wrap("create", p, err)
+	}
+	return w, nil
+}
+
+// begin makes the hidden file.
+func (w *writer) begin(ctx context.Context) error {
+	f, p := w.fs, w.path
 	var made []string // names that a lost reply may have made
-	w := &writer{fs: f, path: p, left: true}
 	begin := func() error {
 		if err := f.usableFolder(ctx, p.Dir()); err != nil {
 			return err
@@ -49,7 +59,7 @@ func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
 				return err
 			}
 			f.pool.hold(s)
-			w.s, w.w = s, h
+			w.s, w.w, w.left = s, h, true
 			return nil
 		})
 	}
@@ -61,10 +71,30 @@ func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
 	if err != nil || len(made) > 0 {
 		f.drop(made)
 	}
-	if err != nil {
-		return nil, f.wrap("create", p, err)
+	return err
+}
+
+// first writes the first bytes. A file of which no byte has been taken yet is begun anew where its DataNodes fail: the NameNode
+// chooses a dead one until it is stale, which is for 30 seconds unless it is told otherwise, and the library does not choose
+// among them.
+func (w *writer) first(b []byte) (int, error) {
+	begun := time.Now()
+	for try := 0; ; try++ {
+		n, err := w.w.Write(b)
+		if err == nil || n > 0 || kindOf(err) != errs.Transient {
+			return n, err
+		}
+		pause := backoff(try, 100*time.Millisecond, 2*time.Second)
+		if time.Since(begun)+pause > w.fs.opt.Patience || !sleep(w.ctx, pause) {
+			return n, err
+		}
+		_ = w.drop() // what stays is hidden
+		_ = w.w.Close()
+		w.release(err)
+		if berr := w.begin(w.ctx); berr != nil {
+			return 0, errors.Join(err, berr)
+		}
 	}
-	return w, nil
 }
 
 func (w *writer) errEnded(op string) error {
@@ -83,7 +113,11 @@ func (w *writer) Write(b []byte) (int, error) {
 	}
 	done := 0
 	for done < len(b) {
-		n, err := w.w.Write(b[done:min(done+piece, len(b))])
+		write := w.w.Write
+		if w.written == 0 && done == 0 {
+			write = w.first
+		}
+		n, err := write(b[done:min(done+piece, len(b))])
 		done += n
 		if err != nil {
 			// The pipeline of DataNodes is not mended by the library, and closing the file could make what has

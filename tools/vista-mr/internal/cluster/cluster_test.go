@@ -17,6 +17,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/cache"
+	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/fault"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
@@ -347,5 +348,54 @@ func TestBegunIsWrittenDown(t *testing.T) {
 	wait(t, m, id, Succeeded)
 	if !slices.Equal(again, []bool{false, true}) {
 		t.Errorf("drivers are told that one was before them: %v", again)
+	}
+}
+
+// A tracker that was stopped, and does not know yet that another one has its state, neither ends that one's jobs nor takes new
+// ones.
+func TestAnOutdatedTrackerTellsNothing(t *testing.T) {
+	store := mem.New()
+	pub := &commit.Publisher{FS: store}
+	newTracker := func(d *drive) *jobs {
+		m := newJobs(t, store, d, 1)
+		var err error
+		if m.epoch, err = pub.ClaimEpoch(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		m.current = func(ctx context.Context) error { return pub.Current(ctx, m.epoch) }
+		if _, err := m.load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	lost, over := make(chan struct{}), make(chan struct{})
+	first := newTracker(&drive{ends: map[string]func(context.Context) (ending, error){"a": func(context.Context) (ending, error) {
+		<-lost
+		return ending{code: 5, failure: json.RawMessage(`{"id":"E-OUTPUT-TAKEN"}`)}, nil
+	}}})
+	id := submitted(t, first, "a")
+	second := newTracker(&drive{ends: map[string]func(context.Context) (ending, error){"a": func(context.Context) (ending, error) { <-over; return ending{verdict: "it helps"}, nil }}})
+	close(lost)
+	first.work.Wait()
+	if j, _ := first.get(id); j.State.Over() {
+		t.Errorf("the first tracker tells %+v", j)
+	}
+	if _, err := first.submit(t.Context(), Request{Name: "b", Text: "x"}); !errs.Is(err, errs.Unreachable) {
+		t.Errorf("the first tracker takes a job: %v", err)
+	}
+	// Also if it had looked just before.
+	first.current = nil
+	first.over(t.Context(), first.byID[id], ending{code: 5}, nil)
+	if m := newTracker(&drive{}); m.byID[id] == nil || m.byID[id].State != Queued || len(m.byID) != 1 {
+		t.Errorf("the third tracker finds %+v of %d", m.byID[id], len(m.byID))
+	}
+	close(over)
+	second.mu.Lock()
+	second.epoch, second.current = 4, nil // as the last one that has adopted it
+	second.fill()
+	second.mu.Unlock()
+	wait(t, second, id, Succeeded)
+	if m := newTracker(&drive{}); m.byID[id].State != Succeeded || m.byID[id].Verdict != "it helps" {
+		t.Errorf("the fifth tracker finds %+v", m.byID[id])
 	}
 }

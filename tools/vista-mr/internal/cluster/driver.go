@@ -65,9 +65,18 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	for _, set := range s.Sets {
 		args = append(args, "--set", set)
 	}
+	// A driver that is killed leaves what it has in its folder for temporary files: it is this one, and goes with the driver.
+	tmp, err := newFolder(filepath.Join(dir, "tmp"))
+	if err != nil {
+		return ending{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	cmd := exec.Command(d.program, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token, AgainVariable+"=")
+	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token, AgainVariable+"=", "TMPDIR="+tmp)
+	if os.Getenv("KRB5CCNAME") == "" { // tickets are looked for in this process's folder, too
+		cmd.Env = append(cmd.Env, fmt.Sprintf("KRB5CCNAME=FILE:%s", filepath.Join(os.TempDir(), fmt.Sprintf("krb5cc_%d", os.Getuid()))))
+	}
 	if s.again {
 		cmd.Env = append(cmd.Env, AgainVariable+"=yes")
 	}
@@ -118,6 +127,15 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 		return end, errors.Join(err, readErr)
 	}
 	return end, nil
+}
+
+// newFolder makes an empty folder.
+func newFolder(name string) (string, error) {
+	name, err := filepath.Abs(name)
+	if err != nil {
+		return "", err
+	}
+	return name, errors.Join(os.RemoveAll(name), os.MkdirAll(name, 0o700))
 }
 
 // killAfter is how long a driver may take to end when it is told to.

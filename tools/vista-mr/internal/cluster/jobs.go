@@ -96,7 +96,9 @@ type submission struct {
 type jobs struct {
 	store   dfs.FS // the tracker's state
 	start   func(ctx context.Context, s *submission, tell func(driverLine)) (ending, error)
-	dismiss func(mr.JobID) // of runs that will not come any more
+	dismiss func(mr.JobID)                  // of runs that will not come any more
+	epoch   int64                           // of this tracker
+	current func(ctx context.Context) error // errs.Lost: another tracker has the state; nil: nobody else can have it
 	log     *zap.Logger
 	base    context.Context
 	stop    context.CancelFunc
@@ -152,7 +154,7 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 			continue
 		}
 		b.Job = Job{ID: id, Name: b.sub.Name, User: b.sub.User, Output: b.sub.Output, State: Queued, Submitted: b.sub.Submitted}
-		if p := parts["ended.json"]; p != "" {
+		if p := lastEnd(parts); p != "" {
 			var e ended
 			if err := m.read(ctx, p, &e); err != nil {
 				m.log.Error("how a job ended cannot be read", zap.String("job", id), zap.Error(err))
@@ -168,12 +170,50 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 				}
 			}
 			runs = append(runs, b.runs...)
+			if err := m.store.Claim(ctx, dfs.Path("jobs").Join(id, m.mark(adopted, ""))); err != nil && !errs.Is(err, errs.Exist) {
+				return nil, err
+			}
 		}
 		m.byID[id] = b
 		m.order = append(m.order, b)
 	}
 	slices.SortFunc(m.order, func(a, b *book) int { return a.Submitted.Compare(b.Submitted) })
 	return runs, nil
+}
+
+// How a job ended is in a file that names the epoch of the tracker that says so. A tracker after it that found the job unfinished has
+// claimed a mark before it went on with it: what one before that says later, because it was stopped and does not know yet, does not
+// count.
+const (
+	endedMark = "ended-"
+	adopted   = "adopted-"
+)
+
+// mark is the name of a file of a job that carries this tracker's epoch.
+func (m *jobs) mark(kind, suffix string) string {
+	return fmt.Sprintf("%s%010d%s", kind, m.epoch, suffix)
+}
+
+// lastEnd is the file, of a job's, that says how it ended and counts; "": it has not ended.
+func lastEnd(parts map[string]dfs.Path) dfs.Path {
+	end, last := "", ""
+	for name := range parts {
+		if e, ok := strings.CutPrefix(name, endedMark); ok {
+			end = max(end, strings.TrimSuffix(e, ".json")) // all have as many digits
+		} else if e, ok := strings.CutPrefix(name, adopted); ok {
+			last = max(last, e)
+		}
+	}
+	if end == "" || end < last {
+		return ""
+	}
+	return parts[endedMark+end+".json"]
+}
+
+// superseded tells whether another tracker has the state, which this one is about to find out and end for. A store that does not answer
+// says nothing.
+func (m *jobs) superseded(ctx context.Context) bool {
+	return m.current != nil && errs.Is(m.current(ctx), errs.Lost)
 }
 
 func (m *jobs) read(ctx context.Context, p dfs.Path, v any) error {
@@ -209,6 +249,10 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	}
 	if err := dfs.WriteFile(ctx, m.store, dfs.Path("jobs").Join(s.ID, "job.json"), data); err != nil {
 		return Job{}, err
+	}
+	// A tracker that has taken over since then has listed the jobs without this one, unless it did so behind this look.
+	if m.superseded(ctx) {
+		return Job{}, errors.Join(errs.E("submit", errs.Unreachable, "", errors.New("another tracker has taken over")), m.store.Remove(ctx, dfs.Path("jobs").Join(s.ID, "job.json")))
 	}
 	b := &book{sub: s, past: &status.History{}, over: make(chan struct{}), Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
 	m.mu.Lock()
@@ -332,6 +376,9 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 		e.Failure = failureJSON("E-KILLED", "killed: "+killed.reason, "submit it again: it goes on where it stopped", 7)
 	case m.base.Err() != nil:
 		return
+	case m.superseded(m.base): // its driver has lost to the other one's, or is about to
+		m.log.Warn("how a job's driver ended is not told: another tracker goes on with it", zap.String("job", b.ID), zap.Int("code", end.code), zap.Error(err))
+		return
 	case err != nil:
 		e.State, e.ExitCode = Failed, 1
 		e.Failure = failureJSON("E-DRIVER", fmt.Sprintf("the job's driver died %d times: %v", maxDrivers, err), "see its log: vista-mr logs "+b.ID, 1)
@@ -340,7 +387,7 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	}
 	data, err := json.Marshal(&e)
 	if err == nil {
-		err = dfs.WriteFile(m.base, m.store, dfs.Path("jobs").Join(b.ID, "ended.json"), data)
+		err = dfs.WriteFile(m.base, m.store, dfs.Path("jobs").Join(b.ID, m.mark(endedMark, ".json")), data)
 	}
 	if err != nil {
 		m.log.Error("how a job ended could not be written down: a tracker after this one will run it again", zap.String("job", b.ID), zap.Error(err))

@@ -79,13 +79,17 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
 		return exit.Running(err)
 	}
+	if err := dfs.Sweep(ctx, o.State, ""); err != nil { // what it leaves costs room and nothing else
+		o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
+	}
 	url := "http://" + l.Addr().String()
 	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
 		Expire: ticks(o.Expire), Stall: ticks(2 * o.TaskTimeout), Hang: ticks(o.TaskTimeout), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights}})
 	defer d.tracker.Close()
 	base, stop := context.WithCancel(context.Background())
 	starts := &drivers{program: o.Program, url: url, token: o.Token, scratch: o.Scratch}
-	d.jobs = &jobs{store: o.State, start: starts.start, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers)}
+	d.jobs = &jobs{store: o.State, start: starts.start, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers),
+		epoch: d.epoch, current: func(ctx context.Context) error { return pub.Current(ctx, d.epoch) }}
 	expected, err := d.jobs.load(ctx)
 	if err != nil {
 		stop()

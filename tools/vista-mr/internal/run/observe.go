@@ -144,6 +144,9 @@ func (w *watch) seconds(id mr.PhaseID) float64 {
 func (w *watch) update(u tracker.Update) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if u.Phase != "" {
+		w.phase(u.Phase) // a driver that takes another one's place may hear first of an attempt's end
+	}
 	e := journal.Event{Kind: string(u.Kind), Phase: string(u.Phase), Seconds: u.Seconds}
 	if u.Kind == tracker.AttemptStarted && w.phase(u.Phase).since.IsZero() {
 		w.events.w.Append(journal.Event{Kind: "phase-started", Phase: string(u.Phase), Tasks: u.Tasks})

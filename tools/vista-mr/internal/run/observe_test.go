@@ -8,6 +8,8 @@ import (
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/journal"
+	"github.com/vista-mr/vista-mr/mr/tracker"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
 // Times of earlier runs are taken from their log: a run that was killed ends with its last event, and what it had
@@ -63,6 +65,22 @@ func TestResumeLogsWhatWasNotSaid(t *testing.T) {
 	}
 	if p := w.phases["extract"]; !p.done || !p.since.IsZero() {
 		t.Errorf("%+v", p)
+	}
+}
+
+// A driver that takes the place of one that was killed is joined to what runs: the first that it hears may be of an attempt's
+// end, or of a phase's.
+func TestJoinedInTheMiddle(t *testing.T) {
+	for _, u := range []tracker.Update{{Kind: tracker.AttemptSucceeded, Phase: "a", Manifest: &mr.Manifest{Bad: []mr.BadRecord{{Key: "k"}}}},
+		{Kind: tracker.AttemptFailed, Phase: "a", Err: errors.New("no")}, {Kind: tracker.PhasePublished, Phase: "a"}, {Kind: tracker.PhaseProgress, Phase: "a"},
+		{Kind: tracker.RoundDone, Phase: "a"}, {Kind: tracker.JobDone}} {
+		var log bytes.Buffer
+		w := &watch{job: &prepared{Spec: mr.JobSpec{Phases: []mr.PhaseSpec{{ID: "a", Kind: "k", Type: mr.MapPhase, Tasks: 2}}}}, sink: progress.Discard, events: &events{w: journal.NewWriter(&log, time.Now)}}
+		w.resume(nil, nil)
+		w.update(u)
+		if logged := u.Kind != tracker.PhaseProgress && u.Kind != tracker.JobDone; logged != bytes.Contains(log.Bytes(), []byte(u.Kind)) {
+			t.Errorf("%s: the log says %s", u.Kind, log.Bytes())
+		}
 	}
 }
 

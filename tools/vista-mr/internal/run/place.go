@@ -114,12 +114,16 @@ func (p *place) clear(ctx context.Context, keep func(dfs.Path) bool) error {
 // removers is how many files are removed at once.
 const removers = 16
 
-// leave removes what a run that is done was made from.
+// leave removes what a run that is done was made from, and, in a store elsewhere, what runs have left that were killed.
 func (p *place) leave(ctx context.Context) error {
 	if p.dir != "" {
 		return os.RemoveAll(p.work())
 	}
-	return errors.Join(p.clear(ctx, nil), p.close())
+	var err error
+	if !dfs.AtOnce(p.store) {
+		err = p.clear(ctx, nil)
+	}
+	return errors.Join(err, dfs.RemoveAll(ctx, p.store, ""), dfs.Sweep(ctx, p.out, ""), p.close())
 }
 
 // close removes what a run has in other places than its own.
