@@ -36,8 +36,10 @@ func (w *world) announce(r *realWorker) {
 	})
 }
 
-// connect says on a new connection what a worker runs; nothing that is sent on it comes before.
+// connect says on a new connection what a worker runs; nothing that is sent on it comes before, and what is still sent on the old
+// one is lost.
 func (w *world) connect(r *realWorker) {
+	r.dialing = true
 	heap.Push(&w.queue, happening{at: w.now, seq: w.first(), ev: WorkerUp{Worker: r.id, Slots: r.slots, Memory: r.memory, Running: r.progress()}})
 }
 
@@ -137,7 +139,7 @@ func (w *world) act(a Action) {
 
 func (w *world) launch(a Launch) {
 	r := w.workers[a.Worker]
-	if r == nil || w.chance(0.01) {
+	if r == nil || r.dialing || w.chance(0.01) {
 		return // it has crashed, and nobody knows yet; or the message is lost
 	}
 	spec := a.Spec
@@ -290,6 +292,7 @@ func (w *world) restart() {
 		heap.Init(&w.queue)
 	}
 	for _, id := range w.alive { // they notice that it is another one
+		w.workers[id].dialing = false
 		if r := w.workers[id]; !r.silent {
 			w.announce(r)
 		}

@@ -147,6 +147,7 @@ type realWorker struct {
 	memory        int64
 	attempts      map[string]*realAttempt // by job and attempt
 	silent, known bool
+	dialing       bool // its connection has ended, and it has not announced itself on another one
 }
 
 type realAttempt struct {
@@ -329,6 +330,9 @@ func (w *world) one() error {
 func (w *world) step(ev Event) error {
 	w.note(func() string { return fmt.Sprintf("%8d %T%+v", w.now, ev, ev) })
 	w.judge.event(ev)
+	if up, ok := ev.(WorkerUp); ok && w.workers[up.Worker] != nil {
+		w.workers[up.Worker].dialing = false
+	}
 	for _, a := range w.s.Step(w.now, ev) {
 		w.note(func() string { return "         " + show(a) })
 		if err := w.judge.action(a); err != nil {

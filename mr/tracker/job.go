@@ -232,7 +232,12 @@ func (t *Tracker) dropFiles(j *job, a sched.DropFiles) {
 	})
 }
 
+// discard removes the files of an attempt of this tracker's own. Those of an earlier one's stay until the job's folder goes: that
+// tracker may still live, and may yet publish them in vain; who comes after both finds that, whole.
 func (t *Tracker) discard(j *job, a sched.Discard) {
+	if a.Epoch != j.o.Epoch {
+		return
+	}
 	out := sched.OutFolder(a.Job, a.Attempt, a.Epoch)
 	j.inBackground(t, "discard "+a.Attempt.String(), func(ctx context.Context) error {
 		if err := j.o.Publisher.Forget(ctx, a.Attempt, a.Epoch); err != nil {
