@@ -2,6 +2,7 @@ package sched
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -47,8 +48,18 @@ type WorkerView struct {
 	Slots  int
 	Used   int
 	Memory int64
-	Held   int64
+	Held   int64 // by attempts, or, if that is more, granted to the jobs that have had attempts there and have not ended
 	Seen   Tick
+	// Excluded are the jobs that launch nothing there for a while, in the order in which they came.
+	Excluded []Exclusion
+}
+
+// Exclusion is a job's refusal to use a worker.
+type Exclusion struct {
+	Job   mr.JobID
+	Tasks []mr.TaskID // that failed there
+	Why   string      // how the last of them did
+	Until Tick
 }
 
 // Job describes a live job; one that is unknown or has ended has an empty ID. The cost is
@@ -120,7 +131,17 @@ func (s *State) Jobs() []mr.JobID {
 func (s *State) Workers() []WorkerView {
 	out := make([]WorkerView, len(s.workers))
 	for i, w := range s.workers {
-		out[i] = WorkerView{ID: w.id, Host: w.host, Slots: w.slots, Used: w.used, Memory: w.memory, Held: w.held, Seen: w.seen}
+		held := int64(0)
+		for j := range w.jobs {
+			held += j.spec.Settings.Memory
+		}
+		out[i] = WorkerView{ID: w.id, Host: w.host, Slots: w.slots, Used: w.used, Memory: w.memory, Held: max(held, w.held), Seen: w.seen}
+		for _, j := range s.jobs {
+			if s.excluded(j, w) {
+				f := j.faults[w.id]
+				out[i].Excluded = append(out[i].Excluded, Exclusion{Job: j.spec.ID, Tasks: slices.Clone(f.tasks), Why: f.why, Until: f.until})
+			}
+		}
 	}
 	return out
 }

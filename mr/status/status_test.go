@@ -134,7 +134,8 @@ func sample() *fake {
 			Failed: []FailedAttempt{{Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "extract", Index: 9}, Number: 1}, Worker: "w1", At: noon.Add(-time.Minute), ID: "E-CORRUPT",
 				Error: "shard 9 is damaged", Next: "copy it again"}}, FailedCount: 140}},
 		workers: []tracker.WorkerNow{
-			{ID: "w1", Host: "node1", Slots: 4, Used: 3, Memory: 8 << 30, Held: 2 << 30, Since: noon.Add(-time.Hour), Seen: noon.Add(-2 * time.Second)},
+			{ID: "w1", Host: "node1", Slots: 4, Used: 3, Memory: 8 << 30, Held: 2 << 30, Resident: 3 << 29, Peak: 3 << 30, Cached: 128 << 20, Budget: 512 << 20, Spilt: 64 << 20,
+				Excluded: []tracker.ExcludedNow{{Job: "foods-a", Tasks: []mr.TaskID{{Phase: "extract", Index: 3}, {Phase: "extract", Index: 4}}, Why: "the disk is full", Until: noon.Add(3 * time.Minute)}}, Since: noon.Add(-time.Hour), Seen: noon.Add(-2 * time.Second)},
 			{ID: "w2", Host: "node2", Held: 1 << 20, Seen: noon},
 		}}
 }
@@ -181,7 +182,8 @@ func TestJob(t *testing.T) {
 
 func TestWorkers(t *testing.T) {
 	_, page := get(t, handle(sample()), "/workers")
-	wants(t, text(page), "Workers 2 · 1 draining", "Slots used 3 of 4", "w1 node1 busy 3 of 4 2.0 GiB of 8.0 GiB 2.0 s ago 1 h 00 min", "w2 node2 draining 0 of 0 1.0 MiB, no budget", "showing all 2")
+	wants(t, text(page), "Workers 2 · 1 draining", "Slots used 3 of 4", "w1 node1 busy 3 of 4 2.0 GiB of 8.0 GiB 1.5 GiB of 8.0 GiB, peak 3.0 GiB 128 MiB of 512 MiB, 64 MiB on disk 2.0 s ago 1 h 00 min", "w2 node2 draining 0 of 0 1.0 MiB, no budget – – 0 s ago", "w1 foods-a 3 min 00 s the disk is full extract/00003 , extract/00004", "showing all 2")
+	wants(t, page, `href="./jobs/foods-a/logs/extract/00003"`)
 	_, page = get(t, handle(&fake{}), "/workers")
 	wants(t, text(page), "No worker is connected")
 }

@@ -47,9 +47,25 @@ type WorkerNow struct {
 	Slots  int            `json:"slots"`
 	Used   int            `json:"used"`
 	Memory int64          `json:"memory,omitempty"` // bytes that its attempts may hold; 0: not limited
-	Held   int64          `json:"held"`             // bytes that they may need
-	Since  time.Time      `json:"since"`
-	Seen   time.Time      `json:"seen"`
+	Held   int64          `json:"held"`             // bytes that its jobs may take
+	// What its process holds, as it has said last, in bytes.
+	Resident int64 `json:"resident,omitempty"`
+	Peak     int64 `json:"peak,omitempty"`   // resident, at most so far
+	Cached   int64 `json:"cached,omitempty"` // pinned partitions in memory
+	Budget   int64 `json:"budget,omitempty"` // for those
+	Spilt    int64 `json:"spilt,omitempty"`  // pinned partitions on its disk
+	// Excluded are the jobs that have nothing run there for a while, because too much of theirs failed there.
+	Excluded []ExcludedNow `json:"excluded,omitempty"`
+	Since    time.Time     `json:"since"`
+	Seen     time.Time     `json:"seen"`
+}
+
+// ExcludedNow says that a job avoids a worker, until when, and why. Other jobs use it.
+type ExcludedNow struct {
+	Job   string      `json:"job"`
+	Tasks []mr.TaskID `json:"tasks"` // that failed there
+	Why   string      `json:"why"`   // how the last of them did
+	Until time.Time   `json:"until"`
 }
 
 // Jobs describes those of the given jobs that run here.
@@ -85,6 +101,11 @@ func (t *Tracker) Workers() []WorkerNow {
 			n := WorkerNow{ID: w.ID, Host: w.Host, Slots: w.Slots, Used: w.Used, Memory: w.Memory, Held: w.Held}
 			if b := t.workers[w.ID]; b != nil {
 				n.Since, n.Seen = b.since.UTC(), b.seen.UTC()
+				n.Resident, n.Peak, n.Cached, n.Budget, n.Spilt = b.usage.Resident, b.usage.Peak, b.usage.Cached, b.usage.Budget, b.usage.Spilt
+			}
+			for _, x := range w.Excluded {
+				until := t.start.Add(time.Duration(x.Until) * time.Millisecond)
+				n.Excluded = append(n.Excluded, ExcludedNow{Job: string(x.Job), Tasks: x.Tasks, Why: x.Why, Until: until.UTC()})
 			}
 			out = append(out, n)
 		}

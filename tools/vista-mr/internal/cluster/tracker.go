@@ -171,7 +171,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 	})
 	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.log1)
 	m.HandleFunc("GET /api/v1/jobs/{id}/logs/{target...}", d.attemptLogs)
-	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.tracker.Workers()}) })
+	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.workersNow()}) })
 	m.Handle("GET "+status.EventsPath, pages)
 	m.Handle("/", pages)
 	return m
