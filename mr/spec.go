@@ -190,6 +190,14 @@ type Manifest struct {
 	Seconds  float64          `json:"seconds"`
 }
 
+// Wrote is how many records and bytes the attempt has written.
+func (m *Manifest) Wrote() (rows, bytes int64) {
+	for _, f := range m.Files {
+		rows, bytes = rows+f.Rows, bytes+f.Bytes
+	}
+	return rows, bytes
+}
+
 // PhaseManifest is what a published phase consists of: one committed manifest for each task,
 // in task order. A phase whose files proved to be damaged is published again, with the next
 // revision; readers follow the highest one of the highest epoch.

@@ -92,6 +92,76 @@ func (s *State) Job(id mr.JobID) JobView {
 	return v
 }
 
+// TaskView is a task as a page shows it.
+type TaskView struct {
+	Index    int
+	State    string // waiting, running, committed
+	Attempts int    // launched so far
+	Failed   int    // of these, that failed, for whatever reason
+	Number   int    // of the attempt that is shown: the committed one, or the last that runs
+	Worker   WorkerID
+	Since    Tick // running: when it was launched
+	Done     int64
+	Total    int64
+	Seconds  float64 // committed: what it took
+	Rows     int64   // and wrote
+	Bytes    int64
+}
+
+// taskStates in the order in which they are counted.
+var taskStates = [...]string{"waiting", "running", "committed"}
+
+// Tasks are a live phase's tasks of a state ("": any), at most limit from the from-th on, and how many there are in each state; nil counts: there is no such phase. The cost
+// is O(tasks).
+func (s *State) Tasks(job mr.JobID, phase mr.PhaseID, state string, from, limit int) (out []TaskView, counts map[string]int) {
+	_, p := s.phase(job, phase)
+	if p == nil {
+		return nil, nil
+	}
+	var n [len(taskStates)]int
+	matched := 0
+	for i := range p.tasks {
+		t := &p.tasks[i]
+		is := 0
+		switch {
+		case t.manifest != nil:
+			is = 2
+		case len(t.attempts) > 0:
+			is = 1
+		}
+		n[is]++
+		if state != "" && state != taskStates[is] {
+			continue
+		}
+		if matched++; matched <= from || len(out) >= limit {
+			continue
+		}
+		out = append(out, t.view(i, taskStates[is]))
+	}
+	counts = map[string]int{}
+	for i, name := range taskStates {
+		counts[name] = n[i]
+	}
+	return out, counts
+}
+
+func (t *task) view(i int, state string) TaskView {
+	v := TaskView{Index: i, State: state, Attempts: int(t.number)}
+	if t.trouble != nil {
+		v.Failed = t.trouble.failures + t.trouble.system
+	}
+	if m := t.manifest; m != nil {
+		v.Number, v.Seconds = m.Attempt.Number, m.Seconds
+		v.Rows, v.Bytes = m.Wrote()
+		return v
+	}
+	if n := len(t.attempts); n > 0 {
+		a := t.attempts[n-1]
+		v.Number, v.Worker, v.Since, v.Done, v.Total = a.number, a.worker.id, a.started, a.done, a.total
+	}
+	return v
+}
+
 // GivenUp is an attempt that ended without a word of its own.
 type GivenUp struct {
 	Worker  WorkerID

@@ -255,6 +255,8 @@ var functions = template.FuncMap{
 	"part":    part,
 	"masked":  masked,
 	"loglink": logLink,
+	"whole":   func(f float64) string { return count(int64(math.Round(f))) },
+	"bytes":   func(f float64) string { return size(int64(math.Round(f))) },
 	"short":   func(s string) string { return clip(s, 300) },
 }
 

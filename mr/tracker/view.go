@@ -93,6 +93,43 @@ func (t *Tracker) Jobs(ids ...mr.JobID) []JobNow {
 	return out
 }
 
+// TaskNow is a task of a running job.
+type TaskNow struct {
+	Task     mr.TaskID      `json:"task"`
+	State    string         `json:"state"`             // waiting, running, committed
+	Attempts int            `json:"attempts"`          // launched so far
+	Failed   int            `json:"failed,omitempty"`  // of these, that failed, for whatever reason
+	Attempt  *mr.AttemptID  `json:"attempt,omitempty"` // the committed one, or the last that runs
+	Worker   sched.WorkerID `json:"worker,omitempty"`  // where it runs
+	Seconds  float64        `json:"seconds,omitempty"` // that it has run, or taken
+	Done     int64          `json:"done,omitempty"`
+	Total    int64          `json:"total,omitempty"`
+	Rows     int64          `json:"rows,omitempty"` // that the committed one wrote
+	Bytes    int64          `json:"bytes,omitempty"`
+}
+
+// Tasks are tasks of a phase that runs here, of a state ("": any), at most limit from the from-th on, and how many are in each state; nil counts: there is no such
+// phase here.
+func (t *Tracker) Tasks(job mr.JobID, phase mr.PhaseID, state string, from, limit int) (out []TaskNow, counts map[string]int) {
+	t.ask(func() {
+		now := sched.Tick(time.Since(t.start).Milliseconds())
+		var views []sched.TaskView
+		views, counts = t.state.Tasks(job, phase, state, from, limit)
+		for _, v := range views {
+			n := TaskNow{Task: mr.TaskID{Phase: phase, Index: v.Index}, State: v.State, Attempts: v.Attempts, Failed: v.Failed, Worker: v.Worker, Seconds: v.Seconds,
+				Done: v.Done, Total: v.Total, Rows: v.Rows, Bytes: v.Bytes}
+			if v.Number > 0 {
+				n.Attempt = &mr.AttemptID{Task: n.Task, Number: v.Number}
+			}
+			if v.State == "running" {
+				n.Seconds = float64(now-v.Since) / 1000
+			}
+			out = append(out, n)
+		}
+	})
+	return out, counts
+}
+
 // Workers describes the workers, in the order in which they came.
 func (t *Tracker) Workers() []WorkerNow {
 	out := []WorkerNow{}

@@ -198,6 +198,20 @@ func (s source) AttemptLogs(ctx context.Context, id, target string) ([]status.At
 	return s.d.findLogs(ctx, id, target)
 }
 
+func (s source) Tasks(id string, phase mr.PhaseID, state string, from, limit int) ([]tracker.TaskNow, map[string]int) {
+	return s.d.tasksNow(id, phase, state, from, limit)
+}
+
+// tasksNow are tasks of the run of a job that is under way.
+func (d *daemon) tasksNow(id string, phase mr.PhaseID, state string, from, limit int) ([]tracker.TaskNow, map[string]int) {
+	for _, r := range d.jobs.runsOf(id) {
+		if out, counts := d.tracker.Tasks(r, phase, state, from, limit); counts != nil {
+			return out, counts
+		}
+	}
+	return nil, nil
+}
+
 func (s source) Kill(id string) error { return s.d.jobs.end(id, "on request") }
 
 func (s source) Changes() uint64 { return s.d.jobs.changes.Load() }
