@@ -41,6 +41,7 @@ type Settings struct {
 	Cache      int64 `json:"cache,omitempty"`      // bytes of pinned partitions kept in memory; what is more goes to the local disk
 	Slots      int   `json:"slots,omitempty"`      // attempts of the job at once in one process
 	Memory     int64 `json:"memory,omitempty"`     // bytes that the job may take in one process, all attempts and what they share
+	Native     int64 `json:"native,omitempty"`     // of these, bytes that native code may allocate
 }
 
 // Budget bounds a counter by a share of another one: the job fails with errs.Budget once the
@@ -67,6 +68,7 @@ type PhaseSpec struct {
 	Tasks      int             `json:"tasks,omitempty"`      // number of tasks when there are no Splits
 	Partitions int             `json:"partitions,omitempty"` // map phases that feed a reduce: number of shuffle partitions
 	Memory     int64           `json:"memory,omitempty"`     // bytes that one task may hold beyond what its process shares
+	Heap       int64           `json:"heap,omitempty"`       // bytes that the job may have on the heap of a process that runs the phase; 0: no limit
 	Timeout    int64           `json:"timeout,omitempty"`    // milliseconds without a sign of work after which an attempt is given up; 0: whoever runs it knows, less: it never is
 	Drop       []Drop          `json:"drop,omitempty"`       // files of earlier phases that nobody needs once this one is published
 	KeepOpen   []string        `json:"keepOpen,omitempty"`   // shared resources with such a key prefix stay open when the phase ends; other idle ones are closed
@@ -139,6 +141,7 @@ type TaskSpec struct {
 	Tasks      int             `json:"tasks"`
 	Partitions int             `json:"partitions,omitempty"`
 	Memory     int64           `json:"memory,omitempty"`
+	Heap       int64           `json:"heap,omitempty"`     // PhaseSpec.Heap
 	Halvings   int             `json:"halvings,omitempty"` // how often earlier attempts ran out of memory: batches are divided by 2 to this power
 	Judged     []string        `json:"judged,omitempty"`   // counters that the job's budgets are about: they are never cut off
 	Store      string          `json:"store,omitempty"`    // JobSpec.Store
@@ -185,6 +188,14 @@ type Manifest struct {
 	Value    json.RawMessage  `json:"value,omitempty"` // a small result, for instance the classes of a table
 	Bad      []BadRecord      `json:"bad,omitempty"`   // the first few records set aside, for messages; all of them are in channel Quarantine
 	Seconds  float64          `json:"seconds"`
+}
+
+// Wrote is how many records and bytes the attempt has written.
+func (m *Manifest) Wrote() (rows, bytes int64) {
+	for _, f := range m.Files {
+		rows, bytes = rows+f.Rows, bytes+f.Bytes
+	}
+	return rows, bytes
 }
 
 // PhaseManifest is what a published phase consists of: one committed manifest for each task,

@@ -43,6 +43,7 @@ type (
 	Beat struct {
 		Worker   WorkerID
 		Progress []Progress
+		Usage    Usage
 	}
 	// Submit starts a job, or goes on with one that an earlier coordinator left. Done lists
 	// phases that are published: they are not run again. Committed lists results of tasks of
@@ -130,6 +131,13 @@ type (
 	// Time only lets time pass.
 	Time struct{}
 )
+
+// Usage is what a worker's process holds, in bytes. Nothing is decided by it.
+type Usage struct {
+	Resident, Peak int64 // of its memory, now and at most so far
+	Cached, Spilt  int64 // pinned partitions: in memory, and on its disk
+	Budget         int64 // for those in memory
+}
 
 // Progress is how far an attempt is.
 type Progress struct {

@@ -15,12 +15,13 @@ const faultsToExclude = 3
 type faults struct {
 	tasks []mr.TaskID // different ones that failed there, at most faultsToExclude
 	until Tick        // excluded until then; 0: it is not
+	why   string      // the last failure there, for people
 }
 
 // blame holds a task's own failure against the worker too: who is at fault shows only when
 // other tasks fail there and nowhere else. A full disk or a refused identity is a worker's own
 // until others say the same: one such failure is enough.
-func (s *State) blame(j *job, w *worker, id mr.TaskID, kind errs.Kind) {
+func (s *State) blame(j *job, w *worker, id mr.TaskID, kind errs.Kind, why string) {
 	if s.o.Exclude <= 0 {
 		return
 	}
@@ -35,6 +36,7 @@ func (s *State) blame(j *job, w *worker, id mr.TaskID, kind errs.Kind) {
 	if slices.Contains(f.tasks, id) || f.until > 0 {
 		return
 	}
+	f.why = why
 	if f.tasks = append(f.tasks, id); len(f.tasks) < faultsToExclude && !ofWorker(kind) {
 		return
 	}

@@ -238,7 +238,7 @@ func (s *State) launch(j *job, p *phase, i int, w *worker, copy bool) {
 	spec := mr.TaskSpec{
 		Job: j.spec.ID, Attempt: id, Epoch: j.epoch, Type: p.spec.Type, Kind: p.spec.Kind, Params: p.spec.Params,
 		Out: OutFolder(j.spec.ID, id, j.epoch), Inputs: resolve(j, p, i),
-		Tasks: len(p.tasks), Partitions: p.spec.Partitions, Memory: p.spec.Memory, Halvings: int(t.halvings), Judged: j.judged,
+		Tasks: len(p.tasks), Partitions: p.spec.Partitions, Memory: p.spec.Memory, Heap: p.spec.Heap, Halvings: int(t.halvings), Judged: j.judged,
 	}
 	if len(p.spec.Splits) > 0 {
 		spec.Split = &p.spec.Splits[i]

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"maps"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -47,8 +48,18 @@ type WorkerView struct {
 	Slots  int
 	Used   int
 	Memory int64
-	Held   int64
+	Held   int64 // by attempts, or, if that is more, granted to the jobs that have had attempts there and have not ended
 	Seen   Tick
+	// Excluded are the jobs that launch nothing there for a while, in the order in which they came.
+	Excluded []Exclusion
+}
+
+// Exclusion is a job's refusal to use a worker.
+type Exclusion struct {
+	Job   mr.JobID
+	Tasks []mr.TaskID // that failed there
+	Why   string      // how the last of them did
+	Until Tick
 }
 
 // Ended is the epoch in which a job has ended; 0 for one that has not, or that is not remembered any more.
@@ -80,6 +91,76 @@ func (s *State) Job(id mr.JobID) JobView {
 		v.Phases = append(v.Phases, PhaseView{ID: p.spec.ID, Type: p.spec.Type, State: p.state.String(), Tasks: len(p.tasks),
 			Waiting: len(p.tasks) - p.committed - busy, Running: busy, Committed: p.committed,
 			Failures: p.failures, Losses: p.losses, Round: p.loop.round})
+	}
+	return v
+}
+
+// TaskView is a task as a page shows it.
+type TaskView struct {
+	Index    int
+	State    string // waiting, running, committed
+	Attempts int    // launched so far
+	Failed   int    // of these, that failed, for whatever reason
+	Number   int    // of the attempt that is shown: the committed one, or the last that runs
+	Worker   WorkerID
+	Since    Tick // running: when it was launched
+	Done     int64
+	Total    int64
+	Seconds  float64 // committed: what it took
+	Rows     int64   // and wrote
+	Bytes    int64
+}
+
+// taskStates in the order in which they are counted.
+var taskStates = [...]string{"waiting", "running", "committed"}
+
+// Tasks are a live phase's tasks of a state ("": any), at most limit from the from-th on, and how many there are in each state; nil counts: there is no such phase. The cost
+// is O(tasks).
+func (s *State) Tasks(job mr.JobID, phase mr.PhaseID, state string, from, limit int) (out []TaskView, counts map[string]int) {
+	_, p := s.phase(job, phase)
+	if p == nil {
+		return nil, nil
+	}
+	var n [len(taskStates)]int
+	matched := 0
+	for i := range p.tasks {
+		t := &p.tasks[i]
+		is := 0
+		switch {
+		case t.manifest != nil:
+			is = 2
+		case len(t.attempts) > 0:
+			is = 1
+		}
+		n[is]++
+		if state != "" && state != taskStates[is] {
+			continue
+		}
+		if matched++; matched <= from || len(out) >= limit {
+			continue
+		}
+		out = append(out, t.view(i, taskStates[is]))
+	}
+	counts = map[string]int{}
+	for i, name := range taskStates {
+		counts[name] = n[i]
+	}
+	return out, counts
+}
+
+func (t *task) view(i int, state string) TaskView {
+	v := TaskView{Index: i, State: state, Attempts: int(t.number)}
+	if t.trouble != nil {
+		v.Failed = t.trouble.failures + t.trouble.system
+	}
+	if m := t.manifest; m != nil {
+		v.Number, v.Seconds = m.Attempt.Number, m.Seconds
+		v.Rows, v.Bytes = m.Wrote()
+		return v
+	}
+	if n := len(t.attempts); n > 0 {
+		a := t.attempts[n-1]
+		v.Number, v.Worker, v.Since, v.Done, v.Total = a.number, a.worker.id, a.started, a.done, a.total
 	}
 	return v
 }
@@ -123,7 +204,17 @@ func (s *State) Jobs() []mr.JobID {
 func (s *State) Workers() []WorkerView {
 	out := make([]WorkerView, len(s.workers))
 	for i, w := range s.workers {
-		out[i] = WorkerView{ID: w.id, Host: w.host, Slots: w.slots, Used: w.used, Memory: w.memory, Held: w.held, Seen: w.seen}
+		held := int64(0)
+		for j := range w.jobs {
+			held += j.spec.Settings.Memory
+		}
+		out[i] = WorkerView{ID: w.id, Host: w.host, Slots: w.slots, Used: w.used, Memory: w.memory, Held: max(held, w.held), Seen: w.seen}
+		for _, j := range s.jobs {
+			if s.excluded(j, w) {
+				f := j.faults[w.id]
+				out[i].Excluded = append(out[i].Excluded, Exclusion{Job: j.spec.ID, Tasks: slices.Clone(f.tasks), Why: f.why, Until: f.until})
+			}
+		}
 	}
 	return out
 }

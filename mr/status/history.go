@@ -28,18 +28,23 @@ type Phase struct {
 	Rounds    int        `json:"rounds,omitempty"`
 	Began     time.Time  `json:"began,omitzero"`
 	Ended     time.Time  `json:"ended,omitzero"`
-	Seconds   *Spread    `json:"seconds,omitempty"` // of committed attempts
+	// Of committed attempts: what they took, and the records and bytes that they wrote.
+	Seconds *Spread `json:"seconds,omitempty"`
+	Records *Spread `json:"records,omitempty"`
+	Bytes   *Spread `json:"bytes,omitempty"`
 }
 
 // Waiting is how many tasks are neither committed nor running.
 func (p Phase) Waiting() int { return max(0, p.Tasks-p.Committed-p.Running) }
 
-// Spread is how long attempts took, in seconds. The median is right to 3 %.
+// Spread is how a figure of attempts is spread. Quantiles are right to 3 %.
 type Spread struct {
 	Count  int     `json:"count"`
 	Min    float64 `json:"min"`
 	Median float64 `json:"median"`
+	P95    float64 `json:"p95"` // of each 20 attempts 19 have at most so much
 	Max    float64 `json:"max"`
+	Sum    float64 `json:"sum"`
 }
 
 // FailedAttempt is an attempt that failed.
@@ -76,7 +81,7 @@ type phaseKey struct {
 
 type past struct {
 	Phase
-	seconds spread
+	seconds, records, bytes spread
 }
 
 // Begin says that a run of the job starts, perhaps anew: what it restores it tells again.
@@ -115,6 +120,11 @@ func (h *History) Observe(run mr.JobID, u tracker.Update, now time.Time) {
 	case tracker.AttemptSucceeded:
 		p.Committed++
 		p.seconds.add(u.Seconds)
+		if u.Manifest != nil {
+			rows, bytes := u.Manifest.Wrote()
+			p.records.add(float64(rows))
+			p.bytes.add(float64(bytes))
+		}
 	case tracker.AttemptFailed:
 		h.fail(p, u, now)
 	case tracker.RoundDone:
@@ -217,9 +227,13 @@ func (h *History) Phases(now []tracker.JobNow) []Phase {
 
 func (p *past) copy() Phase {
 	out := p.Phase
-	out.Seconds = p.seconds.spread()
-	if out.Seconds == nil {
-		out.Seconds = p.Seconds // of an earlier tracker
+	for _, s := range []struct {
+		now *spread
+		to  **Spread // holds that of an earlier tracker
+	}{{&p.seconds, &out.Seconds}, {&p.records, &out.Records}, {&p.bytes, &out.Bytes}} {
+		if now := s.now.spread(); now != nil {
+			*s.to = now
+		}
 	}
 	return out
 }
@@ -268,6 +282,7 @@ func Restore(r Record) *History {
 type spread struct {
 	count    int
 	min, max float64
+	sum      float64
 	buckets  map[int]int
 }
 
@@ -282,6 +297,7 @@ func (s *spread) add(v float64) {
 		s.min, s.max, s.buckets = v, v, map[int]int{}
 	}
 	s.count++
+	s.sum += v
 	s.min, s.max = min(s.min, v), max(s.max, v)
 	s.buckets[int(math.Floor(math.Log(max(v, 1e-6))/math.Log(bucketGrowth)))]++
 }
@@ -290,11 +306,16 @@ func (s *spread) spread() *Spread {
 	if s.count == 0 {
 		return nil
 	}
-	out := &Spread{Count: s.count, Min: s.min, Max: s.max}
-	seen := 0
+	out := &Spread{Count: s.count, Min: s.min, Max: s.max, Sum: s.sum}
+	seen, median := 0, false
 	for _, b := range slices.Sorted(maps.Keys(s.buckets)) {
-		if seen += s.buckets[b]; 2*seen >= s.count {
-			out.Median = min(s.max, max(s.min, math.Pow(bucketGrowth, float64(b)+0.5)))
+		seen += s.buckets[b]
+		at := min(s.max, max(s.min, math.Pow(bucketGrowth, float64(b)+0.5)))
+		if !median && 2*seen >= s.count {
+			out.Median, median = at, true
+		}
+		if 20*seen >= 19*s.count {
+			out.P95 = at
 			break
 		}
 	}

@@ -25,7 +25,7 @@ func TestHistory(t *testing.T) {
 	tell(tracker.Update{Kind: tracker.TaskRestored, Phase: "p", Attempt: attempt("p", 0)})
 	for i := 1; i < 10; i++ {
 		tell(tracker.Update{Kind: tracker.AttemptStarted, Phase: "p", Attempt: attempt("p", i), Tasks: 10})
-		tell(tracker.Update{Kind: tracker.AttemptSucceeded, Phase: "p", Attempt: attempt("p", i), Seconds: float64(i)})
+		tell(tracker.Update{Kind: tracker.AttemptSucceeded, Phase: "p", Attempt: attempt("p", i), Seconds: float64(i), Manifest: &mr.Manifest{Files: []mr.PartFile{{Rows: 4, Bytes: 60}, {Rows: 6, Bytes: 40}}}})
 	}
 	for i := range 150 {
 		tell(tracker.Update{Kind: tracker.AttemptFailed, Phase: "q", Attempt: attempt("q", i), Worker: "w",
@@ -39,7 +39,7 @@ func TestHistory(t *testing.T) {
 			t.Fatalf("%s: phases are %+v", name, all)
 		}
 		p, q := all[0], all[1]
-		if p.Tasks != 10 || p.Committed != 10 || p.Restored != 1 || !p.Began.Equal(noon) || p.Seconds == nil || p.Seconds.Count != 9 || p.Seconds.Min != 1 || p.Seconds.Max != 9 ||
+		if p.Tasks != 10 || p.Committed != 10 || p.Restored != 1 || !p.Began.Equal(noon) || p.Seconds == nil || p.Seconds.Count != 9 || p.Seconds.Min != 1 || p.Seconds.Max != 9 || p.Seconds.Sum != 45 || math.Abs(p.Seconds.P95-9) > 0.3 || p.Records == nil || p.Records.Sum != 90 || p.Bytes.Max != 100 ||
 			math.Abs(p.Seconds.Median-5) > 0.15 {
 			t.Errorf("%s: p is %+v with %+v", name, p, p.Seconds)
 		}

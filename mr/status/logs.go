@@ -71,6 +71,10 @@ func logLink(target any) string {
 	switch t := target.(type) {
 	case string:
 		s = t
+	case mr.PhaseID:
+		s = string(t)
+	case mr.TaskID:
+		s = t.String()
 	case mr.AttemptID:
 		s = t.String()
 	}

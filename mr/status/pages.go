@@ -203,6 +203,12 @@ func legible(s string) string {
 	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
+// exclusion is a worker that a job avoids.
+type exclusion struct {
+	Worker string
+	tracker.ExcludedNow
+}
+
 func (h *handler) workers(w http.ResponseWriter, r *http.Request) {
 	all := h.o.Source.Workers()
 	data := struct {
@@ -210,6 +216,7 @@ func (h *handler) workers(w http.ResponseWriter, r *http.Request) {
 		Window                       window
 		Slots, Used, Draining, Count int
 		Memory, Held                 int64
+		Excluded                     []exclusion
 	}{Count: len(all)}
 	for _, k := range all {
 		data.Slots += k.Slots
@@ -218,6 +225,11 @@ func (h *handler) workers(w http.ResponseWriter, r *http.Request) {
 		data.Held += k.Held
 		if k.Slots == 0 {
 			data.Draining++
+		}
+		for _, x := range k.Excluded {
+			if len(data.Excluded) < workersShown {
+				data.Excluded = append(data.Excluded, exclusion{string(k.ID), x})
+			}
 		}
 	}
 	data.Window = slice(number(r, "page"), workersShown, len(all), func(n int) string { return "workers?page=" + strconv.Itoa(n) })
@@ -243,6 +255,8 @@ var functions = template.FuncMap{
 	"part":    part,
 	"masked":  masked,
 	"loglink": logLink,
+	"whole":   func(f float64) string { return count(int64(math.Round(f))) },
+	"bytes":   func(f float64) string { return size(int64(math.Round(f))) },
 	"short":   func(s string) string { return clip(s, 300) },
 }
 

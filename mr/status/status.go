@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 )
@@ -30,6 +31,9 @@ type Source interface {
 	Log(id string) (io.ReadSeekCloser, error)
 	// AttemptLogs are those of the attempts of a task, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT.
 	AttemptLogs(ctx context.Context, id, target string) ([]AttemptLog, error)
+	// Tasks are tasks of a phase of a job that runs, of a state ("": any), at most limit from the from-th on, and how many are in each state; nil
+	// counts: the phase is not running.
+	Tasks(id string, phase mr.PhaseID, state string, from, limit int) ([]tracker.TaskNow, map[string]int)
 	Kill(id string) error
 	// Changes grows with whatever happens to a job.
 	Changes() uint64
@@ -129,7 +133,7 @@ func New(o Options) http.Handler {
 	}
 	h := &handler{o: o, mux: http.NewServeMux(), pages: map[string]*template.Template{}, slots: make(chan struct{}, maxStreams)}
 	base := template.Must(template.New("").Funcs(functions).ParseFS(files, "templates/layout.html"))
-	for _, name := range []string{"jobs", "job", "log", "attempt", "workers", "login", "problem"} {
+	for _, name := range []string{"jobs", "job", "log", "attempt", "tasks", "workers", "login", "problem"} {
 		h.pages[name] = template.Must(template.Must(base.Clone()).ParseFS(files, "templates/"+name+".html"))
 	}
 	static, err := fs.Sub(files, "static")
@@ -141,6 +145,7 @@ func New(o Options) http.Handler {
 	h.mux.HandleFunc("GET /jobs/{id}", h.job)
 	h.mux.HandleFunc("GET /jobs/{id}/log", h.log)
 	h.mux.HandleFunc("GET /jobs/{id}/logs/{target...}", h.attemptLog)
+	h.mux.HandleFunc("GET /jobs/{id}/tasks/{phase...}", h.tasks)
 	h.mux.HandleFunc("POST /jobs/{id}/kill", h.kill)
 	h.mux.HandleFunc("GET /workers", h.workers)
 	h.mux.HandleFunc("GET "+LoginPath, h.loginForm)

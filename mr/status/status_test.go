@@ -30,6 +30,7 @@ type fake struct {
 	workers []tracker.WorkerNow
 	log     string
 	logs    []AttemptLog
+	tasks   []tracker.TaskNow
 	killed  []string
 	changes atomic.Uint64
 }
@@ -57,6 +58,21 @@ func (f *fake) AttemptLogs(_ context.Context, _, target string) ([]AttemptLog, e
 		return nil, errs.E("logs", errs.Invalid, target, errors.New("write PHASE/TASK"))
 	}
 	return f.logs, nil
+}
+
+func (f *fake) Tasks(_ string, phase mr.PhaseID, state string, from, limit int) (out []tracker.TaskNow, counts map[string]int) {
+	if f.tasks == nil {
+		return nil, nil
+	}
+	counts = map[string]int{}
+	for _, t := range f.tasks {
+		counts[t.State]++
+		if state == "" || state == t.State {
+			out = append(out, t)
+		}
+	}
+	from = min(from, len(out))
+	return out[from:min(len(out), from+limit)], counts
 }
 
 type closing struct{ io.ReadSeeker }
@@ -122,7 +138,7 @@ func sample() *fake {
 	return &fake{jobs: []Job{running, done, failed, {ID: "foods-d", State: "queued", Submitted: noon}},
 		detail: map[string]Detail{"foods-a": {Job: running, Again: "vista-mr submit foods.yaml", Plan: "one pass",
 			Phases: []Phase{
-				{Run: "r", ID: "extract", State: "running", Tasks: 1200, Running: 2, Committed: 600, Failures: 3, Losses: 1, Seconds: &Spread{600, 0.05, 1.5, 75}},
+				{Run: "r", ID: "extract", State: "running", Tasks: 1200, Running: 2, Committed: 600, Failures: 3, Losses: 1, Seconds: &Spread{600, 0.05, 1.5, 60, 75, 900}, Records: &Spread{Count: 600, Sum: 3000}, Bytes: &Spread{Count: 600, Sum: 1 << 30}},
 				{Run: "r", ID: "train", State: "waiting", Tasks: 4},
 			},
 			Running: []tracker.AttemptNow{
@@ -134,7 +150,8 @@ func sample() *fake {
 			Failed: []FailedAttempt{{Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "extract", Index: 9}, Number: 1}, Worker: "w1", At: noon.Add(-time.Minute), ID: "E-CORRUPT",
 				Error: "shard 9 is damaged", Next: "copy it again"}}, FailedCount: 140}},
 		workers: []tracker.WorkerNow{
-			{ID: "w1", Host: "node1", Slots: 4, Used: 3, Memory: 8 << 30, Held: 2 << 30, Since: noon.Add(-time.Hour), Seen: noon.Add(-2 * time.Second)},
+			{ID: "w1", Host: "node1", Slots: 4, Used: 3, Memory: 8 << 30, Held: 2 << 30, Resident: 3 << 29, Peak: 3 << 30, Cached: 128 << 20, Budget: 512 << 20, Spilt: 64 << 20,
+				Excluded: []tracker.ExcludedNow{{Job: "foods-a", Tasks: []mr.TaskID{{Phase: "extract", Index: 3}, {Phase: "extract", Index: 4}}, Why: "the disk is full", Until: noon.Add(3 * time.Minute)}}, Since: noon.Add(-time.Hour), Seen: noon.Add(-2 * time.Second)},
 			{ID: "w2", Host: "node2", Held: 1 << 20, Seen: noon},
 		}}
 }
@@ -157,7 +174,7 @@ func TestJob(t *testing.T) {
 	h := handle(sample())
 	_, page := get(t, h, "/jobs/foods-a")
 	wants(t, text(page), "Running for 2 min 00 s", "2: the ones before died", "s3://…@host/out", "vista-mr submit foods.yaml", "extract 1,500 of 3,000 images 50 %",
-		"extract running 600 of 1,200 2 598 3 1 50 ms 1.5 s 1 min 15 s", "train waiting 0 of 4 0 4 0 0 – – –", "extract/00007/2 beside a straggler w1 5 of 8 3.0 s",
+		"extract running 600 of 1,200 2 598 3 1 1.5 s 1 min 00 s 1 min 15 s 3,000 1.0 GiB", "train waiting 0 of 4 0 4 0 0 – – – – –", "extract/00007/2 beside a straggler w1 5 of 8 3.0 s",
 		"2 running; 1 more hold partitions between rounds", "extract/00009/1 w1 1 min 00 s ago E-CORRUPT shard 9 is damaged copy it again", "showing the last 1 of 140", "images 1,500", "one pass")
 	if strings.Contains(page, "secret") {
 		t.Error("a password is shown")
@@ -181,7 +198,8 @@ func TestJob(t *testing.T) {
 
 func TestWorkers(t *testing.T) {
 	_, page := get(t, handle(sample()), "/workers")
-	wants(t, text(page), "Workers 2 · 1 draining", "Slots used 3 of 4", "w1 node1 busy 3 of 4 2.0 GiB of 8.0 GiB 2.0 s ago 1 h 00 min", "w2 node2 draining 0 of 0 1.0 MiB, no budget", "showing all 2")
+	wants(t, text(page), "Workers 2 · 1 draining", "Slots used 3 of 4", "w1 node1 busy 3 of 4 2.0 GiB of 8.0 GiB 1.5 GiB of 8.0 GiB, peak 3.0 GiB 128 MiB of 512 MiB, 64 MiB on disk 2.0 s ago 1 h 00 min", "w2 node2 draining 0 of 0 1.0 MiB, no budget – – 0 s ago", "w1 foods-a 3 min 00 s the disk is full extract/00003 , extract/00004", "showing all 2")
+	wants(t, page, `href="./jobs/foods-a/logs/extract/00003"`)
 	_, page = get(t, handle(&fake{}), "/workers")
 	wants(t, text(page), "No worker is connected")
 }
@@ -222,6 +240,37 @@ func TestAttemptLog(t *testing.T) {
 	wants(t, page, `/logs/pool%20a/b%3Fc%25/00001/1"`)
 }
 
+func TestTasks(t *testing.T) {
+	f := sample()
+	h := handle(f)
+	_, page := get(t, h, "/jobs/foods-a/tasks/extract")
+	wants(t, text(page), "Single tasks are listed while the job runs", "time 50 ms 1.5 s 1 min 00 s 1 min 15 s")
+	for i := range 100_000 {
+		id := mr.TaskID{Phase: "extract", Index: i}
+		n := tracker.TaskNow{Task: id, State: "waiting"}
+		switch {
+		case i < 60_000:
+			n.State, n.Attempts, n.Seconds, n.Rows, n.Bytes = "committed", 1, 2.5, 1200, 3<<20
+		case i < 60_002:
+			n.State, n.Attempts, n.Worker, n.Done, n.Total, n.Failed = "running", 2, "w1", 5, 8, 1
+			n.Attempt = &mr.AttemptID{Task: id, Number: 2}
+		}
+		f.tasks = append(f.tasks, n)
+	}
+	_, page = get(t, h, "/jobs/foods-a/tasks/extract?state=running")
+	wants(t, text(page), "all 100,000 running 2 waiting 39,998 committed 60,000", "extract/60000 running 2 w1 5 of 8 0 s – – 1", "showing all 2")
+	wants(t, page, `href="../../../jobs/foods-a/logs/extract/60000"`, `href="?state=committed"`)
+	w, page := get(t, h, "/jobs/foods-a/tasks/extract?page=2")
+	wants(t, text(page), "extract/00200 committed", "2.5 s 1,200 3.0 MiB 0", "showing 201 to 400 of 100,000")
+	wants(t, page, `rel="next" href="?page=3"`, `rel="prev" href="?"`)
+	if len(page) > 500_000 || w.Code != http.StatusOK {
+		t.Errorf("%d, %d bytes", w.Code, len(page))
+	}
+	if w, _ := get(t, h, "/jobs/foods-a/tasks/nothing"); w.Code != http.StatusNotFound {
+		t.Errorf("an unknown phase: %d", w.Code)
+	}
+}
+
 // TestHostileText: whatever jobs, workers and logs are called, it is text.
 func TestHostileText(t *testing.T) {
 	const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}javascript:alert(1)`
@@ -232,7 +281,7 @@ func TestHostileText(t *testing.T) {
 			Counters: map[string]int64{evil: 1}, Failed: []FailedAttempt{{Attempt: at, Worker: evil, ID: evil, Error: evil, Next: evil}}, FailedCount: 1}}}
 	h := handle(f, func(o *Options) { o.Login = func(*http.Request, string) *http.Cookie { return nil } })
 	id := url.PathEscape(evil)
-	for _, path := range []string{"/", "/?state=" + url.QueryEscape(evil), "/?page=" + url.QueryEscape(evil), "/jobs/" + id, "/jobs/" + id + "/log", "/jobs/" + id + "/logs/" + id + "/1", "/jobs/x" + id, "/workers", "/login?next=" + url.QueryEscape(evil), "/" + id} {
+	for _, path := range []string{"/", "/?state=" + url.QueryEscape(evil), "/?page=" + url.QueryEscape(evil), "/jobs/" + id, "/jobs/" + id + "/log", "/jobs/" + id + "/logs/" + id + "/1", "/jobs/" + id + "/tasks/" + id, "/jobs/x" + id, "/workers", "/login?next=" + url.QueryEscape(evil), "/" + id} {
 		_, page := get(t, h, path)
 		if strings.Contains(page, "<script>") || strings.Contains(page, "<img") || strings.Contains(page, `href="javascript:`) {
 			t.Errorf("%s lets markup through:\n%s", path, page)

@@ -65,6 +65,7 @@ type workerBook struct {
 	up       sched.WorkerUp
 	since    time.Time
 	seen     time.Time
+	usage    sched.Usage
 	progress []sched.Progress
 }
 
@@ -244,7 +245,7 @@ func (t *Tracker) report(r worker.Report, durable func()) {
 	switch ev := r.Event.(type) {
 	case sched.Beat:
 		if b := t.workers[ev.Worker]; b != nil {
-			b.seen, b.progress = time.Now(), ev.Progress
+			b.seen, b.progress, b.usage = time.Now(), ev.Progress, ev.Usage
 		}
 		ev.Progress = t.present(ev.Progress)
 		t.step(ev)

@@ -47,9 +47,25 @@ type WorkerNow struct {
 	Slots  int            `json:"slots"`
 	Used   int            `json:"used"`
 	Memory int64          `json:"memory,omitempty"` // bytes that its attempts may hold; 0: not limited
-	Held   int64          `json:"held"`             // bytes that they may need
-	Since  time.Time      `json:"since"`
-	Seen   time.Time      `json:"seen"`
+	Held   int64          `json:"held"`             // bytes that its jobs may take
+	// What its process holds, as it has said last, in bytes.
+	Resident int64 `json:"resident,omitempty"`
+	Peak     int64 `json:"peak,omitempty"`   // resident, at most so far
+	Cached   int64 `json:"cached,omitempty"` // pinned partitions in memory
+	Budget   int64 `json:"budget,omitempty"` // for those
+	Spilt    int64 `json:"spilt,omitempty"`  // pinned partitions on its disk
+	// Excluded are the jobs that have nothing run there for a while, because too much of theirs failed there.
+	Excluded []ExcludedNow `json:"excluded,omitempty"`
+	Since    time.Time     `json:"since"`
+	Seen     time.Time     `json:"seen"`
+}
+
+// ExcludedNow says that a job avoids a worker, until when, and why. Other jobs use it.
+type ExcludedNow struct {
+	Job   string      `json:"job"`
+	Tasks []mr.TaskID `json:"tasks"` // that failed there
+	Why   string      `json:"why"`   // how the last of them did
+	Until time.Time   `json:"until"`
 }
 
 // Jobs describes those of the given jobs that run here.
@@ -77,6 +93,43 @@ func (t *Tracker) Jobs(ids ...mr.JobID) []JobNow {
 	return out
 }
 
+// TaskNow is a task of a running job.
+type TaskNow struct {
+	Task     mr.TaskID      `json:"task"`
+	State    string         `json:"state"`             // waiting, running, committed
+	Attempts int            `json:"attempts"`          // launched so far
+	Failed   int            `json:"failed,omitempty"`  // of these, that failed, for whatever reason
+	Attempt  *mr.AttemptID  `json:"attempt,omitempty"` // the committed one, or the last that runs
+	Worker   sched.WorkerID `json:"worker,omitempty"`  // where it runs
+	Seconds  float64        `json:"seconds,omitempty"` // that it has run, or taken
+	Done     int64          `json:"done,omitempty"`
+	Total    int64          `json:"total,omitempty"`
+	Rows     int64          `json:"rows,omitempty"` // that the committed one wrote
+	Bytes    int64          `json:"bytes,omitempty"`
+}
+
+// Tasks are tasks of a phase that runs here, of a state ("": any), at most limit from the from-th on, and how many are in each state; nil counts: there is no such
+// phase here.
+func (t *Tracker) Tasks(job mr.JobID, phase mr.PhaseID, state string, from, limit int) (out []TaskNow, counts map[string]int) {
+	t.ask(func() {
+		now := sched.Tick(time.Since(t.start).Milliseconds())
+		var views []sched.TaskView
+		views, counts = t.state.Tasks(job, phase, state, from, limit)
+		for _, v := range views {
+			n := TaskNow{Task: mr.TaskID{Phase: phase, Index: v.Index}, State: v.State, Attempts: v.Attempts, Failed: v.Failed, Worker: v.Worker, Seconds: v.Seconds,
+				Done: v.Done, Total: v.Total, Rows: v.Rows, Bytes: v.Bytes}
+			if v.Number > 0 {
+				n.Attempt = &mr.AttemptID{Task: n.Task, Number: v.Number}
+			}
+			if v.State == "running" {
+				n.Seconds = float64(now-v.Since) / 1000
+			}
+			out = append(out, n)
+		}
+	})
+	return out, counts
+}
+
 // Workers describes the workers, in the order in which they came.
 func (t *Tracker) Workers() []WorkerNow {
 	out := []WorkerNow{}
@@ -85,6 +138,11 @@ func (t *Tracker) Workers() []WorkerNow {
 			n := WorkerNow{ID: w.ID, Host: w.Host, Slots: w.Slots, Used: w.Used, Memory: w.Memory, Held: w.Held}
 			if b := t.workers[w.ID]; b != nil {
 				n.Since, n.Seen = b.since.UTC(), b.seen.UTC()
+				n.Resident, n.Peak, n.Cached, n.Budget, n.Spilt = b.usage.Resident, b.usage.Peak, b.usage.Cached, b.usage.Budget, b.usage.Spilt
+			}
+			for _, x := range w.Excluded {
+				until := t.start.Add(time.Duration(x.Until) * time.Millisecond)
+				n.Excluded = append(n.Excluded, ExcludedNow{Job: string(x.Job), Tasks: x.Tasks, Why: x.Why, Until: until.UTC()})
 			}
 			out = append(out, n)
 		}

@@ -25,6 +25,8 @@ func (w *Worker) launch(spec *mr.TaskSpec) {
 	if j.running[k] != nil {
 		return
 	}
+	j.heap = spec.Heap
+	w.fitHeap()
 	w.launches++
 	a := &attempt{spec: spec, order: w.launches, log: attemptlog.New()}
 	var ctx context.Context
@@ -76,6 +78,7 @@ func (w *Worker) env(j *job, spec *mr.TaskSpec) (*task.Env, error) {
 			return nil, err
 		}
 		j.env = env
+		j.ready.Store(env)
 	}
 	return j.env, nil
 }

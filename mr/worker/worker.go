@@ -27,7 +27,12 @@ type Options struct {
 	// Report takes what is to be told. It must not block: it is called with locks held, so that the order of
 	// reports is that in which things happened.
 	Report func(Report)
-	Log    *zap.Logger
+	// Usage tells what the process uses; nil: it is not known.
+	Usage func() task.Usage
+	// Heap is told how many bytes the jobs that run here may have on the heap together, whenever that changes; 0: there is no limit.
+	// It is called with locks held. nil: nobody wants to know.
+	Heap func(bytes int64)
+	Log  *zap.Logger
 }
 
 // Worker runs attempts. Its methods may be called from any goroutine.
@@ -43,6 +48,7 @@ type Worker struct {
 	draining bool
 	jobs     map[mr.JobID]*job
 	launches int // so far
+	heap     int64
 }
 
 // job is what runs of a job.
@@ -52,6 +58,8 @@ type job struct {
 	stop    context.CancelFunc
 	making  sync.Mutex // held while env is made
 	env     *task.Env
+	ready   atomic.Pointer[task.Env] // env, for who must not wait
+	heap    int64                    // of the phase that was launched last
 	running map[try]*attempt
 	rounds  map[mr.PhaseID]*rounds
 	work    sync.WaitGroup
@@ -120,6 +128,7 @@ func (w *Worker) Do(c Command) {
 		if j := w.jobs[c.Job]; j != nil {
 			delete(w.jobs, c.Job)
 			w.closeJob(j)
+			w.fitHeap()
 		}
 	}
 }
@@ -175,7 +184,38 @@ func (w *Worker) Beat() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !w.closed {
-		w.o.Report(Report{Event: sched.Beat{Worker: w.o.ID, Progress: w.named()}})
+		w.o.Report(Report{Event: sched.Beat{Worker: w.o.ID, Progress: w.named(), Usage: w.usage()}})
+	}
+}
+
+// usage is called with w.mu held.
+func (w *Worker) usage() (u sched.Usage) {
+	if w.o.Usage != nil {
+		now := w.o.Usage()
+		u.Resident, u.Peak = now.Resident, now.Peak
+	}
+	for _, j := range w.jobs {
+		if e := j.ready.Load(); e != nil && e.Cache != nil {
+			c := e.Cache.Usage()
+			u.Cached, u.Spilt, u.Budget = u.Cached+c.Memory, u.Spilt+c.Disk, u.Budget+c.Budget
+		}
+	}
+	return u
+}
+
+// fitHeap tells how large the heap may be for the jobs that are here. It is called with w.mu held.
+func (w *Worker) fitHeap() {
+	sum := int64(0)
+	for _, j := range w.jobs {
+		if j.heap <= 0 {
+			sum = 0 // one that has no limit
+			break
+		}
+		sum += j.heap
+	}
+	if w.o.Heap != nil && sum != w.heap {
+		w.heap = sum
+		w.o.Heap(sum)
 	}
 }
 

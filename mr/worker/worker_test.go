@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{}
-	env := &task.Env{Store: mem.New(), Mux: dfs.NewMux(nil), Registry: registry, Shared: task.NewShared(), Cache: cache.New(0, t.TempDir()), Scratch: t.TempDir(), Slots: 2}
+	env := &task.Env{Store: mem.New(), Mux: dfs.NewMux(nil), Registry: registry, Shared: task.NewShared(), Cache: cache.New(5, t.TempDir()), Scratch: t.TempDir(), Slots: 2}
 	b.Worker = New(Options{ID: "w", Slots: 2, Env: func(*mr.TaskSpec) (*task.Env, error) { return env, nil }, Report: func(r Report) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -92,6 +93,42 @@ func TestShed(t *testing.T) {
 	time.Sleep(20 * time.Millisecond) // its end would be heard by now
 	if n := len(b.said()); n != 1 {
 		t.Errorf("%d reports", n)
+	}
+}
+
+// TestHeap: the heap may be as large as all jobs that are here need together, each in the phase that it is in; without a limit for
+// one of them there is none.
+func TestHeap(t *testing.T) {
+	b := newBench(t)
+	var told []int64
+	b.o.Heap = func(n int64) { told = append(told, n) }
+	launch := func(job mr.JobID, index int, heap int64) {
+		b.Do(Launch{Spec: mr.TaskSpec{Job: job, Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "p", Index: index}, Number: 1}, Epoch: 1, Type: mr.MapPhase, Kind: "waits", Heap: heap}})
+	}
+	launch("a", 0, 100)
+	launch("a", 1, 100)
+	launch("b", 0, 30)
+	launch("a", 2, 200)
+	launch("c", 0, 0)
+	b.Do(CloseJob{Job: "c"})
+	b.Do(CloseJob{Job: "a"})
+	b.Do(CloseJob{Job: "b"})
+	if want := []int64{100, 130, 230, 0, 230, 30, 0}; !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+}
+
+// TestUsage is said with each sign of life: the process's memory, and what all jobs have cached.
+func TestUsage(t *testing.T) {
+	b := newBench(t)
+	b.o.Usage = func() task.Usage { return task.Usage{Resident: 7, Peak: 9} }
+	b.launchTask("a", 0)
+	for b.jobs["a"].ready.Load() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	b.Beat()
+	if beat, ok := b.said()[0].(sched.Beat); !ok || beat.Usage.Resident != 7 || beat.Usage.Peak != 9 || beat.Usage.Budget != 5 || len(beat.Progress) != 1 {
+		t.Errorf("said %+v", b.said())
 	}
 }
 

@@ -148,6 +148,18 @@ func absolute(uri string) (string, error) {
 	return abs, nil
 }
 
+// workerMemory is what a worker's jobs may take: what the flag says, and never more than the machine or its control group has.
+func workerMemory(flag string, machine int64) (int64, error) {
+	if flag == "" {
+		return machine, nil
+	}
+	n, err := conf.ParseBytes(flag)
+	if err != nil {
+		return 0, err
+	}
+	return min(machine, int64(n)), nil
+}
+
 func (a *app) workerCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker",
@@ -172,13 +184,9 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 		if *slots < 1 {
 			return usageOf(cmd, "--slots %d: a worker runs at least one attempt at a time", *slots)
 		}
-		limit := machine.Memory()
-		if *memory != "" {
-			n, err := conf.ParseBytes(*memory)
-			if err != nil {
-				return usageOf(cmd, "--memory: %v", err)
-			}
-			limit = min(limit, int64(n))
+		limit, err := workerMemory(*memory, machine.Memory())
+		if err != nil {
+			return usageOf(cmd, "--memory: %v", err)
 		}
 		base := *scratch
 		if base == "" {
@@ -194,7 +202,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 			}
 		}()
 		log := a.logger(a.Stderr)
-		h, closeHost, err := run.OpenHost(dir, *slots, run.Options{ORTLib: *lib, Log: log})
+		h, closeHost, err := run.OpenHost(dir, *slots, limit, run.Options{ORTLib: *lib, Log: log})
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -75,6 +76,10 @@ func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.Phase
 	spec.ID += mr.JobID("-" + hex.EncodeToString(place[:4]))
 	spec.Settings.Slots, spec.Settings.Memory = w.Slots, max(w.Room.Heap+w.Room.Arena, w.Room.Trainer)
 	w.Ran = spec.ID
+	spec.Settings.Native, spec.Phases = w.Room.Arena, slices.Clone(spec.Phases)
+	for i := range spec.Phases {
+		spec.Phases[i].Heap = w.Heap(&spec.Phases[i])
+	}
 	var done []mr.PhaseManifest
 	var kept []mr.Manifest
 	resumed := false

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -135,7 +136,31 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-func (s source) Workers() []tracker.WorkerNow { return s.d.tracker.Workers() }
+func (s source) Workers() []tracker.WorkerNow { return s.d.workersNow() }
+
+// workersNow are the workers; jobs are called as users know them.
+func (d *daemon) workersNow() []tracker.WorkerNow {
+	out := d.tracker.Workers()
+	for i := range out {
+		for k := range out[i].Excluded {
+			x := &out[i].Excluded[k]
+			x.Job = d.jobs.nameOf(mr.JobID(x.Job))
+		}
+	}
+	return out
+}
+
+// nameOf is the job whose driver has had something run.
+func (m *jobs) nameOf(run mr.JobID) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range m.order {
+		if slices.Contains(b.runs, run) && !b.State.Over() {
+			return b.ID
+		}
+	}
+	return string(run)
+}
 
 func (s source) Totals() status.Totals {
 	out := status.Totals{Committed: s.d.jobs.totals.committed.Load(), Failed: s.d.jobs.totals.failed.Load()}
@@ -171,6 +196,20 @@ func (s source) Log(id string) (io.ReadSeekCloser, error) {
 
 func (s source) AttemptLogs(ctx context.Context, id, target string) ([]status.AttemptLog, error) {
 	return s.d.findLogs(ctx, id, target)
+}
+
+func (s source) Tasks(id string, phase mr.PhaseID, state string, from, limit int) ([]tracker.TaskNow, map[string]int) {
+	return s.d.tasksNow(id, phase, state, from, limit)
+}
+
+// tasksNow are tasks of the run of a job that is under way.
+func (d *daemon) tasksNow(id string, phase mr.PhaseID, state string, from, limit int) ([]tracker.TaskNow, map[string]int) {
+	for _, r := range d.jobs.runsOf(id) {
+		if out, counts := d.tracker.Tasks(r, phase, state, from, limit); counts != nil {
+			return out, counts
+		}
+	}
+	return nil, nil
 }
 
 func (s source) Kill(id string) error { return s.d.jobs.end(id, "on request") }

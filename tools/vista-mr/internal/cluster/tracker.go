@@ -179,8 +179,9 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.log1)
+	m.HandleFunc("GET /api/v1/jobs/{id}/tasks/{phase...}", d.tasks)
 	m.HandleFunc("GET /api/v1/jobs/{id}/logs/{target...}", d.attemptLogs)
-	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.tracker.Workers()}) })
+	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.workersNow()}) })
 	m.Handle("GET "+status.EventsPath, pages)
 	m.Handle("/", pages)
 	return m

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime/debug"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/wire"
 	"github.com/vista-mr/vista-mr/mr/worker"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 )
 
@@ -37,7 +39,7 @@ type WorkerOptions struct {
 
 // ServeWorker runs a worker until ctx ends: then it takes no new attempts, gives those that run some time, and leaves.
 func ServeWorker(ctx context.Context, o WorkerOptions) error {
-	id, host, err := identity()
+	id, name, err := identity()
 	if err != nil {
 		return exit.As(exit.Internal, err)
 	}
@@ -49,8 +51,8 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	cl := &wire.Client{URL: o.Tracker, Token: o.Token, Timing: o.Timing, Log: log,
-		Hello: wire.Hello{Worker: id, Version: o.Version, Host: host, Slots: o.Slots, Memory: o.Memory}}
-	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log,
+		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Slots: o.Slots, Memory: o.Memory}}
+	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log, Usage: host.Usage, Heap: func(n int64) { machine.LimitHeap(heapLimit(n, o.Memory)) },
 		Env: func(s *mr.TaskSpec) (*task.Env, error) { return o.Env(base, s) }})
 	defer w.Close()
 	ended := make(chan error, 1)
@@ -89,6 +91,18 @@ wait:
 		return exit.As(exit.Unreachable, err)
 	}
 	return nil
+}
+
+// heapLimit is the limit of Go's heap for jobs that may have so many bytes there together, in a worker with so much memory; 0 stands for no
+// limit.
+func heapLimit(jobs, memory int64) int64 {
+	switch {
+	case jobs <= 0:
+		return math.MaxInt64
+	case memory <= 0:
+		return jobs
+	}
+	return min(jobs, memory)
 }
 
 // guardMemory sheds attempts while the process holds more than a limit less a twentieth: the system would kill the whole

@@ -28,8 +28,11 @@ import (
 
 // Host is what a process has for attempts of any job.
 type Host struct {
-	Stores  *dfs.Mux     // of jobs and their input
-	ORT     *ort.Runtime // what programs run on
+	Stores *dfs.Mux     // of jobs and their input
+	ORT    *ort.Runtime // what programs run on
+	// Runtime is used instead of ORT where jobs come and go: it gives the runtime to a program that is about to be opened, for a
+	// job with these settings, until release is called.
+	Runtime func(s mr.Settings) (rt *ort.Runtime, release func() error, err error)
 	Blobs   *blobs.Cache // programs from stores of other machines
 	Scratch string       // a local folder for spills and the like
 	Slots   int          // attempts at once
@@ -49,16 +52,29 @@ func (h *Host) Env(ctx context.Context, spec *mr.TaskSpec) (*task.Env, error) {
 }
 
 func (h *Host) env(store dfs.FS, s mr.Settings) (*task.Env, error) {
-	registry, err := jobs.Registry(&programs{rt: h.ORT, store: store, blobs: h.Blobs})
+	registry, err := jobs.Registry(&programs{runtime: h.runtime(s), store: store, blobs: h.Blobs})
 	if err != nil {
 		return nil, errs.E("run", errs.Internal, "", err)
 	}
 	return &task.Env{Store: store, Mux: h.Stores, Registry: registry, Shared: task.NewShared(), Cache: cache.New(s.Cache, h.Scratch),
-		Scratch: h.Scratch, Slots: h.Slots, SortMemory: s.SortMemory, Log: h.Log, KeepLogs: true, Usage: usage}, nil
+		Scratch: h.Scratch, Slots: h.Slots, SortMemory: s.SortMemory, Log: h.Log, KeepLogs: true, Usage: Usage}, nil
 }
 
-// usage is what this process uses.
-func usage() task.Usage {
+// runtime is how programs of a job get what they run on.
+func (h *Host) runtime(s mr.Settings) func() (*ort.Runtime, func() error, error) {
+	if h.Runtime != nil {
+		return func() (*ort.Runtime, func() error, error) { return h.Runtime(s) }
+	}
+	return func() (*ort.Runtime, func() error, error) {
+		if h.ORT == nil {
+			return nil, nil, errs.E("open program", errs.Internal, "", errors.New("there is no ONNX Runtime in this process"))
+		}
+		return h.ORT, func() error { return nil }, nil
+	}
+}
+
+// Usage is what this process uses.
+func Usage() task.Usage {
 	now, peak := machine.Resident()
 	return task.Usage{CPU: machine.CPU(), Resident: now, Peak: peak}
 }

@@ -89,7 +89,7 @@ func TestProgramsAreFetched(t *testing.T) {
 	}
 	defer rt.Close()
 	store := mem.New()
-	p := &programs{rt: rt, store: store, blobs: blobs.New(t.TempDir(), 1<<30)}
+	p := &programs{runtime: (&Host{ORT: rt}).runtime(mr.Settings{}), store: store, blobs: blobs.New(t.TempDir(), 1<<30)}
 	// Two networks, of which a hostile job says that they are the same.
 	var models []extract.Model
 	for _, seed := range []uint64{1, 2} {

@@ -25,9 +25,9 @@ func InPlace(store dfs.FS, p dfs.Path) (name string, ok bool) {
 
 // programs opens the CNN programs of a job.
 type programs struct {
-	rt    *ort.Runtime
-	store dfs.FS
-	blobs *blobs.Cache
+	runtime func() (*ort.Runtime, func() error, error)
+	store   dfs.FS
+	blobs   *blobs.Cache
 }
 
 // Open starts a session. A file that was fetched is known by its content, whatever digest the job gives it: sessions and
@@ -37,15 +37,25 @@ func (e *programs) Open(ctx context.Context, m extract.Model) (extract.Session, 
 	if err := p.Check(); err != nil || p == "" {
 		return nil, errs.E("open program", errs.Invalid, m.URI, errors.Join(errors.New("it is no path in the job's store"), err))
 	}
-	if e.rt == nil {
-		return nil, errs.E("open program", errs.Internal, m.URI, errors.New("there is no ONNX Runtime in this process"))
+	rt, release, err := e.runtime()
+	if err != nil {
+		return nil, err
 	}
+	s, err := e.open(ctx, rt, p, m)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	s.release = release
+	return s, nil
+}
+
+func (e *programs) open(ctx context.Context, rt *ort.Runtime, p dfs.Path, m extract.Model) (*session, error) {
 	if name, ok := InPlace(e.store, p); ok {
-		s, err := Open(ctx, e.rt, name, m)
+		s, err := Open(ctx, rt, name, m)
 		if err != nil {
 			return nil, err
 		}
-		return session{s, nil}, nil
+		return &session{Session: s}, nil
 	}
 	if len(m.Files) == 0 || e.blobs == nil {
 		return nil, errs.E("open program", errs.Invalid, m.URI, fmt.Errorf("it has to be fetched, and %d files are named (a place to keep them: %v)", len(m.Files), e.blobs != nil))
@@ -55,11 +65,11 @@ func (e *programs) Open(ctx context.Context, m extract.Model) (extract.Session, 
 		return nil, err
 	}
 	m.Digest = m.Files.Digest()
-	s, err := Open(ctx, e.rt, held.Path(p.Base()), m)
+	s, err := Open(ctx, rt, held.Path(p.Base()), m)
 	if err != nil {
 		return nil, errors.Join(err, held.Release())
 	}
-	return session{s, held}, nil
+	return &session{Session: s, files: held}, nil
 }
 
 // Open starts a session of a program in a file.
@@ -74,13 +84,14 @@ func Open(ctx context.Context, rt *ort.Runtime, name string, m extract.Model) (*
 // session is a program with what keeps its files.
 type session struct {
 	*ort.Session
-	files releaser
+	files   releaser
+	release func() error // of the runtime
 }
 
 type releaser interface{ Release() error }
 
 // NewRunner returns buffers for one slot.
-func (s session) NewRunner(n int) (extract.Runner, error) {
+func (s *session) NewRunner(n int) (extract.Runner, error) {
 	r, err := s.Session.NewRunner(n)
 	if err != nil {
 		return nil, err
@@ -89,12 +100,12 @@ func (s session) NewRunner(n int) (extract.Runner, error) {
 }
 
 // Close ends the session and lets go of its files.
-func (s session) Close() error {
+func (s *session) Close() error {
 	err := s.Session.Close()
 	if s.files != nil {
 		err = errors.Join(err, s.files.Release())
 	}
-	return err
+	return errors.Join(err, s.release())
 }
 
-var _ io.Closer = session{}
+var _ io.Closer = (*session)(nil)

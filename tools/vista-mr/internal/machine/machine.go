@@ -19,8 +19,10 @@ func Cores() int { return runtime.GOMAXPROCS(0) }
 const fallback = 4 << 30
 
 // Total is the machine's memory in bytes, whoever may use it.
-func Total() int64 {
-	if m := statusField("/proc/meminfo", "MemTotal"); m > 0 {
+func Total() int64 { return total("/") }
+
+func total(root string) int64 {
+	if m := statusField(filepath.Join(root, "proc/meminfo"), "MemTotal"); m > 0 {
 		return m
 	}
 	return fallback
@@ -28,9 +30,12 @@ func Total() int64 {
 
 // Memory is what the process may use, in bytes: the least of the machine's memory and the
 // limits of its control groups.
-func Memory() int64 {
-	m := Total()
-	for _, name := range cgroupFiles() {
+func Memory() int64 { return memory("/") }
+
+// memory reads the files of a system whose root lies in a folder.
+func memory(root string) int64 {
+	m := total(root)
+	for _, name := range cgroupFiles(root) {
 		if b, err := os.ReadFile(name); err == nil {
 			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 && n < m {
 				m = n
@@ -42,9 +47,10 @@ func Memory() int64 {
 
 // cgroupFiles are the files that may hold a limit: those of the process's own group and of
 // every group above it, and the one that a container sees as its root.
-func cgroupFiles() []string {
-	out := []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}
-	b, err := os.ReadFile("/proc/self/cgroup")
+func cgroupFiles(system string) []string {
+	groups := filepath.Join(system, "sys/fs/cgroup")
+	out := []string{filepath.Join(groups, "memory.max"), filepath.Join(groups, "memory/memory.limit_in_bytes")}
+	b, err := os.ReadFile(filepath.Join(system, "proc/self/cgroup"))
 	if err != nil {
 		return out
 	}
@@ -53,9 +59,9 @@ func cgroupFiles() []string {
 		if len(f) != 3 {
 			continue
 		}
-		root, file := "/sys/fs/cgroup", "memory.max"
+		root, file := groups, "memory.max"
 		if strings.Contains(f[1], "memory") {
-			root, file = "/sys/fs/cgroup/memory", "memory.limit_in_bytes"
+			root, file = filepath.Join(groups, "memory"), "memory.limit_in_bytes"
 		} else if f[1] != "" {
 			continue
 		}

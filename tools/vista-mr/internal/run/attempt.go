@@ -32,7 +32,7 @@ func Attempt(ctx context.Context, spec *mr.TaskSpec, o Options) (_ *mr.Manifest,
 	h := &host.Host{Stores: stores(), Scratch: tmp, Slots: 1, Log: o.Log} // for all that computes no features
 	if spec.Kind == extract.Name {
 		var end func() error
-		if h, end, err = OpenHost(tmp, 1, o); err != nil {
+		if h, end, err = OpenHost(tmp, 1, 0, o); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, end()) }()

@@ -100,15 +100,20 @@ func (e *inProcess) run(ctx context.Context, rt *ort.Runtime, w *Work) (map[mr.P
 	return mrlocal.Run(ctx, &w.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: observe, Log: e.log})
 }
 
-// limitHeap gives a phase's kind of work its share of the memory: beside the CNN little, without it nearly all.
-func limitHeap(w *Work, id mr.PhaseID) {
+// Heap is a phase's share of the memory for its kind of work, in bytes: beside the CNN little, without it nearly all; 0: no limit.
+func (w *Work) Heap(p *mr.PhaseSpec) int64 {
 	if w.Room.Heap == 0 {
-		return
+		return 0
 	}
-	switch w.phase(id).Kind {
+	switch p.Kind {
 	case train.Name, evaluate.Name:
-		machine.LimitHeap(w.Room.Trainer)
-	default:
-		machine.LimitHeap(w.Room.Heap)
+		return w.Room.Trainer
+	}
+	return w.Room.Heap
+}
+
+func limitHeap(w *Work, id mr.PhaseID) {
+	if n := w.Heap(w.phase(id)); n > 0 {
+		machine.LimitHeap(n)
 	}
 }
