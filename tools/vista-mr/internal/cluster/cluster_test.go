@@ -55,7 +55,7 @@ func TestWhoMayCall(t *testing.T) {
 			r.Header.Set(k, v)
 		}
 		w := httptest.NewRecorder()
-		guard(c.token, fine, fine).ServeHTTP(w, r)
+		guard(callers{token: c.token, drivers: "driver"}, fine, fine).ServeHTTP(w, r)
 		if w.Code != c.want {
 			t.Errorf("%s: %d, want %d", c.name, w.Code, c.want)
 		}
@@ -64,10 +64,10 @@ func TestWhoMayCall(t *testing.T) {
 
 func TestListeningNeedsAToken(t *testing.T) {
 	for addr, fine := range map[string]bool{"127.0.0.1:1": true, "localhost:1": true, "[::1]:1": true, "0.0.0.0:1": false, ":1": false, "10.1.2.3:1": false, "nonsense": false} {
-		if err := checkListen(addr, ""); (err == nil) != fine {
+		if err := checkListen(addr, callers{}); (err == nil) != fine {
 			t.Errorf("%s without a token: %v", addr, err)
 		}
-		if err := checkListen(addr, "token"); err != nil && addr != "nonsense" {
+		if err := checkListen(addr, callers{token: "token"}); err != nil && addr != "nonsense" {
 			t.Errorf("%s with a token: %v", addr, err)
 		}
 	}

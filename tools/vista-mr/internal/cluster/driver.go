@@ -41,7 +41,8 @@ const (
 type drivers struct {
 	program string
 	url     string // of the tracker, from here
-	token   string
+	token   string // its own
+	ca      string // file with the tracker's certificate; "": it has none
 	scratch string
 }
 
@@ -66,7 +67,13 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	}
 	cmd := exec.Command(d.program, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token)
+	ca := d.ca
+	if ca != "" {
+		if ca, err = filepath.Abs(ca); err != nil {
+			return ending{}, err
+		}
+	}
+	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token, CAVariable+"="+ca, CertVariable+"=", KeyVariable+"=")
 	// The driver ends when this pipe does, which is when the tracker ends, however that comes about.
 	alive, err := cmd.StdinPipe()
 	if err != nil {

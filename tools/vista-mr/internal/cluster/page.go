@@ -18,7 +18,7 @@ import (
 // pages are the tracker's pages. What changes something there is only for a tracker without a token: a browser's cookie may
 // look and no more.
 func (d *daemon) pages() http.Handler {
-	return status.New(status.Options{Source: source{d}, Login: login(d.o.Token), MayChange: d.o.Token == "", Log: d.log})
+	return status.New(status.Options{Source: source{d}, Login: login(d.o.Token), MayChange: d.who.none(), Log: d.log})
 }
 
 // totals count what has happened since the tracker started.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -26,6 +27,7 @@ import (
 type WorkerOptions struct {
 	Tracker string // its URL
 	Token   string
+	HTTP    *http.Client // nil: the usual one
 	Slots   int
 	Memory  int64 // bytes that its attempts may hold together; 0: not limited
 	Scratch string
@@ -49,7 +51,7 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	log = log.With(zap.String("worker", string(id)))
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	cl := &wire.Client{URL: o.Tracker, Token: o.Token, Timing: o.Timing, Log: log,
+	cl := &wire.Client{URL: o.Tracker, Token: o.Token, HTTP: o.HTTP, Timing: o.Timing, Log: log,
 		Hello: wire.Hello{Worker: id, Version: o.Version, Host: host, Slots: o.Slots, Memory: o.Memory}}
 	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log,
 		Env: func(s *mr.TaskSpec) (*task.Env, error) { return o.Env(base, s) }})
