@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vista-mr/vista-mr/mr/status"
+	"github.com/vista-mr/vista-mr/mr/wire"
 )
 
 // open are the paths that need no token: they tell nothing of jobs.
@@ -34,6 +35,12 @@ func guard(who callers, pages, next http.Handler) http.Handler {
 			http.Error(w, "changes are not taken from pages of other origins", http.StatusForbidden)
 			return
 		case open(r.URL.Path):
+		case r.URL.Path == wire.RunPath || strings.HasPrefix(r.URL.Path, wire.RunPath+"/"):
+			// What runs is what a driver has made of a job file: nobody else hands phases in.
+			if got, ok := bearer(r); !ok || !same(got, who.drivers) {
+				http.Error(w, "only drivers of this tracker's jobs may", http.StatusForbidden)
+				return
+			}
 		case !who.none() && !who.certified(r) && !who.hasToken(r):
 			h.Set("WWW-Authenticate", `Bearer realm="vista-mr"`)
 			if !status.Refused(w, r, pages) {
@@ -50,9 +57,13 @@ func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method
 // cookieName holds what a browser has instead of the token.
 const cookieName = "vista-mr-token"
 
+func bearer(r *http.Request) (token string, ok bool) {
+	return strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+}
+
 func (c callers) hasToken(r *http.Request) bool {
-	if got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		return c.token != "" && same(got, c.token) || c.drivers != "" && same(got, c.drivers)
+	if got, ok := bearer(r); ok {
+		return c.token != "" && same(got, c.token) || same(got, c.drivers)
 	}
 	if reads(r) && c.token != "" {
 		if k, err := r.Cookie(cookieName); err == nil {

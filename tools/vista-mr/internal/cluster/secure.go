@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -201,26 +202,29 @@ func (p *pair) get() (*tls.Certificate, error) {
 // callers is who may call a tracker: whoever has a token of it, or a certificate of its clients' authority.
 type callers struct {
 	token   string // that users and workers have; "": none
-	drivers string // that the tracker gives to drivers; "": none
+	drivers string // that the tracker gives to drivers, and that nobody else knows
 	certs   bool   // certificates of clients count
 }
 
 // none tells whether everybody of this machine may call.
 func (c callers) none() bool { return c.token == "" && !c.certs }
 
-// newCallers makes a token for drivers, which is known to nobody else, unless nobody needs one.
+// newCallers makes a token for drivers.
 func newCallers(token string, certs bool) (callers, error) {
-	c := callers{token: token, certs: certs}
-	if c.none() {
-		return c, nil
-	}
 	var b [16]byte
 	_, err := rand.Read(b[:])
-	c.drivers = hex.EncodeToString(b[:])
-	return c, err
+	return callers{token: token, certs: certs, drivers: hex.EncodeToString(b[:])}, err
 }
 
 // certified tells whether a request has come with a certificate of the clients' authority, which the handshake has checked.
 func (c callers) certified(r *http.Request) bool {
 	return c.certs && r.TLS != nil && len(r.TLS.VerifiedChains) > 0
+}
+
+// user is whom a request's certificate names; without one, who the caller says that it is.
+func (c callers) user(r *http.Request, says string) string {
+	if c.certified(r) {
+		return cmp.Or(r.TLS.PeerCertificates[0].Subject.CommonName, says)
+	}
+	return says
 }

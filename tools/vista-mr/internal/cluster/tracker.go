@@ -240,6 +240,7 @@ func (d *daemon) submit(w http.ResponseWriter, r *http.Request) {
 		refuse(w, errs.E("submit", errs.Invalid, "", err))
 		return
 	}
+	q.User = d.who.user(r, q.User)
 	j, err := d.jobs.submit(r.Context(), q)
 	if err != nil {
 		refuse(w, err)
