@@ -104,6 +104,10 @@ on another machine, goes on with its jobs.`,
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
 	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
+	var limits cluster.Limits
+	cmd.Flags().StringToIntVar(&limits.Jobs, "max-jobs", nil, "jobs of a user that run at once, others wait: `USER=N`, or *=N for all who are not named; may be repeated")
+	cmd.Flags().StringToIntVar(&limits.Slots, "max-slots", nil, "slots that jobs of a user take at once: `USER=N` or *=N; may be repeated")
+	cmd.Flags().IntVar(&limits.Queued, "max-queued", 0, "`number` of jobs of each user that may wait; 0: any")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for user, n := range *weights {
 			if n < 1 {
@@ -117,7 +121,7 @@ on another machine, goes on with its jobs.`,
 		if err != nil {
 			return err
 		}
-		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, TLS: certs, Scratch: *scratch, Drivers: *drivers, Weights: *weights,
+		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, TLS: certs, Scratch: *scratch, Drivers: *drivers, Weights: *weights, Limits: limits,
 			Ready: func(url string) { a.note("tracker: " + url) }})
 	}
 	return cmd

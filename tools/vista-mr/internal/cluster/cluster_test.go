@@ -156,6 +156,54 @@ func TestJobsWaitForTheirTurn(t *testing.T) {
 	}
 }
 
+// TestLimitsOfJobs: a user's jobs wait for each other where no more may run, and others go past them; a higher priority goes first.
+func TestLimitsOfJobs(t *testing.T) {
+	hold := make(chan struct{})
+	held := func(ctx context.Context) (ending, error) { <-hold; return ending{}, nil }
+	d := &drive{ends: map[string]func(context.Context) (ending, error){"a1": held, "a2": held, "a3": held, "b": held, "a4": held}}
+	store := mem.New()
+	m := newJobs(t, store, d, 3)
+	m.limits = Limits{Jobs: map[string]int{"ann": 1}, Queued: 2}
+	submit := func(name, user string, priority int) (Job, error) {
+		return m.submit(t.Context(), Request{Name: name, Text: "x", User: user, Priority: priority})
+	}
+	var ids []string
+	for _, name := range []string{"a1", "a2", "a3"} {
+		j, err := submit(name, "ann", len(ids))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, j.ID)
+	}
+	_, err := submit("a4", "ann", 9)
+	var id interface{ ErrorID() string }
+	if !errors.As(err, &id) || id.ErrorID() != "E-QUOTA" {
+		t.Errorf("a third that waits: %v", err)
+	}
+	b, err := submit("b", "bob", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, m, b.ID, Running)
+	if j, _ := m.get(ids[1]); j.State != Queued || !strings.Contains(j.Waits, "ann") {
+		t.Errorf("ann's second: %+v", j)
+	}
+	close(hold)
+	for _, id := range ids {
+		wait(t, m, id, Succeeded)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	began := slices.DeleteFunc(slices.Clone(d.began), func(n string) bool { return n == "b" })
+	if !slices.Equal(began, []string{"a1", "a3", "a2"}) {
+		t.Errorf("began %v", d.began)
+	}
+	n := newJobs(t, store, d, 0)
+	if _, err := n.load(t.Context()); err != nil || len(n.order) != 4 {
+		t.Errorf("a tracker after this one has %d jobs, %v", len(n.order), err)
+	}
+}
+
 func TestHowJobsEnd(t *testing.T) {
 	said := json.RawMessage(`{"id":"E-INFEASIBLE","cause":"it does not fit","next":"give it more","exitCode":4}`)
 	d := &drive{ends: map[string]func(context.Context) (ending, error){

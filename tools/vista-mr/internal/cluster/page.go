@@ -49,7 +49,7 @@ func (m *jobs) look(id string) (Job, *status.History, bool) {
 	if b == nil {
 		return Job{}, nil, false
 	}
-	return b.copy(), b.past, true
+	return m.copy(b), b.past, true
 }
 
 // source is what the pages show.

@@ -36,6 +36,7 @@ type TrackerOptions struct {
 	Scratch  string         // a local folder
 	Drivers  int            // at once
 	Weights  map[string]int // of users, for their shares of the workers; those that are not named have 1
+	Limits   Limits         // of users
 	Timing   wire.Timing    // of workers
 	Expire   time.Duration  // a worker that is silent for longer is gone; 0: 5 s
 	Version  string
@@ -93,11 +94,11 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 		l = tls.NewListener(l, o.TLS.serverTLS(o.Log))
 	}
 	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
-		Expire: ticks(o.Expire), Stall: ticks(10 * time.Minute), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights}})
+		Expire: ticks(o.Expire), Stall: ticks(10 * time.Minute), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights, Limits: o.Limits.Slots}})
 	defer d.tracker.Close()
 	base, stop := context.WithCancel(context.Background())
 	starts := &drivers{program: o.Program, url: url, token: who.drivers, ca: o.TLS.Cert, scratch: o.Scratch}
-	d.jobs = &jobs{store: o.State, start: starts.start, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers)}
+	d.jobs = &jobs{store: o.State, start: starts.start, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers), limits: o.Limits}
 	expected, err := d.jobs.load(ctx)
 	if err != nil {
 		stop()
