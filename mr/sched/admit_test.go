@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // TestJobsShareWorkersWithinTheirMeans: a job has no more attempts on a worker than its plan is made for, and jobs run
@@ -111,5 +112,76 @@ func TestFairShares(t *testing.T) {
 	got = run(Options{}, job("a", "ann", 0), job("b", "bob", 1))
 	if s := share(got, "b"); s != 1 {
 		t.Errorf("a higher priority gets %.2f", s)
+	}
+}
+
+// TestLimitsOfUsers: a user's jobs never take more slots than they may, whatever is free, and others have the rest.
+func TestLimitsOfUsers(t *testing.T) {
+	job := func(id, user string) mr.JobSpec {
+		return mr.JobSpec{ID: mr.JobID(id), User: user, Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "k", Tasks: 200}}}
+	}
+	users := map[mr.JobID]string{"a1": "ann", "a2": "ann", "b": "bob", "c": "cid"}
+	s := New(Options{Epoch: 1, Limits: map[string]int{"ann": 3, "*": 4, "cid": 0}, Backoff: 10})
+	var running []mr.TaskSpec
+	held, most := map[string]int{}, map[string]int{}
+	take := func(actions []Action) {
+		for _, a := range actions {
+			if l, ok := a.(Launch); ok {
+				running = append(running, l.Spec)
+				u := users[l.Spec.Job]
+				held[u]++
+				most[u] = max(most[u], held[u])
+			}
+		}
+	}
+	now := Tick(0)
+	step := func(ev Event) {
+		now++
+		take(s.Step(now, ev))
+	}
+	step(WorkerUp{Worker: "w", Slots: 9})
+	step(WorkerUp{Worker: "v", Slots: 9})
+	for _, id := range []string{"a1", "a2", "b"} {
+		step(Submit{Job: job(id, users[mr.JobID(id)])})
+	}
+	if held["ann"] != 3 || held["bob"] != 4 {
+		t.Errorf("of 18 slots ann has %d and bob %d", held["ann"], held["bob"])
+	}
+	step(Submit{Job: job("c", "cid")})
+	if held["cid"] != 11 {
+		t.Errorf("without a limit cid has %d of 11", held["cid"])
+	}
+	for i := 0; i < 10_000; i++ {
+		if len(running) == 0 { // what has failed waits for a while
+			step(Time{})
+			continue
+		}
+		first := running[0]
+		running = running[1:]
+		held[users[first.Job]]--
+		if i%7 == 0 { // what fails is tried again, within the limit
+			step(Failed{Worker: "w", Job: first.Job, Attempt: first.Attempt, Epoch: first.Epoch, Err: errs.Of("x", errs.E("x", errs.Preempted, "", nil))})
+			step(Failed{Worker: "v", Job: first.Job, Attempt: first.Attempt, Epoch: first.Epoch, Err: errs.Of("x", errs.E("x", errs.Preempted, "", nil))})
+			continue
+		}
+		m := mr.Manifest{Attempt: first.Attempt, Epoch: first.Epoch}
+		step(Succeeded{Worker: "w", Job: first.Job, Manifest: m})
+		step(Succeeded{Worker: "v", Job: first.Job, Manifest: m})
+		for _, id := range []mr.JobID{"a1", "a2", "b", "c"} {
+			if v := s.Job(id); v.ID != "" && v.Phases[0].State == "publishing" {
+				step(Published{Job: id, Phase: "p"})
+			}
+		}
+	}
+	if most["ann"] > 3 || most["bob"] > 4 {
+		t.Errorf("at most ann had %d and bob %d", most["ann"], most["bob"])
+	}
+	if len(s.held) != 0 {
+		t.Errorf("when all is over %v are held", s.held)
+	}
+	for id := range users {
+		if s.Ended(id) != 1 {
+			t.Errorf("%s has not ended", id)
+		}
 	}
 }

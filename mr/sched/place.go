@@ -46,17 +46,11 @@ func (s *State) turns() []*job {
 	if len(s.jobs) < 2 {
 		return s.jobs
 	}
-	held := map[string]int{}
-	for _, j := range s.jobs {
-		for _, n := range j.used {
-			held[j.spec.User] += n
-		}
-	}
 	weight := func(user string) int { return max(1, s.o.Weights[user]) }
 	out := slices.Clone(s.jobs)
 	slices.SortStableFunc(out, func(a, b *job) int {
 		ua, ub := a.spec.User, b.spec.User
-		return cmp.Or(cmp.Compare(b.spec.Priority, a.spec.Priority), cmp.Compare(held[ua]*weight(ub), held[ub]*weight(ua)))
+		return cmp.Or(cmp.Compare(b.spec.Priority, a.spec.Priority), cmp.Compare(s.held[ua]*weight(ub), s.held[ub]*weight(ua)))
 	})
 	return out
 }
@@ -182,6 +176,9 @@ func (j *job) admitted(w *worker) bool {
 // none takes more than its share of them while others still can. Workers that are shunned (nil:
 // none) are passed over.
 func (s *State) place(j *job, p *phase, shuns func(*worker) bool) *worker {
+	if s.full(j.spec.User) {
+		return nil
+	}
 	var best *worker
 	fits := func(w *worker) bool { return s.fits(j, w, p) && !s.excluded(j, w) && (shuns == nil || !shuns(w)) }
 	if p.spec.Type == mr.RoundsPhase {
@@ -256,8 +253,7 @@ func (s *State) put(t *task, a *attempt) {
 	t.attempts = append(t.attempts, a)
 	w.running[a] = struct{}{}
 	w.jobs[a.j] = struct{}{}
-	a.j.used[w]++
-	s.occupy(w, 1)
+	s.claim(a.j, w, 1)
 	w.held += a.memory
 	p.running++
 	if p.pins != nil {
@@ -284,8 +280,7 @@ func (s *State) release(t *task, a *attempt) {
 	if a.opened {
 		a.p.loop.pinned--
 	} else {
-		a.j.used[w]--
-		s.occupy(w, -1)
+		s.claim(a.j, w, -1)
 	}
 	w.held -= a.memory
 	a.p.running--

@@ -39,8 +39,7 @@ func (s *State) opened(ev Opened) {
 	}
 	s.move(j)
 	a.opened = true
-	j.used[a.worker]--
-	s.occupy(a.worker, -1)
+	s.claim(j, a.worker, -1)
 	l, i := &p.loop, ev.Attempt.Task.Index
 	l.open[i] = true
 	l.pinned++

@@ -26,6 +26,9 @@ type Options struct {
 	Exclude Tick
 	// Weights are those of users, for their shares where jobs share workers; 0: 1.
 	Weights map[string]int
+	// Limits are how many slots a user's jobs may take at once, whoever else wants them; the limit of "*" is that of users who are
+	// not named. 0: no limit. A partition that is pinned takes none. What runs is not stopped for it.
+	Limits map[string]int
 	// Speculate launches a second attempt of tasks that take much longer than others did.
 	Speculate bool
 	// Backoff is how long a task waits after its first failure, and a phase after the first
@@ -61,15 +64,16 @@ type State struct {
 	out     []Action
 	gaveUp  []GivenUp // by the last step
 
-	free     int  // slots that are free, over all workers
-	busy     int  // running attempts that hold a slot
-	copies   int  // running speculative attempts
-	expireAt Tick // no worker expires before
-	stallAt  Tick // no job stalls before
-	hangAt   Tick // no attempt hangs before
-	scanAt   Tick // stragglers are looked for again
-	dueAt    Tick // nothing that waits for its time is due before
-	pardonAt Tick // no exclusion of a worker ends before
+	held     map[string]int // slots that users' jobs take
+	free     int            // slots that are free, over all workers
+	busy     int            // running attempts that hold a slot
+	copies   int            // running speculative attempts
+	expireAt Tick           // no worker expires before
+	stallAt  Tick           // no job stalls before
+	hangAt   Tick           // no attempt hangs before
+	scanAt   Tick           // stragglers are looked for again
+	dueAt    Tick           // nothing that waits for its time is due before
+	pardonAt Tick           // no exclusion of a worker ends before
 	// starvedAt is since when a rounds phase has not found room and nothing was under way that
 	// would make some.
 	starvedAt Tick
@@ -261,6 +265,27 @@ func (s *State) phase(id mr.JobID, p mr.PhaseID) (*job, *phase) {
 
 // move notes that something of a job has happened.
 func (s *State) move(j *job) { j.moved, j.shaken = s.now, false }
+
+// claim has n more slots of a worker taken by a job; less than 0: fewer.
+func (s *State) claim(j *job, w *worker, n int) {
+	j.used[w] += n
+	if s.held == nil {
+		s.held = map[string]int{}
+	}
+	if s.held[j.spec.User] += n; s.held[j.spec.User] == 0 {
+		delete(s.held, j.spec.User)
+	}
+	s.occupy(w, n)
+}
+
+// full tells whether a user's jobs take as many slots as they may.
+func (s *State) full(user string) bool {
+	limit, named := s.o.Limits[user]
+	if !named {
+		limit = s.o.Limits["*"]
+	}
+	return limit > 0 && s.held[user] >= limit
+}
 
 // occupy changes how many of a worker's slots are used.
 func (s *State) occupy(w *worker, n int) {

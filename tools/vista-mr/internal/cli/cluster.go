@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -23,12 +24,19 @@ import (
 const trackerVariable = "VISTA_MR_TRACKER"
 
 // trackerFlags are how a command finds a tracker.
-type trackerFlags struct{ url, tokenFile string }
+type trackerFlags struct {
+	url, tokenFile string
+	certs          cluster.Certificates
+}
 
 func addTrackerFlags(cmd *cobra.Command) *trackerFlags {
 	f := &trackerFlags{}
 	cmd.Flags().StringVar(&f.url, "tracker", "", "`URL` of the tracker, http://HOST:PORT; default: $"+trackerVariable)
 	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "`file` with the tracker's token; default: $"+cluster.TokenVariable)
+	fs := cmd.Flags()
+	fs.StringVar(&f.certs.CA, "ca", "", "`file` of authorities that the tracker's certificate is signed by, or with that certificate itself; default: $"+cluster.CAVariable)
+	fs.StringVar(&f.certs.Cert, "cert", "", "`file` with a certificate to show in place of a token; default: $"+cluster.CertVariable)
+	fs.StringVar(&f.certs.Key, "key", "", "`file` with its key; default: $"+cluster.KeyVariable)
 	return f
 }
 
@@ -57,8 +65,13 @@ func (a *app) client(f *trackerFlags) (*cluster.Client, error) {
 	if url == "" {
 		return nil, nil
 	}
+	certs := cluster.Certificates{CA: cmp.Or(f.certs.CA, a.Env(cluster.CAVariable)), Cert: cmp.Or(f.certs.Cert, a.Env(cluster.CertVariable)),
+		Key: cmp.Or(f.certs.Key, a.Env(cluster.KeyVariable))}
+	if err := certs.Check(); err != nil {
+		return nil, cluster.CertificateError(err)
+	}
 	token, err := a.token(f.tokenFile)
-	return &cluster.Client{URL: url, Token: token}, err
+	return &cluster.Client{URL: url, Token: token, HTTP: certs.HTTP(url)}, err
 }
 
 // needClient is client for commands that make no sense without a tracker.
@@ -75,7 +88,7 @@ func (a *app) trackerCmd() *cobra.Command {
 		Use:   "tracker",
 		Short: "Run the tracker of a cluster",
 		Long: `Run the tracker: it takes jobs, plans them, and has workers run them. It listens on this machine only, unless it is given
-an address and a token. Its state is a folder of any store; a tracker that is started on the state of one that has ended, here or
+an address and a token or certificates. Its state is a folder of any store; a tracker that is started on the state of one that has ended, here or
 on another machine, goes on with its jobs.`,
 		Example: `  vista-mr tracker --state file:///var/lib/vista-mr
   vista-mr tracker --listen 0.0.0.0:7531 --token-file /etc/vista-mr/token --state hdfs://ns/vista-mr`,
@@ -83,11 +96,19 @@ on another machine, goes on with its jobs.`,
 	}
 	listen := cmd.Flags().String("listen", "127.0.0.1:7531", "`HOST:PORT` to listen on")
 	tokenFile := cmd.Flags().String("token-file", "", "`file` with the token that callers must have; default: $"+cluster.TokenVariable)
+	var certs cluster.Certificates
+	cmd.Flags().StringVar(&certs.Cert, "cert", "", "`file` with the tracker's certificate: it speaks TLS then. It is read again when it changes")
+	cmd.Flags().StringVar(&certs.Key, "key", "", "`file` with its key")
+	cmd.Flags().StringVar(&certs.CA, "client-ca", "", "`file` of authorities: whoever has a certificate of theirs needs no token")
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
 	timeout := cmd.Flags().Duration("task-timeout", 5*time.Minute, "how long an attempt may do nothing until it is given up and its task is run elsewhere")
 	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
+	var limits cluster.Limits
+	cmd.Flags().StringToIntVar(&limits.Jobs, "max-jobs", nil, "jobs of a user that run at once, others wait: `USER=N`, or *=N for all who are not named; may be repeated")
+	cmd.Flags().StringToIntVar(&limits.Slots, "max-slots", nil, "slots that jobs of a user take at once: `USER=N` or *=N; may be repeated")
+	cmd.Flags().IntVar(&limits.Queued, "max-queued", 0, "`number` of jobs of each user that may wait; 0: any")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for user, n := range *weights {
 			if n < 1 {
@@ -104,7 +125,7 @@ on another machine, goes on with its jobs.`,
 		if err != nil {
 			return err
 		}
-		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, Scratch: *scratch, Drivers: *drivers, Weights: *weights, TaskTimeout: *timeout,
+		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, TLS: certs, Scratch: *scratch, Drivers: *drivers, Weights: *weights, Limits: limits, TaskTimeout: *timeout,
 			Ready: func(url string) { a.note("tracker: " + url) }})
 	}
 	return cmd
@@ -212,7 +233,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 			}
 		}()
 		// The signal ends the serving, not the command: a worker that has drained has done what it was told.
-		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, Slots: *slots, Memory: limit, Scratch: dir,
+		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, HTTP: c.HTTP, Slots: *slots, Memory: limit, Scratch: dir,
 			Grace: *grace, Env: h.Env, Version: a.buildVersion(), Log: log})
 	}
 	return cmd

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -89,10 +90,7 @@ func (a *app) jobsCmd() *cobra.Command {
 		w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(w, "JOB\tSTATE\tUSER\tSUBMITTED\tTOOK\tVERDICT OR OUTPUT")
 		for _, j := range jobs {
-			last := j.Verdict
-			if last == "" {
-				last = j.Output
-			}
+			last := cmp.Or(j.Verdict, j.Waits, j.Output)
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.State, printable(j.User), j.Submitted.Local().Format(time.DateTime), took(j), printable(last))
 		}
 		return w.Flush()

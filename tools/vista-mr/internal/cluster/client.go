@@ -19,6 +19,7 @@ import (
 type Client struct {
 	URL   string
 	Token string
+	HTTP  *http.Client // nil: the usual one
 }
 
 // Submit hands a job in and returns what the tracker has made of it.
@@ -148,7 +149,11 @@ func (c *Client) request(ctx context.Context, method, path string, body io.Reade
 }
 
 func (c *Client) do(req *http.Request) (*http.Response, error) {
-	resp, err := http.DefaultClient.Do(req)
+	h := c.HTTP
+	if h == nil {
+		h = http.DefaultClient
+	}
+	resp, err := h.Do(req)
 	if err != nil {
 		return nil, c.unreachable(err)
 	}
@@ -156,8 +161,11 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 }
 
 func (c *Client) unreachable(err error) error {
-	return exit.As(exit.Unreachable, &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: err,
-		Fix: "check that a tracker runs at this address (vista-mr tracker)"})
+	fix := "check that a tracker runs at this address (vista-mr tracker)"
+	if distrust(err) {
+		fix = "give --ca the tracker's certificate, or that of who has signed it"
+	}
+	return exit.As(exit.Unreachable, &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: err, Fix: fix})
 }
 
 // call sends v and reads the answer into out.

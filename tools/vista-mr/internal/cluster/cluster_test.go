@@ -48,7 +48,12 @@ func TestWhoMayCall(t *testing.T) {
 		{"the token", "secret", "POST", "/api/v1/jobs", "tracker:7531", map[string]string{"Authorization": "Bearer secret"}, 200},
 		{"a cookie reads", "secret", "GET", "/api/v1/jobs", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 200},
 		{"a cookie changes nothing", "secret", "POST", "/api/v1/jobs/a/kill", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 401},
-		{"nor deletes", "secret", "DELETE", "/api/v1/run/a", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 401},
+		{"nor deletes", "secret", "DELETE", "/api/v1/run/a", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 403},
+		{"phases, with the users' token", "secret", "POST", "/api/v1/run", "tracker:7531", map[string]string{"Authorization": "Bearer secret"}, 403},
+		{"phases, of this machine", "", "POST", "/api/v1/run", "localhost:7531", nil, 403},
+		{"the end of phases", "", "DELETE", "/api/v1/run/a", "localhost:7531", map[string]string{"Authorization": "Bearer "}, 403},
+		{"phases of a driver", "", "POST", "/api/v1/run", "localhost:7531", map[string]string{"Authorization": "Bearer driver"}, 200},
+		{"phases of a driver, with a token", "secret", "DELETE", "/api/v1/run/a", "tracker:7531", map[string]string{"Authorization": "Bearer driver"}, 200},
 		{"workers need it, too", "secret", "GET", "/api/v1/worker", "tracker:7531", nil, 401},
 		{"is it alive", "secret", "GET", "/healthz", "10.0.0.1:7531", nil, 200},
 	} {
@@ -57,7 +62,7 @@ func TestWhoMayCall(t *testing.T) {
 			r.Header.Set(k, v)
 		}
 		w := httptest.NewRecorder()
-		guard(c.token, fine, fine).ServeHTTP(w, r)
+		guard(callers{token: c.token, drivers: "driver"}, fine, fine).ServeHTTP(w, r)
 		if w.Code != c.want {
 			t.Errorf("%s: %d, want %d", c.name, w.Code, c.want)
 		}
@@ -66,10 +71,10 @@ func TestWhoMayCall(t *testing.T) {
 
 func TestListeningNeedsAToken(t *testing.T) {
 	for addr, fine := range map[string]bool{"127.0.0.1:1": true, "localhost:1": true, "[::1]:1": true, "0.0.0.0:1": false, ":1": false, "10.1.2.3:1": false, "nonsense": false} {
-		if err := checkListen(addr, ""); (err == nil) != fine {
+		if err := checkListen(addr, callers{}); (err == nil) != fine {
 			t.Errorf("%s without a token: %v", addr, err)
 		}
-		if err := checkListen(addr, "token"); err != nil && addr != "nonsense" {
+		if err := checkListen(addr, callers{token: "token"}); err != nil && addr != "nonsense" {
 			t.Errorf("%s with a token: %v", addr, err)
 		}
 	}
@@ -150,6 +155,54 @@ func TestJobsWaitForTheirTurn(t *testing.T) {
 	}
 	if d.most != 2 || len(m.list()) != 3 || m.list()[0].ID != ids[2] {
 		t.Errorf("%d at once; listed %+v", d.most, m.list())
+	}
+}
+
+// TestLimitsOfJobs: a user's jobs wait for each other where no more may run, and others go past them; a higher priority goes first.
+func TestLimitsOfJobs(t *testing.T) {
+	hold := make(chan struct{})
+	held := func(ctx context.Context) (ending, error) { <-hold; return ending{}, nil }
+	d := &drive{ends: map[string]func(context.Context) (ending, error){"a1": held, "a2": held, "a3": held, "b": held, "a4": held}}
+	store := mem.New()
+	m := newJobs(t, store, d, 3)
+	m.limits = Limits{Jobs: map[string]int{"ann": 1}, Queued: 2}
+	submit := func(name, user string, priority int) (Job, error) {
+		return m.submit(t.Context(), Request{Name: name, Text: "x", User: user, Priority: priority})
+	}
+	var ids []string
+	for _, name := range []string{"a1", "a2", "a3"} {
+		j, err := submit(name, "ann", len(ids))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, j.ID)
+	}
+	_, err := submit("a4", "ann", 9)
+	var id interface{ ErrorID() string }
+	if !errors.As(err, &id) || id.ErrorID() != "E-QUOTA" {
+		t.Errorf("a third that waits: %v", err)
+	}
+	b, err := submit("b", "bob", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, m, b.ID, Running)
+	if j, _ := m.get(ids[1]); j.State != Queued || !strings.Contains(j.Waits, "ann") {
+		t.Errorf("ann's second: %+v", j)
+	}
+	close(hold)
+	for _, id := range ids {
+		wait(t, m, id, Succeeded)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	began := slices.DeleteFunc(slices.Clone(d.began), func(n string) bool { return n == "b" })
+	if !slices.Equal(began, []string{"a1", "a3", "a2"}) {
+		t.Errorf("began %v", d.began)
+	}
+	n := newJobs(t, store, d, 0)
+	if _, err := n.load(t.Context()); err != nil || len(n.order) != 4 {
+		t.Errorf("a tracker after this one has %d jobs, %v", len(n.order), err)
 	}
 }
 

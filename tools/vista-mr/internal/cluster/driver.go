@@ -42,7 +42,8 @@ const (
 type drivers struct {
 	program string
 	url     string // of the tracker, from here
-	token   string
+	token   string // its own
+	ca      string // file with the tracker's certificate; "": it has none
 	scratch string
 }
 
@@ -73,7 +74,13 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 	cmd := exec.Command(d.program, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token, AgainVariable+"=", "TMPDIR="+tmp)
+	ca := d.ca
+	if ca != "" {
+		if ca, err = filepath.Abs(ca); err != nil {
+			return ending{}, err
+		}
+	}
+	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token, CAVariable+"="+ca, CertVariable+"=", KeyVariable+"=", AgainVariable+"=", "TMPDIR="+tmp)
 	if os.Getenv("KRB5CCNAME") == "" { // tickets are looked for in this process's folder, too
 		cmd.Env = append(cmd.Env, fmt.Sprintf("KRB5CCNAME=FILE:%s", filepath.Join(os.TempDir(), fmt.Sprintf("krb5cc_%d", os.Getuid()))))
 	}

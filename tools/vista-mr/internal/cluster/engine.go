@@ -89,7 +89,7 @@ func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.Phase
 			w.Resumed(done, kept)
 		}
 	}
-	remote := &wire.Remote{URL: e.Client.URL, Token: e.Client.Token, Job: e.Job, Log: e.Log}
+	remote := &wire.Remote{URL: e.Client.URL, Token: e.Client.Token, HTTP: e.Client.HTTP, Job: e.Job, Log: e.Log}
 	out, err := remote.Run(ctx, &spec, func(u tracker.Update) {
 		switch u.Kind {
 		case tracker.PhaseRestored:

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vista-mr/vista-mr/mr/status"
+	"github.com/vista-mr/vista-mr/mr/wire"
 )
 
 // open are the paths that need no token: they tell nothing of jobs.
@@ -18,23 +19,29 @@ func open(path string) bool {
 	return path == "/healthz" || path == "/readyz" || path == status.LoginPath || strings.HasPrefix(path, status.Static)
 }
 
-// guard lets through who may call the tracker: with a token whoever has it, without one only programs of this machine, and no
-// page that a browser was led to from elsewhere. A browser may have a cookie instead, for reading only.
-func guard(token string, pages, next http.Handler) http.Handler {
+// guard lets through who may call the tracker: with a token or certificates whoever has one, without them only programs of this
+// machine, and no page that a browser was led to from elsewhere. A browser may have a cookie instead, for reading only.
+func guard(who callers, pages, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-store")
 		switch {
-		case token == "" && !loopback(r.Host):
+		case who.none() && !loopback(r.Host):
 			http.Error(w, "this tracker answers to names of its own machine only", http.StatusForbidden)
 			return
 		case !reads(r) && !sameOrigin(r):
 			http.Error(w, "changes are not taken from pages of other origins", http.StatusForbidden)
 			return
 		case open(r.URL.Path):
-		case token != "" && !hasToken(r, token):
+		case r.URL.Path == wire.RunPath || strings.HasPrefix(r.URL.Path, wire.RunPath+"/"):
+			// What runs is what a driver has made of a job file: nobody else hands phases in.
+			if got, ok := bearer(r); !ok || !same(got, who.drivers) {
+				http.Error(w, "only drivers of this tracker's jobs may", http.StatusForbidden)
+				return
+			}
+		case !who.none() && !who.certified(r) && !who.hasToken(r):
 			h.Set("WWW-Authenticate", `Bearer realm="vista-mr"`)
 			if !status.Refused(w, r, pages) {
 				http.Error(w, "a token is needed: Authorization: Bearer TOKEN, or open /login", http.StatusUnauthorized)
@@ -50,13 +57,17 @@ func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method
 // cookieName holds what a browser has instead of the token.
 const cookieName = "vista-mr-token"
 
-func hasToken(r *http.Request, token string) bool {
-	if got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		return same(got, token)
+func bearer(r *http.Request) (token string, ok bool) {
+	return strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+}
+
+func (c callers) hasToken(r *http.Request) bool {
+	if got, ok := bearer(r); ok {
+		return c.token != "" && same(got, c.token) || same(got, c.drivers)
 	}
-	if reads(r) {
-		if c, err := r.Cookie(cookieName); err == nil {
-			return same(c.Value, readKey(token))
+	if reads(r) && c.token != "" {
+		if k, err := r.Cookie(cookieName); err == nil {
+			return same(k.Value, readKey(c.token))
 		}
 	}
 	return false
@@ -111,14 +122,14 @@ func loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// checkListen refuses an address that others can reach without a token.
-func checkListen(addr, token string) error {
+// checkListen refuses an address that others can reach without a token or certificates.
+func checkListen(addr string, who callers) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return fmt.Errorf("%q is no address: write HOST:PORT", addr)
 	}
-	if token == "" && !loopback(host) {
-		return fmt.Errorf("others can reach %s: a token is needed", addr)
+	if who.none() && !loopback(host) {
+		return fmt.Errorf("others can reach %s: a token (--token-file), or certificates of clients (--client-ca), are needed", addr)
 	}
 	return nil
 }

@@ -26,13 +26,13 @@ func serveTracker(t *testing.T, token string) (*httptest.Server, *daemon) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{o: TrackerOptions{Token: token, Scratch: t.TempDir(), Version: "v1"}, log: zap.NewNop(), epoch: 3, tracker: tracker.New(tracker.Options{Registry: registry})}
+	d := &daemon{who: callers{token: token}, o: TrackerOptions{Token: token, Scratch: t.TempDir(), Version: "v1"}, log: zap.NewNop(), epoch: 3, tracker: tracker.New(tracker.Options{Registry: registry})}
 	t.Cleanup(d.tracker.Close)
 	d.jobs = &jobs{store: mem.New(), byID: map[string]*book{}, base: t.Context(), stop: func() {}, dismiss: func(mr.JobID) {}, log: d.log}
 	d.workers = &wire.Server{Tracker: d.tracker}
 	d.runs = &wire.Runs{Tracker: d.tracker}
 	pages := d.pages()
-	srv := httptest.NewServer(guard(token, pages, d.routes(pages)))
+	srv := httptest.NewServer(guard(callers{token: token}, pages, d.routes(pages)))
 	t.Cleanup(srv.Close)
 	return srv, d
 }

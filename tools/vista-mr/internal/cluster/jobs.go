@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base32"
@@ -63,6 +64,7 @@ type Job struct {
 	Started   time.Time         `json:"started,omitzero"`
 	Ended     time.Time         `json:"ended,omitzero"`
 	Ending    bool              `json:"ending,omitempty"`   // somebody has killed it, and it has not ended yet
+	Waits     string            `json:"waits,omitempty"`    // what a queued job waits for
 	Drivers   int               `json:"drivers,omitempty"`  // started so far
 	Progress  []progress.Update `json:"progress,omitempty"` // by stage, in the order in which they began
 	Plan      string            `json:"plan,omitempty"`     // that runs
@@ -109,6 +111,7 @@ type jobs struct {
 	order   []*book // as they were submitted
 	running int
 	most    int // drivers at once
+	limits  Limits
 
 	changes atomic.Uint64 // grows with whatever happens
 	totals  totals
@@ -257,6 +260,14 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	b := &book{sub: s, past: &status.History{}, over: make(chan struct{}), Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if n := m.count(r.User, Queued); m.limits.Queued > 0 && n >= m.limits.Queued {
+		// What is in the state is taken out again: nobody has been told of it.
+		if err := m.store.Remove(context.WithoutCancel(ctx), dfs.Path("jobs").Join(s.ID, "job.json")); err != nil {
+			return Job{}, err
+		}
+		return Job{}, &errs.Error{Op: "submit", Kind: errs.Exist, ID: "E-QUOTA", Path: r.File, Err: fmt.Errorf("%d jobs of %s wait already, as many as may", n, named(r.User)),
+			Fix: "wait for one of them (vista-mr jobs), or kill one"}
+	}
 	m.byID[s.ID] = b
 	m.order = append(m.order, b)
 	m.fill()
@@ -301,15 +312,53 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 
 // fill starts drivers while there is room. It is called with m.mu held.
 func (m *jobs) fill() {
-	for _, b := range m.order {
-		if m.running >= m.most || m.base.Err() != nil {
-			return
-		}
-		if b.State == Queued {
+	queued := slices.DeleteFunc(slices.Clone(m.order), func(b *book) bool { return b.State != Queued })
+	slices.SortStableFunc(queued, func(a, b *book) int { return cmp.Compare(b.sub.Priority, a.sub.Priority) })
+	for _, b := range queued {
+		if m.base.Err() == nil && m.waits(b) == "" {
 			m.run(b)
 		}
 	}
 }
+
+// waits is what a queued job waits for; "": nothing. It is called with m.mu held.
+func (m *jobs) waits(b *book) string {
+	if m.running >= m.most {
+		return fmt.Sprintf("%d jobs run, as many as may at once", m.running)
+	}
+	if n, limit := m.count(b.User, Running), of(m.limits.Jobs, b.User); limit > 0 && n >= limit {
+		return fmt.Sprintf("%d jobs of %s run, as many as may at once", n, named(b.User))
+	}
+	return ""
+}
+
+// count is how many jobs of a user are in a state.
+func (m *jobs) count(user string, s State) (n int) {
+	for _, b := range m.order {
+		if b.User == user && b.State == s {
+			n++
+		}
+	}
+	return n
+}
+
+// Limits are those of users; 0: none. "*" stands for users who are not named.
+type Limits struct {
+	Jobs   map[string]int // of a user that run at once; others wait
+	Slots  map[string]int // of workers that a user's jobs take at once
+	Queued int            // jobs of each user that wait; more are refused
+}
+
+// of is a user's limit.
+func of(limits map[string]int, user string) int {
+	if n, ok := limits[user]; ok {
+		return n
+	}
+	return limits["*"]
+}
+
+// named is a user in words.
+func named(user string) string { return cmp.Or(user, "users without a name") }
 
 // maxDrivers is how many drivers of a job may die before it has failed.
 const maxDrivers = 4
@@ -444,7 +493,7 @@ func (m *jobs) list() []Job {
 	defer m.mu.Unlock()
 	out := make([]Job, 0, len(m.order))
 	for _, b := range slices.Backward(m.order) {
-		out = append(out, b.copy())
+		out = append(out, m.copy(b))
 	}
 	return out
 }
@@ -456,7 +505,7 @@ func (m *jobs) get(id string) (Job, bool) {
 	if b == nil {
 		return Job{}, false
 	}
-	return b.copy(), true
+	return m.copy(b), true
 }
 
 // await waits until a job is over, or ctx ends.
@@ -483,9 +532,12 @@ func (m *jobs) runsOf(id string) []mr.JobID {
 	return nil
 }
 
-func (b *book) copy() Job {
+func (m *jobs) copy(b *book) Job {
 	j := b.Job
 	j.Progress = slices.Clone(j.Progress)
+	if j.State == Queued {
+		j.Waits = m.waits(b)
+	}
 	return j
 }
 

@@ -109,7 +109,7 @@ func (m *jobs) logsOf(id string) (Job, map[mr.JobID]string, *status.History, boo
 	if b == nil {
 		return Job{}, nil, nil, false
 	}
-	return b.copy(), maps.Clone(b.logs), b.past, true
+	return m.copy(b), maps.Clone(b.logs), b.past, true
 }
 
 // attemptLogs sends the logs of a task's attempts as text, each below a line with its name.

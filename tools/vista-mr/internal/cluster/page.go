@@ -20,7 +20,7 @@ import (
 // pages are the tracker's pages. What changes something there is only for a tracker without a token: a browser's cookie may
 // look and no more.
 func (d *daemon) pages() http.Handler {
-	return status.New(status.Options{Source: source{d}, Login: login(d.o.Token), MayChange: d.o.Token == "", Log: d.log})
+	return status.New(status.Options{Source: source{d}, Login: login(d.o.Token), MayChange: d.who.none(), Log: d.log})
 }
 
 // totals count what has happened since the tracker started.
@@ -51,7 +51,7 @@ func (m *jobs) look(id string) (Job, *status.History, bool) {
 	if b == nil {
 		return Job{}, nil, false
 	}
-	return b.copy(), b.past, true
+	return m.copy(b), b.past, true
 }
 
 // source is what the pages show.

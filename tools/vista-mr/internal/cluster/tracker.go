@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 type TrackerOptions struct {
 	Listen   string // HOST:PORT
 	Token    string
+	TLS      Certificates   // with a Cert the tracker speaks TLS; whoever has a certificate of the CA needs no token
 	State    dfs.FS         // where it keeps its jobs
 	Stores   *dfs.Mux       // of the jobs
 	Registry *mr.Registry   // whose loops run here
@@ -34,6 +36,7 @@ type TrackerOptions struct {
 	Scratch  string         // a local folder
 	Drivers  int            // at once
 	Weights  map[string]int // of users, for their shares of the workers; those that are not named have 1
+	Limits   Limits         // of users
 	Timing   wire.Timing    // of workers
 	Expire   time.Duration  // a worker that is silent for longer is gone; 0: 5 s
 	// TaskTimeout is for how long an attempt may do nothing until it is given up; 0: five minutes.
@@ -46,6 +49,7 @@ type TrackerOptions struct {
 // daemon is a tracker that listens.
 type daemon struct {
 	o       TrackerOptions
+	who     callers
 	log     *zap.Logger
 	started time.Time
 	epoch   int64
@@ -66,15 +70,25 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if o.TaskTimeout <= 0 {
 		o.TaskTimeout = 5 * time.Minute
 	}
-	if err := checkListen(o.Listen, o.Token); err != nil {
+	who, err := newCallers(o.Token, o.TLS.CA != "")
+	if err != nil {
+		return exit.As(exit.Internal, err)
+	}
+	if err := checkListen(o.Listen, who); err != nil {
 		return exit.As(exit.Usage, err)
+	}
+	if err := o.TLS.Check(); err != nil {
+		return CertificateError(err)
+	}
+	if o.TLS.CA != "" && o.TLS.Cert == "" {
+		return exit.As(exit.Usage, errors.New("certificates of clients need a tracker that has one: --cert and --key"))
 	}
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return exit.As(exit.Invalid, fmt.Errorf("listen: %w", err))
 	}
 	defer l.Close() // closed by the server before
-	d := &daemon{o: o, log: o.Log, started: time.Now()}
+	d := &daemon{o: o, who: who, log: o.Log, started: time.Now()}
 	pub := &commit.Publisher{FS: o.State}
 	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
 		return exit.Running(err)
@@ -83,12 +97,16 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 		o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
 	}
 	url := "http://" + l.Addr().String()
+	if o.TLS.Cert != "" {
+		url = "https://" + l.Addr().String()
+		l = tls.NewListener(l, o.TLS.serverTLS(o.Log))
+	}
 	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
-		Expire: ticks(o.Expire), Stall: ticks(2 * o.TaskTimeout), Hang: ticks(o.TaskTimeout), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights}})
+		Expire: ticks(o.Expire), Stall: ticks(2 * o.TaskTimeout), Hang: ticks(o.TaskTimeout), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights, Limits: o.Limits.Slots}})
 	defer d.tracker.Close()
 	base, stop := context.WithCancel(context.Background())
-	starts := &drivers{program: o.Program, url: url, token: o.Token, scratch: o.Scratch}
-	d.jobs = &jobs{store: o.State, start: starts.start, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers),
+	starts := &drivers{program: o.Program, url: url, token: who.drivers, ca: o.TLS.Cert, scratch: o.Scratch}
+	d.jobs = &jobs{store: o.State, start: starts.start, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers), limits: o.Limits,
 		epoch: d.epoch, current: func(ctx context.Context) error { return pub.Current(ctx, d.epoch) }}
 	expected, err := d.jobs.load(ctx)
 	if err != nil {
@@ -99,7 +117,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.workers = &wire.Server{Tracker: d.tracker, Timing: o.Timing, Log: o.Log}
 	d.runs = &wire.Runs{Tracker: d.tracker, Open: o.Stores.Folder, Began: d.jobs.began, Observe: d.jobs.observe, Log: o.Log}
 	pages := d.pages()
-	srv := &http.Server{Handler: guard(o.Token, pages, d.routes(pages)), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: guard(who, pages, d.routes(pages)), ReadHeaderTimeout: 10 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	o.Log.Info("tracker listens", zap.String("url", url), zap.Int64("epoch", d.epoch), zap.Int("jobs", len(d.jobs.order)))
@@ -116,6 +134,12 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.tracker.Close()
 	d.runs.Close()
 	return errors.Join(err, srv.Close())
+}
+
+// CertificateError says that a certificate cannot be used.
+func CertificateError(err error) error {
+	return exit.As(exit.Invalid, &errs.Error{Op: "certificate", Kind: errs.Invalid, ID: "E-CERTIFICATE", Err: err,
+		Fix: "check --cert, --key and the file of authorities: PEM, and readable"})
 }
 
 func ticks(d time.Duration) sched.Tick { return sched.Tick(d.Milliseconds()) }
@@ -228,6 +252,7 @@ func (d *daemon) submit(w http.ResponseWriter, r *http.Request) {
 		refuse(w, errs.E("submit", errs.Invalid, "", err))
 		return
 	}
+	q.User = d.who.user(r, q.User)
 	j, err := d.jobs.submit(r.Context(), q)
 	if err != nil {
 		refuse(w, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"time"
@@ -27,6 +28,7 @@ import (
 type WorkerOptions struct {
 	Tracker string // its URL
 	Token   string
+	HTTP    *http.Client // nil: the usual one
 	Slots   int
 	Memory  int64 // bytes that its attempts may hold together; 0: not limited
 	Scratch string
@@ -50,7 +52,7 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	log = log.With(zap.String("worker", string(id)))
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	cl := &wire.Client{URL: o.Tracker, Token: o.Token, Timing: o.Timing, Log: log,
+	cl := &wire.Client{URL: o.Tracker, Token: o.Token, HTTP: o.HTTP, Timing: o.Timing, Log: log,
 		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Slots: o.Slots, Memory: o.Memory}}
 	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log, Usage: host.Usage, Heap: func(n int64) { machine.LimitHeap(heapLimit(n, o.Memory)) },
 		Env: func(s *mr.TaskSpec) (*task.Env, error) { return o.Env(base, s) }})
