@@ -98,6 +98,10 @@ type pages struct {
 	past status.History
 }
 
+func (p *pages) Tasks(_ string, phase mr.PhaseID, state string, from, limit int) ([]tracker.TaskNow, map[string]int) {
+	return p.t.Tasks(p.id, phase, state, from, limit)
+}
+
 func (*pages) AttemptLogs(context.Context, string, string) ([]status.AttemptLog, error) {
 	return nil, nil
 }
