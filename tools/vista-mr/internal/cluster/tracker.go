@@ -21,6 +21,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/wire"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 )
 
 // TrackerOptions is what a tracker daemon needs.
@@ -64,6 +65,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if err := checkListen(o.Listen, o.Token); err != nil {
 		return exit.As(exit.Usage, err)
 	}
+	defer machine.SpareHeap(machine.Tracker)()
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return exit.As(exit.Invalid, fmt.Errorf("listen: %w", err))
