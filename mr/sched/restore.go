@@ -35,7 +35,7 @@ func (s *State) restore(j *job, ev Submit) {
 		if t == nil || t.manifest != nil || m.Attempt.Number < 1 {
 			continue
 		}
-		t.manifest = &m
+		p.hold(t, m)
 		t.number = max(t.number, int32(m.Attempt.Number))
 		p.committed++
 		j.add(m.Counters, 1)

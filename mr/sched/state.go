@@ -136,6 +136,7 @@ type phase struct {
 	failures  int              // attempts that failed of their own
 	losses    int              // attempts that failed otherwise
 	manifest  mr.PhaseManifest // complete once all tasks are committed
+	results   []mr.Manifest    // of committed tasks, until they are first published: the manifest's then
 	proposed  bool             // a manifest was said to be published
 	tries     int              // of publishing
 	publishAt Tick             // when it is to be tried again; 0: an answer is awaited

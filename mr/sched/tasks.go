@@ -81,7 +81,7 @@ func (s *State) succeeded(ev Succeeded) {
 // commit takes a manifest as the task's result, and with the last one of the phase publishes it.
 func (s *State) commit(j *job, p *phase, t *task, m mr.Manifest) {
 	m.Attempt.Task.Phase = p.spec.ID // the same words, held once
-	t.manifest = &m
+	p.hold(t, m)
 	p.committed++
 	j.add(m.Counters, 1)
 	for _, other := range slices.Clone(t.attempts) {
@@ -94,6 +94,21 @@ func (s *State) commit(j *job, p *phase, t *task, m mr.Manifest) {
 		return
 	}
 	s.complete(j, p)
+}
+
+// hold keeps the result of a task: those of a million in one piece. What was published belongs to whoever was given it, and
+// is not written to again.
+func (p *phase) hold(t *task, m mr.Manifest) {
+	if p.proposed {
+		alone := m
+		t.manifest = &alone
+		return
+	}
+	if p.results == nil {
+		p.results = make([]mr.Manifest, len(p.tasks))
+	}
+	t.manifest = &p.results[m.Attempt.Task.Index]
+	*t.manifest = m
 }
 
 // discardLost gives up for good what was lost of a task, but for the attempt that won.
@@ -115,12 +130,14 @@ func (s *State) complete(j *job, p *phase) {
 	if p.committed < len(p.tasks) || p.state != running {
 		return
 	}
-	// A new slice: the one before belongs to whoever was given the manifest.
-	p.manifest.Tasks = make([]mr.Manifest, len(p.tasks))
-	for i := range p.tasks {
-		p.manifest.Tasks[i] = *p.tasks[i].manifest
-		p.tasks[i].manifest = &p.manifest.Tasks[i] // which is held once, then
+	if p.proposed || p.results == nil { // a new slice: the one before belongs to whoever was given the manifest
+		p.results = make([]mr.Manifest, len(p.tasks))
+		for i := range p.tasks {
+			p.results[i] = *p.tasks[i].manifest
+			p.tasks[i].manifest = &p.results[i]
+		}
 	}
+	p.manifest.Tasks, p.results = p.results, nil
 	if p.proposed && !s.o.rules.sameRevision {
 		p.manifest.Revision++
 	}

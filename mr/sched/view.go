@@ -74,6 +74,11 @@ func (s *State) Job(id mr.JobID) JobView {
 	}
 	v := JobView{ID: id, Name: j.spec.Name, Counters: maps.Clone(j.sums)}
 	twice := map[*phase]int{} // attempts beyond the first of their tasks
+	n := 0
+	for _, p := range j.phases {
+		n += p.running
+	}
+	v.Attempts = make([]AttemptView, 0, n)
 	for _, w := range s.workers {
 		for _, a := range s.sorted(w) {
 			if a.j != j {

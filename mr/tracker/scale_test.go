@@ -229,7 +229,7 @@ func scale(b *testing.B, workers, slots, tasks int) {
 			time.Sleep(100 * time.Millisecond)
 		}
 	})
-	begin := time.Now()
+	begin, cpu := time.Now(), tracker.CPUTime()
 	out, err := tr.Run(ctx, spec, tracker.JobOptions{Store: store, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: shown.observe})
 	took := time.Since(begin)
 	stop()
@@ -240,6 +240,7 @@ func scale(b *testing.B, workers, slots, tasks int) {
 	cancel()
 	work.Wait()
 	b.ReportMetric(float64(tasks)/took.Seconds(), "tasks/s")
+	b.ReportMetric(float64((tracker.CPUTime()-cpu).Microseconds())/float64(tasks), "cpu-µs/task")
 	b.ReportMetric(float64(pub.bytes)/float64(tasks), "journal-B/task")
 	b.ReportMetric(float64(pub.files), "journal-files")
 	b.ReportMetric(float64(heap)/(1<<20), "peak-heap-MiB")

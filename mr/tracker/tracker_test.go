@@ -110,6 +110,7 @@ func BenchmarkTasks(b *testing.B) {
 	tr := newTracker(b, 4, 8)
 	store := mem.New()
 	const tasks = 20_000
+	cpu := cpuTime()
 	b.ResetTimer()
 	for i := range b.N {
 		id := mr.JobID("job" + string(rune('a'+i%26)))
@@ -118,6 +119,7 @@ func BenchmarkTasks(b *testing.B) {
 		}
 	}
 	b.ReportMetric(tasks*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(tasks*b.N), "cpu-µs/task")
 }
 
 // overtaken is a publisher whose coordinator has been overtaken.

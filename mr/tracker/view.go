@@ -83,6 +83,7 @@ func (t *Tracker) Jobs(ids ...mr.JobID) []JobNow {
 				j.Phases = append(j.Phases, PhaseNow{ID: p.ID, Type: p.Type, State: p.State, Tasks: p.Tasks, Waiting: p.Waiting, Running: p.Running,
 					Committed: p.Committed, Failures: p.Failures, Losses: p.Losses, Round: p.Round})
 			}
+			j.Attempts = make([]AttemptNow, 0, len(v.Attempts))
 			for _, a := range v.Attempts {
 				j.Attempts = append(j.Attempts, AttemptNow{Attempt: a.Attempt, Worker: a.Worker, Seconds: float64(now-a.Started) / 1000,
 					Done: a.Done, Total: a.Total, Pinned: a.Pinned, Copy: a.Copy})

@@ -44,7 +44,7 @@ func BenchmarkTasks(b *testing.B) {
 func tasksOver(b *testing.B, store dfs.FS) {
 	c := benchCluster(b, 4, 8, store)
 	const tasks = 5000
-	n := 0
+	n, cpu := 0, cpuTime()
 	for b.Loop() {
 		n++
 		job := &mr.JobSpec{ID: mr.JobID(fmt.Sprint("tasks", n)), Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "nothing", Tasks: tasks}}}
@@ -53,6 +53,7 @@ func tasksOver(b *testing.B, store dfs.FS) {
 		}
 	}
 	b.ReportMetric(float64(tasks*n)/b.Elapsed().Seconds(), "tasks/s")
+	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(tasks*n), "cpu-µs/task")
 }
 
 // BenchmarkEmptyJob is one map and one reduce task, from its submission by a driver to its end.

@@ -22,6 +22,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/wire"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 )
 
 // TrackerOptions is what a tracker daemon needs.
@@ -83,6 +84,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if o.TLS.CA != "" && o.TLS.Cert == "" {
 		return exit.As(exit.Usage, errors.New("certificates of clients need a tracker that has one: --cert and --key"))
 	}
+	defer machine.SpareHeap(machine.Tracker)()
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return exit.As(exit.Invalid, fmt.Errorf("listen: %w", err))

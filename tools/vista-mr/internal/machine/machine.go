@@ -102,17 +102,20 @@ func statusField(file, name string) int64 {
 // LimitHeap keeps Go's heap below n bytes as far as the collector can.
 func LimitHeap(n int64) { debug.SetMemoryLimit(n) }
 
-// sparing is how far, in per cent, the heap may outgrow what lives in it before it is collected. A job's heap
+// How far, in per cent, the heap may outgrow what lives in it before it is collected. A job's heap
 // is few large blocks without pointers (pixels, feature columns), which cost the collector nothing to keep and
-// much memory to let double: a quarter costs 1 % of CPU beside Go's own 100.
-const sparing = 25
+// much memory to let double: a quarter costs 1 % of CPU beside Go's own 100. A tracker's is many small ones.
+const (
+	Sparing = 25
+	Tracker = 50
+)
 
 // SpareHeap makes the collector prefer memory to CPU until restore is called, unless the user's GOGC says
 // otherwise.
-func SpareHeap() (restore func()) {
+func SpareHeap(percent int) (restore func()) {
 	if os.Getenv("GOGC") != "" {
 		return func() {}
 	}
-	before := debug.SetGCPercent(sparing)
+	before := debug.SetGCPercent(percent)
 	return func() { debug.SetGCPercent(before) }
 }

@@ -22,7 +22,7 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 	start := time.Now()
 	o.fill()
 	o.opensModel = true
-	defer machine.SpareHeap()()
+	defer machine.SpareHeap(machine.Sparing)()
 	if err := Supported(j); err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func (f *findings) data() *data {
 // Validate looks at everything that a job names without running anything. It returns what it found,
 // or all problems at once; their exit class is invalid unless they say otherwise.
 func Validate(ctx context.Context, j *conf.Job, o Options) ([]Check, error) {
-	defer machine.SpareHeap()() // of a million paths in a table it holds 200 MiB
+	defer machine.SpareHeap(machine.Sparing)() // of a million paths in a table it holds 200 MiB
 	o.fill()
 	found, _, err := validate(ctx, j, &o)
 	return found, err

@@ -1,0 +1,4 @@
+package tracker
+
+// CPUTime is cpuTime for tests of other packages.
+var CPUTime = cpuTime
