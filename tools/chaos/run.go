@@ -114,6 +114,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if len(r.wrong) == 0 && ctx.Err() == nil {
 		r.check(ctx)
 	}
+	r.closeProxies()
 	return nil
 }
 
@@ -234,17 +235,22 @@ func (r *run) startTracker() (*process, error) {
 
 // joined is how many workers the tracker has.
 func (r *run) joined() int {
-	c := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := c.Get("http://" + r.ways[workers].addr() + "/api/v1/workers")
-	if err != nil {
-		return 0
-	}
-	defer resp.Body.Close() // it has been read
 	var list struct{ Workers []json.RawMessage }
-	if json.NewDecoder(resp.Body).Decode(&list) != nil {
+	if get("http://"+r.ways[workers].addr()+"/api/v1/workers", &list) != nil {
 		return 0
 	}
 	return len(list.Workers)
+}
+
+// get asks a tracker.
+func get(url string, v any) error {
+	c := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() // it has been read
+	return json.NewDecoder(resp.Body).Decode(v)
 }
 
 func until(ctx context.Context, most time.Duration, ok func() bool) error {
@@ -432,6 +438,10 @@ func (r *run) stopCluster() {
 		r.bad("process %d is left: %s", pid, line)
 		_ = signalPID(pid, syscall.SIGKILL) // it was told
 	}
+}
+
+// closeProxies ends what passes connections on.
+func (r *run) closeProxies() {
 	for _, p := range append(slices.Clone(r.ways), r.storeWays...) {
 		if err := p.close(); err != nil {
 			r.bad("close a proxy: %v", err)
