@@ -22,6 +22,7 @@ type Publisher interface {
 	Publish(ctx context.Context, m mr.PhaseManifest) error
 	Keep(ctx context.Context, m mr.Manifest) error
 	Forget(ctx context.Context, a mr.AttemptID, epoch int64) error
+	Epoch(ctx context.Context) (int64, error) // the highest that was claimed
 }
 
 // JobOptions is what a job comes with. Observe may be nil.
@@ -228,6 +229,10 @@ func (t *Tracker) dropFiles(j *job, a sched.DropFiles) {
 func (t *Tracker) discard(j *job, a sched.Discard) {
 	out := sched.OutFolder(a.Job, a.Attempt, a.Epoch)
 	j.inBackground(t, "discard "+a.Attempt.String(), func(ctx context.Context) error {
+		// Whoever has taken over may count what we do not: it takes back what still runs.
+		if highest, err := j.o.Publisher.Epoch(ctx); err != nil || highest > j.o.Epoch {
+			return err
+		}
 		if err := j.o.Publisher.Forget(ctx, a.Attempt, a.Epoch); err != nil {
 			return err // whoever comes after would miss the files
 		}

@@ -70,6 +70,12 @@ func submit(ctx context.Context, j *conf.Job, o Options, start time.Time) (_ *re
 		return nil, inOutput(at, errors.Join(notReady(err), claim.Undo(ctx)))
 	}
 	s, err := execute(ctx, j, claim, p, start, &o)
+	if err != nil {
+		// The process before this one may have come to the end meanwhile, and have removed what this one works on.
+		if s, ferr := o.finished(ctx, at, j); s != nil && ferr == nil {
+			return s, nil
+		}
+	}
 	return s, inOutput(at, err)
 }
 
