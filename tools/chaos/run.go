@@ -391,11 +391,15 @@ func (r *run) wait(ctx context.Context, id string) bool {
 // hangs has all processes say what they are at.
 func (r *run) hangs() {
 	r.bad("it hangs: not done within %v; the processes' goroutines are in logs", r.b.o.limit)
-	for pid := range marked(r.id) {
-		_ = signalPID(pid, syscall.SIGCONT)
-		_ = signalPID(pid, syscall.SIGQUIT) // the kill below ends what does not
+	for _, drivers := range []bool{true, false} { // drivers first: their trackers write down what they say
+		for pid, line := range marked(r.id) {
+			if strings.Contains(line, " submit ") == drivers {
+				_ = signalPID(pid, syscall.SIGCONT)
+				_ = signalPID(pid, syscall.SIGQUIT) // what does not end then is killed below
+			}
+		}
+		time.Sleep(time.Second) // they write
 	}
-	time.Sleep(time.Second) // they write
 }
 
 // stopCluster ends all processes as an operator does, and looks whether they obey.
