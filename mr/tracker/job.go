@@ -240,6 +240,10 @@ func (t *Tracker) discard(j *job, a sched.Discard) {
 	}
 	out := sched.OutFolder(a.Job, a.Attempt, a.Epoch)
 	j.inBackground(t, "discard "+a.Attempt.String(), func(ctx context.Context) error {
+		// Whoever has taken over may count what we do not: it takes back what still runs.
+		if err := j.o.Publisher.Current(ctx, j.o.Epoch); err != nil {
+			return err
+		}
 		if err := j.o.Publisher.Forget(ctx, a.Attempt, a.Epoch); err != nil {
 			return err // whoever comes after, or has taken over, would miss the files
 		}

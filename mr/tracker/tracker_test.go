@@ -89,6 +89,53 @@ func TestTwoOfOneJob(t *testing.T) {
 	}
 }
 
+// flaky is a worker whose first attempt leaves a file and fails.
+type flaky struct {
+	echo
+	store  dfs.FS
+	file   dfs.Path
+	before func() error // what happens before it fails
+}
+
+func (f *flaky) Send(c worker.Command) {
+	l, ok := c.(worker.Launch)
+	if !ok || l.Spec.Attempt.Number > 1 {
+		f.echo.Send(c)
+		return
+	}
+	f.file = sched.OutFolder(l.Spec.Job, l.Spec.Attempt, l.Spec.Epoch).Join("f")
+	err := errors.Join(dfs.WriteFile(context.Background(), f.store, f.file, []byte("x")), f.before(), errors.New("no"))
+	f.t.Report(worker.Report{Event: sched.Failed{Worker: f.id, Job: l.Spec.Job, Attempt: l.Spec.Attempt, Epoch: l.Spec.Epoch, Err: errs.Of("run", errs.E("run", errs.Transient, "", err))}}, nil)
+}
+
+// TestOutdatedTrackerDiscardsNothing: what an attempt has left that failed is removed, unless another tracker has taken the job over: it
+// may count what this one does not.
+func TestOutdatedTrackerDiscardsNothing(t *testing.T) {
+	for _, outdated := range []bool{false, true} {
+		tr := newTracker(t, 0, 0)
+		store := mem.New()
+		pub := &commit.Publisher{FS: store, Root: "a"}
+		epoch, err := pub.ClaimEpoch(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &flaky{echo: echo{tr, "w"}, store: store, before: func() error {
+			if !outdated {
+				return nil
+			}
+			_, err := pub.ClaimEpoch(context.Background())
+			return err
+		}}
+		tr.Join(f, sched.WorkerUp{Worker: "w", Slots: 1})
+		if _, err := tr.Run(t.Context(), mapJob("a", 1), JobOptions{Store: store, Publisher: pub, Epoch: epoch}); (err == nil) == outdated || outdated && !errs.Is(err, errs.Lost) {
+			t.Errorf("outdated %v: %v", outdated, err)
+		}
+		if _, err := store.Stat(t.Context(), f.file); (err == nil) != outdated {
+			t.Errorf("outdated %v: the file of the attempt that failed: %v", outdated, err)
+		}
+	}
+}
+
 // TestViews: what pages and commands show.
 func TestViews(t *testing.T) {
 	tr := newTracker(t, 2, 3)

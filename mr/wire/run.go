@@ -87,9 +87,10 @@ type Runs struct {
 	Observe func(job string, run mr.JobID, u tracker.Update)
 	Log     *zap.Logger
 
-	mu   sync.Mutex
-	runs map[mr.JobID]*run
-	work sync.WaitGroup
+	mu       sync.Mutex
+	runs     map[mr.JobID]*run
+	stopping bool
+	work     sync.WaitGroup
 }
 
 // run is a job that runs, and who watches it.
@@ -125,9 +126,17 @@ func (s *Runs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Runs) kill(id mr.JobID, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r := s.runs[id]; r != nil {
+	if r := s.runs[id]; r != nil && !s.stopping {
 		r.kill(why)
 	}
+}
+
+// Stop is called before drivers are told to end because their tracker does: their jobs are not to be killed, and what runs of them goes
+// on, for the next tracker.
+func (s *Runs) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = true
 }
 
 // Close waits for all jobs to end; the tracker is closed before.

@@ -96,6 +96,55 @@ func TestDriverKillsItsJob(t *testing.T) {
 	}
 }
 
+// TestStoppingTrackerKillsNoJob: a driver that ends because its tracker is about to takes nothing along that the next tracker goes on
+// with: the attempt that runs is taken back.
+func TestStoppingTrackerKillsNoJob(t *testing.T) {
+	begun, ends := make(chan struct{}, 100), make(chan struct{})
+	var stopped atomic.Bool
+	c := newCluster(t, kinds(func(ctx context.Context, s *mr.TaskSpec) {
+		begun <- struct{}{}
+		select {
+		case <-ends:
+		case <-ctx.Done():
+			stopped.Store(true)
+		}
+	}))
+	c.startWorker("w", 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		c.runs.Stop()
+		cancel()
+	}()
+	if _, err := c.remote().Run(ctx, testJob("a", 1), func(tracker.Update) {}); !errs.Is(err, errs.Canceled) {
+		t.Errorf("the driver: %v", err)
+	}
+	c.stopTracker()
+	c.startTracker("a")
+	for len(c.tracker.Workers()) == 0 { // it names what it runs
+		time.Sleep(time.Millisecond)
+	}
+	var started atomic.Int32
+	go func() {
+		for len(c.tracker.Jobs("a")) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		close(ends)
+	}()
+	out, err := c.remote().Run(t.Context(), testJob("a", 1), func(u tracker.Update) {
+		if u.Kind == tracker.AttemptStarted && u.Phase == "write" {
+			started.Add(1)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.check(t, 1, out)
+	if stopped.Load() || started.Load() > 0 {
+		t.Errorf("the attempt was stopped: %v; %d others were started", stopped.Load(), started.Load())
+	}
+}
+
 func short(ctx context.Context, _ *mr.TaskSpec) {
 	select {
 	case <-time.After(time.Duration(rand.IntN(4)) * time.Millisecond):

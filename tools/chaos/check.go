@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/journal"
@@ -115,6 +116,7 @@ func (r *run) check(ctx context.Context) {
 		}
 	}
 	r.checkEvents(ctx, f)
+	r.checkState(ctx)
 	left, err := r.store.left(ctx, r, "out")
 	if err != nil {
 		r.bad("%v", err)
@@ -179,6 +181,40 @@ func (r *run) checkEvents(ctx context.Context, f dfs.FS) {
 		if !published[phase] && r.whole() {
 			r.bad("the event log does not say that %s was published", phase)
 		}
+	}
+}
+
+// checkState looks at what the next tracker would find: the last job succeeded, and each of its ends counts once.
+func (r *run) checkState(ctx context.Context) {
+	p, err := r.start("state", r.storeEnv[workers], "tracker", "--listen", "127.0.0.1:0", "--state", r.state(), "--scratch", filepath.Join(r.dir, "tracker-last"))
+	if err != nil {
+		r.bad("%v", err)
+		return
+	}
+	at := ""
+	err = until(ctx, time.Minute, func() bool {
+		for line := range strings.Lines(p.said()) {
+			if url, ok := strings.CutPrefix(line, "tracker: "); ok && strings.HasSuffix(url, "\n") {
+				at = strings.TrimSpace(url)
+			}
+		}
+		return at != ""
+	})
+	if err == nil {
+		var list struct {
+			Jobs []struct{ ID, State string }
+		}
+		if err = get(at+"/api/v1/jobs", &list); err == nil && (len(list.Jobs) != r.submits || list.Jobs[0].State != "succeeded") {
+			err = fmt.Errorf("it has %+v", list.Jobs)
+		}
+	}
+	if err != nil {
+		r.bad("a tracker that starts on this one's state: %v", err)
+	}
+	p.end(syscall.SIGTERM)
+	if !p.waitFor(time.Minute) {
+		p.end(syscall.SIGKILL)
+		r.bad("it does not end")
 	}
 }
 

@@ -3,12 +3,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -114,6 +112,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if len(r.wrong) == 0 && ctx.Err() == nil {
 		r.check(ctx)
 	}
+	r.closeProxies()
 	return nil
 }
 
@@ -234,17 +233,22 @@ func (r *run) startTracker() (*process, error) {
 
 // joined is how many workers the tracker has.
 func (r *run) joined() int {
-	c := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := c.Get("http://" + r.ways[workers].addr() + "/api/v1/workers")
-	if err != nil {
-		return 0
-	}
-	defer resp.Body.Close() // it has been read
 	var list struct{ Workers []json.RawMessage }
-	if json.NewDecoder(resp.Body).Decode(&list) != nil {
+	if get("http://"+r.ways[workers].addr()+"/api/v1/workers", &list) != nil {
 		return 0
 	}
 	return len(list.Workers)
+}
+
+// get asks a tracker.
+func get(url string, v any) error {
+	c := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() // it has been read
+	return json.NewDecoder(resp.Body).Decode(v)
 }
 
 func until(ctx context.Context, most time.Duration, ok func() bool) error {
@@ -385,11 +389,15 @@ func (r *run) wait(ctx context.Context, id string) bool {
 // hangs has all processes say what they are at.
 func (r *run) hangs() {
 	r.bad("it hangs: not done within %v; the processes' goroutines are in logs", r.b.o.limit)
-	for pid := range marked(r.id) {
-		_ = signalPID(pid, syscall.SIGCONT)
-		_ = signalPID(pid, syscall.SIGQUIT) // the kill below ends what does not
+	for _, drivers := range []bool{true, false} { // drivers first: their trackers write down what they say
+		for pid, line := range marked(r.id) {
+			if strings.Contains(line, " submit ") == drivers {
+				_ = signalPID(pid, syscall.SIGCONT)
+				_ = signalPID(pid, syscall.SIGQUIT) // what does not end then is killed below
+			}
+		}
+		time.Sleep(time.Second) // they write
 	}
-	time.Sleep(time.Second) // they write
 }
 
 // stopCluster ends all processes as an operator does, and looks whether they obey.
@@ -432,6 +440,10 @@ func (r *run) stopCluster() {
 		r.bad("process %d is left: %s", pid, line)
 		_ = signalPID(pid, syscall.SIGKILL) // it was told
 	}
+}
+
+// closeProxies ends what passes connections on.
+func (r *run) closeProxies() {
 	for _, p := range append(slices.Clone(r.ways), r.storeWays...) {
 		if err := p.close(); err != nil {
 			r.bad("close a proxy: %v", err)
@@ -455,38 +467,4 @@ func (r *run) remove() error {
 		return err
 	}
 	return errors.Join(r.store.remove(context.Background(), r), os.RemoveAll(r.dir))
-}
-
-// print says how the run went: a line, or all that is known if it is bad.
-func (r *run) print(w io.Writer, o *options) {
-	verdict := "ok"
-	if len(r.wrong) > 0 {
-		verdict = "BAD"
-	}
-	kinds := map[string]int{}
-	for _, f := range r.done {
-		kinds[f.kind]++
-	}
-	fmt.Fprintf(w, "%-3s seed %d, %s on %s: %.1f s, %d submitted; %s\n", verdict, r.s.seed, r.s.job, r.s.store, r.took.Seconds(), r.submits, counts(kinds))
-	if len(r.wrong) == 0 {
-		return
-	}
-	for _, n := range r.notes {
-		fmt.Fprintf(w, "      %s\n", n)
-	}
-	pace := ""
-	if r.calm != nil {
-		fmt.Fprint(w, r.s.text(r.calm.pace))
-		pace = fmt.Sprintf(" -pace %v", r.calm.pace.Round(time.Millisecond))
-	}
-	fmt.Fprintf(w, "logs: %s\nagain: go run ./tools/chaos -seed %d -runs 1 -store %s -limit %v%s\n", filepath.Join(r.dir, "logs"), r.s.seed, r.s.store, o.limit, pace)
-}
-
-// tail is the last lines of a text.
-func tail(text string, n int) string {
-	var lines []string
-	for in := bufio.NewScanner(strings.NewReader(text)); in.Scan(); {
-		lines = append(lines, in.Text())
-	}
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	hadoop "github.com/colinmarc/hdfs/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/hdfs"
@@ -216,20 +217,26 @@ func (s *served) upload(ctx context.Context, from string) error {
 		return err
 	}
 	defer closeFS(to)
-	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	err = filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(name)
-		if err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(from, name)
 		if err != nil {
 			return err
 		}
-		return dfs.WriteFile(ctx, to, dfs.Path(filepath.ToSlash(rel)), b)
+		g.Go(func() error {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			return dfs.WriteFile(ctx, to, dfs.Path(filepath.ToSlash(rel)), b)
+		})
+		return nil
 	})
+	return errors.Join(err, g.Wait())
 }
 
 // closeFS lets go of connections.

@@ -131,6 +131,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.jobs.mu.Unlock()
 	err = d.guardEpoch(ctx, pub, served)
 	// Drivers end first: what they have under way, the next tracker goes on with.
+	d.runs.Stop()
 	d.jobs.close()
 	d.workers.Close()
 	d.tracker.Close()

@@ -21,7 +21,7 @@ import (
 func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation, error) {
 	o.fill()
 	o.opensModel = true // images are listed whole
-	defer machine.SpareHeap()()
+	defer machine.SpareHeap(machine.Sparing)()
 	if err := Supported(j); err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ import (
 // Submit runs a job to its end: it checks everything that Validate does, makes the output folder its own,
 // and executes the job's plan. A run that was interrupted is taken up where it stopped. What is refused before
 // anything was computed leaves the output as it was.
-func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, err error) {
+func Submit(ctx context.Context, j *conf.Job, o Options) (*results.Summary, error) {
 	start := time.Now()
 	o.fill()
 	o.opensModel = true
@@ -26,11 +26,26 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 	if err := Supported(j); err != nil {
 		return nil, err
 	}
+	for told := false; ; told = true {
+		s, err := submit(ctx, j, o, start)
+		if !busy(err) || time.Since(start) > o.Patience {
+			return s, err
+		}
+		if !told {
+			o.Log.Warn("another process is writing to the output; waiting for it to end", zap.String("output", string(j.Output)), zap.Duration("at most", o.Patience))
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, exit.Running(errs.E("wait for the output", errs.Canceled, string(j.Output), context.Cause(ctx)))
+		}
+	}
+}
+
+// submit is one try of Submit.
+func submit(ctx context.Context, j *conf.Job, o Options, start time.Time) (_ *results.Summary, err error) {
 	at, err := openPlace(ctx, j.Output)
 	if err != nil {
-		return nil, err
-	}
-	if err := o.free(ctx, at, j); err != nil {
 		return nil, err
 	}
 	at.tidy(ctx)
@@ -55,27 +70,13 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (_ *results.Summary, er
 		return nil, inOutput(at, errors.Join(notReady(err), claim.Undo(ctx)))
 	}
 	s, err := execute(ctx, j, claim, p, start, &o)
+	if err != nil {
+		// The process before this one may have come to the end meanwhile, and have removed what this one works on.
+		if s, ferr := o.finished(ctx, at, j); s != nil && ferr == nil {
+			return s, nil
+		}
+	}
 	return s, inOutput(at, err)
-}
-
-// free waits, as long as Patience says, while another process writes to the output.
-func (o *Options) free(ctx context.Context, at *place, j *conf.Job) error {
-	if o.Patience <= 0 {
-		return nil
-	}
-	for start, told := time.Now(), false; ; told = true {
-		if _, err := at.check(ctx, j); !busy(err) || time.Since(start) > o.Patience {
-			return nil // what is wrong with it is told by who looks next
-		}
-		if !told {
-			o.Log.Warn("another process is writing to the output; waiting for it to end", zap.String("output", at.name), zap.Duration("at most", o.Patience))
-		}
-		select {
-		case <-time.After(200 * time.Millisecond):
-		case <-ctx.Done():
-			return errs.E("wait for the output", errs.Canceled, at.name, context.Cause(ctx))
-		}
-	}
 }
 
 // finished is what an earlier process has left of this job, if it has come to the end: nobody is told twice that a job has
