@@ -22,7 +22,7 @@ type Event interface{ event() }
 // The events.
 type (
 	// WorkerUp announces a worker that runs Slots attempts at once in Memory bytes
-	// (0: not limited). Host is where it is near, as Split.Hosts names it; it may be empty.
+	// (0: not limited). Host is its machine, for people, and Near how else Split.Hosts may name it; both may be empty.
 	// Announcing a known worker again says that it has another connection: what Running does not name
 	// is lost, and rounds that are under way are asked for again. A process that starts anew is a
 	// new worker with another id; one that was Gone names what still runs there, which is
@@ -34,6 +34,7 @@ type (
 		Slots   int
 		Memory  int64
 		Host    string
+		Near    []string
 		Running []Progress
 	}
 	// WorkerDown says that a worker is gone; what ran there is lost.

@@ -130,13 +130,18 @@ func (p *phase) findNear() {
 // nearest takes the first task near a worker that was not launched yet; -1 if there is none.
 // It is a preference among what can run now: nothing ever waits for a host.
 func (p *phase) nearest(w *worker) int {
-	q := p.near[w.host]
-	for len(q) > 0 && w.host != "" {
-		i := int(q[0])
-		q = q[1:]
-		p.near[w.host] = q
-		if p.tasks[i].number == 0 && p.idle(i) {
-			return i
+	if p.near == nil {
+		return -1
+	}
+	for _, host := range w.near {
+		q := p.near[host]
+		for len(q) > 0 && host != "" {
+			i := int(q[0])
+			q = q[1:]
+			p.near[host] = q
+			if p.tasks[i].number == 0 && p.idle(i) {
+				return i
+			}
 		}
 	}
 	return -1

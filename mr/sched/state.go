@@ -88,6 +88,7 @@ func New(o Options) *State {
 type worker struct {
 	id           WorkerID
 	host         string
+	near         []string // its machine's names, host among them
 	slots, used  int
 	memory, held int64
 	seen         Tick
@@ -306,6 +307,7 @@ func (s *State) workerUp(ev WorkerUp) {
 	}
 	s.free -= max(0, w.slots-w.used)
 	w.slots, w.memory, w.host, w.seen = ev.Slots, ev.Memory, ev.Host, s.now
+	w.near = append([]string{ev.Host}, ev.Near...)
 	s.free += max(0, w.slots-w.used)
 	if s.o.Expire > 0 {
 		s.expireAt = min(s.expireAt, s.now+s.o.Expire)

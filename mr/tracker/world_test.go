@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	worldsFlag = flag.Int("worlds", 150, "how many worlds to run")
+	worldsFlag = flag.Int("worlds", 60, "how many worlds to run")
 	seedFlag   = flag.Uint64("seed", 0, "run only the world of this seed")
 )
 

@@ -41,6 +41,7 @@ type Hello struct {
 	Version  string           `json:"version"` // of the program
 	Worker   sched.WorkerID   `json:"worker"`
 	Host     string           `json:"host"`
+	Near     []string         `json:"near,omitempty"` // other names and addresses of the machine, as a store may name it
 	Slots    int              `json:"slots"`
 	Memory   int64            `json:"memory"` // bytes that its attempts may hold together; 0: not limited
 	Drains   bool             `json:"drains,omitempty"`
@@ -49,7 +50,7 @@ type Hello struct {
 
 // up is the worker as the scheduler sees it. One that drains has no slots.
 func (h *Hello) up() sched.WorkerUp {
-	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Host: h.Host, Running: h.Running}
+	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Host: h.Host, Near: h.Near, Running: h.Running}
 	if h.Drains {
 		up.Slots = 0
 	}

@@ -214,7 +214,7 @@ func (f *file) Close() error {
 	return nil
 }
 
-// Hosts are the machines that hold a range of a file, those with most of it first.
+// Hosts are the machines that hold a range of a file, those with most of it first, each by name and by address.
 func (f *FS) Hosts(ctx context.Context, p dfs.Path, off, length int64) ([]string, error) {
 	if err := f.file(ctx, "locate", p); err != nil {
 		return nil, err
@@ -236,7 +236,12 @@ func (f *FS) Hosts(ctx context.Context, p dfs.Path, off, length int64) ([]string
 			n := min(to, off+length) - max(from, off)
 			locs := get(b, "locs").List()
 			for j := range locs.Len() {
-				share[get(get(locs.Get(j).Message(), "id").Message(), "hostName").String()] += max(n, 0)
+				id := get(locs.Get(j).Message(), "id").Message()
+				name, address := get(id, "hostName").String(), get(id, "ipAddr").String()
+				share[name] += max(n, 0)
+				if address != name {
+					share[address] += max(n, 0)
+				}
 			}
 		}
 		return nil

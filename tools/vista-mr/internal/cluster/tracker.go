@@ -16,6 +16,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/probe"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/status"
@@ -91,6 +92,12 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	}
 	defer l.Close() // closed by the server before
 	d := &daemon{o: o, who: who, log: o.Log, started: time.Now()}
+	if err := probe.Exclusive(ctx, o.State, ""); err != nil {
+		if errs.Is(err, errs.Invalid) {
+			return exit.As(exit.Invalid, err)
+		}
+		return exit.Running(err)
+	}
 	pub := &commit.Publisher{FS: o.State}
 	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
 		return exit.Running(err)

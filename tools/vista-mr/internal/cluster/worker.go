@@ -53,7 +53,7 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	cl := &wire.Client{URL: o.Tracker, Token: o.Token, HTTP: o.HTTP, Timing: o.Timing, Log: log,
-		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Slots: o.Slots, Memory: o.Memory}}
+		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Near: machine.Names(), Slots: o.Slots, Memory: o.Memory}}
 	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log, Usage: host.Usage, Heap: func(n int64) { machine.LimitHeap(heapLimit(n, o.Memory)) },
 		Env: func(s *mr.TaskSpec) (*task.Env, error) { return o.Env(base, s) }})
 	defer w.Close()

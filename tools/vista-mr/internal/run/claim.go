@@ -11,6 +11,7 @@ import (
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/probe"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
@@ -104,6 +105,13 @@ func claimStore(ctx context.Context, j *conf.Job, p *place) (*Claim, error) {
 		if err != nil {
 			return nil, elsewhere("output", p.name, err)
 		}
+	}
+	if err := probe.Exclusive(ctx, p.store, ""); err != nil {
+		err = elsewhere("output", p.name, err)
+		if c.State == OutputNew {
+			err = errors.Join(err, p.out.Remove(context.WithoutCancel(ctx), MarkerFile))
+		}
+		return nil, err
 	}
 	if c.epoch, err = c.runs().ClaimEpoch(ctx); err != nil {
 		return nil, elsewhere("output", p.name, err)

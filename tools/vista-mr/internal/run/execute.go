@@ -157,6 +157,7 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	if err != nil {
 		return nil, err
 	}
+	locate(ctx, d, &p.Spec, o.Log)
 	p.Notes = append(slices.Clone(f.remarks), p.Notes...)
 	if _, err := at.store.Stat(ctx, keptFile); err == nil && old == nil {
 		o.Log.Warn("what the interrupted run has left cannot be understood, as that of another build: it starts anew")
