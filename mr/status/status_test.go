@@ -224,7 +224,7 @@ func TestAttemptLog(t *testing.T) {
 	_, page := get(t, h, "/jobs/foods-a")
 	wants(t, page, `href="../jobs/foods-a/logs/extract/00007/2"`, `href="../jobs/foods-a/logs/extract/00009/1"`)
 	_, page = get(t, h, "/jobs/foods-a/logs/extract/00007/2")
-	wants(t, text(page), "extract/00007/2", "no attempt of this task has left a log")
+	wants(t, text(page), "extract/00007/2", "Nothing is known of this attempt")
 	f.logs = []AttemptLog{{Attempt: attempt("extract", 7), Text: []byte("gone\x1b[0m\n")}, {Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "extract", Index: 7}, Number: 2}, Worker: "w1", Runs: true, Text: []byte("so far\n")}}
 	_, page = get(t, h, "/jobs/foods-a/logs/extract/00007")
 	wants(t, text(page), "2 attempts", "extract/00007/1 ended gone␛[0m", "extract/00007/2 running on w1 so far")
