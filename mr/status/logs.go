@@ -21,8 +21,7 @@ type AttemptLog struct {
 }
 
 // NoAttemptLog is what is to be said of a task without logs.
-const NoAttemptLog = "no attempt of this task has left a log: those that end well within ten seconds, at the first try and without a word of their own, leave a line in the job's events.jsonl; " +
-	"one whose worker was killed takes its log along"
+const NoAttemptLog = "Nothing is known of this attempt: it has not begun, or its worker was killed and took its log along"
 
 // attemptLog shows the logs of a task's attempts.
 func (h *handler) attemptLog(w http.ResponseWriter, r *http.Request) {

@@ -305,6 +305,8 @@ func duration(d time.Duration) string {
 	switch s := d.Seconds(); {
 	case s == 0:
 		return "0 s"
+	case s < 0.00005:
+		return "< 0.1 ms"
 	case s < 0.0995:
 		return strconv.FormatFloat(s*1000, 'f', decimals(s*1000), 64) + " ms"
 	case s < 9.95:

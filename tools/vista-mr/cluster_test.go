@@ -162,6 +162,23 @@ func (c *installed) until(id, phase string, tasks int) {
 	c.t.Fatalf("phase %s of %s has no %d tasks", phase, id, tasks)
 }
 
+// lost waits until the tracker lists an attempt of a job as lost, or the job is over.
+func (c *installed) lost(id string) {
+	c.t.Helper()
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		r, ok := c.status(id)
+		if ok && r.Job.State.Over() {
+			return
+		}
+		for _, f := range r.Failed {
+			if f.Kind == "lost" && f.Worker != "" && f.Error != "" {
+				return
+			}
+		}
+	}
+	c.t.Fatalf("no attempt of %s is listed as lost", id)
+}
+
 // models are the trained models of an output: what must be the same bytes, whoever failed on the way.
 func (c *installed) models(output string) map[string]string {
 	c.t.Helper()
@@ -225,6 +242,7 @@ func TestDevCluster(t *testing.T) {
 		id := strings.TrimSpace(c.run("submit", "job.yaml", "--set", "output=wild", "--detach"))
 		c.until(id, "extract", 2)
 		kill(t, children(t, pid, "worker")[0])
+		c.lost(id)
 		c.until(id, "extract", 4)
 		kill(t, children(t, pid, "tracker")[0])
 		if out := c.run("wait", id); out == "" {
@@ -237,6 +255,10 @@ func TestDevCluster(t *testing.T) {
 		c.sameModels("alone", "wild")
 		if out := c.run("results", id); !strings.Contains(out, "144 rows") {
 			t.Errorf("results says\n%s", out)
+		}
+		// What ended well at once has a log of a line.
+		if log := c.run("logs", id, "extract/00000"); !strings.Contains(log, "extract/00000/1 (ended)") {
+			t.Errorf("the log of a task:\n%s", log)
 		}
 		if log := c.run("logs", id); strings.Count(log, "driver of "+id+" starts") != 2 {
 			t.Errorf("its log:\n%s", log)

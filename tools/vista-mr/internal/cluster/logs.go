@@ -3,8 +3,10 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/attemptlog"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
@@ -55,6 +58,11 @@ func (d *daemon) findLogs(ctx context.Context, id, target string) ([]status.Atte
 			return nil, err
 		}
 	}
+	if len(out) == 0 {
+		if out, err = d.quietLogs(ctx, j.Output, runs, task, number); err != nil {
+			return nil, err
+		}
+	}
 	for _, n := range d.tracker.Jobs(runs...) {
 		for _, a := range n.Attempts {
 			if a.Attempt.Task != task || number > 0 && a.Attempt.Number != number {
@@ -75,6 +83,53 @@ func (d *daemon) findLogs(ctx context.Context, id, target string) ([]status.Atte
 		}
 	}
 	return out, nil
+}
+
+// quietLogs are what is known of attempts that had nothing to say: of the tracker while the job runs, and then of the job's event log.
+func (d *daemon) quietLogs(ctx context.Context, output string, runs []mr.JobID, task mr.TaskID, number int) ([]status.AttemptLog, error) {
+	for _, r := range runs {
+		all, _ := d.tracker.Tasks(r, task.Phase, "", task.Index, 1)
+		for _, t := range all {
+			if t.State != "committed" || number > 0 && t.Attempt.Number != number {
+				return nil, nil
+			}
+			text := fmt.Appendf(nil, "It ended well and said nothing of its own: %.3f seconds, %d records and %d bytes written.\n", t.Seconds, t.Rows, t.Bytes)
+			return []status.AttemptLog{{Attempt: *t.Attempt, Text: text}}, nil
+		}
+	}
+	fs, err := d.o.Stores.Folder(ctx, output)
+	if err != nil {
+		return nil, err
+	}
+	f, err := fs.Open(ctx, run.EventsFile)
+	if errs.Is(err, errs.NotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() // reading only
+	var out []status.AttemptLog
+	err = journal.Read(io.NewSectionReader(f, 0, f.Size()), func(e journal.Event) error {
+		var a mr.AttemptID
+		if e.Attempt == "" || a.UnmarshalText([]byte(e.Attempt)) != nil || a.Task != task || number > 0 && a.Number != number {
+			return ctx.Err()
+		}
+		line, err := json.Marshal(&e)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(out, func(l status.AttemptLog) bool { return l.Attempt == a })
+		if at < 0 {
+			at = len(out)
+			out = append(out, status.AttemptLog{Attempt: a})
+		}
+		if len(out[at].Text) < attemptlog.MaxBytes { // the job may have been run many times
+			out[at].Text = append(append(out[at].Text, line...), '\n')
+		}
+		return nil
+	})
+	return out, err
 }
 
 // joinedLogs looks into the file that a job which has succeeded has them in.
@@ -116,7 +171,7 @@ func (m *jobs) logsOf(id string) (Job, map[mr.JobID]string, *status.History, boo
 func (d *daemon) attemptLogs(w http.ResponseWriter, r *http.Request) {
 	all, err := d.findLogs(r.Context(), r.PathValue("id"), r.PathValue("target"))
 	if err == nil && len(all) == 0 {
-		err = errs.E("logs", errs.NotExist, r.PathValue("target"), errors.New(status.NoAttemptLog))
+		err = &errs.Error{Op: "logs", Kind: errs.NotExist, Path: r.PathValue("target"), Err: errors.New(status.NoAttemptLog), Fix: "see the job's page or `vista-mr status` for its phases and attempts"}
 	}
 	if err != nil {
 		refuse(w, err)
