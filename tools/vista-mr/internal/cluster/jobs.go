@@ -35,6 +35,8 @@ type Request struct {
 	User   string   `json:"user,omitempty"`
 	// Priority decides whose tasks come first where jobs share workers; the higher first, 0 if nothing is said.
 	Priority int `json:"priority,omitempty"`
+	// Resume: the job only goes on with an unfinished run.
+	Resume bool `json:"resume,omitempty"`
 }
 
 // State is where a job is.
@@ -174,6 +176,21 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 	return runs, nil
 }
 
+// ReadJobs lists the jobs in a tracker's state, the newest first, without a tracker. Those that are not over count as queued.
+func ReadJobs(ctx context.Context, state dfs.FS) (JobList, error) {
+	m := &jobs{store: state, log: zap.NewNop(), byID: map[string]*book{}, most: 1}
+	if _, err := m.load(ctx); err != nil {
+		return JobList{}, err
+	}
+	list := m.list()
+	for i := range list {
+		if list[i].State == Queued {
+			list[i].Waits = "waits for a tracker on this state"
+		}
+	}
+	return JobList{SchemaVersion: 1, Jobs: list}, nil
+}
+
 func (m *jobs) read(ctx context.Context, p dfs.Path, v any) error {
 	b, err := dfs.ReadFile(ctx, m.store, p, maxRecord)
 	if err != nil {
@@ -262,45 +279,6 @@ func (m *jobs) fill() {
 		}
 	}
 }
-
-// waits is what a queued job waits for; "": nothing. It is called with m.mu held.
-func (m *jobs) waits(b *book) string {
-	if m.running >= m.most {
-		return fmt.Sprintf("%d jobs run, as many as may at once", m.running)
-	}
-	if n, limit := m.count(b.User, Running), of(m.limits.Jobs, b.User); limit > 0 && n >= limit {
-		return fmt.Sprintf("%d jobs of %s run, as many as may at once", n, named(b.User))
-	}
-	return ""
-}
-
-// count is how many jobs of a user are in a state.
-func (m *jobs) count(user string, s State) (n int) {
-	for _, b := range m.order {
-		if b.User == user && b.State == s {
-			n++
-		}
-	}
-	return n
-}
-
-// Limits are those of users; 0: none. "*" stands for users who are not named.
-type Limits struct {
-	Jobs   map[string]int // of a user that run at once; others wait
-	Slots  map[string]int // of workers that a user's jobs take at once
-	Queued int            // jobs of each user that wait; more are refused
-}
-
-// of is a user's limit.
-func of(limits map[string]int, user string) int {
-	if n, ok := limits[user]; ok {
-		return n
-	}
-	return limits["*"]
-}
-
-// named is a user in words.
-func named(user string) string { return cmp.Or(user, "users without a name") }
 
 // maxDrivers is how many drivers of a job may die before it has failed.
 const maxDrivers = 4

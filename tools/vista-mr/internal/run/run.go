@@ -23,6 +23,7 @@ type Options struct {
 	ORTLib   string        // path of the ONNX Runtime library; empty: found by its usual places
 	Version  string        // of this program, for the results
 	Engine   Engine        // runs the phases; nil: this process
+	Resume   bool          // only go on with an unfinished run: what would start anew is refused
 
 	opensModel bool   // the caller is about to run the job: it opens the network itself, and scans all images
 	ortVersion string // of the library that Validate has found
