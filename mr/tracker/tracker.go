@@ -345,48 +345,34 @@ func (t *Tracker) act(a sched.Action) {
 	}
 }
 
-// actOnJob carries out what needs the job's own books.
+// actOnJob carries out what needs the job's own books. Of a job that another tracker had, or that has ended, there are none.
 func (t *Tracker) actOnJob(a sched.Action) {
-	var id mr.JobID
-	switch a := a.(type) {
-	case sched.Publish:
-		id = a.Manifest.Job
-	case sched.NextMessage:
-		id = a.Job
-	case sched.RunRound:
-		id = a.Job
-	case sched.AcceptSum:
-		id = a.Job
-	case sched.DropFiles:
-		id = a.Job
-	case sched.ClosePhase:
-		id = a.Job
-	case sched.Discard:
-		id = a.Job
-	}
-	j := t.jobs[id]
-	if j == nil {
-		return // of a job that another tracker had, or that has ended
-	}
-	switch a := a.(type) {
-	case sched.Publish:
-		t.publish(j, a.Manifest)
-	case sched.NextMessage:
-		t.nextMessage(j, a)
-	case sched.RunRound:
-		if l := j.loops[a.Phase]; l != nil {
-			t.send(a.Worker, worker.Round{Job: a.Job, Phase: a.Phase, Epoch: a.Epoch, Number: a.Round, Final: a.Final, Tasks: a.Tasks, Message: l.msg})
+	on := func(id mr.JobID, act func(j *job)) {
+		if j := t.jobs[id]; j != nil {
+			act(j)
 		}
+	}
+	switch a := a.(type) {
+	case sched.Publish:
+		on(a.Manifest.Job, func(j *job) { t.publish(j, a.Manifest) })
+	case sched.NextMessage:
+		on(a.Job, func(j *job) { t.nextMessage(j, a) })
+	case sched.RunRound:
+		on(a.Job, func(j *job) {
+			if l := j.loops[a.Phase]; l != nil {
+				t.send(a.Worker, worker.Round{Job: a.Job, Phase: a.Phase, Epoch: a.Epoch, Number: a.Round, Final: a.Final, Tasks: a.Tasks, Message: l.msg})
+			}
+		})
 	case sched.AcceptSum:
-		t.acceptSum(j, a)
+		on(a.Job, func(j *job) { t.acceptSum(j, a) })
 	case sched.DropFiles:
-		t.dropFiles(j, a)
+		on(a.Job, func(j *job) { t.dropFiles(j, a) })
 	case sched.ClosePhase:
-		t.closePhase(j, a.Phase)
+		on(a.Job, func(j *job) { t.closePhase(j, a.Phase) })
 	case sched.Discard:
-		t.discardOnce(j, a)
+		on(a.Job, func(j *job) { t.discardOnce(j, a) })
 	default:
-		j.finish(errs.E("run", errs.Internal, "", fmt.Errorf("unknown action %T", a)))
+		t.log.Error("an action that is not known", zap.String("action", fmt.Sprintf("%T", a)))
 	}
 }
 

@@ -264,6 +264,38 @@ func TestDevCluster(t *testing.T) {
 			t.Errorf("its log:\n%s", log)
 		}
 	})
+	t.Run("a client goes away and comes back", func(t *testing.T) {
+		client := exec.Command(c.program, "submit", "job.yaml", "--set", "output=left", "--log-level", "info")
+		client.Dir, client.Env = c.dir, c.env
+		said, err := client.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Start(); err != nil {
+			t.Fatal(err)
+		}
+		id := ""
+		for in := bufio.NewScanner(said); id == "" && in.Scan(); {
+			if rest, ok := strings.CutPrefix(in.Text(), "job: "); ok {
+				id, _, _ = strings.Cut(rest, " ")
+			}
+		}
+		c.until(id, "extract", 1)
+		kill(t, client.Process.Pid)
+		_ = client.Wait() // it was killed
+		c.run("wait", id)
+		if r, ok := c.status(id); !ok || r.Job.State != cluster.Succeeded || r.Job.Drivers != 1 {
+			t.Errorf("the job is %+v", r.Job)
+		}
+		c.sameModels("alone", "left")
+		// Its output tells the same without a tracker.
+		if out := c.run("status", "./left"); !strings.Contains(out, "succeeded") || !strings.Contains(out, "evaluate") {
+			t.Errorf("the output's status:\n%s", out)
+		}
+		if out := c.run("wait", "./left"); out != c.run("wait", id) {
+			t.Errorf("the output's verdict: %s", out)
+		}
+	})
 	t.Run("what is wrong is said as on one machine", func(t *testing.T) {
 		_, said, err := c.try("submit", "job.yaml", "--set", "output=bad", "--set", "table.label=nothing")
 		if exitCode(err) != 3 || !strings.Contains(said, "nothing") {
@@ -282,7 +314,10 @@ func TestDevCluster(t *testing.T) {
 			t.Errorf("exit code %d\n%s", exitCode(err), said)
 		}
 		// What it has computed is not lost.
-		c.run("submit", "job.yaml", "--set", "output=killed")
+		if _, said, err := c.try("submit", "job.yaml", "--set", "output=new", "--resume"); exitCode(err) != 3 || !strings.Contains(said, "E-RESUME") {
+			t.Errorf("what was never begun is taken up: exit code %d\n%s", exitCode(err), said)
+		}
+		c.run("submit", "job.yaml", "--set", "output=killed", "--resume")
 		c.sameModels("alone", "killed")
 	})
 	var list cluster.JobList
@@ -293,7 +328,7 @@ func TestDevCluster(t *testing.T) {
 	for _, j := range list.Jobs {
 		states = append(states, j.State)
 	}
-	if want := []cluster.State{cluster.Succeeded, cluster.Killed, cluster.Failed, cluster.Succeeded, cluster.Succeeded}; !slices.Equal(states, want) {
+	if want := []cluster.State{cluster.Succeeded, cluster.Failed, cluster.Killed, cluster.Failed, cluster.Succeeded, cluster.Succeeded, cluster.Succeeded}; !slices.Equal(states, want) {
 		t.Errorf("the jobs are %v, want %v", states, want)
 	}
 }

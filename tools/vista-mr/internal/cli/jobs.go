@@ -18,6 +18,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
 // request makes what a tracker is asked to run: the job file as it is, with overrides that make its paths good elsewhere.
@@ -71,31 +72,68 @@ func (a *app) follow(ctx context.Context, c *cluster.Client, id string) (cluster
 	})
 }
 
-func (a *app) jobsCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "jobs", Short: "List a tracker's jobs", Args: arguments(0, "")}
-	f := addTrackerFlags(cmd)
-	format := a.outputFlag(cmd, "table", "json")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+// asks makes a command ask a tracker for something, and print it as JSON or show it.
+func asks[T any](a *app, cmd *cobra.Command, f *trackerFlags, plain string, ask func(ctx context.Context, c *cluster.Client, args []string) (T, error), show func(w *tabwriter.Writer, v T)) {
+	format := a.outputFlag(cmd, plain, "json")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := a.needClient(cmd, f)
 		if err != nil {
 			return err
 		}
-		jobs, err := c.Jobs(cmd.Context())
+		v, err := ask(cmd.Context(), c, args)
 		if err != nil {
 			return err
 		}
-		if *format == "json" {
-			return a.printJSON(cluster.JobList{SchemaVersion: 1, Jobs: jobs})
+		return a.print(*format, v, func(w *tabwriter.Writer) { show(w, v) })
+	}
+}
+
+// print prints something as JSON, or shows it.
+func (a *app) print(format string, v any, show func(w *tabwriter.Writer)) error {
+	if format == "json" {
+		return a.printJSON(v)
+	}
+	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
+	show(w)
+	return w.Flush()
+}
+
+func (a *app) jobsCmd() *cobra.Command {
+	cmd := &cobra.Command{Use: "jobs", Short: "List a tracker's jobs", Args: arguments(0, ""),
+		Long: "List a tracker's jobs, or, with --state, those in the state of a tracker that does not run."}
+	state := cmd.Flags().String("state", "", "`URI` of a tracker's state, which is read instead of asking the tracker")
+	f := addTrackerFlags(cmd)
+	asks(a, cmd, f, "table", func(ctx context.Context, c *cluster.Client, _ []string) (cluster.JobList, error) {
+		jobs, err := c.Jobs(ctx)
+		return cluster.JobList{SchemaVersion: 1, Jobs: jobs}, err
+	}, showJobs)
+	tracker := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *state == "" {
+			return tracker(cmd, args)
 		}
-		w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(w, "JOB\tSTATE\tUSER\tSUBMITTED\tTOOK\tVERDICT OR OUTPUT")
-		for _, j := range jobs {
-			last := cmp.Or(j.Verdict, j.Waits, j.Output)
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.State, printable(j.User), j.Submitted.Local().Format(time.DateTime), took(j), printable(last))
+		abs, err := absolute(*state)
+		if err != nil {
+			return err
 		}
-		return w.Flush()
+		fs, err := run.Stores().Folder(cmd.Context(), abs)
+		if err != nil {
+			return exit.As(exit.Invalid, err)
+		}
+		list, err := cluster.ReadJobs(cmd.Context(), fs)
+		if err != nil {
+			return exit.Running(err)
+		}
+		return a.print(cmd.Flag("output").Value.String(), list, func(w *tabwriter.Writer) { showJobs(w, list) })
 	}
 	return cmd
+}
+
+func showJobs(w *tabwriter.Writer, list cluster.JobList) {
+	fmt.Fprintln(w, "JOB\tSTATE\tUSER\tSUBMITTED\tTOOK\tVERDICT OR OUTPUT")
+	for _, j := range list.Jobs {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.State, printable(j.User), j.Submitted.Local().Format(time.DateTime), took(j), printable(cmp.Or(j.Verdict, j.Waits, j.Output)))
+	}
 }
 
 // took is how long a job has run.
@@ -110,107 +148,111 @@ func took(j cluster.Job) string {
 }
 
 func (a *app) statusCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "status JOB", Short: "Show where a job is", Args: arguments(1, "JOB")}
+	cmd := &cobra.Command{Use: "status JOB|OUTPUT", Short: "Show where a job is", Args: arguments(1, "JOB"), Long: overOutput("Show where a job is.")}
 	f := addTrackerFlags(cmd)
-	format := a.outputFlag(cmd, "text", "json")
+	asks(a, cmd, f, "text", func(ctx context.Context, c *cluster.Client, args []string) (cluster.JobReply, error) {
+		return c.Job(ctx, args[0])
+	}, showStatus)
+	tracker := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.needClient(cmd, f)
+		if !a.isOutput(f, args[0]) {
+			return tracker(cmd, args)
+		}
+		p, err := run.Look(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
-		r, err := c.Job(cmd.Context(), args[0])
-		if err != nil {
-			return err
-		}
-		if *format == "json" {
-			return a.printJSON(r)
-		}
-		j := r.Job
-		fmt.Fprintf(a.out, "%s  %s, %s\noutput  %s\n", j.ID, j.State, took(j), printable(j.Output))
-		if j.Verdict != "" {
-			fmt.Fprintf(a.out, "verdict  %s\n", printable(j.Verdict))
-		}
-		if err := j.Outcome(); err != nil {
-			fmt.Fprintf(a.out, "failure  %s\n", printable(err.Error()))
-		}
-		w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-		for _, n := range r.Now {
-			fmt.Fprintln(w, "PHASE\tSTATE\tTASKS\tDONE\tRUNNING\tFAILED\tLOST")
-			for _, p := range n.Phases {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\n", printable(string(p.ID)), p.State, p.Tasks, p.Committed, p.Running, p.Failures, p.Losses)
-			}
-		}
-		return w.Flush()
+		return a.print(cmd.Flag("output").Value.String(), p, func(w *tabwriter.Writer) { showPast(w, p) })
 	}
 	return cmd
 }
 
+func showStatus(w *tabwriter.Writer, r cluster.JobReply) {
+	j := r.Job
+	fmt.Fprintf(w, "%s  %s, %s\noutput  %s\n", j.ID, j.State, took(j), printable(j.Output))
+	if j.Verdict != "" {
+		fmt.Fprintf(w, "verdict  %s\n", printable(j.Verdict))
+	}
+	if j.Waits != "" {
+		fmt.Fprintf(w, "waits  %s\n", printable(j.Waits))
+	}
+	if err := j.Outcome(); err != nil {
+		fmt.Fprintf(w, "failure  %s\n", printable(err.Error()))
+	}
+	for _, n := range r.Now {
+		fmt.Fprintln(w, "PHASE\tSTATE\tTASKS\tDONE\tRUNNING\tFAILED\tLOST")
+		for _, p := range n.Phases {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\n", printable(string(p.ID)), p.State, p.Tasks, p.Committed, p.Running, p.Failures, p.Losses)
+		}
+	}
+}
+
 func (a *app) workersCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "workers", Short: "List a tracker's workers", Args: arguments(0, "")}
-	f := addTrackerFlags(cmd)
-	format := a.outputFlag(cmd, "table", "json")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.needClient(cmd, f)
-		if err != nil {
-			return err
-		}
-		list, err := c.Workers(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if *format == "json" {
-			return a.printJSON(list)
-		}
-		w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(w, "WORKER\tHOST\tSLOTS\tUSED\tMEMORY\tLAST HEARD")
-		for _, k := range list.Workers {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s ago\n", printable(string(k.ID)), printable(k.Host), k.Slots, k.Used, conf.Bytes(k.Memory), time.Since(k.Seen).Round(100*time.Millisecond))
-		}
-		return w.Flush()
-	}
+	asks(a, cmd, addTrackerFlags(cmd), "table", func(ctx context.Context, c *cluster.Client, _ []string) (cluster.WorkerList, error) {
+		return c.Workers(ctx)
+	},
+		func(w *tabwriter.Writer, list cluster.WorkerList) {
+			fmt.Fprintln(w, "WORKER\tHOST\tSLOTS\tUSED\tMEMORY\tLAST HEARD")
+			for _, k := range list.Workers {
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s ago\n", printable(string(k.ID)), printable(k.Host), k.Slots, k.Used, conf.Bytes(k.Memory), time.Since(k.Seen).Round(100*time.Millisecond))
+			}
+		})
 	return cmd
 }
 
 func (a *app) waitCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "wait JOB",
+		Use:   "wait JOB|OUTPUT",
 		Short: "Wait for a job to end",
-		Long:  "Wait for a job to end. The exit code is the job's; 124 if it has not ended when the time is over.",
+		Long:  overOutput("Wait for a job to end. The exit code is the job's; 124 if it has not ended when the time is over."),
 		Args:  arguments(1, "JOB"),
 	}
 	f := addTrackerFlags(cmd)
 	timeout := cmd.Flags().Duration("timeout", 0, "how long to wait; 0: as long as it takes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, err := a.needClient(cmd, f)
-		if err != nil {
-			return err
-		}
 		ctx := cmd.Context()
 		if *timeout > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, *timeout)
 			defer cancel()
 		}
-		j, err := a.follow(ctx, c, args[0])
+		verdict, err := a.await(ctx, cmd, f, args[0])
 		if errors.Is(err, context.DeadlineExceeded) {
 			return exit.As(exit.TimedOut, fmt.Errorf("%s has not ended within %v", args[0], *timeout))
 		}
 		if err != nil {
 			return err
 		}
-		if err := j.Outcome(); err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(a.out, printable(j.Verdict))
+		_, err = fmt.Fprintln(a.out, printable(verdict))
 		return err
 	}
 	return cmd
+}
+
+// await waits for a job on a tracker or in an output, and returns the verdict.
+func (a *app) await(ctx context.Context, cmd *cobra.Command, f *trackerFlags, arg string) (string, error) {
+	if a.isOutput(f, arg) {
+		return a.followOutput(ctx, arg)
+	}
+	c, err := a.needClient(cmd, f)
+	if err != nil {
+		return "", err
+	}
+	j, err := a.follow(ctx, c, arg)
+	if err != nil {
+		return "", err
+	}
+	return j.Verdict, j.Outcome()
 }
 
 func (a *app) killCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "kill JOB", Short: "End a job", Args: arguments(1, "JOB")}
 	f := addTrackerFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if a.isOutput(f, args[0]) {
+			return usageOf(cmd, "%s is an output: a job is killed by its id through its tracker (vista-mr jobs), and one without a tracker by an interrupt of its process", args[0])
+		}
 		c, err := a.needClient(cmd, f)
 		if err != nil {
 			return err
@@ -222,10 +264,10 @@ func (a *app) killCmd() *cobra.Command {
 
 func (a *app) logsCmd() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "logs JOB [PHASE/TASK[/ATTEMPT]]",
+		Use:   "logs JOB|OUTPUT [PHASE/TASK[/ATTEMPT]]",
 		Short: "Show what a job, or an attempt of a task, has logged",
-		Long: `Show what a job's driver has logged, or, with PHASE/TASK, the attempts of that task, also while they run. An attempt that ended well within ten
-seconds, at the first try and without a word of its own, leaves no log: the job's events.jsonl has a line for it.`,
+		Long: overOutput(`Show what a job's driver has logged, or, with PHASE/TASK, the attempts of that task, also while they run. An attempt that ended well within ten
+seconds, at the first try and without a word of its own, leaves no log: the job's events.jsonl has a line for it. Of an output, its events are shown.`),
 		Example: `  vista-mr logs foods-2k4q6xyz
   vista-mr logs foods-2k4q6xyz extract/00007
   vista-mr logs foods-2k4q6xyz extract/00007/2`,
@@ -234,6 +276,9 @@ seconds, at the first try and without a word of its own, leaves no log: the job'
 	f := addTrackerFlags(cmd)
 	followIt := cmd.Flags().BoolP("follow", "f", false, "go on until the job ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if a.isOutput(f, args[0]) {
+			return a.eventsOf(cmd.Context(), args[0], *followIt)
+		}
 		c, err := a.needClient(cmd, f)
 		if err != nil {
 			return err

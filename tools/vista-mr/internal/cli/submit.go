@@ -31,6 +31,7 @@ interrupted is taken up again by the same command.`,
 	format := a.outputFlag(cmd, "text", "json")
 	lib := ortFlag(cmd)
 	at := addTrackerFlags(cmd)
+	resume := cmd.Flags().Bool("resume", false, "only take an unfinished run up: fail where it would start anew, because job file or inputs have changed, or there is none")
 	detach := cmd.Flags().Bool("detach", false, "with a tracker: print the job's id and do not wait for its end")
 	priority := cmd.Flags().Int("priority", 0, "with a tracker: whose tasks come first where jobs share workers, the higher `number` first")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -40,7 +41,7 @@ interrupted is taken up again by the same command.`,
 		}
 		id := a.Env(cluster.DriverVariable)
 		if client != nil && id == "" {
-			return a.submitTo(cmd.Context(), client, args[0], *sets, *format, *priority, *detach)
+			return a.submitTo(cmd.Context(), client, args[0], *sets, *format, *priority, *resume, *detach)
 		}
 		if *detach {
 			return usageOf(cmd, "--detach needs a tracker: nobody else would run the job")
@@ -52,7 +53,7 @@ interrupted is taken up again by the same command.`,
 		ctx := cmd.Context()
 		sink, logs, end := a.reporter()
 		defer end()
-		o := run.Options{Progress: sink, Log: a.logger(logs), ORTLib: *lib, Version: a.buildVersion()}
+		o := run.Options{Progress: sink, Log: a.logger(logs), ORTLib: *lib, Version: a.buildVersion(), Resume: *resume}
 		if client != nil {
 			var cancel context.CancelCauseFunc
 			ctx, cancel = context.WithCancelCause(ctx)
@@ -77,12 +78,12 @@ interrupted is taken up again by the same command.`,
 const driverPatience = 6 * time.Minute
 
 // submitTo hands a job to a tracker, and follows it unless it is detached. An interrupt ends the following, not the job.
-func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets []string, format string, priority int, detach bool) error {
+func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets []string, format string, priority int, resume, detach bool) error {
 	job, r, err := a.request(name, sets)
 	if err != nil {
 		return err
 	}
-	r.Priority = priority
+	r.Priority, r.Resume = priority, resume
 	j, err := c.Submit(ctx, r)
 	if err != nil {
 		return err

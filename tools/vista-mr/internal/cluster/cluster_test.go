@@ -52,6 +52,7 @@ func TestWhoMayCall(t *testing.T) {
 		{"phases, with the users' token", "secret", "POST", "/api/v1/run", "tracker:7531", map[string]string{"Authorization": "Bearer secret"}, 403},
 		{"phases, of this machine", "", "POST", "/api/v1/run", "localhost:7531", nil, 403},
 		{"the end of phases", "", "DELETE", "/api/v1/run/a", "localhost:7531", map[string]string{"Authorization": "Bearer "}, 403},
+		{"an empty token", "secret", "GET", "/api/v1/jobs", "tracker:7531", map[string]string{"Authorization": "Bearer "}, 401},
 		{"phases of a driver", "", "POST", "/api/v1/run", "localhost:7531", map[string]string{"Authorization": "Bearer driver"}, 200},
 		{"phases of a driver, with a token", "secret", "DELETE", "/api/v1/run/a", "tracker:7531", map[string]string{"Authorization": "Bearer driver"}, 200},
 		{"workers need it, too", "secret", "GET", "/api/v1/worker", "tracker:7531", nil, 401},

@@ -63,6 +63,9 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	args := []string{"submit", file, "-o", "json", "--tracker", d.url}
+	if s.Resume {
+		args = append(args, "--resume")
+	}
 	for _, set := range s.Sets {
 		args = append(args, "--set", set)
 	}

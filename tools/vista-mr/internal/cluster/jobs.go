@@ -36,6 +36,8 @@ type Request struct {
 	User   string   `json:"user,omitempty"`
 	// Priority decides whose tasks come first where jobs share workers; the higher first, 0 if nothing is said.
 	Priority int `json:"priority,omitempty"`
+	// Resume: the job only goes on with an unfinished run.
+	Resume bool `json:"resume,omitempty"`
 }
 
 // State is where a job is.
@@ -126,105 +128,6 @@ type book struct {
 	logs map[mr.JobID]string // the stores of runs, where their attempts' logs are
 	past *status.History
 	over chan struct{} // closed when it is over
-}
-
-const maxRecord = 8 << 20
-
-// load reads what an earlier tracker has left, and starts what was not over. It returns what drivers have had run.
-func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
-	files := map[string]map[string]dfs.Path{}
-	for info, err := range m.store.List(ctx, "jobs") {
-		if err != nil {
-			return nil, err
-		}
-		id, rest, ok := strings.Cut(strings.TrimPrefix(string(info.Path), "jobs/"), "/")
-		if !ok {
-			continue
-		}
-		if files[id] == nil {
-			files[id] = map[string]dfs.Path{}
-		}
-		files[id][rest] = info.Path
-	}
-	var runs []mr.JobID
-	for id, parts := range files {
-		if parts["job.json"] == "" {
-			continue // its tracker was stopped before it answered
-		}
-		b := &book{past: &status.History{}, over: make(chan struct{})}
-		if err := m.read(ctx, parts["job.json"], &b.sub); err != nil {
-			m.log.Error("a job of an earlier tracker cannot be read, and is left out", zap.String("job", id), zap.Error(err))
-			continue
-		}
-		b.Job = Job{ID: id, Name: b.sub.Name, User: b.sub.User, Output: b.sub.Output, State: Queued, Submitted: b.sub.Submitted}
-		if p := lastEnd(parts); p != "" {
-			var e ended
-			if err := m.read(ctx, p, &e); err != nil {
-				m.log.Error("how a job ended cannot be read", zap.String("job", id), zap.Error(err))
-				e.State = Failed
-			}
-			b.end(&e)
-			b.logs = e.Logs
-			b.past = status.Restore(e.Record)
-		} else {
-			for name := range parts {
-				if run, ok := strings.CutPrefix(name, "runs/"); ok { // jobs' names are legal in paths
-					b.runs = append(b.runs, mr.JobID(run))
-				}
-			}
-			runs = append(runs, b.runs...)
-			if err := m.store.Claim(ctx, dfs.Path("jobs").Join(id, m.mark(adopted, ""))); err != nil && !errs.Is(err, errs.Exist) {
-				return nil, err
-			}
-		}
-		m.byID[id] = b
-		m.order = append(m.order, b)
-	}
-	slices.SortFunc(m.order, func(a, b *book) int { return a.Submitted.Compare(b.Submitted) })
-	return runs, nil
-}
-
-// How a job ended is in a file that names the epoch of the tracker that says so. A tracker after it that found the job unfinished has
-// claimed a mark before it went on with it: what one before that says later, because it was stopped and does not know yet, does not
-// count.
-const (
-	endedMark = "ended-"
-	adopted   = "adopted-"
-)
-
-// mark is the name of a file of a job that carries this tracker's epoch.
-func (m *jobs) mark(kind, suffix string) string {
-	return fmt.Sprintf("%s%010d%s", kind, m.epoch, suffix)
-}
-
-// lastEnd is the file, of a job's, that says how it ended and counts; "": it has not ended.
-func lastEnd(parts map[string]dfs.Path) dfs.Path {
-	end, last := "", ""
-	for name := range parts {
-		if e, ok := strings.CutPrefix(name, endedMark); ok {
-			end = max(end, strings.TrimSuffix(e, ".json")) // all have as many digits
-		} else if e, ok := strings.CutPrefix(name, adopted); ok {
-			last = max(last, e)
-		}
-	}
-	if end == "" || end < last {
-		return ""
-	}
-	return parts[endedMark+end+".json"]
-}
-
-// superseded tells whether another tracker has the state, which this one is about to find out and end for. A store that does not answer
-// says nothing.
-func (m *jobs) superseded(ctx context.Context) bool {
-	return m.current != nil && errs.Is(m.current(ctx), errs.Lost)
-}
-
-func (m *jobs) read(ctx context.Context, p dfs.Path, v any) error {
-	b, err := dfs.ReadFile(ctx, m.store, p, maxRecord)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, v)
 }
 
 func (b *book) end(e *ended) {
@@ -320,45 +223,6 @@ func (m *jobs) fill() {
 		}
 	}
 }
-
-// waits is what a queued job waits for; "": nothing. It is called with m.mu held.
-func (m *jobs) waits(b *book) string {
-	if m.running >= m.most {
-		return fmt.Sprintf("%d jobs run, as many as may at once", m.running)
-	}
-	if n, limit := m.count(b.User, Running), of(m.limits.Jobs, b.User); limit > 0 && n >= limit {
-		return fmt.Sprintf("%d jobs of %s run, as many as may at once", n, named(b.User))
-	}
-	return ""
-}
-
-// count is how many jobs of a user are in a state.
-func (m *jobs) count(user string, s State) (n int) {
-	for _, b := range m.order {
-		if b.User == user && b.State == s {
-			n++
-		}
-	}
-	return n
-}
-
-// Limits are those of users; 0: none. "*" stands for users who are not named.
-type Limits struct {
-	Jobs   map[string]int // of a user that run at once; others wait
-	Slots  map[string]int // of workers that a user's jobs take at once
-	Queued int            // jobs of each user that wait; more are refused
-}
-
-// of is a user's limit.
-func of(limits map[string]int, user string) int {
-	if n, ok := limits[user]; ok {
-		return n
-	}
-	return limits["*"]
-}
-
-// named is a user in words.
-func named(user string) string { return cmp.Or(user, "users without a name") }
 
 // maxDrivers is how many drivers of a job may die before it has failed.
 const maxDrivers = 4

@@ -159,16 +159,21 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	}
 	locate(ctx, d, &p.Spec, o.Log)
 	p.Notes = append(slices.Clone(f.remarks), p.Notes...)
-	if _, err := at.store.Stat(ctx, keptFile); err == nil && old == nil {
-		o.Log.Warn("what the interrupted run has left cannot be understood, as that of another build: it starts anew")
-	}
-	if old != nil && !follows {
-		o.Log.Warn("the plan of the interrupted run does not fit into the memory that there is now: it starts anew")
-	} else if old != nil {
-		if changed := old.Origin.changes(p.Origin); len(changed) > 0 {
-			o.Log.Warn(sentence(changed))
-			follows = false
+	anew := "" // why what there is does not count
+	if old == nil {
+		if _, err := at.store.Stat(ctx, keptFile); err == nil {
+			anew = "what the interrupted run has left cannot be understood, as that of another build"
 		}
+	} else if !follows {
+		anew = "the plan of the interrupted run does not fit into the memory that there is now"
+	} else if changed := old.Origin.changes(p.Origin); len(changed) > 0 {
+		anew, follows = sentence(changed), false
+	}
+	if anew != "" && o.Resume {
+		return nil, noResume(at, anew)
+	}
+	if anew != "" {
+		o.Log.Warn(anew + ": it starts anew")
 	}
 	if p.Resumed = old != nil && follows; p.Resumed {
 		p.Started = old.Started
@@ -183,6 +188,12 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	}
 	o.Progress.Update(progress.Update{Stage: "plan", End: true})
 	return p, nil
+}
+
+// noResume says why a run is not taken up that was to be taken up and nothing else.
+func noResume(at *place, why string) error {
+	return exit.As(exit.Invalid, &InputError{ID: "E-RESUME", Key: "output", Path: at.name, Cause: "is not taken up again: " + why,
+		Next: "submit without --resume starts anew"})
 }
 
 // lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are

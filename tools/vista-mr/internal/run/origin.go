@@ -130,7 +130,7 @@ func sentence(changed []string) string {
 	if len(changed) > 1 || strings.HasSuffix(changed[0], "s") && changed[0] != "the network" {
 		verb = "have"
 	}
-	return fmt.Sprintf("%s %s changed since the run was interrupted: it starts anew", strings.Join(changed, " and "), verb)
+	return fmt.Sprintf("%s %s changed since the run was interrupted", strings.Join(changed, " and "), verb)
 }
 
 // read reads the files of a network and notes the digest of its weights.

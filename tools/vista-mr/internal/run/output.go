@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/dfs"
@@ -259,8 +260,19 @@ func (p *place) claim(ctx context.Context, j *conf.Job) (*Claim, error) {
 	return c, nil
 }
 
-// lockOutput takes the lock of an output that has its marker, which one process has at a time.
-func lockOutput(dir string) (*os.File, error) {
+// lockOutput takes the lock of an output that has its marker, which one process has at a time. Whoever only looks (Look) has it
+// for a moment, too.
+func lockOutput(dir string) (f *os.File, err error) {
+	for range 5 {
+		if f, err = lockNow(dir); !busy(err) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return f, err
+}
+
+func lockNow(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, MarkerFile), os.O_RDWR, 0)
 	if err != nil {
 		return nil, unwritable("output", dir, "cannot be written", err)

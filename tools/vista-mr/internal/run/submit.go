@@ -52,8 +52,12 @@ func submit(ctx context.Context, j *conf.Job, o Options, start time.Time) (_ *re
 	if s, err := o.finished(ctx, at, j); s != nil || err != nil {
 		return s, err
 	}
-	if _, err := at.check(ctx, j); busy(err) || exit.Code(err) == int(exit.Unreachable) { // before anything is read
+	state, err := at.check(ctx, j)
+	if busy(err) || exit.Code(err) == int(exit.Unreachable) || o.Resume && err != nil { // before anything is read
 		return nil, err
+	}
+	if o.Resume && state == OutputNew {
+		return nil, noResume(at, "there is no run of this job that could be taken up")
 	}
 	o.Progress.Update(progress.Update{Stage: "plan"})
 	_, f, err := validate(ctx, j, &o)

@@ -1,0 +1,141 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/status"
+)
+
+const maxRecord = 8 << 20
+
+// load reads what an earlier tracker has left, and starts what was not over. It returns what drivers have had run.
+func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
+	files := map[string]map[string]dfs.Path{}
+	for info, err := range m.store.List(ctx, "jobs") {
+		if err != nil {
+			return nil, err
+		}
+		id, rest, ok := strings.Cut(strings.TrimPrefix(string(info.Path), "jobs/"), "/")
+		if !ok {
+			continue
+		}
+		if files[id] == nil {
+			files[id] = map[string]dfs.Path{}
+		}
+		files[id][rest] = info.Path
+	}
+	var runs []mr.JobID
+	for id, parts := range files {
+		if parts["job.json"] == "" {
+			continue // its tracker was stopped before it answered
+		}
+		b := &book{past: &status.History{}, over: make(chan struct{})}
+		if err := m.read(ctx, parts["job.json"], &b.sub); err != nil {
+			m.log.Error("a job of an earlier tracker cannot be read, and is left out", zap.String("job", id), zap.Error(err))
+			continue
+		}
+		b.Job = Job{ID: id, Name: b.sub.Name, User: b.sub.User, Output: b.sub.Output, State: Queued, Submitted: b.sub.Submitted}
+		if p := lastEnd(parts); p != "" {
+			var e ended
+			if err := m.read(ctx, p, &e); err != nil {
+				m.log.Error("how a job ended cannot be read", zap.String("job", id), zap.Error(err))
+				e.State = Failed
+			}
+			b.end(&e)
+			b.logs = e.Logs
+			b.past = status.Restore(e.Record)
+		} else {
+			for name := range parts {
+				if run, ok := strings.CutPrefix(name, "runs/"); ok { // jobs' names are legal in paths
+					b.runs = append(b.runs, mr.JobID(run))
+				}
+			}
+			runs = append(runs, b.runs...)
+			if err := m.adopt(ctx, id); err != nil {
+				return nil, err
+			}
+		}
+		m.byID[id] = b
+		m.order = append(m.order, b)
+	}
+	slices.SortFunc(m.order, func(a, b *book) int { return a.Submitted.Compare(b.Submitted) })
+	return runs, nil
+}
+
+// adopt says that the job is this tracker's from now on. Who only looks has no epoch and adopts nothing.
+func (m *jobs) adopt(ctx context.Context, id string) error {
+	if m.epoch == 0 {
+		return nil
+	}
+	if err := m.store.Claim(ctx, dfs.Path("jobs").Join(id, m.mark(adopted, ""))); err != nil && !errs.Is(err, errs.Exist) {
+		return err
+	}
+	return nil
+}
+
+// How a job ended is in a file that names the epoch of the tracker that says so. A tracker after it that found the job unfinished has
+// claimed a mark before it went on with it: what one before that says later, because it was stopped and does not know yet, does not
+// count.
+const (
+	endedMark = "ended-"
+	adopted   = "adopted-"
+)
+
+// mark is the name of a file of a job that carries this tracker's epoch.
+func (m *jobs) mark(kind, suffix string) string {
+	return fmt.Sprintf("%s%010d%s", kind, m.epoch, suffix)
+}
+
+// lastEnd is the file, of a job's, that says how it ended and counts; "": it has not ended.
+func lastEnd(parts map[string]dfs.Path) dfs.Path {
+	end, last := "", ""
+	for name := range parts {
+		if e, ok := strings.CutPrefix(name, endedMark); ok {
+			end = max(end, strings.TrimSuffix(e, ".json")) // all have as many digits
+		} else if e, ok := strings.CutPrefix(name, adopted); ok {
+			last = max(last, e)
+		}
+	}
+	if end == "" || end < last {
+		return ""
+	}
+	return parts[endedMark+end+".json"]
+}
+
+// superseded tells whether another tracker has the state, which this one is about to find out and end for. A store that does not answer
+// says nothing.
+func (m *jobs) superseded(ctx context.Context) bool {
+	return m.current != nil && errs.Is(m.current(ctx), errs.Lost)
+}
+
+// ReadJobs lists the jobs in a tracker's state, the newest first, without a tracker. Those that are not over count as queued.
+func ReadJobs(ctx context.Context, state dfs.FS) (JobList, error) {
+	m := &jobs{store: state, log: zap.NewNop(), byID: map[string]*book{}, most: 1}
+	if _, err := m.load(ctx); err != nil {
+		return JobList{}, err
+	}
+	list := m.list()
+	for i := range list {
+		if list[i].State == Queued {
+			list[i].Waits = "waits for a tracker on this state"
+		}
+	}
+	return JobList{SchemaVersion: 1, Jobs: list}, nil
+}
+
+func (m *jobs) read(ctx context.Context, p dfs.Path, v any) error {
+	b, err := dfs.ReadFile(ctx, m.store, p, maxRecord)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
