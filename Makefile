@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run interop demo demo-files servers test vet fuzz chaos bench clean
+.PHONY: all build setup run interop demo demo-files servers test vet fuzz chaos bench bench-optimizer clean
 
 all: build
 
@@ -62,6 +62,12 @@ chaos: build
 
 bench: build
 	go test -run '^$$' -bench . -benchtime 1s ./...
+
+# What the optimizer's choice is worth: the chosen plan beside all that might be better, over a grid. It takes hours; a
+# part of it: make bench-optimizer OPTIMIZER='-model resnet50 -records 300 -rounds 1'
+OPTIMIZER ?= -rounds 2
+bench-optimizer: build
+	go run ./tools/bench/job $(OPTIMIZER) optimizer
 
 clean:
 	rm -rf $(BIN) out build

@@ -9,6 +9,7 @@
 //	go run ./tools/bench/job peers          ResNet50 and AlexNet beside tools/peers/onepass.py, in turns
 //	go run ./tools/bench/job sources        AlexNet on the same images in a folder, tar, Parquet and packed files
 //	go run ./tools/bench/job -store s3 cluster   the job of make run on two workers, its files in a store, beside one process
+//	go run ./tools/bench/job optimizer      the chosen plan beside all that might be better, over a grid (make bench-optimizer)
 //	go run ./tools/bench/job -store s3 empty     the smallest job on a tracker that is warm, from submit to its end
 //
 // peers wants a Python with onnxruntime, numpy and pillow: -python names it. sources has 10,000 records, cluster 1,000: -records. -store is local, hdfs or s3 (make servers). Data and outputs lie under -dir.
@@ -40,23 +41,23 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "bin/vista-mr", "the program")
 	flag.StringVar(&b.python, "python", "python3", "the interpreter for peers")
 	flag.StringVar(&b.dir, "dir", "out/bench", "folder of data and outputs")
-	flag.StringVar(&b.model, "model", "", "the only network of peers")
+	flag.StringVar(&b.model, "model", "", "the only network of peers and optimizer")
 	flag.IntVar(&b.rounds, "rounds", 3, "runs of each kind")
-	flag.IntVar(&b.records, "records", 0, "records of sources and cluster; 0: as said above")
+	flag.IntVar(&b.records, "records", 0, "records of sources and cluster, the most of optimizer; 0: as said above")
 	flag.StringVar(&b.store, "store", "local", "where cluster and empty have their files: local, hdfs or s3")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	measure := map[string]func(context.Context) error{"memory": b.memory, "limits": b.limits, "peers": b.peers, "sources": b.sources,
-		"cluster": b.cluster, "empty": b.empty}
+		"cluster": b.cluster, "empty": b.empty, "optimizer": b.optimizer}
 	if flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits, peers, sources, cluster or empty")
+		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits, peers, sources, cluster, empty or optimizer")
 		os.Exit(2)
 	}
 	for _, what := range flag.Args() {
 		f, ok := measure[what]
 		if !ok {
-			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits, peers, sources, cluster and empty\n", what)
+			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits, peers, sources, cluster, empty and optimizer\n", what)
 			os.Exit(2)
 		}
 		if err := f(ctx); err != nil {
