@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,7 +45,8 @@ func TestRunsOfOneMomentShareNothing(t *testing.T) {
 }
 
 // TestPublicationDoesNotGrowWithFiles (HADOOP-16570: committing some ten thousand files took all memory and threads): a phase of
-// 100,000 files is published and loaded with as many operations as one of a single file.
+// 100,000 files is published and loaded with as many operations as one of a single file, but for the pieces that its one manifest is
+// written and read in.
 func TestPublicationDoesNotGrowWithFiles(t *testing.T) {
 	calls := func(tasks, files int) int {
 		fs := fault.New(mem.New(), fault.Options{Trace: true})
@@ -59,9 +61,9 @@ func TestPublicationDoesNotGrowWithFiles(t *testing.T) {
 		if got, err := p.Load(t.Context(), "p"); err != nil || len(got.Tasks) != tasks {
 			t.Fatal(err)
 		}
-		return len(fs.Trace())
+		return len(slices.DeleteFunc(fs.Trace(), func(c fault.Call) bool { return c.Op == fault.Write || c.Op == fault.Read }))
 	}
-	if few, many := calls(1, 1), calls(5000, 20); many > few+5 {
+	if few, many := calls(1, 1), calls(5000, 20); many > few {
 		t.Errorf("%d operations for one file, %d for 100,000", few, many)
 	}
 }

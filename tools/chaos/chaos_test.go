@@ -143,10 +143,11 @@ func TestProxy(t *testing.T) {
 		t.Errorf("cut: %v", err)
 	}
 	<-ended // the other end learns it
-	if _, din := dial(); true {
-		if _, err := din.ReadByte(); err == nil {
+	if d, err := net.Dial("tcp", p.addr()); err == nil { // else it was cut before the dialer knew of it
+		if _, err := d.Read(make([]byte, 1)); err == nil {
 			t.Error("it is not refused")
 		}
+		_ = d.Close()
 	}
 	p.refuse(false)
 	other, _ := echo(t)

@@ -183,7 +183,7 @@ func TestFailedWriteEndsTheWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &scripted{write: []error{errors.New("write failed: ERROR ()")}}
-	w := &writer{fs: f, path: "a", w: s}
+	w := &writer{fs: f, path: "a", w: s, written: 1} // of whose first byte the DataNodes are sure
 	for range 2 {
 		if n, err := w.Write([]byte("x")); n != 0 || !errs.Is(err, errs.Transient) {
 			t.Errorf("write: %d, %v", n, err)
