@@ -142,7 +142,7 @@ func TestProxy(t *testing.T) {
 	if _, err := in.ReadByte(); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("cut: %v", err)
 	}
-	<-ended // the other end learns it
+	<-ended                                              // the other end learns it
 	if d, err := net.Dial("tcp", p.addr()); err == nil { // else it was cut before the dialer knew of it
 		if _, err := d.Read(make([]byte, 1)); err == nil {
 			t.Error("it is not refused")
