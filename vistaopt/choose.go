@@ -13,8 +13,9 @@ import (
 // Choose fills in the knobs that are zero in want with the cheapest plan that fits: the quickest, and of those that take
 // within a hundredth as long as it, which no estimate can tell apart, the one that writes the fewest bytes.
 //
-// Which kind of plan it is (inference, placement, join, storage) is decided as for one worker: plans of different kinds
-// give features whose last bits differ, and the same job must give the same bits on any number of workers.
+// Which kind of plan it is (inference, placement, join, storage) is decided as for one worker of one core at the default
+// rates: plans of different kinds give features whose last bits differ, and the same job must give the same bits on any number
+// of workers and whatever was measured. How many images are in flight is decided for the machine at hand.
 func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice, error) {
 	q := &search{want: want, n: n, s: s, t: t, m: m}
 	if want.Partitions == 0 {
@@ -76,15 +77,21 @@ func (q *search) kinds() {
 	quickest := math.Inf(1)
 	for _, r := range q.all {
 		if r.Fits {
-			quickest = min(quickest, r.Estimate.Seconds)
+			quickest = min(quickest, q.standard(r.Plan).Seconds)
 		}
 	}
 	for i := range q.all {
 		r := &q.all[i]
-		if r.Fits && r.Estimate.Seconds <= quickest*(1+noise) && (q.best == nil || r.Estimate.Written < q.best.Estimate.Written) {
+		if r.Fits && q.standard(r.Plan).Seconds <= quickest*(1+noise) && (q.best == nil || r.Estimate.Written < q.best.Estimate.Written) {
 			q.best = r
 		}
 	}
+}
+
+// standard is what a kind of plan costs on the machine that kinds are compared on.
+func (q *search) standard(p plan.Plan) Estimate {
+	p.CPU, p.Batch = 1, batches[0]
+	return estimate(p, q.n, q.s, q.t, Machine{Workers: 1})
 }
 
 // open returns the value that was given, or all.
@@ -180,8 +187,8 @@ func (q *search) rejected(m Machine) []Rejected {
 		if &q.all[i] == q.best {
 			continue
 		}
+		r.Estimate = estimate(r.Plan, q.n, q.s, q.t, m)
 		if r.Why == "" {
-			r.Estimate = estimate(r.Plan, q.n, q.s, q.t, m)
 			r.Why = slower(&r.Estimate, &best)
 		}
 		out = append(out, r)
@@ -203,6 +210,8 @@ func slower(e, best *Estimate) string {
 	ratio := fmt.Sprintf("%.2f times as long", e.Seconds/best.Seconds)
 	switch {
 	case e.Seconds > best.Seconds*(1+noise):
+	case e.Seconds*(1+noise) < best.Seconds:
+		return fmt.Sprintf("%.2f times as long here, but slower on one core, where kinds of plans are compared", e.Seconds/best.Seconds)
 	case e.Written > best.Written:
 		return fmt.Sprintf("as long within 1 %%, and writes %s instead of %s", size(e.Written), size(best.Written))
 	default:

@@ -141,7 +141,7 @@ func (e *estimator) joinImages() {
 }
 
 // infer adds the phase that computes layer to from layer from (-1: from the image), writing so many bytes an image.
-// broadcasts says that it joins with the table.
+// sorts says that what it writes goes through a shuffle.
 func (e *estimator) infer(name string, from, to int, writes int64, sorts bool) {
 	n := e.images()
 	macs, weights := e.n.Layers[to].MACs, e.n.Layers[to].Weights

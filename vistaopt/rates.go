@@ -36,7 +36,7 @@ func DefaultRates() Rates {
 		Read: 1.5e9, Write: 700e6, Copy: 3e9, Pack: 450e6, Unpack: 900e6, Ratio: 0.8,
 		Sort: 40e6, Train: 1.5e9,
 		Task: 0.003, Phase: 0.02, Round: 0.002, Job: 0.3,
-		Source: "by multiply-accumulates, at the rate of a core of 2024; nothing was measured on this machine",
+		Source: "the network by its multiply-accumulates, at the rate of a core of 2024: it was not measured on this machine",
 	}
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 	"github.com/vista-mr/vista-mr/vistaopt/paper"
 )
@@ -12,8 +13,9 @@ func (a *app) explainCmd() *cobra.Command {
 		Use:   "explain FILE",
 		Short: "Show the plan that a job would run, and why",
 		Long: `Show the plan that a job would run: what each phase is expected to cost, what memory is for, where each knob's value
-comes from, every other plan with the number that sank it, and what would change the choice. The table and the list of
-images are read, and neither images nor weights; nothing is run or written.
+comes from, every other plan with the number that sank it, and what would change the choice. The table, the list of
+images and a few of them are read, and no weights; nothing is run or written. With --tracker the plan is made for that
+tracker's workers.
 
 --analyze puts what a finished run has measured beside the estimates: JOB is its output folder or URI, or a tracker's job.
 --paper adds what the formulas of the Vista paper choose for its data set Foods on its cluster.`,
@@ -34,7 +36,15 @@ images are read, and neither images nor weights; nothing is run or written.
 		if err != nil {
 			return err
 		}
-		x, err := run.Explain(cmd.Context(), job, run.Options{})
+		var o run.Options
+		c, err := a.client(at)
+		if err != nil {
+			return err
+		}
+		if c != nil {
+			o.Engine = &cluster.Engine{Client: *c}
+		}
+		x, err := run.Explain(cmd.Context(), job, o)
 		if err != nil {
 			return err
 		}

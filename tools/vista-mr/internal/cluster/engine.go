@@ -45,10 +45,11 @@ func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
 			if w.Slots < 1 { // it drains
 				continue
 			}
+			m.Workers++
 			if m.Cores == 0 || w.Slots < m.Cores {
 				m.Cores = w.Slots
 			}
-			if m.Memory == 0 || w.Memory < m.Memory {
+			if m.Memory == 0 || w.Memory > 0 && w.Memory < m.Memory { // 0: it says no limit
 				m.Memory = w.Memory
 			}
 		}

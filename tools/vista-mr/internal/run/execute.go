@@ -199,7 +199,6 @@ func noResume(at *place, why string) error {
 // lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
 // let go of.
 func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, m vistaopt.Machine, at *place, o *Options) (_ *prepared, err error) {
-	fromSet(j, choice.From)
 	programs, err := n.writePrograms(ctx, at.store, choice.Plan, inputs(j, d, n, choice))
 	if err != nil {
 		return nil, err
@@ -211,6 +210,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 	if choice, err = calibrated(ctx, j, d, n, choice, m, whole, at, o); err != nil {
 		return nil, err
 	}
+	fromSet(j, choice.From)
 	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate,
 		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}

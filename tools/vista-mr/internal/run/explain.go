@@ -16,7 +16,7 @@ import (
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// Explain plans a job as Submit would, and says why. It reads the table and the list of images, and neither images nor
+// Explain plans a job as Submit would, and says why. It reads the table, the list of images and a sample of them, and no
 // weights; it writes nothing. Exit class: infeasible, if nothing fits.
 func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation, error) {
 	o.fill()
