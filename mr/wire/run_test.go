@@ -123,7 +123,16 @@ func TestStoppingWaitsForNoStore(t *testing.T) {
 		}
 		close(stopped) // as the daemon's jobs do when they are closed
 		s.Tracker.Close()
-		s.Close()
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			s.Close()
+		}()
+		select {
+		case <-closed:
+		case <-time.After(time.Hour):
+			t.Fatal("it waits for the store")
+		}
 		wg.Wait()
 	})
 }
@@ -153,7 +162,7 @@ func TestEveryDriverHearsWhatWasRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, who := range []string{"the first driver", "one that takes its place"} {
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		heard := 0
 		var at time.Time
 		l, err := c.remote().follow(ctx, body, func(u tracker.Update) {
