@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/status"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -283,10 +284,10 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	runs := b.runs
 	m.mu.Unlock()
 	var killed errKill
-	switch {
-	case errors.As(context.Cause(ctx), &killed):
-		e.State, e.ExitCode = Killed, 7
-		e.Failure = failureJSON("E-KILLED", "killed: "+killed.reason, "submit it again: it goes on where it stopped", 7)
+	switch well := err == nil && end.code == 0; {
+	case !well && errors.As(context.Cause(ctx), &killed): // a kill that comes when all is done is too late
+		e.State, e.ExitCode = Killed, int(exit.Killed)
+		e.Failure = failureJSON("E-KILLED", "killed: "+killed.reason, "submit it again: it goes on where it stopped", int(exit.Killed))
 	case m.base.Err() != nil:
 		return
 	case m.superseded(m.base): // its driver has lost to the other one's, or is about to
@@ -346,7 +347,7 @@ func (m *jobs) end(id, reason string) error {
 	if waits {
 		ctx, cancel := context.WithCancelCause(m.base)
 		cancel(errKill{reason})
-		m.over(ctx, b, ending{}, nil)
+		m.over(ctx, b, ending{code: int(exit.Killed)}, nil)
 	}
 	return nil
 }
