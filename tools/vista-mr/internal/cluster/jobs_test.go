@@ -130,8 +130,9 @@ func TestRefusedJobsAreNeverInTheState(t *testing.T) {
 	m := newJobs(t, &hooked{mem.New(), func(op string, p dfs.Path) {
 		if op == "create" {
 			mu.Lock()
-			defer mu.Unlock()
 			written++
+			mu.Unlock()
+			time.Sleep(10 * time.Millisecond) // the others come in meanwhile, if they can
 		}
 	}}, &drive{}, 0)
 	m.limits.Queued = 2
