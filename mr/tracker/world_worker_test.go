@@ -135,7 +135,7 @@ func (s *simWorker) named() []sched.Progress {
 
 // Gone says that the tracker has given the worker up.
 func (l *simLink) Gone() {
-	l.s.tasks.Go(func() {
+	l.s.w.work.Go(func() {
 		l.s.mu.Lock()
 		defer l.s.mu.Unlock()
 		if l.s.conn == l {
