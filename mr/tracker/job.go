@@ -202,14 +202,12 @@ func (t *Tracker) publish(j *job, m mr.PhaseManifest) {
 	j.do(t, func(ctx context.Context) func() {
 		err := j.o.Publisher.Publish(ctx, m)
 		return func() {
+			if t.jobs[m.Job] != j {
+				return // it has ended: whoever waits for it reads the books now, and another one may have its id
+			}
 			if err != nil {
 				t.step(sched.PublishFailed{Job: m.Job, Phase: m.Phase, Revision: m.Revision, Err: errs.Of("publish", err)})
 				return
-			}
-			select {
-			case <-j.ended: // whoever waits for the job reads the books now
-				return
-			default:
 			}
 			// A revision may be overtaken by the next one.
 			if now := j.published[m.Phase]; now == nil || now.Revision < m.Revision {

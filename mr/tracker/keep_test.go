@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/commit"
@@ -134,5 +135,65 @@ func TestOldTrackerRemovesNothing(t *testing.T) {
 	tr.Close()
 	if _, err := store.Stat(t.Context(), first.Out.Join("x")); err != nil {
 		t.Errorf("the file that the next tracker counts on: %v", err)
+	}
+}
+
+// waits is a publisher that keeps or publishes when it is told to, and then answers with err.
+type waits struct {
+	at          string // keep, publish
+	began, goOn chan struct{}
+	err         error
+}
+
+func (w *waits) wait(at string) error {
+	if at != w.at {
+		return nil
+	}
+	close(w.began)
+	<-w.goOn
+	return w.err
+}
+
+func (w *waits) Publish(context.Context, mr.PhaseManifest) error   { return w.wait("publish") }
+func (w *waits) Keep(context.Context, mr.Manifest) error           { return w.wait("keep") }
+func (w *waits) Forget(context.Context, mr.AttemptID, int64) error { return nil }
+func (w *waits) Current(context.Context, int64) error              { return nil }
+func (w *waits) Settle()                                           {}
+func newWaits(at string, err error) *waits {
+	return &waits{at, make(chan struct{}), make(chan struct{}), err}
+}
+
+// TestLateAnswersAreOfTheirOwnJob: what a store says to a job that was killed does not end the next one of its id.
+func TestLateAnswersAreOfTheirOwnJob(t *testing.T) {
+	for at, err := range map[string]error{"publish": errs.E("publish", errs.Invalid, "", errors.New("late")), "keep": errs.E("keep", errs.Lost, "", errors.New("late"))} {
+		t.Run(at, func(t *testing.T) {
+			tr := newTracker(t, 1, 1)
+			ctx, kill := context.WithCancel(t.Context())
+			run := func(ctx context.Context, epoch int64, p *waits) chan error {
+				ended := make(chan error, 1)
+				go func() {
+					_, err := tr.Run(ctx, mapJob("a", 1), JobOptions{Store: mem.New(), Publisher: p, Epoch: epoch})
+					ended <- err
+				}()
+				<-p.began
+				return ended
+			}
+			old, now := newWaits(at, err), newWaits("publish", nil)
+			first := run(ctx, 1, old)
+			kill()
+			for len(tr.Jobs("a")) > 0 {
+				time.Sleep(time.Millisecond)
+			}
+			second := run(t.Context(), 2, now)
+			close(old.goOn)
+			if err := <-first; !errs.Is(err, errs.Canceled) {
+				t.Errorf("the killed job: %v", err)
+			}
+			tr.ask(func() {}) // the late answer was dealt with
+			close(now.goOn)
+			if err := <-second; err != nil {
+				t.Errorf("the next one: %v", err)
+			}
+		})
 	}
 }

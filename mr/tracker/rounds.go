@@ -48,6 +48,9 @@ func (t *Tracker) nextMessage(j *job, a sched.NextMessage) {
 			return err
 		})
 		return func() {
+			if t.jobs[j.spec.ID] != j {
+				return // it has ended, and another one may have its id
+			}
 			if err != nil {
 				t.step(sched.LoopFailed{Job: j.spec.ID, Phase: a.Phase, Err: errs.Of("loop", err)})
 				return
@@ -113,5 +116,9 @@ func (t *Tracker) acceptSum(j *job, a sched.AcceptSum) {
 
 // fail ends a job whose loop cannot go on. It is posted, because a step is being carried out.
 func (t *Tracker) fail(j *job, phase mr.PhaseID, err error) {
-	t.post(func() { t.step(sched.LoopFailed{Job: j.spec.ID, Phase: phase, Err: errs.Of("merge", err)}) })
+	t.post(func() {
+		if t.jobs[j.spec.ID] == j {
+			t.step(sched.LoopFailed{Job: j.spec.ID, Phase: phase, Err: errs.Of("merge", err)})
+		}
+	})
 }

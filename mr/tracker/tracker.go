@@ -288,7 +288,9 @@ func (t *Tracker) keep(j *job, ev sched.Succeeded, durable func()) {
 		err := j.o.Publisher.Keep(ctx, ev.Manifest)
 		return func() {
 			if errs.Is(err, errs.Lost) { // the worker keeps the result for whoever has taken over
-				t.step(sched.Overtaken{Job: ev.Job, Err: errs.Of("keep", err)})
+				if t.jobs[ev.Job] == j {
+					t.step(sched.Overtaken{Job: ev.Job, Err: errs.Of("keep", err)})
+				}
 				return
 			}
 			if err != nil {

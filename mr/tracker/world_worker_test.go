@@ -76,7 +76,7 @@ func (s *simWorker) live() (crashed bool) {
 			s.w.census.crashes++
 			s.w.mu.Unlock()
 			return true
-		case s.conn == nil || s.conn.to != g || s.w.chance(0.03):
+		case !s.connected(g) || s.w.chance(0.03):
 			s.dial(g)
 		default:
 			s.mu.Lock()
@@ -84,6 +84,12 @@ func (s *simWorker) live() (crashed bool) {
 			s.mu.Unlock()
 		}
 	}
+}
+
+func (s *simWorker) connected(g *generation) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.conn != nil && s.conn.to == g
 }
 
 func (s *simWorker) die() {
@@ -129,7 +135,7 @@ func (s *simWorker) named() []sched.Progress {
 
 // Gone says that the tracker has given the worker up.
 func (l *simLink) Gone() {
-	l.s.tasks.Go(func() {
+	l.s.w.work.Go(func() {
 		l.s.mu.Lock()
 		defer l.s.mu.Unlock()
 		if l.s.conn == l {

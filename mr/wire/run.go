@@ -29,11 +29,12 @@ const RunPath = "/api/v1/run"
 
 // line is one line of an answer: something that happened, or, last, how it ended. An empty one is a sign of life.
 type line struct {
-	Update *update            `json:"update,omitempty"`
-	Ended  bool               `json:"ended,omitempty"`
-	Closed bool               `json:"closed,omitempty"` // it has not ended: its tracker has, and the next one goes on with it
-	Phases []mr.PhaseManifest `json:"phases,omitempty"`
-	Error  *errs.Error        `json:"error,omitempty"`
+	Update   *update            `json:"update,omitempty"`
+	Restored *restored          `json:"restored,omitempty"`
+	Ended    bool               `json:"ended,omitempty"`
+	Closed   bool               `json:"closed,omitempty"` // it has not ended: its tracker has, and the next one goes on with it
+	Phases   []mr.PhaseManifest `json:"phases,omitempty"`
+	Error    *errs.Error        `json:"error,omitempty"`
 }
 
 // update is a tracker.Update as JSON.
@@ -93,18 +94,6 @@ type Runs struct {
 	work     sync.WaitGroup
 }
 
-// run is a job that runs, and who watches it.
-type run struct {
-	digest  [sha256.Size]byte
-	kill    context.CancelCauseFunc
-	ended   chan struct{}
-	last    line
-	observe func(tracker.Update) // may be nil
-
-	mu       sync.Mutex
-	watchers map[chan *line]bool
-}
-
 // jobHeader says whose driver posts.
 const jobHeader = "Vista-Mr-Job"
 
@@ -127,20 +116,30 @@ func (s *Runs) kill(id mr.JobID, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r := s.runs[id]; r != nil && !s.stopping {
+		r.killed = true
 		r.kill(why)
 	}
 }
 
 // Stop is called before drivers are told to end because their tracker does: their jobs are not to be killed, and what runs of them goes
-// on, for the next tracker.
+// on, for the next tracker. Nothing new is begun from then on.
 func (s *Runs) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopping = true
 }
 
-// Close waits for all jobs to end; the tracker is closed before.
-func (s *Runs) Close() { s.work.Wait() }
+// Close waits for all runs to end. The tracker is closed before, so this kills none of them: it ends those that do not run yet and
+// may be waiting for their store.
+func (s *Runs) Close() {
+	s.mu.Lock()
+	s.stopping = true
+	for _, r := range s.runs {
+		r.kill(tracker.ErrClosed)
+	}
+	s.mu.Unlock()
+	s.work.Wait()
+}
 
 func (s *Runs) post(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxSpec))
@@ -153,98 +152,104 @@ func (s *Runs) post(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the job: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	lines := make(chan *line, 1024)
-	rn, err := s.join(r.Context(), r.Header.Get(jobHeader), &spec, sha256.Sum256(body), lines)
+	rn, me, err := s.join(r.Context(), r.Header.Get(jobHeader), &spec, sha256.Sum256(body))
 	if err != nil {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
 		_ = json.NewEncoder(w).Encode(line{Ended: true, Error: errs.Of("run", err)}) // nobody is left to tell
 		return
 	}
-	defer rn.leave(lines)
+	defer rn.leave(me)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := json.NewEncoder(w)
 	flush := http.NewResponseController(w)
 	alive := time.NewTicker(time.Second)
 	defer alive.Stop()
 	for {
-		var l *line
+		var lines []*line
+		ended := false
 		select {
-		case l = <-lines:
+		case <-me.ready:
+			lines = rn.take(me)
 		case <-alive.C:
-			l = &line{}
+			lines = []*line{{}}
 		case <-rn.ended:
-			for len(lines) > 0 {
-				if out.Encode(<-lines) != nil {
-					return
-				}
-			}
-			l = &rn.last
+			lines, ended = append(rn.take(me), &rn.last), true
 		case <-r.Context().Done():
 			return
 		}
-		if out.Encode(l) != nil || flush.Flush() != nil || l.Ended {
-			return // a driver that is gone posts again
+		for _, l := range lines {
+			if out.Encode(l) != nil {
+				return // a driver that is gone posts again
+			}
+		}
+		if flush.Flush() != nil || ended {
+			return
 		}
 	}
 }
 
-// join finds the run of a job, or starts it. A run of the same id that is another job, as a driver that planned anew
-// has it, is killed first.
-func (s *Runs) join(ctx context.Context, job string, spec *mr.JobSpec, digest [sha256.Size]byte, lines chan *line) (*run, error) {
+// join finds the run of a job, or begins it, and has the caller watch it. A run of the same id that is another job, as a driver that
+// planned anew has it, is killed first; one that was killed is waited for, because it ends as killed.
+func (s *Runs) join(ctx context.Context, job string, spec *mr.JobSpec, digest [sha256.Size]byte) (*run, *watcher, error) {
 	for {
 		s.mu.Lock()
 		rn := s.runs[spec.ID]
+		same := rn != nil && rn.digest == digest && !rn.killed
+		if s.stopping && !same {
+			s.mu.Unlock()
+			return nil, nil, errs.E("run", errs.Unreachable, string(spec.ID), tracker.ErrClosed) // the driver asks the next one
+		}
 		if rn == nil {
-			break
+			w := newWatcher()
+			rn = s.begin(job, spec, digest, w)
+			s.mu.Unlock()
+			return rn, w, rn.mayRun(ctx, w)
 		}
-		s.mu.Unlock()
-		if rn.digest == digest {
-			rn.enter(lines)
-			return rn, nil
+		if same {
+			s.mu.Unlock()
+			w := newWatcher()
+			rn.enter(w)
+			return rn, w, rn.mayRun(ctx, w)
 		}
+		rn.killed = true
 		rn.kill(errors.New("its driver has planned it anew"))
+		s.mu.Unlock()
 		select {
 		case <-rn.ended:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		}
 	}
-	defer s.mu.Unlock()
-	if s.Began != nil {
-		if err := s.Began(job, spec); err != nil {
-			return nil, err
-		}
+}
+
+// begin begins a run. It is called with s.mu held, and so waits for nothing: whether the run is refused is known later.
+func (s *Runs) begin(job string, spec *mr.JobSpec, digest [sha256.Size]byte, first *watcher) *run {
+	base, kill := context.WithCancelCause(context.Background())
+	rn := &run{digest: digest, kill: kill, begun: make(chan struct{}), ended: make(chan struct{}), watchers: map[*watcher]bool{first: true}}
+	if s.Observe != nil {
+		rn.observe = func(u tracker.Update) { s.Observe(job, spec.ID, u) }
 	}
 	if s.runs == nil {
 		s.runs = map[mr.JobID]*run{}
 	}
-	rn := &run{digest: digest, ended: make(chan struct{}), watchers: map[chan *line]bool{}}
-	if s.Observe != nil {
-		rn.observe = func(u tracker.Update) { s.Observe(job, spec.ID, u) }
-	}
 	s.runs[spec.ID] = rn
-	rn.enter(lines)
-	var base context.Context
-	base, rn.kill = context.WithCancelCause(context.Background())
 	s.work.Go(func() {
-		phases, err := s.run(base, spec, rn)
-		rn.kill(nil)
-		rn.last = line{Ended: true, Closed: errors.Is(err, tracker.ErrClosed)}
-		if err != nil {
-			rn.last.Error = errs.Of("run", err)
+		if s.Began != nil {
+			rn.refused = s.Began(job, spec)
 		}
-		for _, p := range spec.Phases {
-			if m := phases[p.ID]; m != nil {
-				rn.last.Phases = append(rn.last.Phases, *m)
-			}
+		close(rn.begun)
+		if rn.refused == nil {
+			phases, err := s.run(base, spec, rn)
+			rn.end(spec, phases, err, errors.Is(context.Cause(base), tracker.ErrClosed))
 		}
+		kill(nil)
 		s.mu.Lock()
 		delete(s.runs, spec.ID)
 		s.mu.Unlock()
 		close(rn.ended)
 	})
-	return rn, nil
+	return rn
 }
 
 // run is what package local's callers do in their own process: it takes the job over from whoever had it before.
@@ -258,44 +263,8 @@ func (s *Runs) run(ctx context.Context, spec *mr.JobSpec, rn *run) (map[mr.Phase
 	if err != nil {
 		return nil, err
 	}
-	for i := range done {
-		rn.tell(tracker.Update{Kind: tracker.PhaseRestored, Phase: done[i].Phase, Published: &done[i]})
-	}
-	for i := range kept {
-		rn.tell(tracker.Update{Kind: tracker.TaskRestored, Phase: kept[i].Attempt.Task.Phase, Attempt: kept[i].Attempt, Manifest: &kept[i]})
-	}
+	rn.restore(done, kept)
 	return s.Tracker.Run(ctx, spec, tracker.JobOptions{Store: store, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: rn.tell})
-}
-
-func (r *run) enter(c chan *line) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.watchers[c] = true
-}
-
-func (r *run) leave(c chan *line) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.watchers, c)
-}
-
-// tell tells everybody who watches. Whoever is too slow misses progress: how the job ends it will hear of all the same.
-func (r *run) tell(u tracker.Update) {
-	if r.observe != nil {
-		r.observe(u)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.watchers) == 0 {
-		return
-	}
-	l := &line{Update: toWire(u)}
-	for c := range r.watchers {
-		select {
-		case c <- l:
-		default:
-		}
-	}
 }
 
 // Remote runs jobs on a tracker far away.
@@ -392,6 +361,8 @@ func (c *Remote) follow(ctx context.Context, body []byte, observe func(tracker.U
 			return nil, errs.E("run", errs.Unreachable, c.URL, errors.New("the tracker stops"))
 		case l.Ended:
 			return l, nil
+		case l.Restored != nil:
+			l.Restored.each(observe)
 		case l.Update != nil:
 			observe(l.Update.update())
 		}

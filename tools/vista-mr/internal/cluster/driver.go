@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -45,10 +47,18 @@ type drivers struct {
 	token   string // its own
 	ca      string // file with the tracker's certificate; "": it has none
 	scratch string
+	log     *zap.Logger // may be nil
+}
+
+// tidy does what a driver has to leave behind: if that fails, it costs room and says nothing of how the job ended.
+func (d *drivers) tidy(what string, f func() error) {
+	if err := f(); err != nil && d.log != nil {
+		d.log.Warn("what a job's driver has left is not put away", zap.String("what", what), zap.Error(err))
+	}
 }
 
 // start runs one driver to its end. An error says that it died instead of ending.
-func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine)) (_ ending, err error) {
+func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine)) (ending, error) {
 	dir := filepath.Dir(logName(d.scratch, s.ID))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return ending{}, err
@@ -61,7 +71,7 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	if err != nil {
 		return ending{}, err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
+	defer d.tidy(log.Name(), log.Close)
 	args := []string{"submit", file, "-o", "json", "--tracker", d.url}
 	if s.Resume {
 		args = append(args, "--resume")
@@ -74,7 +84,7 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	if err != nil {
 		return ending{}, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	defer d.tidy(tmp, func() error { return os.RemoveAll(tmp) })
 	cmd := exec.Command(d.program, args...)
 	cmd.Dir = dir
 	ca := d.ca

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // What a driver leaves in its folder for temporary files goes with it, however it ends, and a Kerberos ticket is still looked for
@@ -42,5 +45,26 @@ func TestDriversLeaveNothing(t *testing.T) {
 		if _, err := os.Stat(got[0]); !os.IsNotExist(err) || !strings.HasPrefix(got[0], d.scratch) {
 			t.Errorf("%s: %s: %v", name, got[0], err)
 		}
+	}
+}
+
+// A job whose driver ended well has ended well, also if what the driver has left cannot be removed.
+func TestDriverThatCannotBeTidiedUp(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	script := `#!/bin/sh
+d=$(dirname "$TMPDIR") && mv "$d" "$d.away" && touch "$d" && echo '{"verdict":{"sentence":"it helps"}}'
+`
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	said, logs := observer.New(zap.WarnLevel)
+	d := &drivers{program: program, scratch: filepath.Join(dir, "scratch"), log: zap.New(said)}
+	end, err := d.start(t.Context(), &submission{ID: "job"}, func(driverLine) {})
+	if err != nil || end.verdict != "it helps" {
+		t.Errorf("%+v, %v", end, err)
+	}
+	if logs.Len() != 1 {
+		t.Errorf("the tracker's log: %v", logs.All())
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/status"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -96,6 +97,9 @@ type submission struct {
 	again     bool      // a driver before has had phases run
 }
 
+// file is where a job is in the state.
+func (s *submission) file() dfs.Path { return dfs.Path("jobs").Join(s.ID, "job.json") }
+
 // jobs are the tracker's jobs. All methods may be called from any goroutine.
 type jobs struct {
 	store   dfs.FS // the tracker's state
@@ -107,6 +111,8 @@ type jobs struct {
 	base    context.Context
 	stop    context.CancelFunc
 	work    sync.WaitGroup
+
+	submitting sync.Mutex // held for a whole submission where the number of jobs that wait is limited
 
 	mu      sync.Mutex
 	byID    map[string]*book
@@ -153,29 +159,44 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
-	if err := dfs.WriteFile(ctx, m.store, dfs.Path("jobs").Join(s.ID, "job.json"), data); err != nil {
-		return Job{}, err
-	}
-	// A tracker that has taken over since then has listed the jobs without this one, unless it did so behind this look.
-	if m.superseded(ctx) {
-		return Job{}, errors.Join(errs.E("submit", errs.Unreachable, "", errors.New("another tracker has taken over")), m.store.Remove(ctx, dfs.Path("jobs").Join(s.ID, "job.json")))
-	}
-	b := &book{sub: s, past: &status.History{}, over: make(chan struct{}), Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if n := m.count(r.User, Queued); m.limits.Queued > 0 && n >= m.limits.Queued {
-		// What is in the state is taken out again: nobody has been told of it.
-		if err := m.store.Remove(context.WithoutCancel(ctx), dfs.Path("jobs").Join(s.ID, "job.json")); err != nil {
+	if m.limits.Queued > 0 { // what is refused must never have been in the state: so they come one after the other
+		m.submitting.Lock()
+		defer m.submitting.Unlock()
+		if err := m.mayWait(&r); err != nil {
 			return Job{}, err
 		}
-		return Job{}, &errs.Error{Op: "submit", Kind: errs.Exist, ID: "E-QUOTA", Path: r.File, Err: fmt.Errorf("%d jobs of %s wait already, as many as may", n, named(r.User)),
-			Fix: "wait for one of them (vista-mr jobs), or kill one"}
 	}
+	if err := dfs.WriteFile(ctx, m.store, s.file(), data); err != nil {
+		return Job{}, err
+	}
+	b := &book{sub: s, past: &status.History{}, over: make(chan struct{}), Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
+	// A tracker that has taken over since then has listed the jobs without this one, unless it did so behind this look.
+	mine := !m.superseded(ctx)
+	if !mine {
+		if err := m.handOver(&s, data); err != nil {
+			return Job{}, err
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.byID[s.ID] = b
-	m.order = append(m.order, b)
-	m.fill()
+	if mine {
+		m.order = append(m.order, b)
+		m.fill()
+	}
 	m.changes.Add(1)
 	return b.Job, nil
+}
+
+// mayWait refuses a job of a user of whom as many wait as may.
+func (m *jobs) mayWait(r *Request) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := m.count(r.User, Queued); n >= m.limits.Queued {
+		return &errs.Error{Op: "submit", Kind: errs.Exist, ID: "E-QUOTA", Path: r.File, Err: fmt.Errorf("%d jobs of %s wait already, as many as may", n, named(r.User)),
+			Fix: "wait for one of them (vista-mr jobs), or kill one"}
+	}
+	return nil
 }
 
 // began notes what a job's driver has had run, so that a tracker after this one waits for it, and says for whom it runs.
@@ -283,10 +304,10 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	runs := b.runs
 	m.mu.Unlock()
 	var killed errKill
-	switch {
-	case errors.As(context.Cause(ctx), &killed):
-		e.State, e.ExitCode = Killed, 7
-		e.Failure = failureJSON("E-KILLED", "killed: "+killed.reason, "submit it again: it goes on where it stopped", 7)
+	switch well := err == nil && end.code == 0; {
+	case !well && errors.As(context.Cause(ctx), &killed): // a kill that comes when all is done is too late
+		e.State, e.ExitCode = Killed, int(exit.Killed)
+		e.Failure = failureJSON("E-KILLED", "killed: "+killed.reason, "submit it again: it goes on where it stopped", int(exit.Killed))
 	case m.base.Err() != nil:
 		return
 	case m.superseded(m.base): // its driver has lost to the other one's, or is about to
@@ -346,7 +367,7 @@ func (m *jobs) end(id, reason string) error {
 	if waits {
 		ctx, cancel := context.WithCancelCause(m.base)
 		cancel(errKill{reason})
-		m.over(ctx, b, ending{}, nil)
+		m.over(ctx, b, ending{code: int(exit.Killed)}, nil)
 	}
 	return nil
 }

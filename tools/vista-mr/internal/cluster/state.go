@@ -3,11 +3,14 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
@@ -33,42 +36,109 @@ func (m *jobs) load(ctx context.Context) ([]mr.JobID, error) {
 		}
 		files[id][rest] = info.Path
 	}
+	var mu sync.Mutex
 	var runs []mr.JobID
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readsAtOnce)
 	for id, parts := range files {
 		if parts["job.json"] == "" {
 			continue // its tracker was stopped before it answered
 		}
-		b := &book{past: &status.History{}, over: make(chan struct{})}
-		if err := m.read(ctx, parts["job.json"], &b.sub); err != nil {
-			m.log.Error("a job of an earlier tracker cannot be read, and is left out", zap.String("job", id), zap.Error(err))
-			continue
-		}
-		b.Job = Job{ID: id, Name: b.sub.Name, User: b.sub.User, Output: b.sub.Output, State: Queued, Submitted: b.sub.Submitted}
-		if p := lastEnd(parts); p != "" {
-			var e ended
-			if err := m.read(ctx, p, &e); err != nil {
-				m.log.Error("how a job ended cannot be read", zap.String("job", id), zap.Error(err))
-				e.State = Failed
+		g.Go(func() error {
+			b, err := m.loadJob(ctx, id, parts)
+			if err != nil || b == nil {
+				return err
 			}
-			b.end(&e)
-			b.logs = e.Logs
-			b.past = status.Restore(e.Record)
-		} else {
-			for name := range parts {
-				if run, ok := strings.CutPrefix(name, "runs/"); ok { // jobs' names are legal in paths
-					b.runs = append(b.runs, mr.JobID(run))
-				}
-			}
+			mu.Lock()
+			defer mu.Unlock()
+			m.byID[id] = b
+			m.order = append(m.order, b)
 			runs = append(runs, b.runs...)
-			if err := m.adopt(ctx, id); err != nil {
-				return nil, err
-			}
-		}
-		m.byID[id] = b
-		m.order = append(m.order, b)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(m.order, func(a, b *book) int { return a.Submitted.Compare(b.Submitted) })
 	return runs, nil
+}
+
+// readsAtOnce is how many jobs are read at once: a tracker that has had a thousand must not take a minute to start on a slow store.
+const readsAtOnce = 16
+
+// loadJob reads what there is of a job, and adopts one that is not over; nil: it cannot be read, or was taken back, and is left out.
+func (m *jobs) loadJob(ctx context.Context, id string, parts map[string]dfs.Path) (*book, error) {
+	end := lastEnd(parts)
+	if end == "" { // it is adopted before it is read: see handOver
+		if err := m.adopt(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	b := &book{past: &status.History{}, over: make(chan struct{})}
+	if err := m.read(ctx, parts["job.json"], &b.sub); err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		m.log.Error("a job of an earlier tracker cannot be read, and is left out", zap.String("job", id), zap.Error(err))
+		return nil, nil
+	}
+	b.Job = Job{ID: id, Name: b.sub.Name, User: b.sub.User, Output: b.sub.Output, State: Queued, Submitted: b.sub.Submitted}
+	if end != "" {
+		var e ended
+		if err := m.read(ctx, end, &e); err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			m.log.Error("how a job ended cannot be read", zap.String("job", id), zap.Error(err))
+			e.State = Failed
+		}
+		b.end(&e)
+		b.logs = e.Logs
+		b.past = status.Restore(e.Record)
+		return b, nil
+	}
+	for name := range parts {
+		if run, ok := strings.CutPrefix(name, "runs/"); ok { // jobs' names are legal in paths
+			b.runs = append(b.runs, mr.JobID(run))
+		}
+	}
+	return b, nil
+}
+
+// handOver decides about a job that was written down when another tracker had the state already. That one may have found it, and then
+// it is taken: it must neither be removed nor submitted again. If it has not adopted it, the job is taken back, and the client is sent
+// there. A tracker adopts a job before it reads it, so it runs none that was taken back before. One that adopts between the look and
+// the removal is found by the second look, and the job is written down again: if that tracker has not read it by then, the one after it
+// runs it.
+func (m *jobs) handOver(s *submission, data []byte) error {
+	ctx := m.base // what was begun is decided, whether the client waits or not
+	taken, err := m.adoptedByAnother(ctx, s.ID)
+	if err == nil && !taken {
+		if err = m.store.Remove(ctx, s.file()); err == nil {
+			taken, err = m.adoptedByAnother(ctx, s.ID)
+		}
+		if err == nil && taken {
+			err = dfs.WriteFile(ctx, m.store, s.file(), data)
+		}
+	}
+	if err == nil && taken {
+		return nil
+	}
+	return errors.Join(errs.E("submit", errs.Unreachable, "", errors.New("another tracker has taken over")), err)
+}
+
+// adoptedByAnother tells whether a job of this tracker's has been adopted.
+func (m *jobs) adoptedByAnother(ctx context.Context, id string) (bool, error) {
+	for info, err := range m.store.List(ctx, dfs.Path("jobs").Join(id)) {
+		if err != nil {
+			return false, err
+		}
+		if strings.HasPrefix(info.Path.Base(), adopted) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // adopt says that the job is this tracker's from now on. Who only looks has no epoch and adopts nothing.
