@@ -124,7 +124,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	}
 	d.tracker.Expect(expected...)
 	d.workers = &wire.Server{Tracker: d.tracker, Timing: o.Timing, Log: o.Log}
-	d.runs = &wire.Runs{Tracker: d.tracker, Open: o.Stores.Folder, Began: d.jobs.began, Observe: d.jobs.observe, Log: o.Log}
+	d.runs = &wire.Runs{Tracker: d.tracker, Open: o.Stores.Folder, Began: d.began, Observe: d.jobs.observe, Log: o.Log}
 	pages := d.pages()
 	srv := &http.Server{Handler: guard(who, pages, d.routes(pages)), ReadHeaderTimeout: 10 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
 	served := make(chan error, 1)
@@ -150,6 +150,21 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 func CertificateError(err error) error {
 	return exit.As(exit.Invalid, &errs.Error{Op: "certificate", Kind: errs.Invalid, ID: "E-CERTIFICATE", Err: err,
 		Fix: "check --cert, --key and the file of authorities: PEM, and readable"})
+}
+
+// began notes what a job's driver has run, and ends what drivers before it have begun under another name: this one has started the job anew,
+// and nobody will ask for the other.
+func (d *daemon) began(job string, spec *mr.JobSpec) error {
+	if err := d.jobs.began(job, spec); err != nil {
+		return err
+	}
+	for _, run := range d.jobs.runsOf(job) {
+		if run != spec.ID {
+			d.tracker.Kill(run, "its driver has started the job anew")
+			d.tracker.Dismiss(run)
+		}
+	}
+	return nil
 }
 
 func ticks(d time.Duration) sched.Tick { return sched.Tick(d.Milliseconds()) }
