@@ -172,3 +172,44 @@ func TestAnewIsAnotherRun(t *testing.T) {
 		t.Errorf("it leaves %q", names)
 	}
 }
+
+// late is a folder in which a job ends just after it was looked for its end.
+type late struct {
+	dfs.FS
+	asked int
+}
+
+func (l *late) Stat(ctx context.Context, p dfs.Path) (dfs.Info, error) {
+	if p == SuccessFile {
+		if l.asked++; l.asked == 1 {
+			return dfs.Info{}, errs.E("stat", errs.NotExist, string(p), nil)
+		}
+	}
+	return l.FS.Stat(ctx, p)
+}
+
+// TestLookAtTheEnd: a job that comes to its end while its output is looked at has succeeded; it was not stopped.
+func TestLookAtTheEnd(t *testing.T) {
+	j := job(t, t.TempDir())
+	c, err := ClaimOutput(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := Look(t.Context(), string(j.Output)); err != nil || p.State != PastStopped {
+		t.Errorf("before its end: %+v, %v", p, err)
+	}
+	at, err := openPlace(t.Context(), j.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dfs.WriteFile(t.Context(), at.out, SuccessFile, nil); err != nil {
+		t.Fatal(err)
+	}
+	at.out = &late{FS: at.out}
+	if p, err := look(t.Context(), at, string(j.Output)); err != nil || p.State != PastSucceeded {
+		t.Errorf("at its end: %+v, %v", p, err)
+	}
+}
