@@ -227,7 +227,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.log1)
+	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.driverLog)
 	m.HandleFunc("GET /api/v1/jobs/{id}/tasks/{phase...}", d.tasks)
 	m.HandleFunc("GET /api/v1/jobs/{id}/logs/{target...}", d.attemptLogs)
 	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.workersNow()}) })
@@ -287,8 +287,8 @@ func (d *daemon) submit(w http.ResponseWriter, r *http.Request) {
 	reply(w, JobReply{SchemaVersion: 1, Job: j})
 }
 
-// log1 sends a job's log from a byte on.
-func (d *daemon) log1(w http.ResponseWriter, r *http.Request) {
+// driverLog sends a job's log from a byte on.
+func (d *daemon) driverLog(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	if _, ok := d.jobs.get(id); !ok {
 		refuse(w, errs.E("logs", errs.NotExist, id, errors.New("the tracker knows no such job")))
