@@ -26,6 +26,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
@@ -76,13 +77,30 @@ type Cache struct {
 	limit int64
 
 	mu     sync.Mutex
-	making map[string]*sync.Mutex // by digest: of several that want the same at once one fetches it
+	making map[string]*turn // by digest: of several that want the same at once one fetches it
 }
+
+// turn is who deals with a bundle now.
+type turn struct {
+	taken chan struct{} // holds a token meanwhile
+	reads atomic.Int64  // so far
+}
+
+type watching struct{}
+
+// Watched has moved called whenever a Get with the context that it returns goes on: it has read a piece, or whoever fetches the same has,
+// for which it waits. Between them a store may take its time. moved is called from the goroutine of Get.
+func Watched(ctx context.Context, moved func()) context.Context {
+	return context.WithValue(ctx, watching{}, moved)
+}
+
+// look is how often one who waits looks whether the other goes on.
+const look = 200 * time.Millisecond
 
 // New returns a cache in a local folder, which need not exist yet. Beyond limit bytes, what was not used for longest
 // and is not held goes.
 func New(dir string, limit int64) *Cache {
-	return &Cache{dir: dir, limit: limit, making: map[string]*sync.Mutex{}}
+	return &Cache{dir: dir, limit: limit, making: map[string]*turn{}}
 }
 
 const (
@@ -110,7 +128,11 @@ func (c *Cache) Get(ctx context.Context, store dfs.FS, b Bundle) (*Held, error) 
 		return nil, errs.E("fetch", errs.Invalid, "", err)
 	}
 	digest := b.Digest()
-	defer c.alone(digest)()
+	ctx, done, err := c.alone(ctx, digest)
+	if err != nil {
+		return nil, errs.E("fetch", errs.Canceled, "", err)
+	}
+	defer done()
 	dir := filepath.Join(c.dir, prefix+digest[:32])
 	h, err := c.hold(ctx, dir, b)
 	if h != nil || ctx.Err() != nil {
@@ -163,17 +185,34 @@ func (c *Cache) exclusively(f func() error) error {
 	return f()
 }
 
-// alone has one goroutine at a time deal with a bundle.
-func (c *Cache) alone(digest string) (done func()) {
+// alone has one goroutine at a time deal with a bundle, with the context that it returns.
+func (c *Cache) alone(ctx context.Context, digest string) (_ context.Context, done func(), err error) {
 	c.mu.Lock()
-	m := c.making[digest]
-	if m == nil {
-		m = &sync.Mutex{}
-		c.making[digest] = m
+	t := c.making[digest]
+	if t == nil {
+		t = &turn{taken: make(chan struct{}, 1)}
+		c.making[digest] = t
 	}
 	c.mu.Unlock()
-	m.Lock()
-	return m.Unlock
+	moved, ok := ctx.Value(watching{}).(func())
+	if !ok {
+		moved = func() {}
+	}
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for seen := t.reads.Load(); ; {
+		select {
+		case t.taken <- struct{}{}:
+			return Watched(ctx, func() { t.reads.Add(1); moved() }), func() { <-t.taken }, nil
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-tick.C:
+			if n := t.reads.Load(); n != seen {
+				seen = n
+				moved()
+			}
+		}
+	}
 }
 
 // hold takes a bundle that is here; nil: it is not, or it is not what it should be.
@@ -234,7 +273,7 @@ func (f *File) matches(n int64, sum hash.Hash) error {
 	return nil
 }
 
-// interruptible ends reading when ctx does.
+// interruptible ends reading when ctx does, and tells who watches.
 type interruptible struct {
 	ctx context.Context
 	r   io.Reader
@@ -244,7 +283,11 @@ func (i *interruptible) Read(b []byte) (int, error) {
 	if err := i.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return i.r.Read(b)
+	n, err := i.r.Read(b)
+	if moved, ok := i.ctx.Value(watching{}).(func()); ok && n > 0 {
+		moved()
+	}
+	return n, err
 }
 
 // fetch copies a bundle into a folder of its own, which is held from the beginning.

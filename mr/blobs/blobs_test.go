@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -295,5 +296,46 @@ func TestCanceled(t *testing.T) {
 	}
 	if n := names(t, c.dir); n != 1 {
 		t.Errorf("%d names are left", n)
+	}
+}
+
+// TestFetchingMoves: whoever fetches tells of each piece, and one who waits for the same bundle tells that the other goes on.
+func TestFetchingMoves(t *testing.T) {
+	under := mem.New()
+	b := put(t, under, "a", 10_000)
+	c := New(t.TempDir(), 1<<20)
+	var first, second atomic.Int64
+	got := make(chan error, 1)
+	get := func(ctx context.Context) {
+		h, err := c.Get(Watched(ctx, func() { second.Add(1) }), under, b)
+		if err == nil {
+			err = h.Release()
+		}
+		got <- err
+	}
+	ctx, done, err := c.alone(Watched(t.Context(), func() { first.Add(1) }), b.Digest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go get(t.Context())
+	for second.Load() == 0 { // which the other does not begin to read
+		if err := fetchFile(ctx, under, b[0], filepath.Join(t.TempDir(), "x")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if first.Load() < second.Load() {
+		t.Errorf("the one that waits moved %d times, the other %d", second.Load(), first.Load())
+	}
+	stopped, cancel := context.WithCancel(t.Context())
+	go get(stopped)
+	cancel()
+	if err := <-got; !errs.Is(err, errs.Canceled) {
+		t.Errorf("one that has waited and was cancelled: %v", err)
+	}
+	done()
+	before := second.Load()
+	if err := <-got; err != nil || second.Load() < before+int64(len(b)) {
+		t.Errorf("%v, moved %d times for %d files", err, second.Load()-before, len(b))
 	}
 }

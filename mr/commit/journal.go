@@ -219,8 +219,10 @@ func (j *journal) gather() {
 func (p *Publisher) writeGroup(ctx context.Context, g *group, epoch int64) {
 	var order []mr.PhaseID
 	records := map[mr.PhaseID][][]byte{}
+	looks := false // somebody only asks
 	for _, e := range g.entries {
 		if e.data == nil {
+			looks = true
 			continue
 		}
 		if records[e.phase] == nil {
@@ -239,7 +241,7 @@ func (p *Publisher) writeGroup(ctx context.Context, g *group, epoch int64) {
 		p.journal.book(phase).add(s)
 	}
 	var lost error
-	if len(failed) < len(order) || len(order) == 0 {
+	if len(failed) < len(order) || looks {
 		lost = p.overtaken(ctx, epoch)
 	}
 	for _, e := range g.entries {

@@ -402,3 +402,21 @@ func TestTwoPublishersOfOneEpoch(t *testing.T) {
 		t.Errorf("%d tasks of 30", len(kept))
 	}
 }
+
+// TestForgettingNothingLooks for whoever has taken over, also when a segment that was written beside has failed.
+func TestForgettingNothingLooks(t *testing.T) {
+	under := mem.New()
+	fs := fault.New(under, fault.Options{Rules: []fault.Rule{{Do: fault.Fail, Op: fault.Create, Kind: errs.NoSpace, Times: -1}}})
+	p := &commit.Publisher{FS: fs, Root: "job"}
+	epoch, err := p.ClaimEpoch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&commit.Publisher{FS: under, Root: "job"}).ClaimEpoch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kept, forgot := p.ForgetBeside(t.Context(), result(1, 1, epoch), result(2, 1, epoch).Attempt, epoch)
+	if !errs.Is(kept, errs.NoSpace) || !errs.Is(forgot, errs.Lost) {
+		t.Errorf("the segment: %v; what there is nothing of: %v", kept, forgot)
+	}
+}

@@ -84,7 +84,7 @@ type record struct {
 
 func (r record) encoded() []byte { return appendRecord(nil, r.kind, r.try, r.data) }
 
-// encodeSegment makes a file of records that are encoded already. label is segmentLabel's.
+// encodeSegment makes a file of records that are encoded already. label is segment.label's.
 func encodeSegment(label string, records [][]byte) []byte {
 	out := []byte(segmentMagic)
 	var raw, packed []byte

@@ -49,7 +49,7 @@ type (
 	// Submit starts a job, or goes on with one that an earlier coordinator left. Done lists
 	// phases that are published: they are not run again. Committed lists results of tasks of
 	// other phases, and Running the attempts that were launched and are not known to have
-	// ended; both may be left out (State.Snapshot makes them). A task of Running is launched
+	// ended; both may be left out. (Package commit keeps the former, workers name the latter.) A task of Running is launched
 	// again when its worker has not named it for Options.Expire. A coordinator that takes over
 	// submits its jobs before it listens to workers: what is of no live job is cancelled.
 	//

@@ -1,7 +1,7 @@
 // Package sched decides which attempts run where. It is a deterministic state machine:
 // State.Step takes one event at one tick and returns the actions to carry out. It reads no
-// clock, starts no goroutine, draws no random number and touches no file; package local, and
-// later the tracker, do that for it.
+// clock, starts no goroutine, draws no random number and touches no file; package tracker
+// does that for it, in a process of its own or, by package local, in the job's.
 //
 // Invariants:
 //   - of every task at most one attempt is ever committed, and only its counters are summed;
@@ -35,7 +35,8 @@
 //
 // A worker that was silent is taken for gone, and what it ran for lost. It may come back: it
 // names what it runs, and each attempt is taken back or cancelled. So does every worker when
-// another coordinator has taken over, which goes on from a Snapshot of this one. Attempts carry
+// another coordinator has taken over, which goes on from what the job's store keeps (package
+// commit's journal) and from what workers name. Attempts carry
 // the epoch of the coordinator that launched them, because each numbers them on its own.
 //
 // A rounds phase goes: launch every task, which pins its partition and gives its slot back
@@ -49,6 +50,7 @@
 //
 //	again     tasks that were launched before and are ready to be launched anew
 //	later     those of them that wait for their time
+//	hung      running, but its worker has said for too long that it does nothing; it is given up
 //	lost      given up without knowing how it ended; it may still succeed, or be taken back
 //	charge    count a failure that is not the task's own; there may be systemAttempts of them
 //	judge     count a failure that is, and decide whether the task is tried again
@@ -64,5 +66,5 @@
 //
 // Cost: a step costs what its actions cost, and a look at every worker for each launch. No
 // event looks at every task, except a round's message (which names them all), the end of a
-// phase or job, a snapshot, and damage to a file.
+// phase or job, and damage to a file.
 package sched

@@ -196,15 +196,6 @@ func (s *State) Where(job mr.JobID, id mr.AttemptID) (at WorkerID, epoch int64, 
 	return "", 0, false
 }
 
-// Jobs are the live jobs in the order in which they came.
-func (s *State) Jobs() []mr.JobID {
-	out := make([]mr.JobID, len(s.jobs))
-	for i, j := range s.jobs {
-		out[i] = j.spec.ID
-	}
-	return out
-}
-
 // Workers are the live workers in the order in which they came.
 func (s *State) Workers() []WorkerView {
 	out := make([]WorkerView, len(s.workers))

@@ -74,11 +74,21 @@ func (a *attempt) Resolve(ctx context.Context, uri string) (dfs.FS, dfs.Path, er
 	return a.env.Mux.Resolve(ctx, uri)
 }
 
+type moving struct{}
+
+// Moved says that what is being opened with this context (mr.Host's Shared) goes on: neither the attempt that opens it nor those that wait
+// for it are stuck. With any other context it does nothing.
+func Moved(ctx context.Context) {
+	if moves, ok := ctx.Value(moving{}).(*atomic.Int64); ok {
+		moves.Add(1)
+	}
+}
+
 func (a *attempt) Shared(ctx context.Context, key string, open func(context.Context) (io.Closer, error)) (io.Closer, error) {
 	return a.env.Shared.get(ctx, a, key, func(ctx context.Context) (io.Closer, error) {
 		start := time.Now()
 		a.moves.Add(1)
-		c, err := open(ctx)
+		c, err := open(context.WithValue(ctx, moving{}, a.moves))
 		a.moves.Add(1)
 		if err != nil {
 			a.routine.Error("shared resource not opened", zap.String("key", key), zap.Error(err))

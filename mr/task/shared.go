@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
@@ -25,7 +26,11 @@ type item struct {
 	value io.Closer
 	err   error
 	users map[*attempt]bool
+	opens *attempt
 }
+
+// look is how often one who waits looks whether the one who opens goes on.
+const look = 200 * time.Millisecond
 
 // NewShared returns an empty holder.
 func NewShared() *Shared { return &Shared{items: map[string]*item{}} }
@@ -38,20 +43,37 @@ func (s *Shared) get(ctx context.Context, user *attempt, key string, open func(c
 		s.mu.Lock()
 		it, ok := s.items[key]
 		if !ok {
-			it = &item{ready: make(chan struct{}), users: map[*attempt]bool{user: true}}
+			it = &item{ready: make(chan struct{}), users: map[*attempt]bool{user: true}, opens: user}
 			s.items[key] = it
 			s.mu.Unlock()
 			return s.open(ctx, key, it, open)
 		}
 		it.users[user] = true
 		s.mu.Unlock()
-		select {
-		case <-it.ready:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if err := it.wait(ctx, user); err != nil {
+			return nil, err
 		}
 		if it.err == nil || ctx.Err() != nil || !errs.Is(it.err, errs.Canceled) {
 			return it.value, it.err
+		}
+	}
+}
+
+// wait waits until an item is open or cannot be opened. Who waits moves as long as the one who opens does: it is no more stuck than that one.
+func (it *item) wait(ctx context.Context, user *attempt) error {
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for seen := it.opens.moves.Load(); ; {
+		select {
+		case <-it.ready:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if n := it.opens.moves.Load(); n != seen {
+				seen = n
+				user.moves.Add(1)
+			}
 		}
 	}
 }

@@ -10,8 +10,11 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/cache"
@@ -192,7 +195,7 @@ func (c closer) Close() error { close(c.closed); return nil }
 // opens for itself.
 func TestSharedOutlivesTheAttemptThatOpens(t *testing.T) {
 	s := NewShared()
-	first, second := &attempt{}, &attempt{}
+	first, second := &attempt{moves: new(atomic.Int64)}, &attempt{moves: new(atomic.Int64)}
 	ctx, cancel := context.WithCancel(t.Context())
 	opening := make(chan struct{})
 	failed := make(chan error)
@@ -217,6 +220,59 @@ func TestSharedOutlivesTheAttemptThatOpens(t *testing.T) {
 	if err := <-got; err != nil {
 		t.Errorf("the second got %v", err)
 	}
+}
+
+// TestOpeningMoves: while what is shared is being opened, the attempt that opens it and the one that waits move as often as
+// it goes on, and do not when it stands still.
+func TestOpeningMoves(t *testing.T) {
+	e := &Env{Shared: NewShared()}
+	first := &attempt{env: e, moves: new(atomic.Int64), routine: zap.NewNop()}
+	second := &attempt{env: e, moves: new(atomic.Int64), routine: zap.NewNop()}
+	opening, goOn, end := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	ended := make(chan error, 2)
+	open := func(ctx context.Context) (io.Closer, error) {
+		close(opening)
+		for {
+			select {
+			case <-goOn:
+				Moved(ctx)
+			case <-end:
+				return closer{make(chan struct{})}, nil
+			}
+		}
+	}
+	get := func(a *attempt) {
+		_, err := a.Shared(t.Context(), "x", open)
+		ended <- err
+	}
+	go get(first)
+	<-opening
+	go get(second)
+	for waits := false; !waits; time.Sleep(time.Millisecond) {
+		e.Shared.mu.Lock()
+		waits = e.Shared.items["x"].users[second]
+		e.Shared.mu.Unlock()
+	}
+	for range 2 {
+		// It looks first when it begins to wait: what was done before that is not seen, and what comes again is.
+		for was := second.moves.Load(); second.moves.Load() == was; time.Sleep(10 * time.Millisecond) {
+			before := first.moves.Load()
+			goOn <- struct{}{}
+			for first.moves.Load() == before {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+	if got, of := second.moves.Load(), first.moves.Load(); got > of {
+		t.Errorf("the one that waits moved %d times, the other %d", got, of)
+	}
+	close(end)
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	Moved(t.Context()) // of nobody
 }
 
 // slowPart tells whether it was closed while a round ran.

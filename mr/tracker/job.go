@@ -21,6 +21,7 @@ import (
 type Publisher interface {
 	Publish(ctx context.Context, m mr.PhaseManifest) error
 	Keep(ctx context.Context, m mr.Manifest) error
+	// Forget takes back what Keep has kept, and fails with errs.Lost if another coordinator has taken over before it was done.
 	Forget(ctx context.Context, a mr.AttemptID, epoch int64) error
 	// Settle ends what it does in the background. It is called when the job has ended.
 	Settle()
@@ -242,12 +243,9 @@ func (t *Tracker) discard(j *job, a sched.Discard) {
 		if err := j.o.Publisher.Current(ctx, j.o.Epoch); err != nil {
 			return err
 		}
+		// One who came meanwhile may have read what was kept before it was forgotten, and counts on the files: Forget has looked, last.
 		if err := j.o.Publisher.Forget(ctx, a.Attempt, a.Epoch); err != nil {
 			return err // whoever comes after, or has taken over, would miss the files
-		}
-		// One who came meanwhile may have read what was kept before it was forgotten, and counts on the files.
-		if err := j.o.Publisher.Current(ctx, j.o.Epoch); err != nil {
-			return err
 		}
 		return dfs.RemoveAll(ctx, j.o.Store, out)
 	})

@@ -39,7 +39,7 @@ func (t *Tracker) discardOnce(j *job, a sched.Discard) {
 	if k := j.keeping[a.Attempt.Task]; k != nil {
 		k.waiting = append(k.waiting, func() {
 			if t.jobs[a.Job] == j { // a job that has ended takes all of its files along
-				t.discard(j, a)
+				t.discardOnce(j, a) // one that waited longer may be keeping another result by now
 			}
 		})
 		return

@@ -21,6 +21,7 @@ import (
 type slow struct {
 	*commit.Publisher
 	keeps, goOn chan struct{}
+	fails       error // of that
 	mu          sync.Mutex
 	calls       []string
 }
@@ -36,6 +37,9 @@ func (s *slow) Keep(ctx context.Context, m mr.Manifest) error {
 	if s.say("keep", m.Attempt) == 1 {
 		close(s.keeps)
 		<-s.goOn
+		if s.fails != nil {
+			return s.fails
+		}
 	}
 	defer s.say("kept", m.Attempt)
 	return s.Publisher.Keep(ctx, m)
@@ -102,6 +106,60 @@ func TestOneResultOfATaskIsKept(t *testing.T) {
 	tr.Close() // waits for what is removed
 	if want := []string{"keep p/00000/1", "kept p/00000/1"}; !slices.Equal(pub.calls[:2], want) || slices.Contains(pub.calls, "keep p/00000/2") || succeeded != 1 {
 		t.Errorf("%q, and %d successes observed", pub.calls, succeeded)
+	}
+}
+
+// second is a publisher whose second Keep waits.
+type second struct {
+	*slow
+	begun, goOn chan struct{}
+}
+
+func (s *second) Keep(ctx context.Context, m mr.Manifest) error {
+	if m.Attempt.Number == 2 {
+		close(s.begun)
+		<-s.goOn
+	}
+	return s.slow.Keep(ctx, m)
+}
+
+// TestDiscardWaitsForEachKeeping: a result cannot be kept and is to be discarded, while another one of the same task that has waited
+// longer is being kept.
+func TestDiscardWaitsForEachKeeping(t *testing.T) {
+	tr := newTracker(t, 0, 0)
+	got := make(launches, 4)
+	tr.Join(got, sched.WorkerUp{Worker: "a", Slots: 2})
+	store := mem.New()
+	pub := &second{slow: &slow{Publisher: &commit.Publisher{FS: store}, keeps: make(chan struct{}), goOn: make(chan struct{}), fails: errs.E("keep", errs.Transient, "", errors.New("no"))},
+		begun: make(chan struct{}), goOn: make(chan struct{})}
+	if _, err := pub.ClaimEpoch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := tr.Run(t.Context(), mapJob("j", 1), JobOptions{Store: store, Publisher: pub, Epoch: 1})
+		ended <- err
+	}()
+	one := <-got
+	tr.Report(worker.Report{Event: sched.Failed{Worker: "a", Job: "j", Attempt: one.Attempt, Epoch: 1, Err: &errs.Error{Op: "attempt", Kind: errs.Lost, Err: errors.New("gone")}}}, nil)
+	two := <-got
+	tr.Report(result(one), nil)
+	<-pub.keeps
+	tr.Report(result(two), nil)
+	tr.ask(func() { // as it is when it cannot be kept
+		j := tr.jobs["j"]
+		tr.discardOnce(j, sched.Discard{Job: "j", Attempt: one.Attempt, Epoch: 1})
+	})
+	close(pub.slow.goOn)
+	<-pub.begun
+	waits := 0
+	tr.ask(func() { waits = len(tr.jobs["j"].keeping[one.Attempt.Task].waiting) })
+	if waits == 0 {
+		t.Error("the first result's files are being removed while the second is being kept")
+	}
+	close(pub.goOn)
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -183,6 +183,11 @@ func (t *Tracker) Dismiss(id mr.JobID) {
 	})
 }
 
+// Kill ends a job that nobody will wait for any more, as its run's ctx would. One that does not run here is none.
+func (t *Tracker) Kill(id mr.JobID, reason string) {
+	t.post(func() { t.step(sched.Kill{Job: id, Reason: reason}) })
+}
+
 // Ended is the epoch in which a job has ended here; 0 for one that has not. It is run again in a higher one only.
 func (t *Tracker) Ended(id mr.JobID) (epoch int64) {
 	t.ask(func() { epoch = t.state.Ended(id) })

@@ -112,7 +112,7 @@ type TaskNow struct {
 // Tasks are tasks of a phase that runs here, of a state ("": any), at most limit from the from-th on, and how many are in each state; nil counts: there is no such
 // phase here.
 func (t *Tracker) Tasks(job mr.JobID, phase mr.PhaseID, state string, from, limit int) (out []TaskNow, counts map[string]int) {
-	t.ask(func() {
+	t.look(func() {
 		now := sched.Tick(time.Since(t.start).Milliseconds())
 		var views []sched.TaskView
 		views, counts = t.state.Tasks(job, phase, state, from, limit)

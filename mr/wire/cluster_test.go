@@ -23,8 +23,11 @@ import (
 	"github.com/vista-mr/vista-mr/mr/worker"
 )
 
-// quick are times for tests.
-var quick = Timing{Beat: 20 * time.Millisecond, Silent: 200 * time.Millisecond, Away: 150 * time.Millisecond, Redial: 5 * time.Millisecond}
+// quick are times for tests: a machine with much else to do must not be taken for one that is gone. Where a test is about that, times are impatient.
+var (
+	quick     = Timing{Beat: 20 * time.Millisecond, Silent: 5 * time.Second, Away: 5 * time.Second, Redial: 5 * time.Millisecond}
+	impatient = Timing{Beat: 20 * time.Millisecond, Silent: 500 * time.Millisecond, Away: 250 * time.Millisecond, Redial: 5 * time.Millisecond}
+)
 
 // kinds are a task that writes its number, one that reads what was written, and rounds that add numbers up.
 func kinds(pause func(ctx context.Context, s *mr.TaskSpec)) []mr.Kind {

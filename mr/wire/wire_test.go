@@ -13,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/cache"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/task"
 	"github.com/vista-mr/vista-mr/mr/tracker"
@@ -214,10 +215,10 @@ func TestSilence(t *testing.T) {
 	for _, way := range []string{"to the tracker", "to the worker"} {
 		t.Run(way, func(t *testing.T) {
 			var started atomic.Int32
-			c := newCluster(t, kinds(func(ctx context.Context, s *mr.TaskSpec) {
+			c := newClusterOn(t, kinds(func(ctx context.Context, s *mr.TaskSpec) {
 				started.Add(1)
 				short(ctx, s)
-			}))
+			}), mem.New(), impatient)
 			c.startWorker("w0", 2)
 			c.startWorker("w1", 2)
 			var wg sync.WaitGroup
@@ -241,10 +242,10 @@ func TestSilence(t *testing.T) {
 func TestWorkerIsKilled(t *testing.T) {
 	for _, after := range []int32{3, 40, 105, 120} { // tasks and rounds begun
 		var begun atomic.Int32
-		c := newCluster(t, kinds(func(ctx context.Context, s *mr.TaskSpec) {
+		c := newClusterOn(t, kinds(func(ctx context.Context, s *mr.TaskSpec) {
 			begun.Add(1)
 			short(ctx, s)
-		}))
+		}), mem.New(), impatient)
 		kill := c.startWorker("w0", 2)
 		c.startWorker("w1", 1)
 		var wg sync.WaitGroup
@@ -310,7 +311,9 @@ func TestTrackerComesBack(t *testing.T) {
 	close(hold)
 	time.Sleep(20 * time.Millisecond)
 	c.startTracker("a")
-	time.Sleep(200 * time.Millisecond) // workers are back
+	for len(c.tracker.Workers()) < 2 { // they name what they run, and what has ended and was not heard of
+		time.Sleep(time.Millisecond)
+	}
 	out, err := c.run(t.Context(), testJob("a", 60))
 	if err != nil {
 		t.Fatal(err)

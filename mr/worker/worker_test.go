@@ -90,7 +90,7 @@ func TestShed(t *testing.T) {
 	if r := b.Running(); len(r) != 1 || r[0].Job != "a" {
 		t.Errorf("running are %+v", r)
 	}
-	time.Sleep(20 * time.Millisecond) // its end would be heard by now
+	b.jobs["b"].work.Wait() // its end would have been said by now
 	if n := len(b.said()); n != 1 {
 		t.Errorf("%d reports", n)
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,11 +9,14 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/mr/tracker"
@@ -222,3 +226,45 @@ func TestPageOfAJob(t *testing.T) {
 
 // deaf is a worker that does nothing.
 type deaf struct{ tracker.Link }
+
+// TestAnewEndsTheRunBefore: a driver that starts its job anew has it run under another name; what a driver before it has begun ends, and
+// the runs of other jobs go on.
+func TestAnewEndsTheRunBefore(t *testing.T) {
+	_, d := serveTracker(t, "")
+	var jobs []string
+	for _, output := range []string{"/data/a", "/data/b"} {
+		j, err := d.jobs.submit(t.Context(), Request{Name: "a", Text: "x", Output: output})
+		if err != nil {
+			t.Fatal(err)
+		}
+		jobs = append(jobs, j.ID)
+	}
+	begin := func(job string, id mr.JobID) <-chan error {
+		spec := &mr.JobSpec{ID: id, Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "k", Tasks: 1}}}
+		if err := d.began(job, spec); err != nil {
+			t.Fatal(err)
+		}
+		ended, store := make(chan error, 1), mem.New()
+		go func() {
+			_, err := d.tracker.Run(t.Context(), spec, tracker.JobOptions{Store: store, Publisher: &commit.Publisher{FS: store}, Epoch: 1})
+			ended <- err
+		}()
+		for len(d.tracker.Jobs(id)) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		return ended
+	}
+	old, other, again := begin(jobs[0], "old"), begin(jobs[1], "other"), begin(jobs[0], "new")
+	if err := <-old; !errs.Is(err, errs.Canceled) || !strings.Contains(err.Error(), "anew") {
+		t.Errorf("the run before: %v", err)
+	}
+	if len(d.tracker.Jobs("new", "other")) != 2 {
+		t.Error("another run has ended, too")
+	}
+	d.tracker.Close()
+	for _, ended := range []<-chan error{other, again} {
+		if err := <-ended; !errors.Is(err, tracker.ErrClosed) {
+			t.Error(err)
+		}
+	}
+}

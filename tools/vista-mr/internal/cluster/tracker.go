@@ -124,7 +124,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	}
 	d.tracker.Expect(expected...)
 	d.workers = &wire.Server{Tracker: d.tracker, Timing: o.Timing, Log: o.Log}
-	d.runs = &wire.Runs{Tracker: d.tracker, Open: o.Stores.Folder, Began: d.jobs.began, Observe: d.jobs.observe, Log: o.Log}
+	d.runs = &wire.Runs{Tracker: d.tracker, Open: o.Stores.Folder, Began: d.began, Observe: d.jobs.observe, Log: o.Log}
 	pages := d.pages()
 	srv := &http.Server{Handler: guard(who, pages, d.routes(pages)), ReadHeaderTimeout: 10 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
 	served := make(chan error, 1)
@@ -150,6 +150,21 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 func CertificateError(err error) error {
 	return exit.As(exit.Invalid, &errs.Error{Op: "certificate", Kind: errs.Invalid, ID: "E-CERTIFICATE", Err: err,
 		Fix: "check --cert, --key and the file of authorities: PEM, and readable"})
+}
+
+// began notes what a job's driver has run, and ends what drivers before it have begun under another name: this one has started the job anew,
+// and nobody will ask for the other.
+func (d *daemon) began(job string, spec *mr.JobSpec) error {
+	if err := d.jobs.began(job, spec); err != nil {
+		return err
+	}
+	for _, run := range d.jobs.runsOf(job) {
+		if run != spec.ID {
+			d.tracker.Kill(run, "its driver has started the job anew")
+			d.tracker.Dismiss(run)
+		}
+	}
+	return nil
 }
 
 func ticks(d time.Duration) sched.Tick { return sched.Tick(d.Milliseconds()) }
@@ -212,7 +227,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.log1)
+	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.driverLog)
 	m.HandleFunc("GET /api/v1/jobs/{id}/tasks/{phase...}", d.tasks)
 	m.HandleFunc("GET /api/v1/jobs/{id}/logs/{target...}", d.attemptLogs)
 	m.HandleFunc("GET /api/v1/workers", func(w http.ResponseWriter, _ *http.Request) { reply(w, WorkerList{1, d.workersNow()}) })
@@ -272,8 +287,8 @@ func (d *daemon) submit(w http.ResponseWriter, r *http.Request) {
 	reply(w, JobReply{SchemaVersion: 1, Job: j})
 }
 
-// log1 sends a job's log from a byte on.
-func (d *daemon) log1(w http.ResponseWriter, r *http.Request) {
+// driverLog sends a job's log from a byte on.
+func (d *daemon) driverLog(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	if _, ok := d.jobs.get(id); !ok {
 		refuse(w, errs.E("logs", errs.NotExist, id, errors.New("the tracker knows no such job")))

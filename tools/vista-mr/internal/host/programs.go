@@ -12,6 +12,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/task"
 )
 
 // InPlace tells where a file of a store lies on this machine; false: it has to be fetched.
@@ -60,7 +61,8 @@ func (e *programs) open(ctx context.Context, rt *ort.Runtime, p dfs.Path, m extr
 	if len(m.Files) == 0 || e.blobs == nil {
 		return nil, errs.E("open program", errs.Invalid, m.URI, fmt.Errorf("it has to be fetched, and %d files are named (a place to keep them: %v)", len(m.Files), e.blobs != nil))
 	}
-	held, err := e.blobs.Get(ctx, e.store, m.Files)
+	// A slow link takes longer than an attempt may be silent.
+	held, err := e.blobs.Get(blobs.Watched(ctx, func() { task.Moved(ctx) }), e.store, m.Files)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,7 @@ type prepared struct {
 // kept is what a run leaves in its folder for the one that takes it up again. It says from what the published phases
 // were made, and which knobs must stay as they are for them to be of use; all else is decided anew.
 type kept struct {
+	Run     string            `json:"run"` // tells it from the job's other runs
 	Origin  *origin           `json:"origin"`
 	Plan    plan.Plan         `json:"plan"`
 	From    map[string]string `json:"from"`
@@ -176,10 +177,12 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 		o.Log.Warn(anew + ": it starts anew")
 	}
 	if p.Resumed = old != nil && follows; p.Resumed {
-		p.Started = old.Started
+		p.Run, p.Started = old.Run, old.Started
 	} else {
+		p.Run = newRun()
 		err = startAnew(ctx, at, p)
 	}
+	p.Spec.ID = jobID(j, p.Run)
 	if err == nil {
 		err = at.begin()
 	}
@@ -230,7 +233,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		return nil, err
 	}
 	p.Whole = whole
-	p.Spec = mr.JobSpec{ID: jobID(j), Name: j.Name, Phases: phases, Budgets: budgets(j), Store: at.storeURI, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
+	p.Spec = mr.JobSpec{Name: j.Name, Phases: phases, Budgets: budgets(j), Store: at.storeURI, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
 	return p, nil
 }
 
@@ -297,8 +300,8 @@ const maxKept = 256 << 20
 const modelsFolder = "models"
 
 // startAnew removes what another run has left, its log as well, and notes from what this one is made. What says that
-// a run can be taken up goes first and comes last. Epochs stay: a run that was thought to be gone must not outrank
-// the ones after it.
+// a run can be taken up goes first and comes last. The epochs of claims stay: a run that was thought to be gone must not outrank
+// the ones after it. What it writes from now on is in a folder of its own, which nobody reads and which goes when the job is done.
 func startAnew(ctx context.Context, at *place, p *prepared) error {
 	b, err := json.Marshal(&p.kept)
 	if err != nil {
@@ -308,7 +311,7 @@ func startAnew(ctx context.Context, at *place, p *prepared) error {
 	if err == nil {
 		err = at.clear(ctx, func(f dfs.Path) bool {
 			return f == imageIndex || f.Under(modelsFolder) || // those of the new run are there already
-				f.Under(runsFolder) || f.Under(dfs.Path(p.Spec.ID).Join("epochs"))
+				f.Under(runsFolder)
 		})
 	}
 	if err != nil {

@@ -2,6 +2,8 @@ package run
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -55,5 +57,19 @@ func together(t *surveyed, x *images.Index) *data {
 // workFolder holds what a run keeps until it is done: phases, models, scratch.
 const workFolder = "_work"
 
-// jobID is the name of a run's folder: one output has one run.
-func jobID(j *conf.Job) mr.JobID { return mr.JobID(fmt.Sprintf("%s-%.12s", j.Name, j.Digest())) }
+// jobID is the name of a run's folder. A run that starts anew has another name than the one before it: whatever of that one still lives, here
+// or on a cluster, is a stranger to it.
+func jobID(j *conf.Job, run string) mr.JobID {
+	id := fmt.Sprintf("%s-%.12s", j.Name, j.Digest())
+	if run != "" { // of another build
+		id += "-" + run
+	}
+	return mr.JobID(id)
+}
+
+// newRun tells a run from all others of its job.
+func newRun() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // it does not fail
+	return hex.EncodeToString(b[:])
+}

@@ -34,7 +34,7 @@ type marker struct {
 
 func newMarker(j *conf.Job) marker { return marker{SchemaVersion: 1, Name: j.Name, Digest: j.Digest()} }
 
-// OutputState is what CheckOutput finds.
+// OutputState is what place.check finds.
 type OutputState int
 
 // The states of an output folder that a job may write to.
@@ -82,18 +82,10 @@ func (e *InputError) Hint() string { return e.Next }
 // Input is the path concerned.
 func (e *InputError) Input() string { return e.Path }
 
-// CheckOutput looks at a job's output. Anything but a new folder or this job's own unfinished
+// check looks at a job's output. Anything but a new folder or this job's own unfinished
 // run is refused: results must never be mixed, and nobody's files be overwritten. Nor may it be, by whatever links, a
 // place that the job reads from, nor one that another process of this machine is writing to. Exit class: invalid, or
 // unreachable for a store that does not answer.
-func CheckOutput(ctx context.Context, j *conf.Job) (OutputState, error) {
-	p, err := openPlace(ctx, j.Output)
-	if err != nil {
-		return 0, err
-	}
-	return p.check(ctx, j)
-}
-
 func (p *place) check(ctx context.Context, j *conf.Job) (OutputState, error) {
 	if p.dir == "" {
 		return lookAtStore(ctx, j, p)
@@ -109,7 +101,7 @@ func (p *place) check(ctx context.Context, j *conf.Job) (OutputState, error) {
 	return state, f.Close()
 }
 
-// lookAtOutput is CheckOutput without the lock, which whoever asks may have.
+// lookAtOutput is check without the lock, which whoever asks may have.
 func lookAtOutput(j *conf.Job) (OutputState, error) {
 	dir := j.Output.LocalPath()
 	if err := apart(j); err != nil {
@@ -215,16 +207,8 @@ func resolved(path string) string {
 	return filepath.Join(real, strings.TrimPrefix(abs, above))
 }
 
-// ClaimOutput makes the output this job's own, after CheckOutput, until the claim is closed or the
+// claim makes the output this job's own, after check, until the claim is closed or the
 // process ends. Of several of this machine that try at the same time one gets a folder and the others an error.
-func ClaimOutput(ctx context.Context, j *conf.Job) (*Claim, error) {
-	p, err := openPlace(ctx, j.Output)
-	if err != nil {
-		return nil, err
-	}
-	return p.claim(ctx, j)
-}
-
 func (p *place) claim(ctx context.Context, j *conf.Job) (*Claim, error) {
 	if p.dir == "" {
 		return claimStore(ctx, j, p)

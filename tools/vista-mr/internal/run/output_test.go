@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -13,10 +14,29 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
+
+// CheckOutput looks at a job's output as validate does.
+func CheckOutput(ctx context.Context, j *conf.Job) (OutputState, error) {
+	p, err := openPlace(ctx, j.Output)
+	if err != nil {
+		return 0, err
+	}
+	return p.check(ctx, j)
+}
+
+// ClaimOutput claims a job's output as submit does.
+func ClaimOutput(ctx context.Context, j *conf.Job) (*Claim, error) {
+	p, err := openPlace(ctx, j.Output)
+	if err != nil {
+		return nil, err
+	}
+	return p.claim(ctx, j)
+}
 
 // below lists what is in a folder, at any depth.
 func below(t *testing.T, dir string) (out []string) {

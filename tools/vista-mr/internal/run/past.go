@@ -70,6 +70,10 @@ func Look(ctx context.Context, output string) (*Past, error) {
 	if err != nil {
 		return nil, err
 	}
+	return look(ctx, at, output)
+}
+
+func look(ctx context.Context, at *place, output string) (*Past, error) {
 	fail := func(err error) error {
 		if at.dir == "" {
 			return elsewhere("output", at.name, err)
@@ -119,6 +123,10 @@ func Look(ctx context.Context, output string) (*Past, error) {
 		}
 		if err != nil && !busy(err) && !errors.Is(err, os.ErrPermission) { // who may not write cannot ask
 			return nil, err
+		}
+		// The one who had the lock may have come to its end since the marker was looked for.
+		if _, serr := at.out.Stat(ctx, SuccessFile); serr == nil {
+			return look(ctx, at, output)
 		}
 	}
 	return p, nil

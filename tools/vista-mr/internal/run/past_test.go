@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -9,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
+	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -120,5 +124,92 @@ func TestResumeOnly(t *testing.T) {
 	}
 	if runs, phases, _ := phasesBegun(t, string(log)); runs != 2 || phases["extract"] != 1 {
 		t.Errorf("%d runs, phases %v", runs, phases)
+	}
+}
+
+// TestAnewIsAnotherRun: a run that is taken up has its name, and one that starts anew has another: what still lives of the one before can
+// neither write into its folder nor be taken for it.
+func TestAnewIsAnotherRun(t *testing.T) {
+	alone(t)
+	w := newWorld(t, true)
+	w.ownNetwork(t)
+	under := mem.New()
+	bucket(t, under)
+	j := w.away(t, under, "s3://bucket/out")
+	var ids []mr.JobID
+	stopped := errs.E("test", errs.Canceled, "", errors.New("stopped"))
+	e := &engineFunc{inProcess: inProcess{stores: stores()}}
+	e.run = func(ctx context.Context, w *Work) (map[mr.PhaseID]*mr.PhaseManifest, error) {
+		ids = append(ids, w.Spec.ID)
+		store, err := stores().Folder(ctx, w.Spec.Store)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := (&commit.Publisher{FS: store, Root: dfs.Path(w.Spec.ID)}).ClaimEpoch(ctx); err != nil {
+			return nil, err
+		}
+		return nil, stopped
+	}
+	for range 2 {
+		if _, err := Submit(t.Context(), j, Options{Engine: e}); !errs.Is(err, errs.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if err := under.Remove(t.Context(), dfs.Path("out").Join(workFolder, keptFile)); err != nil { // nobody knows what it was made from
+		t.Fatal(err)
+	}
+	if _, err := Submit(t.Context(), j, Options{Engine: e}); !errs.Is(err, errs.Canceled) {
+		t.Fatal(err)
+	}
+	if len(ids) != 3 || ids[0] != ids[1] || ids[2] == ids[0] {
+		t.Fatalf("runs %v", ids)
+	}
+	names, _ := tree(t, under, "out")
+	left := func(of dfs.Path) bool {
+		return slices.ContainsFunc(names, func(n string) bool { return dfs.Path(n).Under(dfs.Path(workFolder).Join(string(of))) })
+	}
+	if left(dfs.Path(ids[0])) || !left(dfs.Path(ids[2])) || !left(runsFolder) {
+		t.Errorf("it leaves %q", names)
+	}
+}
+
+// late is a folder in which a job ends just after it was looked for its end.
+type late struct {
+	dfs.FS
+	asked int
+}
+
+func (l *late) Stat(ctx context.Context, p dfs.Path) (dfs.Info, error) {
+	if p == SuccessFile {
+		if l.asked++; l.asked == 1 {
+			return dfs.Info{}, errs.E("stat", errs.NotExist, string(p), nil)
+		}
+	}
+	return l.FS.Stat(ctx, p)
+}
+
+// TestLookAtTheEnd: a job that comes to its end while its output is looked at has succeeded; it was not stopped.
+func TestLookAtTheEnd(t *testing.T) {
+	j := job(t, t.TempDir())
+	c, err := ClaimOutput(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := Look(t.Context(), string(j.Output)); err != nil || p.State != PastStopped {
+		t.Errorf("before its end: %+v, %v", p, err)
+	}
+	at, err := openPlace(t.Context(), j.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dfs.WriteFile(t.Context(), at.out, SuccessFile, nil); err != nil {
+		t.Fatal(err)
+	}
+	at.out = &late{FS: at.out}
+	if p, err := look(t.Context(), at, string(j.Output)); err != nil || p.State != PastSucceeded {
+		t.Errorf("at its end: %+v, %v", p, err)
 	}
 }
