@@ -34,6 +34,9 @@ func snapshot(ctx context.Context, f dfs.FS, dir dfs.Path) (files, error) {
 			return nil, err
 		}
 		name := strings.TrimPrefix(strings.TrimPrefix(string(info.Path), string(dir)), "/")
+		if name == "attempts.log" { // it is there if an attempt had something to say, as those have that were killed
+			continue
+		}
 		if slices.Contains(volatile, name) {
 			out[name] = "there"
 			continue
