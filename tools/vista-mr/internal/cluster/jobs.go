@@ -319,13 +319,7 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	case end.code != 0:
 		e.State = Failed
 	}
-	data, err := json.Marshal(&e)
-	if err == nil {
-		err = dfs.WriteFile(m.base, m.store, dfs.Path("jobs").Join(b.ID, m.mark(endedMark, ".json")), data)
-	}
-	if err != nil {
-		m.log.Error("how a job ended could not be written down: a tracker after this one will run it again", zap.String("job", b.ID), zap.Error(err))
-	}
+	m.keepEnd(b.ID, &e)
 	for _, r := range runs {
 		m.dismiss(r)
 	}
@@ -428,7 +422,9 @@ func (m *jobs) copy(b *book) Job {
 
 // close stops all drivers. Their jobs are not over.
 func (m *jobs) close() {
-	m.stop()
+	m.mu.Lock()
+	m.stop() // nothing is begun after this
+	m.mu.Unlock()
 	m.work.Wait()
 }
 
