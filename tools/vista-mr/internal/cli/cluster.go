@@ -148,7 +148,7 @@ func (a *app) serveTracker(ctx context.Context, state string, o cluster.TrackerO
 		o.Scratch = filepath.Join(os.TempDir(), "vista-mr-tracker")
 	}
 	if err := os.MkdirAll(o.Scratch, 0o700); err != nil {
-		return exit.As(exit.Invalid, err)
+		return cluster.ScratchError(o.Scratch, err)
 	}
 	if o.Program, err = self(); err != nil {
 		return err
@@ -215,7 +215,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 		}
 		dir, remove, err := cluster.ScratchFolder(base)
 		if err != nil {
-			return exit.As(exit.Invalid, err)
+			return cluster.ScratchError(base, err)
 		}
 		defer func() { // what cannot be removed costs room and no result
 			if rerr := remove(); rerr != nil && err == nil {

@@ -13,10 +13,12 @@ import (
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/wire"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // serveTracker serves all of a tracker but its drivers, which end at once.
@@ -222,3 +224,13 @@ func TestPageOfAJob(t *testing.T) {
 
 // deaf is a worker that does nothing.
 type deaf struct{ tracker.Link }
+
+// TestAWorkerThatIsRefused ends as one whose tracker refuses it, with what to do.
+func TestAWorkerThatIsRefused(t *testing.T) {
+	tracker := httptest.NewServer(guard(callers{token: "secret"}, http.NotFoundHandler(), http.NotFoundHandler()))
+	defer tracker.Close()
+	err := ServeWorker(t.Context(), WorkerOptions{Tracker: tracker.URL, Token: "guess", HTTP: tracker.Client(), Slots: 1, Scratch: t.TempDir()})
+	if e := errs.Of("", err); exit.Code(err) != int(exit.Unreachable) || e.ErrorID() != "E-TRACKER" || !strings.Contains(e.Hint(), "--token-file") || !strings.Contains(err.Error(), tracker.URL) {
+		t.Errorf("%v", err)
+	}
+}

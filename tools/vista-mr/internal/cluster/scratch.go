@@ -5,6 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // ScratchFolder makes a worker's own folder below dir, and returns what removes it. What workers of this machine have left there
@@ -32,6 +35,15 @@ func ScratchFolder(dir string) (string, func() error, error) {
 			return own, func() error { return errors.Join(os.RemoveAll(own), lock.Close()) }, nil
 		}
 	}
+}
+
+// ScratchError says that a daemon cannot use its local folder.
+func ScratchError(dir string, err error) error {
+	e := &errs.Error{Op: "--scratch", Kind: errs.Invalid, ID: "E-SCRATCH", Path: dir, Err: err, Fix: "choose another --scratch: a local folder that this user can write, with room"}
+	if errs.Is(err, errs.NoSpace) {
+		e.Kind, e.ID = errs.NoSpace, ""
+	}
+	return exit.As(exit.Invalid, e)
 }
 
 // scratchPrefix begins the names of folders of this machine's workers. Others may share dir with it, and their locks need not be

@@ -88,7 +88,8 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	defer machine.SpareHeap(machine.Tracker)()
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
-		return exit.As(exit.Invalid, fmt.Errorf("listen: %w", err))
+		return exit.As(exit.Invalid, &errs.Error{Op: "--listen " + o.Listen, Kind: errs.Invalid, ID: "E-LISTEN", Err: err,
+			Fix: "choose another --listen HOST:PORT: an address of this machine, and a port that nobody listens on"})
 	}
 	defer l.Close() // closed by the server before
 	d := &daemon{o: o, who: who, log: o.Log, started: time.Now()}
