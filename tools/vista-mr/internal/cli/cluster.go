@@ -101,7 +101,7 @@ on another machine, goes on with its jobs.`,
 	cmd.Flags().StringVar(&certs.Key, "key", "", "`file` with its key")
 	cmd.Flags().StringVar(&certs.CA, "client-ca", "", "`file` of authorities: whoever has a certificate of theirs needs no token")
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
-	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker in the folder for temporary files")
+	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker-UID in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
 	timeout := cmd.Flags().Duration("task-timeout", 5*time.Minute, "how long an attempt may do nothing until it is given up and its task is run elsewhere")
 	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
@@ -144,11 +144,8 @@ func (a *app) serveTracker(ctx context.Context, state string, o cluster.TrackerO
 	if o.Registry, err = host.Loops(); err != nil {
 		return err
 	}
-	if o.Scratch == "" {
-		o.Scratch = filepath.Join(os.TempDir(), "vista-mr-tracker")
-	}
-	if err := os.MkdirAll(o.Scratch, 0o700); err != nil {
-		return cluster.ScratchError(o.Scratch, err)
+	if o.Scratch, err = cluster.TrackerScratch(o.Scratch); err != nil {
+		return err
 	}
 	if o.Program, err = self(); err != nil {
 		return err
