@@ -137,7 +137,7 @@ func (a *app) serveTracker(ctx context.Context, state string, o cluster.TrackerO
 	if err != nil {
 		return err
 	}
-	o.Stores = run.Stores()
+	o.Stores, o.StateURI = run.Stores(), abs
 	if o.State, err = o.Stores.Folder(ctx, abs); err != nil {
 		return exit.As(exit.Invalid, err)
 	}

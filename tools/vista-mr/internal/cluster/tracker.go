@@ -32,6 +32,7 @@ type TrackerOptions struct {
 	Token    string
 	TLS      Certificates   // with a Cert the tracker speaks TLS; whoever has a certificate of the CA needs no token
 	State    dfs.FS         // where it keeps its jobs
+	StateURI string         // its place, for messages
 	Stores   *dfs.Mux       // of the jobs
 	Registry *mr.Registry   // whose loops run here
 	Program  string         // this program, for drivers
@@ -94,14 +95,11 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	defer l.Close() // closed by the server before
 	d := &daemon{o: o, who: who, log: o.Log, started: time.Now()}
 	if err := probe.Exclusive(ctx, o.State, ""); err != nil {
-		if errs.Is(err, errs.Invalid) {
-			return exit.As(exit.Invalid, err)
-		}
-		return exit.Running(err)
+		return o.stateError(err)
 	}
 	pub := &commit.Publisher{FS: o.State}
 	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
-		return exit.Running(err)
+		return o.stateError(err)
 	}
 	if err := dfs.Sweep(ctx, o.State, ""); err != nil { // what it leaves costs room and nothing else
 		o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
@@ -121,7 +119,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	expected, err := d.jobs.load(ctx)
 	if err != nil {
 		stop()
-		return exit.Running(err)
+		return o.stateError(err)
 	}
 	d.tracker.Expect(expected...)
 	d.workers = &wire.Server{Tracker: d.tracker, Timing: o.Timing, Log: o.Log}
@@ -145,6 +143,29 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.tracker.Close()
 	d.runs.Close()
 	return errors.Join(err, srv.Close())
+}
+
+// stateError says that a tracker cannot use its state, when it starts. What the store itself has said of that keeps its id and advice.
+func (o *TrackerOptions) stateError(err error) error {
+	e := &errs.Error{Op: "--state " + o.StateURI, Kind: errs.KindOf(err), Err: err}
+	switch e.Kind {
+	case errs.Unreachable, errs.Transient:
+		return exit.As(exit.Unreachable, e)
+	case errs.Unauthorized:
+		if exit.Code(exit.Running(err)) == int(exit.Unreachable) { // a remote store has refused
+			return exit.As(exit.Unreachable, e)
+		}
+	case errs.Canceled:
+		return exit.Running(err)
+	case errs.NoSpace:
+		return exit.As(exit.Invalid, e)
+	case errs.Invalid:
+		if e.Hint() != "" {
+			return exit.As(exit.Invalid, e)
+		}
+	}
+	e.ID, e.Fix = "E-STATE", "choose another --state: a folder that this user can write"
+	return exit.As(exit.Invalid, e)
 }
 
 // CertificateError says that a certificate cannot be used.
