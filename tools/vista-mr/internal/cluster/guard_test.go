@@ -234,3 +234,22 @@ func TestAWorkerThatIsRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestAJobThatNobodyKnows is said in the same words whatever is asked about it.
+func TestAJobThatNobodyKnows(t *testing.T) {
+	s, _ := serveTracker(t, "")
+	c := &Client{URL: s.URL, HTTP: s.Client()}
+	_, status := c.Job(t.Context(), "foods-1")
+	_, log := c.Log(t.Context(), "foods-1", 0, io.Discard)
+	_, follow := c.Follow(t.Context(), "foods-1", func(JobReply) {})
+	for what, err := range map[string]error{"status": status, "log": log, "follow": follow, "kill": c.Kill(t.Context(), "foods-1"),
+		"attempts": c.AttemptLogs(t.Context(), "foods-1", "extract/1", io.Discard)} {
+		if err == nil {
+			t.Errorf("%s: no error", what)
+			continue
+		}
+		if e := errs.Of("", err); exit.Code(err) != int(exit.Invalid) || e.ErrorID() != "E-NO-JOB" || !strings.Contains(e.Hint(), "vista-mr jobs") || !strings.Contains(err.Error(), "foods-1") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

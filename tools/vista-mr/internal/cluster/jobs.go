@@ -219,7 +219,7 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 	}
 	m.mu.Unlock()
 	if b == nil {
-		return errs.E("run", errs.NotExist, id, errors.New("the tracker knows no such job"))
+		return noJob("run", id)
 	}
 	b.past.Begin(run)
 	if known {
@@ -345,7 +345,7 @@ func (m *jobs) end(id, reason string) error {
 	b := m.byID[id]
 	if b == nil {
 		m.mu.Unlock()
-		return errs.E("kill", errs.NotExist, id, errors.New("the tracker knows no such job"))
+		return noJob("kill", id)
 	}
 	if b.kill != nil {
 		b.kill(errKill{reason})
@@ -364,6 +364,11 @@ func (m *jobs) end(id, reason string) error {
 		m.over(ctx, b, ending{code: int(exit.Killed)}, nil)
 	}
 	return nil
+}
+
+// noJob says that a tracker has no job of this id.
+func noJob(op, id string) error {
+	return &errs.Error{Op: op, Kind: errs.NotExist, ID: "E-NO-JOB", Path: id, Err: errors.New("the tracker knows no such job"), Fix: "vista-mr jobs lists those that it knows"}
 }
 
 // list returns all jobs, the newest first.

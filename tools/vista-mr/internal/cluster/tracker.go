@@ -219,7 +219,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		}
 		j, past, ok := d.jobs.look(r.PathValue("id"))
 		if !ok {
-			refuse(w, errs.E("status", errs.NotExist, r.PathValue("id"), errors.New("the tracker knows no such job")))
+			refuse(w, noJob("status", r.PathValue("id")))
 			return
 		}
 		out := JobReply{SchemaVersion: 1, Job: j, Now: d.tracker.Jobs(d.jobs.runsOf(j.ID)...)}
@@ -298,7 +298,7 @@ func (d *daemon) submit(w http.ResponseWriter, r *http.Request) {
 func (d *daemon) log1(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	if _, ok := d.jobs.get(id); !ok {
-		refuse(w, errs.E("logs", errs.NotExist, id, errors.New("the tracker knows no such job")))
+		refuse(w, noJob("logs", id))
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
