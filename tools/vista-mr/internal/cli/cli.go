@@ -71,6 +71,9 @@ func Main(args []string, p Process) int {
 		err = stdoutError(flushErr)
 	}
 	err = exit.Cause(ctx, err)
+	if code, is := said(err); is {
+		return code
+	}
 	if err != nil {
 		a.fail(err)
 	}

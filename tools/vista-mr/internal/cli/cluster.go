@@ -101,7 +101,7 @@ on another machine, goes on with its jobs.`,
 	cmd.Flags().StringVar(&certs.Key, "key", "", "`file` with its key")
 	cmd.Flags().StringVar(&certs.CA, "client-ca", "", "`file` of authorities: whoever has a certificate of theirs needs no token")
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
-	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker in the folder for temporary files")
+	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker-UID in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
 	timeout := cmd.Flags().Duration("task-timeout", 5*time.Minute, "how long an attempt may do nothing until it is given up and its task is run elsewhere")
 	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
@@ -137,18 +137,15 @@ func (a *app) serveTracker(ctx context.Context, state string, o cluster.TrackerO
 	if err != nil {
 		return err
 	}
-	o.Stores = run.Stores()
+	o.Stores, o.StateURI = run.Stores(), abs
 	if o.State, err = o.Stores.Folder(ctx, abs); err != nil {
 		return exit.As(exit.Invalid, err)
 	}
 	if o.Registry, err = host.Loops(); err != nil {
 		return err
 	}
-	if o.Scratch == "" {
-		o.Scratch = filepath.Join(os.TempDir(), "vista-mr-tracker")
-	}
-	if err := os.MkdirAll(o.Scratch, 0o700); err != nil {
-		return exit.As(exit.Invalid, err)
+	if o.Scratch, err = cluster.TrackerScratch(o.Scratch); err != nil {
+		return err
 	}
 	if o.Program, err = self(); err != nil {
 		return err
@@ -215,7 +212,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 		}
 		dir, remove, err := cluster.ScratchFolder(base)
 		if err != nil {
-			return exit.As(exit.Invalid, err)
+			return cluster.ScratchError(base, err)
 		}
 		defer func() { // what cannot be removed costs room and no result
 			if rerr := remove(); rerr != nil && err == nil {

@@ -58,7 +58,7 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 		if err != nil {
 			return err
 		}
-		d := &devCluster{a: a, level: a.logLevel(), listens: make(chan string, 1)}
+		d := &devCluster{a: a, level: a.logLevel(), listens: make(chan string, 1), barred: make(chan error, 1)}
 		ctx, stop := context.WithCancel(cmd.Context())
 		defer d.work.Wait()
 		defer stop()
@@ -67,6 +67,8 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 		})
 		select {
 		case <-d.listens:
+		case err := <-d.barred:
+			return err
 		case <-time.After(30 * time.Second):
 			return exit.As(exit.Unreachable, errors.New("the tracker does not listen; what it says stands above"))
 		case <-ctx.Done():
@@ -97,6 +99,7 @@ type devCluster struct {
 	level   string
 	work    sync.WaitGroup
 	listens chan string
+	barred  chan error // why the tracker cannot start at all
 
 	mu  sync.Mutex
 	url string // of the tracker, once it listens
@@ -123,6 +126,10 @@ func (d *devCluster) keep(ctx context.Context, role string, args func() []string
 			if ctx.Err() != nil {
 				return
 			}
+			if role == "tracker" && d.address("") == "" && hopeless(err) {
+				d.barred <- saidError{err}
+				return
+			}
 			d.a.note(fmt.Sprintf("a %s has ended (%v); another one is started", role, err))
 			select {
 			case <-time.After(time.Second):
@@ -130,6 +137,35 @@ func (d *devCluster) keep(ctx context.Context, role string, args func() []string
 			}
 		}
 	})
+}
+
+// hopeless tells whether a tracker that has not listened yet has ended so that another one would, too: with a wrong flag, or with an
+// address, a state or a folder that it cannot use. One that has listened is started again whatever it ends with.
+func hopeless(err error) bool {
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) {
+		return false
+	}
+	switch exit.Class(ended.ExitCode()) {
+	case exit.Usage, exit.Invalid, exit.JobFailed, exit.Unreachable:
+		return true
+	}
+	return false
+}
+
+// saidError is that a process of the cluster has ended, with its exit code. What was wrong stands on standard error already.
+type saidError struct{ error }
+
+func (e saidError) Unwrap() error { return e.error }
+
+// said is the exit code of an error that needs no more words.
+func said(err error) (code int, is bool) {
+	var e saidError
+	var ended *exec.ExitError
+	if errors.As(err, &e) && errors.As(e.error, &ended) {
+		return ended.ExitCode(), true
+	}
+	return 0, false
 }
 
 // run runs a process to its end. When ctx ends, it is told to end, and soon killed.

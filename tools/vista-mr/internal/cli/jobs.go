@@ -15,6 +15,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
@@ -218,8 +219,9 @@ func (a *app) waitCmd() *cobra.Command {
 			defer cancel()
 		}
 		verdict, err := a.await(ctx, cmd, f, args[0])
-		if errors.Is(err, context.DeadlineExceeded) {
-			return exit.As(exit.TimedOut, fmt.Errorf("%s has not ended within %v", args[0], *timeout))
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+			return exit.As(exit.TimedOut, &errs.Error{Op: "wait", Kind: errs.Transient, ID: "E-TIMEOUT", Err: fmt.Errorf("%s has not ended within %v", args[0], *timeout),
+				Fix: "wait again: vista-mr wait " + args[0]})
 		}
 		if err != nil {
 			return err

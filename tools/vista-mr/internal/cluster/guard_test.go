@@ -21,6 +21,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/wire"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // serveTracker serves all of a tracker but its drivers, which end at once.
@@ -265,6 +266,35 @@ func TestAnewEndsTheRunBefore(t *testing.T) {
 	for _, ended := range []<-chan error{other, again} {
 		if err := <-ended; !errors.Is(err, tracker.ErrClosed) {
 			t.Error(err)
+		}
+	}
+}
+
+// TestAWorkerThatIsRefused ends as one whose tracker refuses it, with what to do.
+func TestAWorkerThatIsRefused(t *testing.T) {
+	tracker := httptest.NewServer(guard(callers{token: "secret"}, http.NotFoundHandler(), http.NotFoundHandler()))
+	defer tracker.Close()
+	err := ServeWorker(t.Context(), WorkerOptions{Tracker: tracker.URL, Token: "guess", HTTP: tracker.Client(), Slots: 1, Scratch: t.TempDir()})
+	if e := errs.Of("", err); exit.Code(err) != int(exit.Unreachable) || e.ErrorID() != "E-TRACKER" || !strings.Contains(e.Hint(), "--token-file") || !strings.Contains(err.Error(), tracker.URL) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAJobThatNobodyKnows is said in the same words whatever is asked about it.
+func TestAJobThatNobodyKnows(t *testing.T) {
+	s, _ := serveTracker(t, "")
+	c := &Client{URL: s.URL, HTTP: s.Client()}
+	_, status := c.Job(t.Context(), "foods-1")
+	_, log := c.Log(t.Context(), "foods-1", 0, io.Discard)
+	_, follow := c.Follow(t.Context(), "foods-1", func(JobReply) {})
+	for what, err := range map[string]error{"status": status, "log": log, "follow": follow, "kill": c.Kill(t.Context(), "foods-1"),
+		"attempts": c.AttemptLogs(t.Context(), "foods-1", "extract/1", io.Discard)} {
+		if err == nil {
+			t.Errorf("%s: no error", what)
+			continue
+		}
+		if e := errs.Of("", err); exit.Code(err) != int(exit.Invalid) || e.ErrorID() != "E-NO-JOB" || !strings.Contains(e.Hint(), "vista-mr jobs") || !strings.Contains(err.Error(), "foods-1") {
+			t.Errorf("%s: %v", what, err)
 		}
 	}
 }

@@ -219,7 +219,7 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 	}
 	m.mu.Unlock()
 	if b == nil {
-		return errs.E("run", errs.NotExist, id, errors.New("the tracker knows no such job"))
+		return noJob("run", id)
 	}
 	b.past.Begin(run)
 	if known {
@@ -319,13 +319,7 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	case end.code != 0:
 		e.State = Failed
 	}
-	data, err := json.Marshal(&e)
-	if err == nil {
-		err = dfs.WriteFile(m.base, m.store, dfs.Path("jobs").Join(b.ID, m.mark(endedMark, ".json")), data)
-	}
-	if err != nil {
-		m.log.Error("how a job ended could not be written down: a tracker after this one will run it again", zap.String("job", b.ID), zap.Error(err))
-	}
+	m.keepEnd(b.ID, &e)
 	for _, r := range runs {
 		m.dismiss(r)
 	}
@@ -351,7 +345,7 @@ func (m *jobs) end(id, reason string) error {
 	b := m.byID[id]
 	if b == nil {
 		m.mu.Unlock()
-		return errs.E("kill", errs.NotExist, id, errors.New("the tracker knows no such job"))
+		return noJob("kill", id)
 	}
 	if b.kill != nil {
 		b.kill(errKill{reason})
@@ -370,6 +364,11 @@ func (m *jobs) end(id, reason string) error {
 		m.over(ctx, b, ending{code: int(exit.Killed)}, nil)
 	}
 	return nil
+}
+
+// noJob says that a tracker has no job of this id.
+func noJob(op, id string) error {
+	return &errs.Error{Op: op, Kind: errs.NotExist, ID: "E-NO-JOB", Path: id, Err: errors.New("the tracker knows no such job"), Fix: "vista-mr jobs lists those that it knows"}
 }
 
 // list returns all jobs, the newest first.
@@ -428,7 +427,9 @@ func (m *jobs) copy(b *book) Job {
 
 // close stops all drivers. Their jobs are not over.
 func (m *jobs) close() {
-	m.stop()
+	m.mu.Lock()
+	m.stop() // nothing is begun after this
+	m.mu.Unlock()
 	m.work.Wait()
 }
 

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,4 +190,73 @@ func TestAThousandJobsDelayNoTracker(t *testing.T) {
 			t.Errorf("%d jobs, the first %+v", len(m.order), m.order[0].Job)
 		}
 	})
+}
+
+// TestAnEndThatCannotBeWritten is tried again while the tracker runs, so that the next one does not bring the job back to life.
+func TestAnEndThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := mem.New()
+		away := []fault.Rule{{Do: fault.Fail, Op: fault.Create, Path: "*/ended-*", Nth: 1, Times: 9}}
+		m := newJobs(t, fault.New(store, fault.Options{Rules: away}), &drive{ends: map[string]func(context.Context) (ending, error){
+			"a": func(ctx context.Context) (ending, error) { return ending{verdict: "it helps"}, nil },
+			"b": func(ctx context.Context) (ending, error) { <-ctx.Done(); return ending{}, ctx.Err() },
+		}}, 2)
+		ended := map[string]State{submitted(t, m, "a"): Succeeded, submitted(t, m, "b"): Killed}
+		synctest.Wait()
+		for id, want := range ended {
+			if want == Killed {
+				if err := m.end(id, "on request"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			wait(t, m, id, want)
+		}
+		left := func() (n int) {
+			list, err := ReadJobs(t.Context(), store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, j := range list.Jobs {
+				if j.State != ended[j.ID] {
+					n++
+				}
+			}
+			return n
+		}
+		if n := left(); n != 2 {
+			t.Errorf("%d jobs are not over while the store is away, want 2", n)
+		}
+		time.Sleep(10 * mostPause)
+		if n := left(); n != 0 {
+			t.Errorf("%d jobs are not over for the next tracker", n)
+		}
+	})
+}
+
+// TestAnEndIsNotTriedForEver: a tracker that is closed, or that another one has superseded, leaves it.
+func TestAnEndIsNotTriedForEver(t *testing.T) {
+	for _, why := range []string{"closed", "superseded"} {
+		t.Run(why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := fault.New(mem.New(), fault.Options{Rules: []fault.Rule{{Do: fault.Fail, Op: fault.Create, Path: "*/ended-*"}}})
+				m := newJobs(t, store, &drive{ends: map[string]func(context.Context) (ending, error){
+					"a": func(context.Context) (ending, error) { return ending{}, nil },
+				}}, 1)
+				var lost atomic.Bool
+				m.current = func(context.Context) error {
+					if lost.Load() {
+						return errs.E("epoch", errs.Lost, "", nil)
+					}
+					return nil
+				}
+				wait(t, m, submitted(t, m, "a"), Succeeded)
+				if why == "closed" {
+					m.close()
+					return
+				}
+				lost.Store(true)
+				m.work.Wait() // for ever, if it goes on
+			})
+		})
+	}
 }

@@ -32,7 +32,7 @@ const maxJoined = 128 << 20
 func (d *daemon) findLogs(ctx context.Context, id, target string) ([]status.AttemptLog, error) {
 	j, logs, past, ok := d.jobs.logsOf(id)
 	if !ok {
-		return nil, errs.E("logs", errs.NotExist, id, errors.New("the tracker knows no such job"))
+		return nil, noJob("logs", id)
 	}
 	task, number, err := attemptlog.Target(target, past.Knows)
 	if err != nil {

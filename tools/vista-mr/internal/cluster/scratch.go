@@ -2,9 +2,13 @@ package cluster
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // ScratchFolder makes a worker's own folder below dir, and returns what removes it. What workers of this machine have left there
@@ -32,6 +36,44 @@ func ScratchFolder(dir string) (string, func() error, error) {
 			return own, func() error { return errors.Join(os.RemoveAll(own), lock.Close()) }, nil
 		}
 	}
+}
+
+// TrackerScratch makes a tracker's local folder, and makes sure that it can be written; "" stands for this user's own in the folder for
+// temporary files. There, where everybody can make folders, it takes none that another user has made or can write.
+func TrackerScratch(dir string) (string, error) {
+	shared := dir == ""
+	if shared {
+		dir = filepath.Join(os.TempDir(), fmt.Sprintf("vista-mr-tracker-%d", os.Getuid()))
+	}
+	dir, err := filepath.Abs(dir) // drivers and the tracker must agree on it
+	if err != nil {
+		return "", ScratchError(dir, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", ScratchError(dir, err)
+	}
+	if shared {
+		if info, err := os.Lstat(dir); err != nil || !private(info) {
+			return "", ScratchError(dir, errors.Join(errors.New("it is another user's, or others can write it"), err))
+		}
+	}
+	f, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return "", ScratchError(dir, err)
+	}
+	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+		return "", ScratchError(dir, err)
+	}
+	return dir, nil
+}
+
+// ScratchError says that a daemon cannot use its local folder.
+func ScratchError(dir string, err error) error {
+	e := &errs.Error{Op: "--scratch", Kind: errs.Invalid, ID: "E-SCRATCH", Path: dir, Err: err, Fix: "choose another --scratch: a local folder that this user can write, with room"}
+	if errs.Is(err, errs.NoSpace) {
+		e.Kind, e.ID = errs.NoSpace, ""
+	}
+	return exit.As(exit.Invalid, e)
 }
 
 // scratchPrefix begins the names of folders of this machine's workers. Others may share dir with it, and their locks need not be

@@ -16,3 +16,6 @@ func lockFolder(name string) (*os.File, error) {
 	}
 	return os.Open(os.DevNull)
 }
+
+// private tells whether something is a folder: elsewhere the folder for temporary files is the user's own.
+func private(info os.FileInfo) bool { return info.IsDir() }

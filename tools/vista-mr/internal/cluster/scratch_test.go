@@ -1,10 +1,14 @@
 package cluster
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // What a worker that was killed has left is removed by the next one of the machine; what living ones hold, and what is somebody
@@ -66,4 +70,47 @@ func TestScratchFoldersAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// The folder that nobody has named is the user's own: what others have put in its place, or can write, is not taken.
+func TestScratchOfATracker(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	dir, err := TrackerScratch("")
+	if want := filepath.Join(tmp, fmt.Sprintf("vista-mr-tracker-%d", os.Getuid())); err != nil || dir != want {
+		t.Fatalf("%s, %v; want %s", dir, err, want)
+	}
+	if _, err := TrackerScratch(""); err != nil {
+		t.Errorf("the second time: %v", err)
+	}
+	refused := func(what, name string) {
+		t.Helper()
+		if _, err := TrackerScratch(name); exit.Code(err) != int(exit.Invalid) || errs.Of("", err).ErrorID() != "E-SCRATCH" {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	refused("others can write it", "")
+	if _, err := TrackerScratch(dir); err != nil {
+		t.Errorf("one that was named: %v", err)
+	}
+	if err := os.Chmod(dir, 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() != 0 { // root writes anywhere
+		refused("it cannot be written", dir)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(t.TempDir(), dir); err != nil {
+		t.Fatal(err)
+	}
+	refused("a link in its place", "")
+	if err := os.WriteFile(filepath.Join(tmp, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused("a file", filepath.Join(tmp, "file"))
 }

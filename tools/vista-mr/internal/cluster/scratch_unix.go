@@ -30,3 +30,9 @@ func lockFolder(name string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// private tells whether something is a folder of this user's that no other one can write.
+func private(info os.FileInfo) bool {
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.IsDir() && int(owner.Uid) == os.Getuid() && info.Mode().Perm()&0o022 == 0
+}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
@@ -180,6 +181,56 @@ func lastEnd(parts map[string]dfs.Path) dfs.Path {
 	}
 	return parts[endedMark+end+".json"]
 }
+
+// keepEnd writes down how a job ended. While the store refuses that, it is tried again behind the job's back, until it is written, this
+// tracker stops or another one has the state: those after it would run the job again.
+func (m *jobs) keepEnd(id string, e *ended) {
+	data, err := json.Marshal(e)
+	if err != nil {
+		m.log.Error("how a job ended cannot be written down", zap.String("job", id), zap.Error(err))
+		return
+	}
+	file := dfs.Path("jobs").Join(id, m.mark(endedMark, ".json"))
+	write := func() error {
+		err := dfs.WriteFile(m.base, m.store, file, data)
+		if errs.Is(err, errs.Exist) { // only this tracker writes it: an attempt before has, and was not told
+			return nil
+		}
+		return err
+	}
+	if err = write(); err == nil {
+		return
+	}
+	m.log.Error("how a job ended could not be written down; it is tried again", zap.String("job", id), zap.Error(err))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.base.Err() != nil {
+		return
+	}
+	m.work.Go(func() {
+		for pause := time.Second; ; pause = min(2*pause, mostPause) {
+			select {
+			case <-time.After(pause):
+			case <-m.base.Done():
+				m.log.Error("how a job ended is not written down: a tracker after this one will run it again", zap.String("job", id))
+				return
+			}
+			if m.superseded(m.base) {
+				m.log.Warn("how a job ended is not written down: another tracker goes on with it", zap.String("job", id))
+				return
+			}
+			err := write()
+			if err == nil {
+				m.log.Info("how a job ended is written down now", zap.String("job", id))
+				return
+			}
+			m.log.Warn("how a job ended could not be written down; it is tried again", zap.String("job", id), zap.Error(err))
+		}
+	})
+}
+
+// mostPause is between two attempts to write down how a job ended.
+const mostPause = 30 * time.Second
 
 // superseded tells whether another tracker has the state, which this one is about to find out and end for. A store that does not answer
 // says nothing.

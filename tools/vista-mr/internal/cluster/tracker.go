@@ -32,6 +32,7 @@ type TrackerOptions struct {
 	Token    string
 	TLS      Certificates   // with a Cert the tracker speaks TLS; whoever has a certificate of the CA needs no token
 	State    dfs.FS         // where it keeps its jobs
+	StateURI string         // its place, for messages
 	Stores   *dfs.Mux       // of the jobs
 	Registry *mr.Registry   // whose loops run here
 	Program  string         // this program, for drivers
@@ -88,19 +89,17 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	defer machine.SpareHeap(machine.Tracker)()
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
-		return exit.As(exit.Invalid, fmt.Errorf("listen: %w", err))
+		return exit.As(exit.Invalid, &errs.Error{Op: "--listen " + o.Listen, Kind: errs.Invalid, ID: "E-LISTEN", Err: err,
+			Fix: "choose another --listen HOST:PORT: an address of this machine, and a port that nobody listens on"})
 	}
 	defer l.Close() // closed by the server before
 	d := &daemon{o: o, who: who, log: o.Log, started: time.Now()}
 	if err := probe.Exclusive(ctx, o.State, ""); err != nil {
-		if errs.Is(err, errs.Invalid) {
-			return exit.As(exit.Invalid, err)
-		}
-		return exit.Running(err)
+		return o.stateError(err)
 	}
 	pub := &commit.Publisher{FS: o.State}
 	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
-		return exit.Running(err)
+		return o.stateError(err)
 	}
 	if err := dfs.Sweep(ctx, o.State, ""); err != nil { // what it leaves costs room and nothing else
 		o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
@@ -120,7 +119,7 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	expected, err := d.jobs.load(ctx)
 	if err != nil {
 		stop()
-		return exit.Running(err)
+		return o.stateError(err)
 	}
 	d.tracker.Expect(expected...)
 	d.workers = &wire.Server{Tracker: d.tracker, Timing: o.Timing, Log: o.Log}
@@ -144,6 +143,29 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.tracker.Close()
 	d.runs.Close()
 	return errors.Join(err, srv.Close())
+}
+
+// stateError says that a tracker cannot use its state, when it starts. What the store itself has said of that keeps its id and advice.
+func (o *TrackerOptions) stateError(err error) error {
+	e := &errs.Error{Op: "--state " + o.StateURI, Kind: errs.KindOf(err), Err: err}
+	switch e.Kind {
+	case errs.Unreachable, errs.Transient:
+		return exit.As(exit.Unreachable, e)
+	case errs.Unauthorized:
+		if exit.Code(exit.Running(err)) == int(exit.Unreachable) { // a remote store has refused
+			return exit.As(exit.Unreachable, e)
+		}
+	case errs.Canceled:
+		return exit.Running(err)
+	case errs.NoSpace:
+		return exit.As(exit.Invalid, e)
+	case errs.Invalid:
+		if e.Hint() != "" {
+			return exit.As(exit.Invalid, e)
+		}
+	}
+	e.ID, e.Fix = "E-STATE", "choose another --state: a folder that this user can write"
+	return exit.As(exit.Invalid, e)
 }
 
 // CertificateError says that a certificate cannot be used.
@@ -212,7 +234,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		}
 		j, past, ok := d.jobs.look(r.PathValue("id"))
 		if !ok {
-			refuse(w, errs.E("status", errs.NotExist, r.PathValue("id"), errors.New("the tracker knows no such job")))
+			refuse(w, noJob("status", r.PathValue("id")))
 			return
 		}
 		out := JobReply{SchemaVersion: 1, Job: j, Now: d.tracker.Jobs(d.jobs.runsOf(j.ID)...)}
@@ -291,7 +313,7 @@ func (d *daemon) submit(w http.ResponseWriter, r *http.Request) {
 func (d *daemon) driverLog(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	if _, ok := d.jobs.get(id); !ok {
-		refuse(w, errs.E("logs", errs.NotExist, id, errors.New("the tracker knows no such job")))
+		refuse(w, noJob("logs", id))
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

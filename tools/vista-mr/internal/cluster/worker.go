@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/task"
 	"github.com/vista-mr/vista-mr/mr/wire"
@@ -67,7 +68,7 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	defer func() { stop(); <-guarded }()
 	select {
 	case err := <-ended:
-		return exit.As(exit.Unreachable, err)
+		return refusedWorker(o.Tracker, err)
 	case <-ctx.Done():
 	}
 	log.Info("draining", zap.Int("running", len(w.Running())), zap.Duration("grace", o.Grace))
@@ -84,15 +85,24 @@ wait:
 			log.Warn("the time is over; what still runs is lost", zap.Int("running", len(w.Running())), zap.Int("unheard", cl.Pending()))
 			break wait
 		case err := <-ended:
-			return exit.As(exit.Unreachable, err)
+			return refusedWorker(o.Tracker, err)
 		}
 	}
 	cl.Leave()
 	stop()
 	if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-		return exit.As(exit.Unreachable, err)
+		return refusedWorker(o.Tracker, err)
 	}
 	return nil
+}
+
+// refusedWorker says that a tracker does not take this worker.
+func refusedWorker(url string, err error) error {
+	if refused := (*wire.RefusedError)(nil); errors.As(err, &refused) {
+		err = &errs.Error{Op: "worker", Kind: errs.Unauthorized, ID: "E-TRACKER", Path: url, Err: err,
+			Fix: "set $" + TokenVariable + " or --token-file to the tracker's token, or --cert and --key to a certificate that it takes; and see that both programs have the same version"}
+	}
+	return exit.As(exit.Unreachable, err)
 }
 
 // heapLimit is the limit of Go's heap for jobs that may have so many bytes there together, in a worker with so much memory; 0 stands for no
