@@ -57,12 +57,12 @@ func (a *app) request(name string, sets []string) (*conf.Job, cluster.Request, e
 	return job, r, nil
 }
 
-// follow shows a job's progress until it is over.
+// follow shows a job's progress until it is over. An interrupt ends the following, and the failure says that the job goes on.
 func (a *app) follow(ctx context.Context, c *cluster.Client, id string) (cluster.Job, error) {
 	sink, _, end := a.reporter()
 	defer end()
 	told := map[string]progress.Update{}
-	return c.Follow(ctx, id, func(r cluster.JobReply) {
+	j, err := c.Follow(ctx, id, func(r cluster.JobReply) {
 		for _, u := range r.Job.Progress {
 			if told[u.Stage] != u {
 				told[u.Stage] = u
@@ -70,6 +70,12 @@ func (a *app) follow(ctx context.Context, c *cluster.Client, id string) (cluster
 			}
 		}
 	})
+	var i exit.Interrupted
+	if err != nil && errors.As(context.Cause(ctx), &i) {
+		i.Next = fmt.Sprintf("the job goes on: vista-mr wait %s follows it further, vista-mr kill %[1]s ends it", j.ID)
+		return j, i
+	}
+	return j, err
 }
 
 // asks makes a command ask a tracker for something, and print it as JSON or show it.

@@ -98,9 +98,6 @@ func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets
 	a.note("job: " + j.ID + " on " + c.URL)
 	j, err = a.follow(ctx, c, j.ID)
 	if err != nil {
-		if ctx.Err() != nil {
-			a.next("vista-mr wait " + j.ID + " follows it further; vista-mr kill " + j.ID + " ends it")
-		}
 		return err
 	}
 	if err := j.Outcome(); err != nil {

@@ -106,7 +106,7 @@ func (c *Client) AttemptLogs(ctx context.Context, id, target string, w io.Writer
 }
 
 // Follow looks at a job until it is over, tells see what it finds, and rides out that the tracker is away for a while. The tracker
-// says at once that the job is over, and a few times a second how far it is.
+// says at once that the job is over, and a few times a second how far it is. What it returns names the job, whatever has happened.
 func (c *Client) Follow(ctx context.Context, id string, see func(JobReply)) (Job, error) {
 	const every, patience = 300 * time.Millisecond, 2 * time.Minute
 	heard := time.Now()
@@ -121,14 +121,14 @@ func (c *Client) Follow(ctx context.Context, id string, see func(JobReply)) (Job
 				return r.Job, nil
 			}
 		case ctx.Err() != nil:
-			return Job{}, ctx.Err()
+			return Job{ID: id}, ctx.Err()
 		case !errs.Is(err, errs.Unreachable) || time.Since(heard) > patience:
-			return Job{}, err
+			return Job{ID: id}, err
 		}
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return r.Job, ctx.Err()
+			return Job{ID: id}, ctx.Err()
 		}
 	}
 }
