@@ -28,7 +28,7 @@ func TestAnInterruptEndsTheFollowing(t *testing.T) {
 		}))
 		var stderr bytes.Buffer
 		a := &app{Process: process(&stderr)}
-		j, err := a.follow(ctx, &cluster.Client{URL: server.URL}, "foods-1")
+		j, err := a.follow(ctx, &cluster.Client{URL: server.URL}, "foods-1", during)
 		err = exit.Cause(ctx, err)
 		server.Close()
 		if j.ID != "foods-1" || exit.Code(err) != 130 {

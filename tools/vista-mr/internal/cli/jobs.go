@@ -57,19 +57,23 @@ func (a *app) request(name string, sets []string) (*conf.Job, cluster.Request, e
 	return job, r, nil
 }
 
-// follow shows a job's progress until it is over. An interrupt ends the following, and the failure says that the job goes on.
-func (a *app) follow(ctx context.Context, c *cluster.Client, id string) (cluster.Job, error) {
-	sink, _, end := a.reporter()
+// follow shows a job's progress until it is over. An interrupt ends the following, and the failure says that the job goes on. The tracker is
+// known to be there if it has just answered.
+func (a *app) follow(ctx context.Context, c *cluster.Client, id string, known bool) (cluster.Job, error) {
+	sink, logs, end := a.reporter()
 	defer end()
 	told := map[string]progress.Update{}
-	j, err := c.Follow(ctx, id, func(r cluster.JobReply) {
+	see := func(r cluster.JobReply) {
 		for _, u := range r.Job.Progress {
 			if told[u.Stage] != u {
 				told[u.Stage] = u
 				sink.Update(u)
 			}
 		}
-	})
+	}
+	j, err := c.Follow(ctx, id, cluster.Following{Known: known, See: see, Away: func(err error) {
+		_, _ = fmt.Fprintf(logs, "%s; trying again for %v\n", printable(err.Error()), cluster.Patience) // nowhere left to report to
+	}})
 	var i exit.Interrupted
 	if err != nil && errors.As(context.Cause(ctx), &i) {
 		i.Next = fmt.Sprintf("the job goes on: vista-mr wait %s follows it further, vista-mr kill %[1]s ends it", j.ID)
@@ -245,7 +249,7 @@ func (a *app) await(ctx context.Context, cmd *cobra.Command, f *trackerFlags, ar
 	if err != nil {
 		return "", err
 	}
-	j, err := a.follow(ctx, c, arg)
+	j, err := a.follow(ctx, c, arg, false)
 	if err != nil {
 		return "", err
 	}

@@ -96,7 +96,7 @@ func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets
 		return err
 	}
 	a.note("job: " + j.ID + " on " + c.URL)
-	j, err = a.follow(ctx, c, j.ID)
+	j, err = a.follow(ctx, c, j.ID, true)
 	if err != nil {
 		return err
 	}
