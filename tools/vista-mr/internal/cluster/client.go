@@ -281,6 +281,9 @@ func (j Job) Outcome() error {
 	if err := json.Unmarshal(j.Failure, &e.said); err != nil || e.said.Cause == "" {
 		e.said.ID, e.said.Cause = "E-JOB", fmt.Sprintf("the job has %s", j.State)
 	}
+	if e.said.ID == "E-BAD-RECORDS" {
+		return exit.As(exit.Class(max(1, j.ExitCode)), &summedUp{e})
+	}
 	return exit.As(exit.Class(max(1, j.ExitCode)), e)
 }
 
@@ -288,3 +291,12 @@ func (e *endedError) Error() string   { return e.said.Cause }
 func (e *endedError) ErrorID() string { return e.said.ID }
 func (e *endedError) Hint() string    { return e.said.Next }
 func (e *endedError) Input() string   { return e.said.Input }
+
+// Failure is the whole of it, as the commands print it with -o json.
+func (e *endedError) Failure() json.RawMessage { return e.job.Failure }
+
+// summedUp is a failure whose last line says it all.
+type summedUp struct{ *endedError }
+
+// Summarized says so.
+func (*summedUp) Summarized() {}
