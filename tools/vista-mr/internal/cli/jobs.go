@@ -109,7 +109,7 @@ func (a *app) print(format string, v any, show func(w *tabwriter.Writer)) error 
 }
 
 func (a *app) jobsCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "jobs", Short: "List a tracker's jobs", Args: arguments(0, ""),
+	cmd := &cobra.Command{Use: "jobs", Short: "List a tracker's jobs", Args: arguments(0),
 		Long: "List a tracker's jobs, or, with --state, those in the state of a tracker that does not run."}
 	state := cmd.Flags().String("state", "", "`URI` of a tracker's state, which is read instead of asking the tracker")
 	f := addTrackerFlags(cmd)
@@ -198,7 +198,7 @@ func showStatus(w *tabwriter.Writer, r cluster.JobReply) {
 }
 
 func (a *app) workersCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "workers", Short: "List a tracker's workers", Args: arguments(0, "")}
+	cmd := &cobra.Command{Use: "workers", Short: "List a tracker's workers", Args: arguments(0)}
 	asks(a, cmd, addTrackerFlags(cmd), "table", func(ctx context.Context, c *cluster.Client, _ []string) (cluster.WorkerList, error) {
 		return c.Workers(ctx)
 	},

@@ -46,6 +46,9 @@ interrupted is taken up again by the same command.`,
 		if *detach {
 			return usageOf(cmd, "--detach needs a tracker: nobody else would run the job")
 		}
+		if client == nil && cmd.Flags().Changed("priority") {
+			return usageOf(cmd, "--priority needs a tracker: without one, jobs share nothing")
+		}
 		job, err := a.loadJob(args[0], *sets)
 		if err != nil {
 			return err
