@@ -277,7 +277,7 @@ func (a *app) logsCmd() *cobra.Command {
 		Use:   "logs JOB|OUTPUT [PHASE/TASK[/ATTEMPT]]",
 		Short: "Show what a job, or an attempt of a task, has logged",
 		Long: overOutput(`Show what a job's driver has logged, or, with PHASE/TASK, the attempts of that task, also while they run. An attempt that ended well within ten
-seconds, at the first try and without a word of its own, leaves no log: the job's events.jsonl has a line for it. Of an output, its events are shown.`),
+seconds, at the first try and without a word of its own, leaves no log: the job's events.jsonl has a line for it. Of an output, its events are shown, and with PHASE/TASK what attempts.log has of it, once the job has succeeded.`),
 		Example: `  vista-mr logs foods-2k4q6xyz
   vista-mr logs foods-2k4q6xyz extract/00007
   vista-mr logs foods-2k4q6xyz extract/00007/2`,
@@ -287,6 +287,12 @@ seconds, at the first try and without a word of its own, leaves no log: the job'
 	followIt := cmd.Flags().BoolP("follow", "f", false, "go on until the job ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if a.isOutput(f, args[0]) {
+			if len(args) == 2 {
+				if *followIt {
+					return usageOf(cmd, "-f follows a job's log, not an attempt's")
+				}
+				return run.TaskLogs(cmd.Context(), args[0], args[1], a.out)
+			}
 			return a.eventsOf(cmd.Context(), args[0], *followIt)
 		}
 		c, err := a.needClient(cmd, f)
