@@ -372,6 +372,10 @@ func (r *run) client(ctx context.Context, name string, args ...string) (code int
 // full, that is right.
 func (r *run) wait(ctx context.Context, id string) bool {
 	code, said := r.client(ctx, "wait", "wait", id)
+	for code == 6 && strings.Contains(said, "E-TRACKER") && ctx.Err() == nil { // wait rides out that a tracker goes away, not that there is none at first
+		time.Sleep(100 * time.Millisecond)
+		code, said = r.client(ctx, "wait", "wait", id)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return false

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
@@ -120,6 +122,18 @@ func TestBadRecordsJSON(t *testing.T) {
 	var got struct{ Error failure }
 	if err := json.Unmarshal(stderr.Bytes(), &got); err != nil {
 		t.Fatalf("%v in %s", err, stderr.String())
+	}
+	// A tracker keeps it so, and whoever follows the job is told the same.
+	var kept struct{ Error json.RawMessage }
+	if err := json.Unmarshal(stderr.Bytes(), &kept); err != nil {
+		t.Fatal(err)
+	}
+	over := cluster.Job{State: cluster.Failed, ExitCode: 5, Failure: kept.Error}.Outcome()
+	if there := describe(over); !reflect.DeepEqual(there, got.Error) {
+		t.Errorf("over a tracker:\n%+v\nwant\n%+v", there, got.Error)
+	}
+	if _, head, _ := headline(over, over.Error()); head != "too many; so far: 200 truncated" {
+		t.Errorf("its headline is %q", head)
 	}
 	if e := got.Error; len(e.Records) != 100 || e.Records[99] != bad.First[99] || e.Causes["truncated"] != 200 || e.ID != "E-BAD-RECORDS" {
 		t.Errorf("got %+v", e)

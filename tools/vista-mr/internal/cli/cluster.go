@@ -92,7 +92,7 @@ an address and a token or certificates. Its state is a folder of any store; a tr
 on another machine, goes on with its jobs.`,
 		Example: `  vista-mr tracker --state file:///var/lib/vista-mr
   vista-mr tracker --listen 0.0.0.0:7531 --token-file /etc/vista-mr/token --state hdfs://ns/vista-mr`,
-		Args: arguments(0, ""),
+		Args: arguments(0),
 	}
 	listen := cmd.Flags().String("listen", "127.0.0.1:7531", "`HOST:PORT` to listen on")
 	tokenFile := cmd.Flags().String("token-file", "", "`file` with the token that callers must have; default: $"+cluster.TokenVariable)
@@ -114,6 +114,19 @@ on another machine, goes on with its jobs.`,
 			if n < 1 {
 				return usageOf(cmd, "--weight %s=%d: a weight is 1 or more", user, n)
 			}
+		}
+		for name, of := range map[string]map[string]int{"max-jobs": limits.Jobs, "max-slots": limits.Slots} {
+			for user, n := range of {
+				if n < 0 {
+					return usageOf(cmd, "--%s %s=%d: a limit is 1 or more, and 0 is none", name, user, n)
+				}
+			}
+		}
+		if limits.Queued < 0 {
+			return usageOf(cmd, "--max-queued %d: a limit is 1 or more, and 0 is none", limits.Queued)
+		}
+		if *drivers < 1 {
+			return usageOf(cmd, "--jobs %d: a tracker runs at least one job at a time", *drivers)
 		}
 		if *timeout <= 0 {
 			return usageOf(cmd, "--task-timeout %v: a time above 0", *timeout)
@@ -186,7 +199,7 @@ func (a *app) workerCmd() *cobra.Command {
 runs to its end within the time of --grace, and leaves; nothing is lost if it is killed without warning.`,
 		Example: `  vista-mr worker --tracker http://tracker:7531 --token-file /etc/vista-mr/token
   vista-mr worker --tracker http://127.0.0.1:7531 --slots 4 --memory 16GiB`,
-		Args: arguments(0, ""),
+		Args: arguments(0),
 	}
 	f := addTrackerFlags(cmd)
 	slots := cmd.Flags().Int("slots", machine.Cores(), "`number` of attempts at once")

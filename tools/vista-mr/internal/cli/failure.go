@@ -87,6 +87,11 @@ func describe(err error) failure {
 	if errors.As(err, &bad) {
 		f.Records, f.Causes = bad.Listed(), bad.Causes
 	}
+	var told interface{ Failure() json.RawMessage }
+	var all failure
+	if errors.As(err, &told) && json.Unmarshal(told.Failure(), &all) == nil { // of a tracker's job: what its driver has said
+		f.Problems, f.Records, f.Causes, f.Failures = all.Problems, all.Records, all.Causes, all.Failures
+	}
 	var several *run.ProblemsError
 	if errors.As(err, &several) {
 		for _, p := range several.Problems {

@@ -58,19 +58,29 @@ func (a *app) request(name string, sets []string) (*conf.Job, cluster.Request, e
 	return job, r, nil
 }
 
-// follow shows a job's progress until it is over.
-func (a *app) follow(ctx context.Context, c *cluster.Client, id string) (cluster.Job, error) {
-	sink, _, end := a.reporter()
+// follow shows a job's progress until it is over. An interrupt ends the following, and the failure says that the job goes on. The tracker is
+// known to be there if it has just answered.
+func (a *app) follow(ctx context.Context, c *cluster.Client, id string, known bool) (cluster.Job, error) {
+	sink, logs, end := a.reporter()
 	defer end()
 	told := map[string]progress.Update{}
-	return c.Follow(ctx, id, func(r cluster.JobReply) {
+	see := func(r cluster.JobReply) {
 		for _, u := range r.Job.Progress {
 			if told[u.Stage] != u {
 				told[u.Stage] = u
 				sink.Update(u)
 			}
 		}
-	})
+	}
+	j, err := c.Follow(ctx, id, cluster.Following{Known: known, See: see, Away: func(err error) {
+		_, _ = fmt.Fprintf(logs, "%s; trying again for %v\n", printable(err.Error()), cluster.Patience) // nowhere left to report to
+	}})
+	var i exit.Interrupted
+	if err != nil && errors.As(context.Cause(ctx), &i) {
+		i.Next = fmt.Sprintf("the job goes on: vista-mr wait %s follows it further, vista-mr kill %[1]s ends it", j.ID)
+		return j, i
+	}
+	return j, err
 }
 
 // asks makes a command ask a tracker for something, and print it as JSON or show it.
@@ -100,7 +110,7 @@ func (a *app) print(format string, v any, show func(w *tabwriter.Writer)) error 
 }
 
 func (a *app) jobsCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "jobs", Short: "List a tracker's jobs", Args: arguments(0, ""),
+	cmd := &cobra.Command{Use: "jobs", Short: "List a tracker's jobs", Args: arguments(0),
 		Long: "List a tracker's jobs, or, with --state, those in the state of a tracker that does not run."}
 	state := cmd.Flags().String("state", "", "`URI` of a tracker's state, which is read instead of asking the tracker")
 	f := addTrackerFlags(cmd)
@@ -189,7 +199,7 @@ func showStatus(w *tabwriter.Writer, r cluster.JobReply) {
 }
 
 func (a *app) workersCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "workers", Short: "List a tracker's workers", Args: arguments(0, "")}
+	cmd := &cobra.Command{Use: "workers", Short: "List a tracker's workers", Args: arguments(0)}
 	asks(a, cmd, addTrackerFlags(cmd), "table", func(ctx context.Context, c *cluster.Client, _ []string) (cluster.WorkerList, error) {
 		return c.Workers(ctx)
 	},
@@ -241,7 +251,7 @@ func (a *app) await(ctx context.Context, cmd *cobra.Command, f *trackerFlags, ar
 	if err != nil {
 		return "", err
 	}
-	j, err := a.follow(ctx, c, arg)
+	j, err := a.follow(ctx, c, arg, false)
 	if err != nil {
 		return "", err
 	}
@@ -269,7 +279,7 @@ func (a *app) logsCmd() *cobra.Command {
 		Use:   "logs JOB|OUTPUT [PHASE/TASK[/ATTEMPT]]",
 		Short: "Show what a job, or an attempt of a task, has logged",
 		Long: overOutput(`Show what a job's driver has logged, or, with PHASE/TASK, the attempts of that task, also while they run. An attempt that ended well within ten
-seconds, at the first try and without a word of its own, leaves no log: the job's events.jsonl has a line for it. Of an output, its events are shown.`),
+seconds, at the first try and without a word of its own, leaves no log: the job's events.jsonl has a line for it. Of an output, its events are shown, and with PHASE/TASK what attempts.log has of it, once the job has succeeded.`),
 		Example: `  vista-mr logs foods-2k4q6xyz
   vista-mr logs foods-2k4q6xyz extract/00007
   vista-mr logs foods-2k4q6xyz extract/00007/2`,
@@ -279,6 +289,12 @@ seconds, at the first try and without a word of its own, leaves no log: the job'
 	followIt := cmd.Flags().BoolP("follow", "f", false, "go on until the job ends")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if a.isOutput(f, args[0]) {
+			if len(args) == 2 {
+				if *followIt {
+					return usageOf(cmd, "-f follows a job's log, not an attempt's")
+				}
+				return run.TaskLogs(cmd.Context(), args[0], args[1], a.out)
+			}
 			return a.eventsOf(cmd.Context(), args[0], *followIt)
 		}
 		c, err := a.needClient(cmd, f)

@@ -46,6 +46,9 @@ interrupted is taken up again by the same command.`,
 		if *detach {
 			return usageOf(cmd, "--detach needs a tracker: nobody else would run the job")
 		}
+		if client == nil && cmd.Flags().Changed("priority") {
+			return usageOf(cmd, "--priority needs a tracker: without one, jobs share nothing")
+		}
 		job, err := a.loadJob(args[0], *sets)
 		if err != nil {
 			return err
@@ -96,11 +99,8 @@ func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets
 		return err
 	}
 	a.note("job: " + j.ID + " on " + c.URL)
-	j, err = a.follow(ctx, c, j.ID)
+	j, err = a.follow(ctx, c, j.ID, true)
 	if err != nil {
-		if ctx.Err() != nil {
-			a.next("vista-mr wait " + j.ID + " follows it further; vista-mr kill " + j.ID + " ends it")
-		}
 		return err
 	}
 	if err := j.Outcome(); err != nil {

@@ -102,6 +102,11 @@ func arguments(least int, names ...string) cobra.PositionalArgs {
 		case len(args) > len(names):
 			return usageOf(cmd, "unexpected argument %q; usage: %s", args[len(names)], cmd.UseLine())
 		}
+		for i, arg := range args {
+			if arg == "" && names[i] == "JOB" { // a script's variable that is not set
+				return usageOf(cmd, "an empty %s; usage: %s", names[i], cmd.UseLine())
+			}
+		}
 		return nil
 	}
 }

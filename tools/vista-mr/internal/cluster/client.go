@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -105,30 +107,45 @@ func (c *Client) AttemptLogs(ctx context.Context, id, target string, w io.Writer
 	return err
 }
 
-// Follow looks at a job until it is over, tells see what it finds, and rides out that the tracker is away for a while. The tracker
-// says at once that the job is over, and a few times a second how far it is.
-func (c *Client) Follow(ctx context.Context, id string, see func(JobReply)) (Job, error) {
-	const every, patience = 300 * time.Millisecond, 2 * time.Minute
-	heard := time.Now()
+// Patience is how long a job is followed on while its tracker does not answer.
+const Patience = 2 * time.Minute
+
+// Following is how a job is followed.
+type Following struct {
+	// Known: the tracker has just answered. If not, the first request must succeed, since nobody knows whether a tracker is there.
+	Known bool
+	See   func(JobReply)  // what is found, a few times a second
+	Away  func(err error) // the tracker does not answer; called once each time; may be nil
+}
+
+// Follow looks at a job until it is over, and rides out that the tracker is away for a while, unless waiting cannot help: its
+// certificate is not trusted, or what answers is no tracker. The tracker says at once that the job is over, and a few times a second
+// how far it is. What Follow returns names the job, whatever has happened.
+func (c *Client) Follow(ctx context.Context, id string, f Following) (Job, error) {
+	const every = 300 * time.Millisecond
+	heard, known, away := time.Now(), f.Known, false
 	for {
 		next := time.After(every)
 		r, err := c.job(ctx, id, "?wait="+every.String())
 		switch {
 		case err == nil:
-			heard = time.Now()
-			see(r)
+			heard, known, away = time.Now(), true, false
+			f.See(r)
 			if r.Job.State.Over() {
 				return r.Job, nil
 			}
 		case ctx.Err() != nil:
-			return Job{}, ctx.Err()
-		case !errs.Is(err, errs.Unreachable) || time.Since(heard) > patience:
-			return Job{}, err
+			return Job{ID: id}, ctx.Err()
+		case !known || !errs.Is(err, errs.Unreachable) || distrust(err) || time.Since(heard) > Patience:
+			return Job{ID: id}, err
+		case !away && f.Away != nil:
+			f.Away(err)
+			away = true
 		}
 		select {
 		case <-next:
 		case <-ctx.Done():
-			return r.Job, ctx.Err()
+			return Job{ID: id}, ctx.Err()
 		}
 	}
 }
@@ -218,11 +235,30 @@ func (c *Client) refusal(resp *http.Response) error {
 		}
 		return exit.As(class, r.Error)
 	}
-	e := &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: fmt.Errorf("it answers %s: %s", resp.Status, strings.TrimSpace(string(b)))}
-	if resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden {
+	said := resp.Status
+	if words := plain(resp.Header.Get("Content-Type"), b); words != "" {
+		said += ": " + words
+	}
+	e := &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: errors.New("it answers " + said)}
+	switch resp.StatusCode {
+	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Kind, e.Fix = errs.Unauthorized, "set $"+TokenVariable+" or --token-file to the tracker's token"
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
+		e.Kind, e.Fix = errs.Invalid, "check the tracker's address, and that the tracker is of this program's version: write http://HOST:PORT"
 	}
 	return exit.As(exit.Unreachable, e)
+}
+
+// plain is the first line of an answer that is text for people: of a page of HTML the status says more.
+func plain(kind string, body []byte) string {
+	if t, _, err := mime.ParseMediaType(kind); err != nil || t != "text/plain" && t != "application/json" {
+		return ""
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if r := []rune(line); len(r) > 200 {
+		line = string(r[:200]) + "..."
+	}
+	return strings.TrimSpace(line)
 }
 
 // endedError is a job's failure as an error with the exit code that its driver ended with.
@@ -245,6 +281,9 @@ func (j Job) Outcome() error {
 	if err := json.Unmarshal(j.Failure, &e.said); err != nil || e.said.Cause == "" {
 		e.said.ID, e.said.Cause = "E-JOB", fmt.Sprintf("the job has %s", j.State)
 	}
+	if e.said.ID == "E-BAD-RECORDS" {
+		return exit.As(exit.Class(max(1, j.ExitCode)), &summedUp{e})
+	}
 	return exit.As(exit.Class(max(1, j.ExitCode)), e)
 }
 
@@ -252,3 +291,12 @@ func (e *endedError) Error() string   { return e.said.Cause }
 func (e *endedError) ErrorID() string { return e.said.ID }
 func (e *endedError) Hint() string    { return e.said.Next }
 func (e *endedError) Input() string   { return e.said.Input }
+
+// Failure is the whole of it, as the commands print it with -o json.
+func (e *endedError) Failure() json.RawMessage { return e.job.Failure }
+
+// summedUp is a failure whose last line says it all.
+type summedUp struct{ *endedError }
+
+// Summarized says so.
+func (*summedUp) Summarized() {}

@@ -50,7 +50,10 @@ func As(c Class, err error) error {
 }
 
 // Interrupted is the cause of a context that a signal has cancelled.
-type Interrupted struct{ Signal syscall.Signal }
+type Interrupted struct {
+	Signal syscall.Signal
+	Next   string // what to do next; empty: the same command again
+}
 
 func (i Interrupted) Error() string {
 	if i.Signal == syscall.SIGTERM {
@@ -64,6 +67,9 @@ func (i Interrupted) ErrorID() string { return "E-INTERRUPTED" }
 
 // Hint says what to do next.
 func (i Interrupted) Hint() string {
+	if i.Next != "" {
+		return i.Next
+	}
 	return "the same command continues where this one stopped; results are complete only when _SUCCESS is there"
 }
 
@@ -87,6 +93,9 @@ func Code(err error) int {
 // cancelled, what operations report is how they noticed, not what happened.
 func Cause(ctx context.Context, err error) error {
 	var i Interrupted
+	if errors.As(err, &i) && i.Next != "" { // who was interrupted knew better what to do
+		return i
+	}
 	if err != nil && errors.As(context.Cause(ctx), &i) {
 		return i
 	}

@@ -20,8 +20,8 @@ func TestCode(t *testing.T) {
 		{As(Unreachable, base), 6}, {As(Killed, base), 7}, {As(TimedOut, base), 124},
 		{fmt.Errorf("op: %w", As(Invalid, base)), 3},
 		{As(JobFailed, fmt.Errorf("op: %w", As(Invalid, base))), 3},
-		{Interrupted{syscall.SIGINT}, 130}, {Interrupted{syscall.SIGTERM}, 143},
-		{As(JobFailed, Interrupted{syscall.SIGTERM}), 143},
+		{Interrupted{Signal: syscall.SIGINT}, 130}, {Interrupted{Signal: syscall.SIGTERM}, 143},
+		{As(JobFailed, Interrupted{Signal: syscall.SIGTERM}), 143},
 		{As(Usage, nil), 0},
 	} {
 		if got := Code(c.err); got != c.want {
@@ -39,7 +39,7 @@ func TestCause(t *testing.T) {
 	if got := Cause(ctx, failed); got != failed {
 		t.Errorf("before the signal: %v", got)
 	}
-	cancel(Interrupted{syscall.SIGTERM})
+	cancel(Interrupted{Signal: syscall.SIGTERM})
 	if got := Code(Cause(ctx, As(JobFailed, failed))); got != 143 {
 		t.Errorf("after the signal: exit code %d", got)
 	}

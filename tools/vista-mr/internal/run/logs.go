@@ -1,14 +1,21 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"slices"
 
 	"go.uber.org/zap"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/attemptlog"
+	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // AttemptsFile is the logs of a job's attempts in its output, in one file.
@@ -42,4 +49,40 @@ func (p *place) joinLogs(ctx context.Context, w *Work, log *zap.Logger) error {
 		return nil
 	}
 	return err
+}
+
+// TaskLogs writes the logs of a task's attempts, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT, that an output's job has left.
+func TaskLogs(ctx context.Context, output, target string, w io.Writer) error {
+	p, err := Look(ctx, output)
+	if err != nil {
+		return err
+	}
+	task, number, err := attemptlog.Target(target, func(id mr.PhaseID) bool {
+		return slices.ContainsFunc(p.Phases, func(q PastPhase) bool { return q.Name == string(id) })
+	})
+	if err != nil {
+		return exit.As(exit.Usage, err)
+	}
+	at, err := openPlace(ctx, conf.URI(output))
+	if err != nil {
+		return err
+	}
+	b, err := dfs.ReadFile(ctx, at.out, AttemptsFile, 2*maxAttempts)
+	if err != nil && !errs.Is(err, errs.NotExist) {
+		return exit.Running(err)
+	}
+	found, err := attemptlog.FindJoined(bytes.NewReader(b), task, number)
+	if err != nil {
+		return exit.Running(err)
+	}
+	if len(found) == 0 {
+		return exit.As(exit.Invalid, &errs.Error{Op: "logs", Kind: errs.NotExist, Path: target, Err: errors.New("no log of it is in " + AttemptsFile + " of " + at.name),
+			Fix: "an attempt that ended well and had nothing to say leaves none; the file is there when the job has succeeded"})
+	}
+	for _, t := range found {
+		if _, err := fmt.Fprintf(w, "==> %s (ended) <==\n%s", t.Attempt, t.Log); err != nil {
+			return err
+		}
+	}
+	return nil
 }

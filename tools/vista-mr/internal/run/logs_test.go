@@ -1,6 +1,8 @@
 package run
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // TestLogsOutliveTheRun: what attempts have logged is in one file of the output, of this run and of no earlier one; without logs there
@@ -45,5 +48,26 @@ func TestLogsOutliveTheRun(t *testing.T) {
 	}
 	if _, err := join(); !errs.Is(err, errs.NotExist) {
 		t.Errorf("an earlier run's is still there: %v", err)
+	}
+}
+
+// TestTaskLogs: of an output, the logs of the task that is named are shown and no others.
+func TestTaskLogs(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{MarkerFile: `{"name":"a"}`,
+		AttemptsFile: "==> extract/00007/2 epoch 4 <==\nit spoke\n\n==> extract/00008/1 epoch 4 <==\nanother\n\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var b strings.Builder
+	if err := TaskLogs(t.Context(), dir, "extract/00007", &b); err != nil || !strings.Contains(b.String(), "==> extract/00007/2 (ended) <==\nit spoke\n") || strings.Contains(b.String(), "another") {
+		t.Errorf("%q, %v", b.String(), err)
+	}
+	if err := TaskLogs(t.Context(), dir, "extract/00009", &b); !errs.Is(err, errs.NotExist) {
+		t.Errorf("a task without logs: %v", err)
+	}
+	if err := TaskLogs(t.Context(), dir, "nonsense", &b); exit.Code(err) != 2 {
+		t.Errorf("no task: %v", err)
 	}
 }

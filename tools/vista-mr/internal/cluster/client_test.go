@@ -1,0 +1,69 @@
+package cluster
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// TestFollowGivesUpAtOnce where waiting cannot help; the time limit tells it from patience.
+func TestFollowGivesUpAtOnce(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), Patience/2)
+	defer cancel()
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	nobody.Close()
+	tls := httptest.NewTLSServer(http.NotFoundHandler())
+	defer tls.Close()
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte("<!doctype html>\n<p>Not here")) // who does not get it fails the test
+	}))
+	defer other.Close()
+	for _, c := range []struct {
+		name, url, want string
+		known           bool
+	}{
+		{"nobody is there", nobody.URL, "refused", false},
+		{"a certificate that is not trusted", tls.URL, "certificate", true},
+		{"another server", other.URL, "it answers 404 Not Found", true},
+	} {
+		j, err := (&Client{URL: c.url}).Follow(ctx, "a-1", Following{Known: c.known, See: func(JobReply) {}})
+		if ctx.Err() != nil || exit.Code(err) != 6 || j.ID != "a-1" {
+			t.Fatalf("%s: %v, %+v", c.name, err, j)
+		}
+		if s := err.Error(); !strings.Contains(s, c.want) || strings.Contains(s, "<") {
+			t.Errorf("%s: %s", c.name, s)
+		}
+	}
+}
+
+// TestFollowRidesOut that a tracker it has heard of is away, and says so once.
+func TestFollowRidesOut(t *testing.T) {
+	var n atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		switch n.Add(1) {
+		case 1:
+			_, _ = w.Write([]byte(`{"job":{"id":"a-1","state":"running"}}`)) // who does not get it fails the test
+		case 2, 3:
+			http.Error(w, "no tracker\nbehind this", http.StatusBadGateway)
+		default:
+			_, _ = w.Write([]byte(`{"job":{"id":"a-1","state":"succeeded"}}`))
+		}
+	}))
+	defer server.Close()
+	var away []error
+	j, err := (&Client{URL: server.URL}).Follow(t.Context(), "a-1", Following{See: func(JobReply) {}, Away: func(err error) { away = append(away, err) }})
+	if err != nil || j.State != Succeeded || n.Load() != 4 {
+		t.Fatalf("%+v, %v after %d requests", j, err, n.Load())
+	}
+	if len(away) != 1 || !errs.Is(away[0], errs.Unreachable) || !strings.HasSuffix(away[0].Error(), "502 Bad Gateway: no tracker") {
+		t.Errorf("it says %v", away)
+	}
+}
