@@ -286,7 +286,7 @@ func TestAJobThatNobodyKnows(t *testing.T) {
 	c := &Client{URL: s.URL, HTTP: s.Client()}
 	_, status := c.Job(t.Context(), "foods-1")
 	_, log := c.Log(t.Context(), "foods-1", 0, io.Discard)
-	_, follow := c.Follow(t.Context(), "foods-1", func(JobReply) {})
+	_, follow := c.Follow(t.Context(), "foods-1", Following{See: func(JobReply) {}})
 	for what, err := range map[string]error{"status": status, "log": log, "follow": follow, "kill": c.Kill(t.Context(), "foods-1"),
 		"attempts": c.AttemptLogs(t.Context(), "foods-1", "extract/1", io.Discard)} {
 		if err == nil {
