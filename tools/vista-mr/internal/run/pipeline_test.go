@@ -68,6 +68,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 	if err != nil {
 		t.Fatal(err)
 	}
+	pr.Spec.ID = jobID(w.job, newRun()) // as prepare does
 	ev := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
 	phases, err := runPhases(ctx, pr, dir, rt, ev)
 	if err != nil {
