@@ -151,11 +151,11 @@ func smaller(e *InfeasibleError) string {
 }
 
 // partitions depends on the data alone, never on the machine: the partitions are the unit in which sums are formed, so
-// the same data give the same bits everywhere. There are 128 of them, so that no slot of a small cluster waits long for
+// the same data give the same bits everywhere. There are 32 of them, so that no slot of a small cluster waits long for
 // the last one, unless they would have less than a batch, for which a task costs too much, or more than 66 images, which
 // are a few seconds of CNN work.
 func partitions(s Stats) int {
-	const spread, batch, perTask, most = 128, 6, 66, 4096
+	const spread, batch, perTask, most = 32, 6, 66, 4096
 	up := func(n, of int64) int64 { return (n + of - 1) / of }
 	per := min(up(max(up(s.Images, spread), 1), batch)*batch, perTask)
 	return int(min(max(up(s.Images, per), 1), most))
