@@ -22,6 +22,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/mrtest/cputime"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/status"
 	"github.com/vista-mr/vista-mr/mr/tracker"
@@ -229,7 +230,7 @@ func scale(b *testing.B, workers, slots, tasks int) {
 			time.Sleep(100 * time.Millisecond)
 		}
 	})
-	begin, cpu := time.Now(), tracker.CPUTime()
+	begin, cpu := time.Now(), cputime.Taken()
 	out, err := tr.Run(ctx, spec, tracker.JobOptions{Store: store, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: shown.observe})
 	took := time.Since(begin)
 	stop()
@@ -240,7 +241,7 @@ func scale(b *testing.B, workers, slots, tasks int) {
 	cancel()
 	work.Wait()
 	b.ReportMetric(float64(tasks)/took.Seconds(), "tasks/s")
-	b.ReportMetric(float64((tracker.CPUTime()-cpu).Microseconds())/float64(tasks), "cpu-µs/task")
+	b.ReportMetric(float64((cputime.Taken()-cpu).Microseconds())/float64(tasks), "cpu-µs/task")
 	b.ReportMetric(float64(pub.bytes)/float64(tasks), "journal-B/task")
 	b.ReportMetric(float64(pub.files), "journal-files")
 	b.ReportMetric(float64(heap)/(1<<20), "peak-heap-MiB")

@@ -14,6 +14,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/mrtest/cputime"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/worker"
 )
@@ -157,7 +158,7 @@ func BenchmarkTasks(b *testing.B) {
 	tr := newTracker(b, 4, 8)
 	store := mem.New()
 	const tasks = 20_000
-	cpu := cpuTime()
+	cpu := cputime.Taken()
 	b.ResetTimer()
 	for i := range b.N {
 		id := mr.JobID("job" + string(rune('a'+i%26)))
@@ -166,7 +167,7 @@ func BenchmarkTasks(b *testing.B) {
 		}
 	}
 	b.ReportMetric(tasks*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
-	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(tasks*b.N), "cpu-µs/task")
+	b.ReportMetric(float64((cputime.Taken()-cpu).Microseconds())/float64(tasks*b.N), "cpu-µs/task")
 }
 
 // overtaken is a publisher whose coordinator has been overtaken.

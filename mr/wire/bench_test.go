@@ -12,6 +12,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/mrtest/cputime"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 )
 
@@ -44,7 +45,7 @@ func BenchmarkTasks(b *testing.B) {
 func tasksOver(b *testing.B, store dfs.FS) {
 	c := benchCluster(b, 4, 8, store)
 	const tasks = 5000
-	n, cpu := 0, cpuTime()
+	n, cpu := 0, cputime.Taken()
 	for b.Loop() {
 		n++
 		job := &mr.JobSpec{ID: mr.JobID(fmt.Sprint("tasks", n)), Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "nothing", Tasks: tasks}}}
@@ -53,7 +54,7 @@ func tasksOver(b *testing.B, store dfs.FS) {
 		}
 	}
 	b.ReportMetric(float64(tasks*n)/b.Elapsed().Seconds(), "tasks/s")
-	b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(tasks*n), "cpu-µs/task")
+	b.ReportMetric(float64((cputime.Taken()-cpu).Microseconds())/float64(tasks*n), "cpu-µs/task")
 }
 
 // BenchmarkEmptyJob is one map and one reduce task, from its submission by a driver to its end.

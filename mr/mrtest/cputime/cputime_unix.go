@@ -1,14 +1,14 @@
 //go:build unix
 
-package wire
+package cputime
 
 import (
 	"syscall"
 	"time"
 )
 
-// cpuTime is the processor time that this process has taken: what holds still when others use the machine, too.
-func cpuTime() time.Duration {
+// Taken is the processor time that this process has taken: what holds still when others use the machine, too.
+func Taken() time.Duration {
 	var u syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0
