@@ -24,7 +24,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 
 	"github.com/vista-mr/vista-mr/tools/cgroup"
@@ -120,14 +119,7 @@ func (u usage) String() string {
 }
 
 // median of a figure over runs.
-func median(us []usage, of func(usage) float64) float64 {
-	v := make([]float64, len(us))
-	for i, u := range us {
-		v[i] = of(u)
-	}
-	slices.Sort(v)
-	return v[len(v)/2]
-}
+func median(us []usage, of func(usage) float64) float64 { return middle(each(us, of)) }
 
 func (b *bench) memory(ctx context.Context) error {
 	for _, records := range []int{500, 5000} {
@@ -186,8 +178,8 @@ func (b *bench) peers(ctx context.Context) error {
 			fmt.Printf("peers   %-8s ours %s   python %s   ratio %.3f%s\n", c.model, u, v, v.seconds/u.seconds, note)
 		}
 		fmt.Printf("peers   %-8s %d records, medians: %.3f times as fast by the clock, %.3f by CPU time, %.2f of the memory\n", c.model, c.records,
-			median(theirs, func(u usage) float64 { return u.seconds })/median(ours, func(u usage) float64 { return u.seconds }),
-			median(theirs, func(u usage) float64 { return u.cpu })/median(ours, func(u usage) float64 { return u.cpu }),
+			median(theirs, seconds)/median(ours, seconds),
+			median(theirs, cpu)/median(ours, cpu),
 			median(ours, func(u usage) float64 { return u.peak })/median(theirs, func(u usage) float64 { return u.peak }))
 	}
 	return nil

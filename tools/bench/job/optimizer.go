@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -78,7 +79,7 @@ func (b *bench) optimizer(ctx context.Context) error {
 				best = min(best, t.actual.Actual.Seconds)
 			}
 		}
-		name := fmt.Sprintf("%s %d layers, %d records, %s", c.model, c.layers, c.records, or(c.memory, "no limit"))
+		name := fmt.Sprintf("%s %d layers, %d records, %s", c.model, c.layers, c.records, cmp.Or(c.memory, "no limit"))
 		for i, t := range all {
 			mark := ""
 			if i == 0 {
@@ -120,17 +121,11 @@ func phasesWritten(all int64, p *results.Plan) int64 {
 	return min(all, sum)
 }
 
+// middle is the median.
 func middle(v []float64) float64 {
 	s := slices.Clone(v)
 	slices.Sort(s)
 	return s[len(s)/2]
-}
-
-func or(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // cell runs the plans of a cell: the chosen one first, then others that might be better.
