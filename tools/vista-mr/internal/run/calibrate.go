@@ -62,6 +62,21 @@ func speeds(ctx context.Context, d *data, n *network, o *Options) (vistaopt.Rate
 	return r, err
 }
 
+// onceSpeeds is speeds for who is asked about the same network more than once: before its weights are there, and after.
+func onceSpeeds(ctx context.Context, d *data, o *Options) func(*network) (vistaopt.Rates, error) {
+	var known *vistaopt.Rates
+	return func(n *network) (vistaopt.Rates, error) {
+		if known != nil {
+			return *known, nil
+		}
+		r, err := speeds(ctx, d, n, o)
+		if err == nil {
+			known = &r
+		}
+		return r, err
+	}
+}
+
 // worthwhile is the time from which on a job is worth a second of calibration.
 const worthwhile = 60 // seconds
 
@@ -82,10 +97,7 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, n *network, c *vistao
 	decode := m.Rates.Decode
 	m.Rates = found.rates()
 	m.Rates.Decode = decode
-	if j.Limits.Memory > 0 {
-		m.Memory = min(m.Memory, int64(j.Limits.Memory))
-	}
-	if again := chooseAgain(j, n, d, c.Plan, c.From, m); again != nil {
+	if again := chooseAgain(j, n, d, c.Plan, c.From, limited(j, m)); again != nil {
 		return again, nil
 	}
 	return c, nil

@@ -145,8 +145,9 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	if err != nil {
 		return nil, err
 	}
+	rates := onceSpeeds(ctx, d, o)
 	n, err := tried(ctx, j, models, func(n *network) (err error) {
-		if m.Rates, err = speeds(ctx, d, n, o); err == nil {
+		if m.Rates, err = rates(n); err == nil {
 			choice, follows, err = choose(j, n, d, old, m)
 		}
 		return err
@@ -202,11 +203,12 @@ func noResume(at *place, why string) error {
 // lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
 // let go of.
 func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, m vistaopt.Machine, at *place, o *Options) (_ *prepared, err error) {
-	programs, err := n.writePrograms(ctx, at.store, choice.Plan, inputs(j, d, n, choice))
+	in := inputs(j, d, n, choice)
+	programs, err := n.writePrograms(ctx, at.store, choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
-	whole := programs[specKey(compile.Whole(inputs(j, d, n, choice)))]
+	whole := programs[specKey(compile.Whole(in))]
 	if err := n.forget(); err != nil {
 		return nil, err
 	}
@@ -220,7 +222,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 	for _, l := range n.layers {
 		p.Dims[l.Name] = l.PooledDim(n.pool)
 	}
-	in := inputs(j, d, n, choice)
+	in = inputs(j, d, n, choice) // the room may be another one now
 	if in.Splits, err = d.images.Write(ctx, at.store, imageIndex, choice.Plan.Partitions); err != nil {
 		return nil, err
 	}
@@ -240,9 +242,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 // choose plans the job; as the interrupted run did, if that is still possible. Processors and batches are the machine's
 // matter and chosen anew in any case.
 func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c *vistaopt.Choice, follows bool, err error) {
-	if j.Limits.Memory > 0 {
-		m.Memory = min(m.Memory, int64(j.Limits.Memory))
-	}
+	m = limited(j, m)
 	if old != nil {
 		if c := chooseAgain(j, n, d, old.Plan, old.From, m); c != nil {
 			return c, true, nil
@@ -253,6 +253,14 @@ func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c 
 		err = needs(j, c).Fit(len(d.table.Classes))
 	}
 	return c, false, exit.As(exit.Infeasible, err)
+}
+
+// limited is a machine of which a job takes no more than it says.
+func limited(j *conf.Job, m vistaopt.Machine) vistaopt.Machine {
+	if j.Limits.Memory > 0 {
+		m.Memory = min(m.Memory, int64(j.Limits.Memory))
+	}
+	return m
 }
 
 // chooseAgain makes the choice of a plan anew but for processors and batches; nil: it does not fit.

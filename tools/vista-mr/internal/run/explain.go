@@ -41,9 +41,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err != nil {
 		return nil, err
 	}
-	if j.Limits.Memory > 0 {
-		m.Memory = min(m.Memory, int64(j.Limits.Memory))
-	}
+	m = limited(j, m)
 	d := f.data()
 	n, err := outline(ctx, j)
 	if err != nil {

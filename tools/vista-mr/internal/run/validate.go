@@ -214,8 +214,9 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 	if f.place != nil {
 		old = readKept(ctx, f.place)
 	}
+	rates := onceSpeeds(ctx, f.data(), o)
 	n, err := tried(ctx, j, dir, func(n *network) (err error) {
-		if m.Rates, err = speeds(ctx, f.data(), n, o); err == nil {
+		if m.Rates, err = rates(n); err == nil {
 			f.choice, _, err = choose(j, n, f.data(), old, m)
 		}
 		return err
