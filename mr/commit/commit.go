@@ -276,14 +276,19 @@ func (p *Publisher) warn(what string, phase mr.PhaseID, err error) {
 	}
 }
 
-func (p *Publisher) epochPath(n int64) dfs.Path {
-	return p.Root.Join("epochs", fmt.Sprintf("%010d", n))
+// EpochsFolder is the folder, below a job's, of the marks of epochs.
+const EpochsFolder = "epochs"
+
+// EpochMark is the file that says that an epoch of a job was claimed. It is there as long as the job's folder: who cleans up removes
+// these marks first, so that whoever has written something and then finds its mark knows that the clean-up comes after it.
+func EpochMark(root dfs.Path, n int64) dfs.Path {
+	return root.Join(EpochsFolder, fmt.Sprintf("%010d", n))
 }
 
 // Epoch is the highest epoch that was claimed; 0 when there is none.
 func (p *Publisher) Epoch(ctx context.Context) (int64, error) {
 	highest := int64(0)
-	for info, err := range p.FS.List(ctx, p.Root.Join("epochs")) {
+	for info, err := range p.FS.List(ctx, p.Root.Join(EpochsFolder)) {
 		if err != nil {
 			return 0, errs.E("find epoch", errs.Unknown, "", err)
 		}
@@ -315,7 +320,7 @@ func (p *Publisher) ClaimEpoch(ctx context.Context) (int64, error) {
 	highest = max(highest, p.After)
 	const tries = 100
 	for n := highest + 1; n <= highest+tries; n++ {
-		err := p.FS.Claim(ctx, p.epochPath(n))
+		err := p.FS.Claim(ctx, EpochMark(p.Root, n))
 		if err == nil {
 			p.journal.claim(n)
 			return n, nil

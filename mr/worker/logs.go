@@ -6,7 +6,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/attemptlog"
+	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/task"
@@ -29,13 +31,35 @@ func (w *Worker) keepLog(env *task.Env, a *attempt, err error) {
 	}
 }
 
+// writeLog writes a log unless the job has ended and its folder is gone: this process may have slept through that, and nobody would
+// remove the file any more. If the folder goes meanwhile, the log is taken away again.
 func (w *Worker) writeLog(ctx context.Context, env *task.Env, a *attempt) {
 	ctx, cancel := context.WithTimeout(ctx, logPatience)
 	defer cancel()
+	if gone(ctx, env.Store, a.spec) {
+		return
+	}
 	p := attemptlog.Path(a.spec.Job, a.spec.Attempt, a.spec.Epoch)
-	if err := dfs.WriteFile(ctx, env.Store, p, a.log.Bytes()); err != nil && !errs.Is(err, errs.Exist) {
+	err := dfs.WriteFile(ctx, env.Store, p, a.log.Bytes())
+	if err != nil && !errs.Is(err, errs.Exist) {
 		w.log.Warn("the log of an attempt was not written", zap.String("attempt", a.spec.Attempt.String()), zap.Error(err))
 	}
+	// This process may be stopped at any point above, for longer than the store was given: what it has left is looked after all the same.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), logPatience)
+	defer cancel()
+	if !gone(ctx, env.Store, a.spec) {
+		return
+	}
+	if err := env.Store.Remove(ctx, p); err != nil {
+		w.log.Warn("the log of an attempt whose job is gone was not removed", zap.String("attempt", a.spec.Attempt.String()), zap.Error(err))
+	}
+}
+
+// gone tells whether the coordinator's mark of an attempt is not there any more, with which the removal of a job's folder begins. A
+// store that does not answer says nothing.
+func gone(ctx context.Context, store dfs.FS, spec *mr.TaskSpec) bool {
+	_, err := store.Stat(ctx, commit.EpochMark(dfs.Path(spec.Job), spec.Epoch))
+	return errs.Is(err, errs.NotExist)
 }
 
 // giveUpFor keeps the log of an attempt that is given up although it may never end. It is called with w.mu held, before the attempt is

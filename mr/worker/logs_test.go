@@ -12,6 +12,8 @@ import (
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/attemptlog"
+	"github.com/vista-mr/vista-mr/mr/commit"
+	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 )
@@ -116,6 +118,51 @@ func TestLogs(t *testing.T) {
 	for _, ev := range b.reports {
 		if f, ok := ev.(sched.Failed); ok && f.Attempt == shed && !errs.Is(f.Err, errs.NoMemory) {
 			t.Errorf("%v", f.Err)
+		}
+	}
+}
+
+// ending is a store from which a job's folder goes, its coordinator's mark first, when somebody begins to write there.
+type ending struct {
+	dfs.FS
+	begun bool
+}
+
+func (e *ending) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
+	e.begun = true
+	if err := e.Remove(ctx, commit.EpochMark("a", 2)); err != nil {
+		return nil, err
+	}
+	return e.FS.Create(ctx, p)
+}
+
+// TestNoLogAfterTheJob: a worker that has slept through the end of its job, and through the removal of what it was made from, leaves no
+// log there, whether the folder goes before it writes one or meanwhile.
+func TestNoLogAfterTheJob(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		b := newBench(t)
+		env, err := b.keepsLogs(mr.Kind{Name: "fails", Map: func(json.RawMessage) (mr.Mapper, error) {
+			return mr.MapperFunc(func(context.Context, mr.Task) error { return errors.New("its input is gone") }), nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		store := &ending{FS: env.Store}
+		env.Store = store
+		if before {
+			if err := env.Store.Remove(t.Context(), commit.EpochMark("a", 2)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.Do(Launch{Spec: mr.TaskSpec{Job: "a", Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "p"}, Number: 1}, Epoch: 2, Type: mr.MapPhase, Kind: "fails"}})
+		for len(b.said()) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		if store.begun == before {
+			t.Errorf("gone before: %v; begun to write: %v", before, store.begun)
+		}
+		for i, err := range store.List(t.Context(), "") {
+			t.Errorf("gone before: %v; left: %s, %v", before, i.Path, err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/cache"
+	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -55,6 +56,7 @@ func (b *bench) keepsLogs(kinds ...mr.Kind) (*task.Env, error) {
 	env, _ := b.o.Env(nil)
 	own := *env
 	own.Registry, own.KeepLogs = registry, true
+	err = errors.Join(err, own.Store.Claim(context.Background(), commit.EpochMark("a", 2)))
 	b.o.Env = func(*mr.TaskSpec) (*task.Env, error) { return &own, nil }
 	return &own, err
 }

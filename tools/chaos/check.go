@@ -37,10 +37,6 @@ func snapshot(ctx context.Context, f dfs.FS, dir dfs.Path) (files, error) {
 		if name == "attempts.log" { // it is there if an attempt had something to say, as those have that were killed
 			continue
 		}
-		// A worker that was stopped until the job had ended may still fail in what it ran then, and say so in a log.
-		if strings.HasPrefix(name, "_work/") && strings.Contains(name, "/logs/") {
-			continue
-		}
 		if slices.Contains(volatile, name) {
 			out[name] = "there"
 			continue

@@ -139,7 +139,7 @@ var within = map[string][]string{
 	"mr/commit":     {"mr/dfs"},
 	"mr/attemptlog": {"mr/dfs"},
 	"mr/task":       {"mr/attemptlog", "mr/dfs", "mr/cache", "mr/avro", "mr/checksum", "mr/shuffle"},
-	"mr/worker":     {"mr/attemptlog", "mr/dfs", "mr/sched", "mr/task"},
+	"mr/worker":     {"mr/attemptlog", "mr/commit", "mr/dfs", "mr/sched", "mr/task"},
 	"mr/tracker":    {"mr/dfs", "mr/sched", "mr/worker"},
 	"mr/status":     {"mr/tracker"},
 	"mr/local":      {"mr/sched", "mr/task", "mr/tracker", "mr/worker"},

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/local"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -114,14 +115,15 @@ func (p *place) clear(ctx context.Context, keep func(dfs.Path) bool) error {
 // removers is how many files are removed at once.
 const removers = 16
 
-// leave removes what a run that is done was made from, and, in a store elsewhere, what runs have left that were killed.
+// leave removes what a run that is done was made from, and, in a store elsewhere, what runs have left that were killed. The marks of epochs
+// go first: a worker that has slept through the end of the job finds by them that what it has just written is to go, too.
 func (p *place) leave(ctx context.Context) error {
+	err := p.clear(ctx, func(f dfs.Path) bool { return f.Dir().Base() != commit.EpochsFolder })
 	if p.dir != "" {
-		return os.RemoveAll(p.work())
+		return errors.Join(err, os.RemoveAll(p.work()))
 	}
-	var err error
 	if !dfs.AtOnce(p.store) {
-		err = p.clear(ctx, nil)
+		err = errors.Join(err, p.clear(ctx, nil))
 	}
 	return errors.Join(err, dfs.RemoveAll(ctx, p.store, ""), dfs.Sweep(ctx, p.out, ""), p.close())
 }
