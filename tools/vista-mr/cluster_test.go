@@ -300,6 +300,18 @@ func TestDevCluster(t *testing.T) {
 		if out := c.run("wait", "./left"); out != c.run("wait", id) {
 			t.Errorf("the output's verdict: %s", out)
 		}
+		// Both show the phases of a job that is over, in the same columns.
+		phases := func(of string) (lines []string) {
+			for line := range strings.Lines(c.run("status", of)) {
+				if words := strings.Fields(line); len(words) == 7 {
+					lines = append(lines, strings.Join(words, " "))
+				}
+			}
+			return lines
+		}
+		if a, b := phases(id), phases("./left"); len(a) < 4 || !slices.Equal(a, b) || !slices.Contains(a, "extract published 24 24 0 0 0") {
+			t.Errorf("phases of the job %q, of its output %q", a, b)
+		}
 	})
 	t.Run("what is wrong is said as on one machine", func(t *testing.T) {
 		_, said, err := c.try("submit", "job.yaml", "--set", "output=bad", "--set", "table.label=nothing")
@@ -314,7 +326,13 @@ func TestDevCluster(t *testing.T) {
 	t.Run("kill", func(t *testing.T) {
 		id := strings.TrimSpace(c.run("submit", "job.yaml", "--set", "output=killed", "--detach"))
 		c.until(id, "extract", 1)
-		c.run("kill", id)
+		var k cluster.KillReply
+		if err := json.Unmarshal([]byte(c.run("kill", id, "-o", "json")), &k); err != nil || k != (cluster.KillReply{SchemaVersion: 1, Job: id, Before: cluster.Running, After: cluster.Killed}) {
+			t.Errorf("kill: %+v, %v", k, err)
+		}
+		if out := c.run("kill", id); out != id+" had ended before: killed\n" {
+			t.Errorf("kill, again: %s", out)
+		}
 		if _, said, err := c.try("wait", id); exitCode(err) != 7 || !strings.Contains(said, "E-KILLED") {
 			t.Errorf("exit code %d\n%s", exitCode(err), said)
 		}

@@ -31,7 +31,7 @@ func TestAnInterruptEndsTheFollowing(t *testing.T) {
 		j, err := a.follow(ctx, &cluster.Client{URL: server.URL}, "foods-1", during)
 		err = exit.Cause(ctx, err)
 		server.Close()
-		if j.ID != "foods-1" || exit.Code(err) != 130 {
+		if j.Job.ID != "foods-1" || exit.Code(err) != 130 {
 			t.Errorf("%+v, %v", j, err)
 		}
 		if f := describe(err); f.ID != "E-INTERRUPTED" || !strings.Contains(f.Next, "vista-mr wait foods-1 follows") || strings.Contains(f.Next, "same command") {

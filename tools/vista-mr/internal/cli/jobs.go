@@ -60,11 +60,13 @@ func (a *app) request(name string, sets []string) (*conf.Job, cluster.Request, e
 
 // follow shows a job's progress until it is over. An interrupt ends the following, and the failure says that the job goes on. The tracker is
 // known to be there if it has just answered.
-func (a *app) follow(ctx context.Context, c *cluster.Client, id string, known bool) (cluster.Job, error) {
+func (a *app) follow(ctx context.Context, c *cluster.Client, id string, known bool) (cluster.JobReply, error) {
 	sink, logs, end := a.reporter()
 	defer end()
 	told := map[string]progress.Update{}
+	var last cluster.JobReply
 	see := func(r cluster.JobReply) {
+		last = r
 		for _, u := range r.Job.Progress {
 			if told[u.Stage] != u {
 				told[u.Stage] = u
@@ -78,9 +80,10 @@ func (a *app) follow(ctx context.Context, c *cluster.Client, id string, known bo
 	var i exit.Interrupted
 	if err != nil && errors.As(context.Cause(ctx), &i) {
 		i.Next = fmt.Sprintf("the job goes on: vista-mr wait %s follows it further, vista-mr kill %[1]s ends it", j.ID)
-		return j, i
+		err = i
 	}
-	return j, err
+	last.Job = j
+	return last, err
 }
 
 // asks makes a command ask a tracker for something, and print it as JSON or show it.
@@ -132,6 +135,9 @@ func (a *app) jobsCmd() *cobra.Command {
 			return exit.As(exit.Invalid, err)
 		}
 		list, err := cluster.ReadJobs(cmd.Context(), fs)
+		if no := (*errs.Error)(nil); errors.As(err, &no) && no.ID == "E-NO-STATE" {
+			no.Path = abs
+		}
 		if err != nil {
 			return exit.Running(err)
 		}
@@ -150,7 +156,7 @@ func showJobs(w *tabwriter.Writer, list cluster.JobList) {
 // took is how long a job has run.
 func took(j cluster.Job) string {
 	switch {
-	case j.Started.IsZero():
+	case j.Started.IsZero(), j.State == cluster.Queued: // a tracker before may have begun it
 		return "-"
 	case j.Ended.IsZero():
 		return time.Since(j.Started).Round(time.Second).String()
@@ -190,13 +196,16 @@ func showStatus(w *tabwriter.Writer, r cluster.JobReply) {
 	if err := j.Outcome(); err != nil {
 		fmt.Fprintf(w, "failure  %s\n", printable(err.Error()))
 	}
-	for _, n := range r.Now {
-		fmt.Fprintln(w, "PHASE\tSTATE\tTASKS\tDONE\tRUNNING\tFAILED\tLOST")
-		for _, p := range n.Phases {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\n", printable(string(p.ID)), p.State, p.Tasks, p.Committed, p.Running, p.Failures, p.Losses)
-		}
+	if len(r.Phases) > 0 {
+		fmt.Fprintln(w, phaseTable)
+	}
+	for _, p := range r.Phases {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\n", printable(string(p.ID)), p.State, p.Tasks, p.Committed, p.Running, p.Failures, p.Losses)
 	}
 }
+
+// phaseTable is the head of the table of a job's phases, whoever knows of them.
+const phaseTable = "PHASE\tSTATE\tTASKS\tDONE\tRUNNING\tFAILED\tLOST"
 
 func (a *app) workersCmd() *cobra.Command {
 	cmd := &cobra.Command{Use: "workers", Short: "List a tracker's workers", Args: arguments(0)}
@@ -220,6 +229,7 @@ func (a *app) waitCmd() *cobra.Command {
 		Args:  arguments(1, "JOB"),
 	}
 	f := addTrackerFlags(cmd)
+	format := a.outputFlag(cmd, "text", "json")
 	timeout := cmd.Flags().Duration("timeout", 0, "how long to wait; 0: as long as it takes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
@@ -228,39 +238,53 @@ func (a *app) waitCmd() *cobra.Command {
 			ctx, cancel = context.WithTimeout(ctx, *timeout)
 			defer cancel()
 		}
-		verdict, err := a.await(ctx, cmd, f, args[0])
+		over, err := a.await(ctx, cmd, f, args[0])
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 			return exit.As(exit.TimedOut, &errs.Error{Op: "wait", Kind: errs.Transient, ID: "E-TIMEOUT", Err: fmt.Errorf("%s has not ended within %v", args[0], *timeout),
-				Fix: "wait again: vista-mr wait " + args[0]})
+				Fix: "wait again: vista-mr wait " + run.Quote(args[0])})
 		}
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(a.out, printable(verdict))
-		return err
+		if *format == "json" { // of one that has failed, too
+			err = a.printJSON(over.doc)
+		} else if over.outcome == nil {
+			_, err = fmt.Fprintln(a.out, printable(over.verdict))
+		}
+		return cmp.Or(over.outcome, err)
 	}
 	return cmd
 }
 
-// await waits for a job on a tracker or in an output, and returns the verdict.
-func (a *app) await(ctx context.Context, cmd *cobra.Command, f *trackerFlags, arg string) (string, error) {
+// waited is a job that is over.
+type waited struct {
+	doc     any // what status says of it
+	verdict string
+	outcome error
+}
+
+// await waits for a job on a tracker or in an output.
+func (a *app) await(ctx context.Context, cmd *cobra.Command, f *trackerFlags, arg string) (waited, error) {
 	if a.isOutput(f, arg) {
-		return a.followOutput(ctx, arg)
+		p, err := a.followOutput(ctx, arg)
+		if err != nil {
+			return waited{}, err
+		}
+		return waited{p, p.Verdict, p.Outcome()}, nil
 	}
 	c, err := a.needClient(cmd, f)
 	if err != nil {
-		return "", err
+		return waited{}, err
 	}
-	j, err := a.follow(ctx, c, arg, false)
-	if err != nil {
-		return "", err
-	}
-	return j.Verdict, j.Outcome()
+	r, err := a.follow(ctx, c, arg, false)
+	return waited{r, r.Job.Verdict, r.Job.Outcome()}, err
 }
 
 func (a *app) killCmd() *cobra.Command {
-	cmd := &cobra.Command{Use: "kill JOB", Short: "End a job", Args: arguments(1, "JOB")}
+	cmd := &cobra.Command{Use: "kill JOB", Short: "End a job", Args: arguments(1, "JOB"),
+		Long: "End a job, and say where it was before and is now. Of one that had ended before nothing is changed, and that is said."}
 	f := addTrackerFlags(cmd)
+	format := a.outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if a.isOutput(f, args[0]) {
 			return usageOf(cmd, "%s is an output: a job is killed by its id through its tracker (vista-mr jobs), and one without a tracker by an interrupt of its process", args[0])
@@ -269,64 +293,24 @@ func (a *app) killCmd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.Kill(cmd.Context(), args[0])
+		k, err := c.Kill(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		return a.print(*format, k, func(w *tabwriter.Writer) { fmt.Fprintln(w, killed(k)) })
 	}
 	return cmd
 }
 
-func (a *app) logsCmd() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "logs JOB|OUTPUT [PHASE/TASK[/ATTEMPT]]",
-		Short: "Show what a job, or an attempt of a task, has logged",
-		Long: overOutput(`Show what a job's driver has logged, or, with PHASE/TASK, the attempts of that task, also while they run. An attempt that ended well within ten
-seconds, at the first try and without a word of its own, leaves no log: the job's events.jsonl has a line for it. Of an output, its events are shown, and with PHASE/TASK what attempts.log has of it, once the job has succeeded.`),
-		Example: `  vista-mr logs foods-2k4q6xyz
-  vista-mr logs foods-2k4q6xyz extract/00007
-  vista-mr logs foods-2k4q6xyz extract/00007/2`,
-		Args: arguments(1, "JOB", "PHASE/TASK[/ATTEMPT]"),
+// killed says what a kill has done.
+func killed(k cluster.KillReply) string {
+	switch {
+	case k.Before.Over():
+		return fmt.Sprintf("%s had ended before: %s", k.Job, k.Before)
+	case k.After == cluster.Killed:
+		return fmt.Sprintf("%s is killed; it was %s", k.Job, k.Before)
+	case k.After.Over():
+		return fmt.Sprintf("%s has %s before it could be killed", k.Job, k.After)
 	}
-	f := addTrackerFlags(cmd)
-	followIt := cmd.Flags().BoolP("follow", "f", false, "go on until the job ends")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if a.isOutput(f, args[0]) {
-			if len(args) == 2 {
-				if *followIt {
-					return usageOf(cmd, "-f follows a job's log, not an attempt's")
-				}
-				return run.TaskLogs(cmd.Context(), args[0], args[1], a.out)
-			}
-			return a.eventsOf(cmd.Context(), args[0], *followIt)
-		}
-		c, err := a.needClient(cmd, f)
-		if err != nil {
-			return err
-		}
-		if len(args) == 2 {
-			if *followIt {
-				return usageOf(cmd, "-f follows a job's log, not an attempt's")
-			}
-			return c.AttemptLogs(cmd.Context(), args[0], args[1], a.out)
-		}
-		for at := int64(0); ; {
-			r, err := c.Job(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			if at, err = c.Log(cmd.Context(), args[0], at, a.out); err != nil {
-				return err
-			}
-			if err := a.out.Flush(); err != nil {
-				return stdoutError(err)
-			}
-			if !*followIt || r.Job.State.Over() {
-				return nil
-			}
-			select {
-			case <-time.After(500 * time.Millisecond):
-			case <-cmd.Context().Done():
-				return cmd.Context().Err()
-			}
-		}
-	}
-	return cmd
+	return fmt.Sprintf("%s was %s and is told to end; vista-mr wait %[1]s follows it to that", k.Job, k.Before)
 }

@@ -44,13 +44,11 @@ func showPast(w *tabwriter.Writer, p *run.Past) {
 	if p.Error != "" {
 		fmt.Fprintf(w, "failure  %s\n", printable(p.Error))
 	}
-	fmt.Fprintln(w, "PHASE\tSTATE\tTASKS\tDONE\tFAILED")
+	if len(p.Phases) > 0 {
+		fmt.Fprintln(w, phaseTable)
+	}
 	for _, q := range p.Phases {
-		state := "begun"
-		if q.Published {
-			state = "published"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\n", printable(q.Name), state, q.Tasks, q.Done, q.Failed)
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\t%d\n", printable(q.Name), q.State, q.Tasks, q.Done, q.Running, q.Failed, q.Lost)
 	}
 }
 
@@ -61,8 +59,8 @@ const (
 	lookGrace = 10 * time.Second
 )
 
-// followOutput waits until the job of an output is done, and returns the verdict.
-func (a *app) followOutput(ctx context.Context, output string) (string, error) {
+// followOutput waits until the job of an output is over, and returns what is known of it then.
+func (a *app) followOutput(ctx context.Context, output string) (*run.Past, error) {
 	sink, _, end := a.reporter()
 	defer end()
 	told := map[string]progress.Update{}
@@ -70,7 +68,7 @@ func (a *app) followOutput(ctx context.Context, output string) (string, error) {
 	for {
 		p, err := run.Look(ctx, output)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		for _, q := range p.Phases {
 			u := progress.Update{Stage: q.Name, Unit: "tasks", Done: int64(q.Done), Total: int64(max(q.Tasks, q.Done)), End: q.Published}
@@ -80,13 +78,11 @@ func (a *app) followOutput(ctx context.Context, output string) (string, error) {
 			}
 		}
 		switch p.State {
-		case run.PastSucceeded:
-			return p.Verdict, nil
-		case run.PastFailed:
-			return "", p.Outcome()
+		case run.PastSucceeded, run.PastFailed:
+			return p, nil
 		case run.PastStopped:
 			if time.Since(alive) > lookGrace {
-				return "", p.Outcome()
+				return p, nil
 			}
 		case run.PastUnfinished:
 			if !noted && !p.Last.IsZero() && time.Since(p.Last) > 10*time.Minute {
@@ -100,7 +96,7 @@ func (a *app) followOutput(ctx context.Context, output string) (string, error) {
 		select {
 		case <-time.After(lookEvery):
 		case <-ctx.Done():
-			return "", ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }

@@ -99,11 +99,11 @@ func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets
 		return err
 	}
 	a.note("job: " + j.ID + " on " + c.URL)
-	j, err = a.follow(ctx, c, j.ID, true)
+	over, err := a.follow(ctx, c, j.ID, true)
 	if err != nil {
 		return err
 	}
-	if err := j.Outcome(); err != nil {
+	if err := over.Job.Outcome(); err != nil {
 		return err
 	}
 	_, summary, err := run.Results(ctx, job.Output.LocalPath())

@@ -15,6 +15,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
 // Client talks to a tracker.
@@ -47,9 +48,14 @@ func (c *Client) job(ctx context.Context, id, query string) (JobReply, error) {
 	return out, err
 }
 
-// Kill ends a job.
-func (c *Client) Kill(ctx context.Context, id string) error {
-	return c.call(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/kill", struct{}{}, nil)
+// killWait is how long Kill waits for the end of what it has ended: a driver has 10 s to end by itself (killAfter).
+const killWait = 15 * time.Second
+
+// Kill ends a job, and waits some time for that.
+func (c *Client) Kill(ctx context.Context, id string) (KillReply, error) {
+	var out KillReply
+	err := c.call(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/kill?wait="+killWait.String(), struct{}{}, &out)
+	return out, err
 }
 
 // Workers lists the tracker's workers.
@@ -83,28 +89,15 @@ func (c *Client) Log(ctx context.Context, id string, from int64, w io.Writer) (i
 	return from + n, err
 }
 
-// AttemptLogs writes the logs of the attempts of a task, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT.
-func (c *Client) AttemptLogs(ctx context.Context, id, target string, w io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
+// AttemptLogs are the logs of the attempts of a task, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT.
+func (c *Client) AttemptLogs(ctx context.Context, id, target string) ([]run.AttemptLog, error) {
 	words := strings.Split(target, "/")
 	for i := range words {
 		words[i] = url.PathEscape(words[i])
 	}
-	req, err := c.request(ctx, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id)+"/logs/"+strings.Join(words, "/"), nil)
-	if err != nil {
-		return err
-	}
-	resp, err := c.do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close() // it has been read
-	if resp.StatusCode >= 300 {
-		return c.refusal(resp)
-	}
-	_, err = io.Copy(w, resp.Body)
-	return err
+	var out LogsReply
+	err := c.callFor(ctx, time.Minute, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id)+"/logs/"+strings.Join(words, "/"), nil, &out)
+	return out.Attempts, err
 }
 
 // Patience is how long a job is followed on while its tracker does not answer.
@@ -187,6 +180,11 @@ func (c *Client) unreachable(err error) error {
 
 // call sends v and reads the answer into out.
 func (c *Client) call(ctx context.Context, method, path string, v, out any) error {
+	return c.callFor(ctx, 30*time.Second, method, path, v, out)
+}
+
+// callFor is call with a time that it may take.
+func (c *Client) callFor(ctx context.Context, patience time.Duration, method, path string, v, out any) error {
 	var body io.Reader
 	if v != nil {
 		b, err := json.Marshal(v)
@@ -195,12 +193,13 @@ func (c *Client) call(ctx context.Context, method, path string, v, out any) erro
 		}
 		body = bytes.NewReader(b)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	req, err := c.request(ctx, method, path, body)
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Accept", "application/json")
 	if v != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -230,13 +230,13 @@ func TestHowJobsEnd(t *testing.T) {
 		t.Errorf("a driver that dies: %+v", j)
 	}
 	wait(t, m, runs, Running)
-	if err := m.end(runs, "on request"); err != nil {
+	if _, err := m.end(runs, "on request"); err != nil {
 		t.Fatal(err)
 	}
 	if j := wait(t, m, runs, Killed); j.ExitCode != 7 {
 		t.Errorf("a killed job: %+v", j)
 	}
-	if err := m.end("nobody", ""); !errs.Is(err, errs.NotExist) {
+	if _, err := m.end("nobody", ""); !errs.Is(err, errs.NotExist) {
 		t.Errorf("killing nobody: %v", err)
 	}
 

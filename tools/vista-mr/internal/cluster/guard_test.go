@@ -117,8 +117,8 @@ func TestGuardWithToken(t *testing.T) {
 	if got, _ := d.jobs.get(j.ID); got.State != Queued {
 		t.Errorf("the job is %s", got.State)
 	}
-	if resp, _ := ask(t, http.MethodPost, srv.URL+"/api/v1/jobs/"+j.ID+"/kill", "Authorization", bearer); resp.StatusCode != 204 {
-		t.Errorf("kill with the token: %s", resp.Status)
+	if resp, said := ask(t, http.MethodPost, srv.URL+"/api/v1/jobs/"+j.ID+"/kill", "Authorization", bearer); resp.StatusCode != 200 || !strings.Contains(said, `"before":"queued","after":"killed"`) {
+		t.Errorf("kill with the token: %s, %s", resp.Status, said)
 	}
 }
 
@@ -209,7 +209,7 @@ func TestPageOfAJob(t *testing.T) {
 		}
 	}
 	// How it ended, and what became of its attempts, outlives the tracker.
-	if err := d.jobs.end(j.ID, "on request"); err != nil {
+	if _, err := d.jobs.end(j.ID, "on request"); err != nil {
 		t.Fatal(err)
 	}
 	again := &jobs{store: d.jobs.store, byID: map[string]*book{}, base: t.Context(), log: d.log}
@@ -287,8 +287,9 @@ func TestAJobThatNobodyKnows(t *testing.T) {
 	_, status := c.Job(t.Context(), "foods-1")
 	_, log := c.Log(t.Context(), "foods-1", 0, io.Discard)
 	_, follow := c.Follow(t.Context(), "foods-1", Following{See: func(JobReply) {}})
-	for what, err := range map[string]error{"status": status, "log": log, "follow": follow, "kill": c.Kill(t.Context(), "foods-1"),
-		"attempts": c.AttemptLogs(t.Context(), "foods-1", "extract/1", io.Discard)} {
+	_, kill := c.Kill(t.Context(), "foods-1")
+	_, attempts := c.AttemptLogs(t.Context(), "foods-1", "extract/1")
+	for what, err := range map[string]error{"status": status, "log": log, "follow": follow, "kill": kill, "attempts": attempts} {
 		if err == nil {
 			t.Errorf("%s: no error", what)
 			continue

@@ -250,7 +250,12 @@ const maxDrivers = 4
 
 func (m *jobs) run(b *book) {
 	ctx, kill := context.WithCancelCause(m.base)
-	b.State, b.Started, b.kill = Running, time.Now().UTC(), kill
+	b.State, b.kill = Running, kill
+	if b.Started.IsZero() { // else a tracker before has begun it
+		b.Started = time.Now().UTC()
+		id, at := b.ID, b.Started
+		m.work.Go(func() { m.keepStart(id, at) })
+	}
 	m.running++
 	m.changes.Add(1)
 	m.work.Go(func() {
@@ -339,14 +344,15 @@ func failureJSON(id, cause, next string, code int) json.RawMessage {
 	return b
 }
 
-// end kills a job, or takes one that waits off the queue.
-func (m *jobs) end(id, reason string) error {
+// end kills a job, or takes one that waits off the queue, and returns where it was before.
+func (m *jobs) end(id, reason string) (before State, err error) {
 	m.mu.Lock()
 	b := m.byID[id]
 	if b == nil {
 		m.mu.Unlock()
-		return noJob("kill", id)
+		return "", noJob("kill", id)
 	}
+	before = b.State
 	if b.kill != nil {
 		b.kill(errKill{reason})
 		b.Ending = true
@@ -363,7 +369,7 @@ func (m *jobs) end(id, reason string) error {
 		cancel(errKill{reason})
 		m.over(ctx, b, ending{code: int(exit.Killed)}, nil)
 	}
-	return nil
+	return before, nil
 }
 
 // noJob says that a tracker has no job of this id.

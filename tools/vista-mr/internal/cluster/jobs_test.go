@@ -27,7 +27,7 @@ func TestAKillThatComesTooLate(t *testing.T) {
 	a, b := submitted(t, m, "a"), submitted(t, m, "b")
 	wait(t, m, a, Running)
 	for _, id := range []string{b, a} {
-		if err := m.end(id, "on request"); err != nil {
+		if _, err := m.end(id, "on request"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -205,7 +205,7 @@ func TestAnEndThatCannotBeWritten(t *testing.T) {
 		synctest.Wait()
 		for id, want := range ended {
 			if want == Killed {
-				if err := m.end(id, "on request"); err != nil {
+				if _, err := m.end(id, "on request"); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -258,5 +258,35 @@ func TestAnEndIsNotTriedForEver(t *testing.T) {
 				m.work.Wait() // for ever, if it goes on
 			})
 		})
+	}
+}
+
+// TestTheFirstStart of a job counts, whatever becomes of its tracker.
+func TestTheFirstStart(t *testing.T) {
+	store := mem.New()
+	held := func(ctx context.Context) (ending, error) { <-ctx.Done(); return ending{}, ctx.Err() }
+	first := newJobs(t, store, &drive{ends: map[string]func(context.Context) (ending, error){"a": held}}, 1)
+	id := submitted(t, first, "a")
+	began := wait(t, first, id, Running).Started
+	for { // it is written beside
+		if _, err := store.Stat(t.Context(), dfs.Path("jobs").Join(id, startedFile)); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	first.close()
+	next := newJobs(t, store, &drive{ends: map[string]func(context.Context) (ending, error){"a": well}}, 1)
+	if _, err := next.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next.mu.Lock()
+	next.fill()
+	next.mu.Unlock()
+	if j := wait(t, next, id, Succeeded); !j.Started.Equal(began) || !j.Ended.After(began) {
+		t.Errorf("it has begun at %v and ended at %v, and began at %v first", j.Started, j.Ended, began)
+	}
+	list, err := ReadJobs(t.Context(), store)
+	if err != nil || len(list.Jobs) != 1 || !list.Jobs[0].Started.Equal(began) {
+		t.Errorf("%+v, %v", list, err)
 	}
 }

@@ -167,7 +167,7 @@ func (m *jobs) logsOf(id string) (Job, map[mr.JobID]string, *status.History, boo
 	return m.copy(b), maps.Clone(b.logs), b.past, true
 }
 
-// attemptLogs sends the logs of a task's attempts as text, each below a line with its name.
+// attemptLogs sends the logs of a task's attempts: as text, each below a line with its name, or as JSON to whoever says to accept that.
 func (d *daemon) attemptLogs(w http.ResponseWriter, r *http.Request) {
 	all, err := d.findLogs(r.Context(), r.PathValue("id"), r.PathValue("target"))
 	if err == nil && len(all) == 0 {
@@ -177,13 +177,21 @@ func (d *daemon) attemptLogs(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	out := LogsReply{SchemaVersion: 1, Attempts: []run.AttemptLog{}}
 	for _, l := range all {
-		state := "ended"
+		state := run.AttemptEnded
 		if l.Runs {
-			state = "running on " + l.Worker
+			state = run.AttemptRunning
 		}
-		if _, err := fmt.Fprintf(w, "==> %s (%s) <==\n%s", l.Attempt, state, l.Text); err != nil {
+		out.Attempts = append(out.Attempts, run.AttemptLog{Attempt: l.Attempt, State: state, Worker: l.Worker, Log: string(l.Text)})
+	}
+	if r.Header.Get("Accept") == "application/json" {
+		reply(w, out)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	for _, l := range out.Attempts {
+		if err := l.Write(w); err != nil {
 			return // whoever asked has gone
 		}
 	}

@@ -212,6 +212,9 @@ func (d *daemon) tasksNow(id string, phase mr.PhaseID, state string, from, limit
 	return nil, nil
 }
 
-func (s source) Kill(id string) error { return s.d.jobs.end(id, "on request") }
+func (s source) Kill(id string) error {
+	_, err := s.d.jobs.end(id, "on request")
+	return err
+}
 
 func (s source) Changes() uint64 { return s.d.jobs.changes.Load() }

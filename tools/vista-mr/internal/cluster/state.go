@@ -14,9 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/status"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 const maxRecord = 8 << 20
@@ -99,6 +101,15 @@ func (m *jobs) loadJob(ctx context.Context, id string, parts map[string]dfs.Path
 		b.past = status.Restore(e.Record)
 		return b, nil
 	}
+	if p := parts[startedFile]; p != "" {
+		var s begun
+		if err := m.read(ctx, p, &s); ctx.Err() != nil {
+			return nil, err
+		} else if err != nil { // then it counts from now on
+			m.log.Warn("when a job has begun cannot be read", zap.String("job", id), zap.Error(err))
+		}
+		b.Started = s.Started
+	}
 	for name := range parts {
 		if run, ok := strings.CutPrefix(name, "runs/"); ok { // jobs' names are legal in paths
 			b.runs = append(b.runs, mr.JobID(run))
@@ -160,6 +171,26 @@ const (
 	endedMark = "ended-"
 	adopted   = "adopted-"
 )
+
+// startedFile says when a job has begun, for the first time.
+const startedFile = "started.json"
+
+// begun is what it holds.
+type begun struct {
+	Started time.Time `json:"started"`
+}
+
+// keepStart writes down when a job has begun. Without it a tracker after this one would count from its own beginning, which is no reason
+// to have the job wait.
+func (m *jobs) keepStart(id string, at time.Time) {
+	data, err := json.Marshal(begun{at})
+	if err == nil {
+		err = dfs.WriteFile(m.base, m.store, dfs.Path("jobs").Join(id, startedFile), data)
+	}
+	if err != nil && m.base.Err() == nil && !errs.Is(err, errs.Exist) {
+		m.log.Warn("when a job has begun could not be written down", zap.String("job", id), zap.Error(err))
+	}
+}
 
 // mark is the name of a file of a job that carries this tracker's epoch.
 func (m *jobs) mark(kind, suffix string) string {
@@ -238,11 +269,23 @@ func (m *jobs) superseded(ctx context.Context) bool {
 	return m.current != nil && errs.Is(m.current(ctx), errs.Lost)
 }
 
-// ReadJobs lists the jobs in a tracker's state, the newest first, without a tracker. Those that are not over count as queued.
+// ReadJobs lists the jobs in a tracker's state, the newest first, without a tracker. Those that are not over count as queued. A folder that
+// no tracker has had is refused: exit class invalid.
 func ReadJobs(ctx context.Context, state dfs.FS) (JobList, error) {
 	m := &jobs{store: state, log: zap.NewNop(), byID: map[string]*book{}, most: 1}
 	if _, err := m.load(ctx); err != nil {
 		return JobList{}, err
+	}
+	if len(m.order) == 0 { // a tracker that has had no job has an epoch
+		epoch, err := (&commit.Publisher{FS: state}).Epoch(ctx)
+		if err != nil {
+			return JobList{}, err
+		}
+		if epoch == 0 {
+			return JobList{}, exit.As(exit.Invalid, &errs.Error{Op: "jobs", Kind: errs.NotExist, ID: "E-NO-STATE",
+				Err: errors.New("no tracker has its state there: there is no epochs/NNNNNNNNNN and no jobs/ID/job.json"),
+				Fix: "name the folder that the tracker was given with --state; without --state, vista-mr jobs asks the tracker"})
+		}
 	}
 	list := m.list()
 	for i := range list {

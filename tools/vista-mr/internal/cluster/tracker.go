@@ -24,6 +24,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/wire"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
 // TrackerOptions is what a tracker daemon needs.
@@ -227,11 +228,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 	m.HandleFunc("GET /api/v1/jobs", func(w http.ResponseWriter, _ *http.Request) { reply(w, JobList{1, d.jobs.list()}) })
 	m.HandleFunc("POST /api/v1/jobs", d.submit)
 	m.HandleFunc("GET /api/v1/jobs/{id}", func(w http.ResponseWriter, r *http.Request) {
-		if wait, err := time.ParseDuration(r.FormValue("wait")); err == nil && wait > 0 {
-			ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
-			d.jobs.await(ctx, r.PathValue("id"))
-			cancel()
-		}
+		d.awaitAsked(r)
 		j, past, ok := d.jobs.look(r.PathValue("id"))
 		if !ok {
 			refuse(w, noJob("status", r.PathValue("id")))
@@ -243,11 +240,14 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		reply(w, out)
 	})
 	m.HandleFunc("POST /api/v1/jobs/{id}/kill", func(w http.ResponseWriter, r *http.Request) {
-		if err := d.jobs.end(r.PathValue("id"), "on request"); err != nil {
+		before, err := d.jobs.end(r.PathValue("id"), "on request")
+		if err != nil {
 			refuse(w, err)
 			return
 		}
-		w.WriteHeader(http.StatusNoContent)
+		d.awaitAsked(r)
+		j, _ := d.jobs.get(r.PathValue("id"))
+		reply(w, KillReply{SchemaVersion: 1, Job: j.ID, Before: before, After: j.State})
 	})
 	m.HandleFunc("GET /api/v1/jobs/{id}/log", d.driverLog)
 	m.HandleFunc("GET /api/v1/jobs/{id}/tasks/{phase...}", d.tasks)
@@ -258,8 +258,17 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 	return m
 }
 
-// maxWait bounds how long an answer may be put off: GET /api/v1/jobs/ID?wait=DURATION answers when the job is over, or after that.
+// maxWait bounds how long an answer may be put off: a request with ?wait=DURATION for a job is answered when the job is over, or after that.
 const maxWait = 20 * time.Second
+
+// awaitAsked waits for the end of a job as long as the request asks for.
+func (d *daemon) awaitAsked(r *http.Request) {
+	if wait, err := time.ParseDuration(r.FormValue("wait")); err == nil && wait > 0 {
+		ctx, cancel := context.WithTimeout(r.Context(), min(wait, maxWait))
+		defer cancel()
+		d.jobs.await(ctx, r.PathValue("id"))
+	}
+}
 
 // Info is what a tracker says of itself.
 type Info struct {
@@ -281,6 +290,21 @@ type JobReply struct {
 	Job           Job              `json:"job"`
 	Now           []tracker.JobNow `json:"now,omitempty"` // what its driver has running
 	status.Record                  // its phases, those that are over too, and its last failed attempts
+}
+
+// KillReply is the answer to POST /api/v1/jobs/ID/kill: where the job was before, and where it is when the answer is given. A job that is still
+// running then has been told to end.
+type KillReply struct {
+	SchemaVersion int    `json:"schemaVersion"`
+	Job           string `json:"job"`
+	Before        State  `json:"before"`
+	After         State  `json:"after"`
+}
+
+// LogsReply is the answer to GET /api/v1/jobs/ID/logs/PHASE/TASK[/ATTEMPT] to whoever accepts JSON.
+type LogsReply struct {
+	SchemaVersion int              `json:"schemaVersion"`
+	Attempts      []run.AttemptLog `json:"attempts"`
 }
 
 // WorkerList is the answer to GET /api/v1/workers.

@@ -51,38 +51,61 @@ func (p *place) joinLogs(ctx context.Context, w *Work, log *zap.Logger) error {
 	return err
 }
 
-// TaskLogs writes the logs of a task's attempts, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT, that an output's job has left.
-func TaskLogs(ctx context.Context, output, target string, w io.Writer) error {
+// AttemptLog is the log of an attempt, as commands and the tracker give it out.
+type AttemptLog struct {
+	Attempt mr.AttemptID `json:"attempt"` // PHASE/TASK/NUMBER
+	State   string       `json:"state"`   // AttemptRunning or AttemptEnded
+	Worker  string       `json:"worker,omitempty"`
+	Log     string       `json:"log"`
+}
+
+// The states of attempts that have logs.
+const (
+	AttemptRunning = "running"
+	AttemptEnded   = "ended"
+)
+
+// Write writes it as text, below a line with its name.
+func (l AttemptLog) Write(w io.Writer) error {
+	state := l.State
+	if l.State == AttemptRunning {
+		state += " on " + l.Worker
+	}
+	_, err := fmt.Fprintf(w, "==> %s (%s) <==\n%s", l.Attempt, state, l.Log)
+	return err
+}
+
+// TaskLogs are the logs of a task's attempts, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT, that an output's job has left.
+func TaskLogs(ctx context.Context, output, target string) ([]AttemptLog, error) {
 	p, err := Look(ctx, output)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	task, number, err := attemptlog.Target(target, func(id mr.PhaseID) bool {
 		return slices.ContainsFunc(p.Phases, func(q PastPhase) bool { return q.Name == string(id) })
 	})
 	if err != nil {
-		return exit.As(exit.Usage, err)
+		return nil, exit.As(exit.Usage, err)
 	}
 	at, err := openPlace(ctx, conf.URI(output))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b, err := dfs.ReadFile(ctx, at.out, AttemptsFile, 2*maxAttempts)
 	if err != nil && !errs.Is(err, errs.NotExist) {
-		return exit.Running(err)
+		return nil, exit.Running(err)
 	}
 	found, err := attemptlog.FindJoined(bytes.NewReader(b), task, number)
 	if err != nil {
-		return exit.Running(err)
+		return nil, exit.Running(err)
 	}
 	if len(found) == 0 {
-		return exit.As(exit.Invalid, &errs.Error{Op: "logs", Kind: errs.NotExist, Path: target, Err: errors.New("no log of it is in " + AttemptsFile + " of " + at.name),
+		return nil, exit.As(exit.Invalid, &errs.Error{Op: "logs", Kind: errs.NotExist, Path: target, Err: errors.New("no log of it is in " + AttemptsFile + " of " + at.name),
 			Fix: "an attempt that ended well and had nothing to say leaves none; the file is there when the job has succeeded"})
 	}
+	var out []AttemptLog
 	for _, t := range found {
-		if _, err := fmt.Fprintf(w, "==> %s (ended) <==\n%s", t.Attempt, t.Log); err != nil {
-			return err
-		}
+		out = append(out, AttemptLog{Attempt: t.Attempt, State: AttemptEnded, Log: string(t.Log)})
 	}
-	return nil
+	return out, nil
 }

@@ -52,13 +52,17 @@ type Past struct {
 // PastPhase is a phase.
 type PastPhase struct {
 	Name      string `json:"name"`
+	State     string `json:"state"` // running, published; ended: its run has ended before it was published
 	Tasks     int    `json:"tasks"`
 	Done      int    `json:"done"`
-	Failed    int    `json:"failed,omitempty"` // attempts
+	Running   int    `json:"running,omitempty"` // attempts
+	Failed    int    `json:"failed,omitempty"`  // attempts that failed of their own
+	Lost      int    `json:"lost,omitempty"`    // attempts that failed otherwise: their worker went, they had no memory, nobody needed them
 	Rounds    int    `json:"rounds,omitempty"`
 	Published bool   `json:"published,omitempty"`
 
 	tasks map[string]bool
+	runs  map[string]bool // attempts
 }
 
 // maxEvents bounds the event log that is read.
@@ -114,6 +118,7 @@ func look(ctx context.Context, at *place, output string) (*Past, error) {
 	case at.dir != "":
 		p.State = PastStopped
 	}
+	defer p.phasesNow()
 	if at.dir != "" && p.State != PastSucceeded {
 		f, err := lockNow(at.dir)
 		if busy(err) {
@@ -164,6 +169,9 @@ func (p *Past) replay() (ended bool) {
 			if p.Started.IsZero() {
 				p.Started = e.Time
 			}
+			for i := range p.Phases {
+				clear(p.Phases[i].runs) // of the run before
+			}
 		case "job-done":
 			p.Error, p.kind, ended = e.Error, e.Cause, true
 		default:
@@ -181,22 +189,58 @@ func (p *Past) note(e journal.Event) {
 	i := slices.IndexFunc(p.Phases, func(q PastPhase) bool { return q.Name == e.Phase })
 	if i < 0 {
 		i = len(p.Phases)
-		p.Phases = append(p.Phases, PastPhase{Name: e.Phase, tasks: map[string]bool{}})
+		p.Phases = append(p.Phases, PastPhase{Name: e.Phase, tasks: map[string]bool{}, runs: map[string]bool{}})
 	}
 	q := &p.Phases[i]
 	q.Tasks = max(q.Tasks, e.Tasks)
 	switch e.Kind {
+	case "attempt-started":
+		q.runs[e.Attempt] = true
 	case "attempt-succeeded":
+		delete(q.runs, e.Attempt)
 		task, _, _ := strings.Cut(strings.TrimPrefix(e.Attempt, e.Phase+"/"), "/")
 		q.tasks[task] = true
 		q.Done = len(q.tasks)
 	case "attempt-failed":
-		q.Failed++
+		delete(q.runs, e.Attempt)
+		switch e.Cause { // as package status counts them
+		case errs.Lost.String(), errs.Preempted.String(), errs.NoMemory.String(), errs.Canceled.String():
+			q.Lost++
+		default:
+			q.Failed++
+		}
 	case "round-done":
 		q.Rounds = max(q.Rounds, e.Round+1)
 	case "phase-published":
 		q.Published = true
 	}
+}
+
+// phasesNow says where phases are, once it is known where the job is.
+func (p *Past) phasesNow() {
+	goesOn := p.State == PastRunning || p.State == PastUnfinished
+	for i := range p.Phases {
+		q := &p.Phases[i]
+		switch {
+		case q.Published:
+			q.State = "published"
+		case goesOn:
+			q.State, q.Running = "running", len(q.runs)
+		default:
+			q.State = "ended"
+		}
+	}
+}
+
+// Events are the events of the log, as far as it can be read.
+func (p *Past) Events() []journal.Event {
+	out := []journal.Event{}
+	_ = journal.Read(bytes.NewReader(p.log), func(e journal.Event) error { // what can be read of a damaged log is told
+		e.Check = ""
+		out = append(out, e)
+		return nil
+	})
+	return out
 }
 
 // Log writes the events from a byte of the log on, a line each, and returns where it ends.

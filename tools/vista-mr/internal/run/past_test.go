@@ -57,7 +57,7 @@ func TestLook(t *testing.T) {
 				t.Fatal(err)
 			}
 			i := slices.IndexFunc(p.Phases, func(q PastPhase) bool { return q.Name == "extract" })
-			if p.State != PastStopped || exit.Code(p.Outcome()) != int(exit.JobFailed) || p.Runs != 1 || i < 0 || p.Phases[i].Done == 0 || p.Phases[i].Done != p.Phases[i].Tasks {
+			if p.State != PastStopped || exit.Code(p.Outcome()) != int(exit.JobFailed) || p.Runs != 1 || i < 0 || p.Phases[i].Done == 0 || p.Phases[i].Done != p.Phases[i].Tasks || p.Phases[i].State == "running" {
 				t.Errorf("stopped: %+v", p)
 			}
 			s, err := Submit(t.Context(), j, Options{Resume: true})
@@ -66,6 +66,14 @@ func TestLook(t *testing.T) {
 			}
 			if p, err = Look(t.Context(), output); err != nil || p.State != PastSucceeded || p.Verdict != s.Verdict.Sentence || p.Runs != 2 || p.Outcome() != nil {
 				t.Errorf("done: %+v, %v", p, err)
+			}
+			for _, q := range p.Phases {
+				if q.State != "published" || q.Running != 0 || q.Done != q.Tasks {
+					t.Errorf("done: %+v", q)
+				}
+			}
+			if events := p.Events(); len(events) == 0 || events[len(events)-1].Kind != "job-done" {
+				t.Errorf("%d events", len(events))
 			}
 			var log bytes.Buffer
 			n, err := p.Log(0, &log)

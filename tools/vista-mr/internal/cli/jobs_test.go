@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+)
+
+// fakeTracker answers as a tracker does that has two jobs, one of which has failed.
+func fakeTracker(t *testing.T) string {
+	t.Helper()
+	m := http.NewServeMux()
+	say := func(path, text string) {
+		m.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) })
+	}
+	say("GET /api/v1/jobs/good", `{"schemaVersion":1,"job":{"id":"good","state":"succeeded","verdict":"fc6 helps"},"phases":[{"run":"r","id":"extract","state":"published","tasks":3,"committed":3}]}`)
+	say("GET /api/v1/jobs/bad", `{"schemaVersion":1,"job":{"id":"bad","state":"failed","exitCode":5,"failure":{"id":"E-ONE-CLASS","cause":"one class only"}}}`)
+	say("GET /api/v1/jobs/good/log", "driver starts\nand ends\n")
+	say("GET /api/v1/jobs/good/logs/extract/00001", `{"schemaVersion":1,"attempts":[{"attempt":"extract/00001/1","state":"running","worker":"w","log":"it runs\n"}]}`)
+	s := httptest.NewServer(m)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// TestOneObject: with -o json each command prints one object with a version, and what failed has its exit code all the same.
+func TestOneObject(t *testing.T) {
+	url := fakeTracker(t)
+	for _, c := range []struct {
+		args string
+		code exit.Class
+		want string // of the object, "": none
+	}{
+		{"wait good -o json", 0, `"verdict": "fc6 helps"`},
+		{"wait bad -o json", exit.JobFailed, `"state": "failed"`},
+		{"status good -o json", 0, `"state": "published"`},
+		{"logs good -o json", 0, `"log": "driver starts\nand ends\n"`},
+		{"logs good extract/00001 -o json", 0, `"worker": "w"`},
+		{"logs good -f -o json", exit.Usage, ""},
+	} {
+		var out, errOut bytes.Buffer
+		p := process(&errOut)
+		p.Stdout = &out
+		code := Main(append(strings.Fields(c.args), "--tracker", url), p)
+		var doc struct {
+			SchemaVersion int `json:"schemaVersion"`
+		}
+		if code != int(c.code) {
+			t.Errorf("%s: exit code %d\n%s", c.args, code, errOut.String())
+		}
+		if c.want == "" {
+			if out.Len() > 0 {
+				t.Errorf("%s prints %s", c.args, out.String())
+			}
+			continue
+		}
+		if err := json.Unmarshal(out.Bytes(), &doc); err != nil || doc.SchemaVersion != 1 || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: %v\n%s", c.args, err, out.String())
+		}
+	}
+}
+
+// TestPhasesOfAJobThatIsOver stand in the same table as those of one that runs.
+func TestPhasesOfAJobThatIsOver(t *testing.T) {
+	var out, errOut bytes.Buffer
+	p := process(&errOut)
+	p.Stdout = &out
+	if code := Main([]string{"status", "good", "--tracker", fakeTracker(t)}, p); code != 0 || !strings.Contains(strings.Join(strings.Fields(out.String()), " "),
+		"PHASE STATE TASKS DONE RUNNING FAILED LOST extract published 3 3 0 0 0") {
+		t.Errorf("exit code %d\n%s%s", code, out.String(), errOut.String())
+	}
+}
+
+func TestKilled(t *testing.T) {
+	for want, k := range map[string]cluster.KillReply{
+		"a is killed; it was running":                                          {Job: "a", Before: cluster.Running, After: cluster.Killed},
+		"a is killed; it was queued":                                           {Job: "a", Before: cluster.Queued, After: cluster.Killed},
+		"a had ended before: failed":                                           {Job: "a", Before: cluster.Failed, After: cluster.Failed},
+		"a has succeeded before it could be killed":                            {Job: "a", Before: cluster.Running, After: cluster.Succeeded},
+		"a was running and is told to end; vista-mr wait a follows it to that": {Job: "a", Before: cluster.Running, After: cluster.Running},
+	} {
+		if got := killed(k); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// TestNoState: a folder that is no tracker's is refused with what was looked for; one of a tracker that has had no job has none.
+func TestNoState(t *testing.T) {
+	var errOut bytes.Buffer
+	dir := t.TempDir()
+	if code := Main([]string{"jobs", "--state", dir}, process(&errOut)); code != int(exit.Invalid) || !strings.Contains(errOut.String(), "E-NO-STATE") || !strings.Contains(errOut.String(), dir) ||
+		!strings.Contains(errOut.String(), "jobs/ID/job.json") {
+		t.Errorf("exit code %d\n%s", code, errOut.String())
+	}
+	fs := mem.New()
+	if err := fs.Claim(t.Context(), "epochs/0000000001"); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := cluster.ReadJobs(t.Context(), fs); err != nil || len(list.Jobs) != 0 {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
