@@ -60,7 +60,7 @@ func (e *Error) Hint() string {
 	if e.InSet() {
 		return "correct the --set override; vista-mr schema job lists every key"
 	}
-	return "correct the file, then: vista-mr validate " + e.File
+	return "correct the file, then: vista-mr validate " + Quote(e.File)
 }
 
 // Summarized says that the last line of Error is its summary.

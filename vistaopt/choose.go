@@ -119,7 +119,7 @@ func (q *search) kind(p plan.Plan) {
 			r := regions(p, q.n, q.s, q.t)
 			if need := r.Need(); need > q.m.Memory {
 				if least == nil || need < least.Needed {
-					least = &InfeasibleError{Plan: p, Regions: r, Needed: need, Available: q.m.Memory}
+					least = &InfeasibleError{Plan: p, Regions: r, Needed: need, Available: q.m.Memory, Worker: q.m.Least}
 				}
 				continue
 			}
@@ -173,7 +173,15 @@ func (q *search) refusal() error {
 	if q.least == nil {
 		return q.ruled
 	}
-	q.least.Change = fmt.Sprintf("set limits.memory to %s or more%s", size(q.least.Needed), smaller(q.least))
+	change := fmt.Sprintf("set limits.memory to %s or more", size(q.least.Needed))
+	switch w := q.least.Worker; w { // a plan must fit on each of them
+	case "":
+	case EachWorker:
+		change = fmt.Sprintf("start the workers with --memory %s or more", flagSize(q.least.Needed))
+	default:
+		change = fmt.Sprintf("end worker %s, or start it with --memory %s or more", w, flagSize(q.least.Needed))
+	}
+	q.least.Change = change + smaller(q.least)
 	return q.least
 }
 

@@ -62,8 +62,14 @@ type Machine struct {
 	Cores   int
 	Memory  int64 // bytes: the least of the job's limit, the cgroup's and the machine's
 	Workers int   // 0 means 1
-	Rates   Rates // zero: the defaults
+	// Least is whose memory it is, for refusals: the name of the worker that has the least, or EachWorker; "": this process's, or the
+	// job's limit.
+	Least string
+	Rates Rates // zero: the defaults
 }
+
+// EachWorker is Machine.Least where all have the same.
+const EachWorker = "each worker"
 
 // Training is what the choice needs to know about the models.
 type Training struct {
@@ -100,12 +106,21 @@ type InfeasibleError struct {
 	Plan              plan.Plan
 	Regions           Regions
 	Needed, Available int64
+	Worker            string // Machine.Least
 	Change            string
 }
 
 func (e *InfeasibleError) Error() string {
-	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available (%s: model %s, %d images in flight %s, decoding %s, table %s, training %s, base %s)",
-		size(e.Needed), size(e.Available), e.Regions.largest(), size(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, size(e.Regions.Inference),
+	on := ""
+	switch e.Worker {
+	case "":
+	case EachWorker:
+		on = " on each worker"
+	default:
+		on = " on worker " + e.Worker
+	}
+	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: model %s, %d images in flight %s, decoding %s, table %s, training %s, base %s)",
+		size(e.Needed), size(e.Available), on, e.Regions.largest(), size(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, size(e.Regions.Inference),
 		size(e.Regions.Decode), size(e.Regions.Table+e.Regions.Rows), size(e.Regions.Train), size(e.Regions.Base))
 }
 
@@ -163,6 +178,9 @@ func partitions(s Stats) int {
 
 // keepsVolumes tells whether a plan stores whole volumes.
 func keepsVolumes(p plan.Plan) bool { return p.Inference == plan.Eager || p.Inference == plan.Staged }
+
+// flagSize is a size as flags take it.
+func flagSize(n int64) string { return fmt.Sprintf("%dMiB", (n+mib-1)/mib) }
 
 func size(n int64) string {
 	switch {

@@ -166,3 +166,18 @@ func TestMemoryModel(t *testing.T) {
 		}
 	})
 }
+
+// A refusal names the worker that is too small, and what to do about it: the job's limit would change nothing.
+func TestTheWorkerThatIsTooSmall(t *testing.T) {
+	for least, want := range map[string][2]string{
+		"":         {"10 MiB is available (", "set limits.memory to "},
+		"w1":       {"10 MiB is available on worker w1 (", "end worker w1, or start it with --memory "},
+		EachWorker: {"10 MiB is available on each worker (", "start the workers with --memory "},
+	} {
+		_, err := Choose(plan.Plan{}, alexnet, foods, plain, Machine{Cores: 2, Memory: 10 * mib, Workers: 3, Least: least})
+		var e *InfeasibleError
+		if !errors.As(err, &e) || !strings.Contains(e.Error(), want[0]) || !strings.HasPrefix(e.Hint(), want[1]) {
+			t.Errorf("%q: %v", least, err)
+		}
+	}
+}

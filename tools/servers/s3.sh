@@ -99,6 +99,8 @@ start() {
 			fi
 			sleep 0.1
 		done
+		end "$dir" KILL # it may live and not answer
+		rm -f "$dir/pid"
 	done
 	tail -n 5 "$dir/log" >&2 || true
 	die "$kind did not come up in $dir"

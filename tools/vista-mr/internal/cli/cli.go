@@ -80,6 +80,9 @@ func Main(args []string, p Process) int {
 	return exit.Code(err)
 }
 
+// stopping is said at the first signal.
+const stopping = "stopping; once more to stop at once"
+
 // watchSignals cancels the command at the first interrupt or termination and ends the process at the
 // second. The function it returns waits for its goroutine.
 func (a *app) watchSignals(cancel context.CancelCauseFunc) func() {
@@ -101,7 +104,7 @@ func (a *app) watchSignals(cancel context.CancelCauseFunc) func() {
 					a.Exit(128 + int(sig))
 					return
 				}
-				a.note("stopping; once more to stop at once")
+				a.note(stopping)
 				cancel(exit.Interrupted{Signal: sig})
 			}
 		}

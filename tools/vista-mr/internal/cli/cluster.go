@@ -103,7 +103,7 @@ on another machine, goes on with its jobs.`,
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker-UID in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
-	timeout := cmd.Flags().Duration("task-timeout", 5*time.Minute, "how long an attempt may do nothing until it is given up and its task is run elsewhere")
+	timeout := cmd.Flags().Duration("task-timeout", 5*time.Minute, "`time` for which an attempt may do nothing, as 90s or 5m, until it is given up and its task is run elsewhere")
 	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
 	var limits cluster.Limits
 	cmd.Flags().StringToIntVar(&limits.Jobs, "max-jobs", nil, "jobs of a user that run at once, others wait: `USER=N`, or *=N for all who are not named; may be repeated")
@@ -205,7 +205,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 	slots := cmd.Flags().Int("slots", machine.Cores(), "`number` of attempts at once")
 	memory := cmd.Flags().String("memory", "", "`size` that jobs may take, as 16GiB; never more than the machine or its control group has")
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for spills; default: the folder for temporary files")
-	grace := cmd.Flags().Duration("grace", 25*time.Second, "how long running attempts may take to end when the worker is told to")
+	grace := cmd.Flags().Duration("grace", 25*time.Second, "`time` that running attempts may take to end, as 90s or 5m, when the worker is told to")
 	lib := ortFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		c, err := a.needClient(cmd, f)

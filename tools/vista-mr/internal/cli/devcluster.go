@@ -183,7 +183,8 @@ func (d *devCluster) run(ctx context.Context, role string, args []string) error 
 	return cmd.Run()
 }
 
-// lines passes on what a process says, but for where the tracker listens.
+// lines passes on what a process says, but for where the tracker listens, and that it stops: all of them do when this one does, which has
+// said so.
 type lines struct{ d *devCluster }
 
 func (l *lines) Write(b []byte) (int, error) {
@@ -196,6 +197,9 @@ func (l *lines) Write(b []byte) (int, error) {
 			case l.d.listens <- "":
 			default:
 			}
+			continue
+		}
+		if string(bytes.TrimSpace(line)) == stopping {
 			continue
 		}
 		if _, err := l.d.a.Stderr.Write(line); err != nil {

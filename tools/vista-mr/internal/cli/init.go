@@ -29,8 +29,8 @@ func (a *app) initCmd() *cobra.Command {
 			_, err := a.out.WriteString(conf.Example())
 			return err
 		}
-		text := strings.ReplaceAll(conf.Example(), "validate FILE", "validate "+run.Quote(args[0]))
-		text = strings.ReplaceAll(text, "submit FILE", "submit "+run.Quote(args[0]))
+		text := strings.ReplaceAll(conf.Example(), "validate FILE", "validate "+conf.Quote(args[0]))
+		text = strings.ReplaceAll(text, "submit FILE", "submit "+conf.Quote(args[0]))
 		flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
 		if *force {
 			flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
@@ -43,11 +43,11 @@ func (a *app) initCmd() *cobra.Command {
 		if err != nil {
 			e := &run.InputError{ID: "E-WRITE", Key: "init", Path: args[0], Cause: "cannot be written", Err: err, Next: "choose another file"}
 			if errors.Is(err, fs.ErrExist) {
-				e.Cause, e.Err, e.Next = "exists already", nil, "choose another file, or vista-mr init --force "+run.Quote(args[0])
+				e.Cause, e.Err, e.Next = "exists already", nil, "choose another file, or vista-mr init --force "+conf.Quote(args[0])
 			}
 			return exit.As(exit.Invalid, e)
 		}
-		a.next("vista-mr validate " + run.Quote(args[0]))
+		a.next("vista-mr validate " + conf.Quote(args[0]))
 		return nil
 	}
 	return cmd

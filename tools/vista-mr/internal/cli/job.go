@@ -83,7 +83,7 @@ func noJob(name string, err error) string {
 	if _, err := os.Stat(filepath.Dir(name)); err != nil {
 		return "check the path; vista-mr init FILE writes an example"
 	}
-	return "vista-mr init " + run.Quote(name) + " writes an example"
+	return "vista-mr init " + conf.Quote(name) + " writes an example"
 }
 
 // neighbour returns the file beside a missing one whose name is most like it.

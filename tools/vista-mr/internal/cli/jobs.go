@@ -215,7 +215,7 @@ func (a *app) workersCmd() *cobra.Command {
 		func(w *tabwriter.Writer, list cluster.WorkerList) {
 			fmt.Fprintln(w, "WORKER\tHOST\tSLOTS\tUSED\tMEMORY\tLAST HEARD")
 			for _, k := range list.Workers {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s ago\n", printable(string(k.ID)), printable(k.Host), k.Slots, k.Used, conf.Bytes(k.Memory), time.Since(k.Seen).Round(100*time.Millisecond))
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s ago\n", printable(string(k.ID)), printable(k.Host), k.Slots, k.Used, progress.Size(k.Memory), time.Since(k.Seen).Round(100*time.Millisecond))
 			}
 		})
 	return cmd
@@ -230,7 +230,7 @@ func (a *app) waitCmd() *cobra.Command {
 	}
 	f := addTrackerFlags(cmd)
 	format := a.outputFlag(cmd, "text", "json")
-	timeout := cmd.Flags().Duration("timeout", 0, "how long to wait; 0: as long as it takes")
+	timeout := cmd.Flags().Duration("timeout", 0, "`time` to wait, as 90s or 5m; 0: as long as it takes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		if *timeout > 0 {
@@ -241,7 +241,7 @@ func (a *app) waitCmd() *cobra.Command {
 		over, err := a.await(ctx, cmd, f, args[0])
 		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 			return exit.As(exit.TimedOut, &errs.Error{Op: "wait", Kind: errs.Transient, ID: "E-TIMEOUT", Err: fmt.Errorf("%s has not ended within %v", args[0], *timeout),
-				Fix: "wait again: vista-mr wait " + run.Quote(args[0])})
+				Fix: "wait again: vista-mr wait " + conf.Quote(args[0])})
 		}
 		if err != nil {
 			return err

@@ -24,6 +24,7 @@ func fakeTracker(t *testing.T) string {
 	say("GET /api/v1/jobs/bad", `{"schemaVersion":1,"job":{"id":"bad","state":"failed","exitCode":5,"failure":{"id":"E-ONE-CLASS","cause":"one class only"}}}`)
 	say("GET /api/v1/jobs/good/log", "driver starts\nand ends\n")
 	say("GET /api/v1/jobs/good/logs/extract/00001", `{"schemaVersion":1,"attempts":[{"attempt":"extract/00001/1","state":"running","worker":"w","log":"it runs\n"}]}`)
+	say("GET /api/v1/workers", `{"schemaVersion":1,"workers":[{"id":"w","host":"h","slots":2,"memory":33662672896}]}`)
 	s := httptest.NewServer(m)
 	t.Cleanup(s.Close)
 	return s.URL
@@ -105,5 +106,24 @@ func TestNoState(t *testing.T) {
 	}
 	if list, err := cluster.ReadJobs(t.Context(), fs); err != nil || len(list.Jobs) != 0 {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// TestSizesOfWorkers are for people, whatever number of bytes a machine has.
+func TestSizesOfWorkers(t *testing.T) {
+	var out, errOut bytes.Buffer
+	p := process(&errOut)
+	p.Stdout = &out
+	if code := Main([]string{"workers", "--tracker", fakeTracker(t)}, p); code != 0 || !strings.Contains(out.String(), " 31.4 GiB ") {
+		t.Errorf("exit code %d\n%s%s", code, out.String(), errOut.String())
+	}
+}
+
+// TestStoppingIsSaidOnce of a cluster on one machine, whose processes all say it when it ends.
+func TestStoppingIsSaidOnce(t *testing.T) {
+	var errOut bytes.Buffer
+	l := &lines{&devCluster{a: &app{Process: process(&errOut)}, listens: make(chan string, 1)}}
+	if _, err := l.Write([]byte("tracker: http://127.0.0.1:7\n" + stopping + "\nwarn  look\n")); err != nil || errOut.String() != "warn  look\n" {
+		t.Errorf("%q, %v", errOut.String(), err)
 	}
 }

@@ -94,7 +94,7 @@ the network can be cut at, and -1, -2, ... for layers from the top.`,
 	format := a.outputFlag(cmd, "table", "json")
 	pool := &choice{value: string(layers.PoolMax), of: []string{string(layers.PoolNone), string(layers.PoolAvg), string(layers.PoolMax)}, kind: "pooling"}
 	cmd.Flags().Var(pool, "pool", "pooling for the length of vectors: "+orList(pool.of))
-	size := cmd.Flags().Int("size", 224, "height and width of the images, for a model that leaves them open")
+	size := cmd.Flags().Int("size", 224, "`pixels` of height and width of the images, for a model that leaves them open")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *size < 1 || *size > 4096 {
 			return exit.As(exit.Usage, fmt.Errorf("--size %d: it must be between 1 and 4096", *size))

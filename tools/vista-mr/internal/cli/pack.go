@@ -8,6 +8,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/pack"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
 
@@ -28,8 +29,8 @@ before it adds shards for those whose keys are new.`,
 	}
 	key := &choice{value: images.Stem, of: []string{images.Stem, images.Path, images.Folder}, kind: "part"}
 	cmd.Flags().Var(key, "key", "what of a file's name is the record's key: "+orList(key.of))
-	keyField := cmd.Flags().String("key-field", "", "column of Avro and Parquet files with the key")
-	imageField := cmd.Flags().String("image-field", "", "column of Avro and Parquet files with the image; of tar archives the ending, such as jpg or 'jpg;png'")
+	keyField := cmd.Flags().String("key-field", "", "`column` of Avro and Parquet files with the key")
+	imageField := cmd.Flags().String("image-field", "", "`column` of Avro and Parquet files with the image; of tar archives the ending, such as jpg or 'jpg;png'")
 	format := a.outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		sink, _, end := a.reporter()
@@ -63,7 +64,7 @@ func (a *app) packed(s *pack.Summary) {
 	if s.Before > 0 {
 		fmt.Fprintf(a.out, "; %s were packed before", results.Count(s.Before))
 	}
-	fmt.Fprintf(a.out, "\nshards   %s, %s new, %.1f MiB\n", results.Count(int64(s.Shards)), results.Count(int64(s.New)), float64(s.Bytes)/(1<<20))
+	fmt.Fprintf(a.out, "\nshards   %s, %s new, %s\n", results.Count(int64(s.Shards)), results.Count(int64(s.New)), progress.Size(s.Bytes))
 	fmt.Fprintf(a.out, "records  %s, %s images\n", results.Count(s.Records), results.Count(s.Images))
 	if s.Bad == 0 {
 		return

@@ -131,7 +131,7 @@ func (a *app) showSubmitted(job *conf.Job, summary *results.Summary, format stri
 	}
 	dir := job.Output.LocalPath()
 	a.note("report: " + run.OutputFile(job.Output, run.ResultsFile) + ", with models/ and more beside it")
-	a.next("vista-mr results " + run.Quote(dir) + " -o csv")
+	a.next("vista-mr results " + conf.Quote(dir) + " -o csv")
 	return nil
 }
 

@@ -28,9 +28,9 @@ run is completed by the same command.
 		ValidArgs: []string{"foods", "amazon"},
 		Args:      arguments(2, "foods|amazon", "OUT"),
 	}
-	records := cmd.Flags().Int("records", 0, "number of records; default: the paper's")
-	seed := cmd.Flags().Uint64("seed", 1, "every random choice comes from here")
-	broken := cmd.Flags().Int("broken", 0, "how many images are deliberately unreadable")
+	records := cmd.Flags().Int("records", 0, "`number` of records; default: the paper's")
+	seed := cmd.Flags().Uint64("seed", 1, "`number` that every random choice comes from")
+	broken := cmd.Flags().Int("broken", 0, "`number` of images that are deliberately unreadable")
 	format := a.outputFlag(cmd, "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		shape := args[0]

@@ -66,7 +66,11 @@ func flagError(cmd *cobra.Command, err error) error {
 		if errors.As(err, &word) {
 			return usageOf(cmd, "--%s %v", f.Name, word)
 		}
-		return usageOf(cmd, "--%s takes a value of type %s; found %q", f.Name, f.Value.Type(), value.GetValue())
+		kind := map[string]string{"int": "a whole number", "uint64": "a whole number from 0 on", "duration": "a time with its unit, such as 90s or 5m", "stringToInt": "NAME=NUMBER", "bool": "true or false"}[f.Value.Type()]
+		if kind == "" {
+			return usageOf(cmd, "--%s %v", f.Name, value.Unwrap())
+		}
+		return usageOf(cmd, "--%s takes %s; found %q", f.Name, kind, value.GetValue())
 	}
 	return usageOf(cmd, "%v", err)
 }

@@ -51,7 +51,7 @@ list of images say, such as one class only or too many rows without image. FILE 
 		if err := a.out.Flush(); err != nil {
 			return stdoutError(err)
 		}
-		a.next("vista-mr submit " + run.Quote(args[0]))
+		a.next("vista-mr submit " + conf.Quote(args[0]))
 		return nil
 	}
 	return cmd

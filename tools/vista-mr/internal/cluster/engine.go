@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -40,32 +41,46 @@ func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
 		if err != nil {
 			return vistaopt.Machine{}, err
 		}
-		var m vistaopt.Machine
-		for _, w := range list.Workers {
-			if w.Slots < 1 { // it drains
-				continue
-			}
-			m.Workers++
-			if m.Cores == 0 || w.Slots < m.Cores {
-				m.Cores = w.Slots
-			}
-			if m.Memory == 0 || w.Memory > 0 && w.Memory < m.Memory { // 0: it says no limit
-				m.Memory = w.Memory
-			}
-		}
-		if m.Cores > 0 {
+		if m := least(list.Workers); m.Cores > 0 {
 			return m, nil
 		}
 		if time.Since(start) > waitForWorkers {
-			return m, &errs.Error{Op: "plan", Kind: errs.Unreachable, ID: "E-NO-WORKERS", Path: e.Client.URL,
+			return vistaopt.Machine{}, &errs.Error{Op: "plan", Kind: errs.Unreachable, ID: "E-NO-WORKERS", Path: e.Client.URL,
 				Err: fmt.Errorf("no worker has joined the tracker within %v", waitForWorkers), Fix: "start workers: vista-mr worker --tracker " + e.Client.URL}
 		}
 		select {
 		case <-time.After(500 * time.Millisecond):
 		case <-ctx.Done():
-			return m, ctx.Err()
+			return vistaopt.Machine{}, ctx.Err()
 		}
 	}
+}
+
+// least is the least of what workers offer, and the one that has the least memory.
+func least(workers []tracker.WorkerNow) vistaopt.Machine {
+	var m vistaopt.Machine
+	most := int64(0)
+	for _, w := range workers {
+		if w.Slots < 1 { // it drains
+			continue
+		}
+		m.Workers++
+		if m.Cores == 0 || w.Slots < m.Cores {
+			m.Cores = w.Slots
+		}
+		if w.Memory <= 0 { // it says no limit
+			most = math.MaxInt64
+			continue
+		}
+		most = max(most, w.Memory)
+		if m.Memory == 0 || w.Memory < m.Memory {
+			m.Memory, m.Least = w.Memory, string(w.ID)
+		}
+	}
+	if most == m.Memory && m.Workers > 1 {
+		m.Least = vistaopt.EachWorker
+	}
+	return m
 }
 
 // Run has the phases run.

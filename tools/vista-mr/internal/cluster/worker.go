@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
 // WorkerOptions is what a worker daemon needs.
@@ -134,7 +135,7 @@ func guardMemory(ctx context.Context, w *worker.Worker, limit int64, resident fu
 		}
 		pause = look
 		if now := resident(); now > most {
-			why := fmt.Errorf("the worker holds %d MiB, and may hold %d", now>>20, limit>>20)
+			why := fmt.Errorf("the worker holds %s, and may hold %s", progress.Size(now), progress.Size(limit))
 			if w.Shed(why) {
 				log.Warn("an attempt is given up, to be tried again with less", zap.Error(why))
 				debug.FreeOSMemory()

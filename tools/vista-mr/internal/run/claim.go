@@ -174,5 +174,5 @@ func isFinished(err error) bool {
 
 func finishedOutput(name string) error {
 	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: name, Cause: finishedCause,
-		Next: "vista-mr results " + Quote(name) + " shows them; to run it again choose another folder (--set output=...)"})
+		Next: "vista-mr results " + conf.Quote(name) + " shows them; to run it again choose another folder (--set output=...)"})
 }

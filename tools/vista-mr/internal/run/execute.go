@@ -257,8 +257,8 @@ func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c 
 
 // limited is a machine of which a job takes no more than it says.
 func limited(j *conf.Job, m vistaopt.Machine) vistaopt.Machine {
-	if j.Limits.Memory > 0 {
-		m.Memory = min(m.Memory, int64(j.Limits.Memory))
+	if limit := int64(j.Limits.Memory); limit > 0 && limit < m.Memory {
+		m.Memory, m.Least = limit, ""
 	}
 	return m
 }

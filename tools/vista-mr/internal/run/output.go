@@ -380,7 +380,7 @@ func (e *OutputError) Hint() string {
 	case kind == errs.NoSpace && dfs.HasScheme(e.Dir):
 		return fmt.Sprintf("make room in the store of %s, or raise its quota, then run the same command again: what is finished is kept; or choose another place (--set output=...)", e.Dir)
 	case kind == errs.NoSpace:
-		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: what is finished is kept; or choose another disk (--set output=...)", e.Dir, Quote(e.Dir))
+		return fmt.Sprintf("make room on the disk of %s (df -h %s), then run the same command again: what is finished is kept; or choose another disk (--set output=...)", e.Dir, conf.Quote(e.Dir))
 	case kind == errs.Unauthorized:
 		return fmt.Sprintf("check who may read and write the files in %s, then run the same command again", e.Dir)
 	}

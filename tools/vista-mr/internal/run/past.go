@@ -254,7 +254,7 @@ func (p *Past) Log(from int, w io.Writer) (int, error) {
 
 // Outcome is the error that the run has ended with; nil: it has ended well, or goes on.
 func (p *Past) Outcome() error {
-	e := &InputError{ID: "E-JOB", Key: "output", Path: p.Output, Next: "vista-mr logs " + Quote(p.Output) + " shows its events; submitted again, it goes on where it stopped"}
+	e := &InputError{ID: "E-JOB", Key: "output", Path: p.Output, Next: "vista-mr logs " + conf.Quote(p.Output) + " shows its events; submitted again, it goes on where it stopped"}
 	switch p.State {
 	case PastFailed:
 		e.Cause = "the job has failed: " + p.Error

@@ -199,5 +199,5 @@ func away(uri string, err error) bool {
 // takenError says that another run of the same job goes on with an output in this one's place.
 func takenError(p *place) error {
 	return &errs.Error{Op: "run", Kind: errs.Lost, ID: "E-OUTPUT-TAKEN", Path: p.name, Err: fmt.Errorf("%s: another run of this job has taken over", p.name),
-		Fix: "leave it to that one; vista-mr results " + Quote(p.name) + " shows what it has found when it is done"}
+		Fix: "leave it to that one; vista-mr results " + conf.Quote(p.name) + " shows what it has found when it is done"}
 }

@@ -1,7 +1,8 @@
-package run
+package conf
 
 import (
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -20,5 +21,12 @@ func TestQuote(t *testing.T) {
 		if b, err := exec.CommandContext(t.Context(), "sh", "-c", "printf %s "+Quote(path)).Output(); err != nil || string(b) != path {
 			t.Errorf("%q: a shell reads %q, %v", path, b, err)
 		}
+	}
+}
+
+// TestTheNextCommand is one that a shell can run, whatever the job file's name is.
+func TestTheNextCommand(t *testing.T) {
+	if _, err := Load("my job's.yaml", []byte("nothing: 1\n"), nil); err == nil || !strings.HasSuffix(err.(*Error).Hint(), `vista-mr validate 'my job'\''s.yaml'`) {
+		t.Errorf("%v", err)
 	}
 }

@@ -1,0 +1,29 @@
+package cluster
+
+import (
+	"testing"
+
+	"github.com/vista-mr/vista-mr/mr/tracker"
+	"github.com/vista-mr/vista-mr/vistaopt"
+)
+
+// TestLeast: a plan is made for the least of the workers that take tasks, and who has the least memory is known.
+func TestLeast(t *testing.T) {
+	big, small := tracker.WorkerNow{ID: "big", Slots: 4, Memory: 8 << 30}, tracker.WorkerNow{ID: "small", Slots: 2, Memory: 10 << 20}
+	unlimited, drains := tracker.WorkerNow{ID: "unlimited", Slots: 1}, tracker.WorkerNow{ID: "drains", Memory: 1}
+	for name, c := range map[string]struct {
+		workers []tracker.WorkerNow
+		want    vistaopt.Machine
+	}{
+		"none":               {[]tracker.WorkerNow{drains}, vistaopt.Machine{}},
+		"one":                {[]tracker.WorkerNow{small}, vistaopt.Machine{Workers: 1, Cores: 2, Memory: 10 << 20, Least: "small"}},
+		"one of several":     {[]tracker.WorkerNow{big, drains, small, big}, vistaopt.Machine{Workers: 3, Cores: 2, Memory: 10 << 20, Least: "small"}},
+		"the only limit":     {[]tracker.WorkerNow{unlimited, big}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 8 << 30, Least: "big"}},
+		"all have the same":  {[]tracker.WorkerNow{big, big}, vistaopt.Machine{Workers: 2, Cores: 4, Memory: 8 << 30, Least: vistaopt.EachWorker}},
+		"nobody has a limit": {[]tracker.WorkerNow{unlimited}, vistaopt.Machine{Workers: 1, Cores: 1}},
+	} {
+		if got := least(c.workers); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
