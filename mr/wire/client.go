@@ -1,9 +1,12 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,7 +30,10 @@ type Client struct {
 	HTTP   *http.Client
 	Hello  Hello // without Running
 	Timing Timing
-	Log    *zap.Logger
+	// Hopeless, if not nil, tells why dialling again would not help after a failure to dial, such as a *StatusError; nil: it may. A worker that
+	// has been welcomed once goes on all the same: what was right may be mended, and what it runs is not lost meanwhile.
+	Hopeless func(error) error
+	Log      *zap.Logger
 
 	mu      sync.Mutex
 	seq     uint64
@@ -48,6 +54,36 @@ type pending struct {
 type RefusedError struct{ Why string }
 
 func (e *RefusedError) Error() string { return "the tracker refuses this worker: " + e.Why }
+
+// StatusError is an answer that is none of a tracker's, or none that was hoped for.
+type StatusError struct {
+	Code int    // of HTTP
+	Says string // the status in words, and the first line of an answer that is text for people
+}
+
+func (e *StatusError) Error() string { return "it answers " + e.Says }
+
+// NewStatusError is made of an answer and its body, of which a page of HTML says less than the status.
+func NewStatusError(resp *http.Response, body []byte) *StatusError {
+	e := &StatusError{resp.StatusCode, resp.Status}
+	switch t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t {
+	case "text/plain", "application/json":
+	case "": // as Go's server says that it speaks TLS
+		if bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) {
+			return e
+		}
+	default:
+		return e
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if r := []rune(line); len(r) > 200 {
+		line = string(r[:200]) + "..."
+	}
+	if line = strings.TrimSpace(line); line != "" {
+		e.Says += ": " + line
+	}
+	return e
+}
 
 // Report sends a report, now or, if it ends an attempt, when there is a connection. It does not block.
 func (c *Client) Report(r worker.Report) {
@@ -114,18 +150,24 @@ func (c *Client) log() *zap.Logger {
 	return c.Log
 }
 
-// Run keeps a connection for a worker until ctx ends or the tracker refuses it.
+// Run keeps a connection for a worker until ctx ends, the tracker refuses it, or there is no hope for one.
 func (c *Client) Run(ctx context.Context, w *worker.Worker) error {
 	t := c.Timing.filled()
-	pause := t.Redial
+	pause, joined := t.Redial, false
 	for {
 		welcomed, err := c.connect(ctx, w, t)
+		joined = joined || welcomed
 		var refused *RefusedError
 		if errors.As(err, &refused) {
 			return refused
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if !joined && c.Hopeless != nil {
+			if err := c.Hopeless(err); err != nil {
+				return err
+			}
 		}
 		if welcomed {
 			pause = t.Redial
@@ -153,6 +195,10 @@ func (c *Client) connect(ctx context.Context, w *worker.Worker, t Timing) (welco
 	if err != nil {
 		if resp != nil && (resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden) {
 			return false, &RefusedError{Why: resp.Status + ": check the token"}
+		}
+		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+			text, _ := io.ReadAll(resp.Body) // what there is of it; the library has read it
+			return false, NewStatusError(resp, text)
 		}
 		return false, err
 	}

@@ -2,18 +2,18 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/wire"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 )
@@ -111,8 +111,7 @@ type Following struct {
 	Away  func(err error) // the tracker does not answer; called once each time; may be nil
 }
 
-// Follow looks at a job until it is over, and rides out that the tracker is away for a while, unless waiting cannot help: its
-// certificate is not trusted, or what answers is no tracker. The tracker says at once that the job is over, and a few times a second
+// Follow looks at a job until it is over, and rides out that the tracker is away for a while, unless waiting cannot help (mistake). The tracker says at once that the job is over, and a few times a second
 // how far it is. What Follow returns names the job, whatever has happened.
 func (c *Client) Follow(ctx context.Context, id string, f Following) (Job, error) {
 	const every = 300 * time.Millisecond
@@ -129,7 +128,7 @@ func (c *Client) Follow(ctx context.Context, id string, f Following) (Job, error
 			}
 		case ctx.Err() != nil:
 			return Job{ID: id}, ctx.Err()
-		case !known || !errs.Is(err, errs.Unreachable) || distrust(err) || time.Since(heard) > Patience:
+		case !known || !errs.Is(err, errs.Unreachable) || mistake(err) != "" || time.Since(heard) > Patience:
 			return Job{ID: id}, err
 		case !away && f.Away != nil:
 			f.Away(err)
@@ -144,9 +143,8 @@ func (c *Client) Follow(ctx context.Context, id string, f Following) (Job, error
 }
 
 func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, exit.As(exit.Usage, fmt.Errorf("%q is no address of a tracker: write http://HOST:PORT", c.URL))
+	if err := checkURL(c.URL); err != nil {
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, body)
 	if err != nil {
@@ -171,10 +169,7 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 }
 
 func (c *Client) unreachable(err error) error {
-	fix := "check that a tracker runs at this address (vista-mr tracker)"
-	if distrust(err) {
-		fix = "give --ca the tracker's certificate, or that of who has signed it"
-	}
+	fix := cmp.Or(mistake(err), "check that a tracker runs at this address (vista-mr tracker)")
 	return exit.As(exit.Unreachable, &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: err, Fix: fix})
 }
 
@@ -234,30 +229,17 @@ func (c *Client) refusal(resp *http.Response) error {
 		}
 		return exit.As(class, r.Error)
 	}
-	said := resp.Status
-	if words := plain(resp.Header.Get("Content-Type"), b); words != "" {
-		said += ": " + words
-	}
-	e := &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: errors.New("it answers " + said)}
+	said := wire.NewStatusError(resp, b)
+	e := &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: said, Fix: mistake(said)}
 	switch resp.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		e.Kind, e.Fix = errs.Unauthorized, "set $"+TokenVariable+" or --token-file to the tracker's token"
-	case http.StatusNotFound, http.StatusMethodNotAllowed:
-		e.Kind, e.Fix = errs.Invalid, "check the tracker's address, and that the tracker is of this program's version: write http://HOST:PORT"
+	default:
+		if e.Fix != "" {
+			e.Kind = errs.Invalid
+		}
 	}
 	return exit.As(exit.Unreachable, e)
-}
-
-// plain is the first line of an answer that is text for people: of a page of HTML the status says more.
-func plain(kind string, body []byte) string {
-	if t, _, err := mime.ParseMediaType(kind); err != nil || t != "text/plain" && t != "application/json" {
-		return ""
-	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-	if r := []rune(line); len(r) > 200 {
-		line = string(r[:200]) + "..."
-	}
-	return strings.TrimSpace(line)
 }
 
 // endedError is a job's failure as an error with the exit code that its driver ended with.

@@ -117,7 +117,7 @@ func verify(file, host string, s tls.ConnectionState, now time.Time) error {
 	leaf := s.PeerCertificates[0]
 	if slices.ContainsFunc(known, leaf.Equal) {
 		if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-			return fmt.Errorf("the tracker's certificate is good from %s to %s only", leaf.NotBefore.Format(time.DateOnly), leaf.NotAfter.Format(time.DateOnly))
+			return x509.CertificateInvalidError{Cert: leaf, Reason: x509.Expired, Detail: fmt.Sprintf("the tracker's is good from %s to %s only", leaf.NotBefore.Format(time.DateOnly), leaf.NotAfter.Format(time.DateOnly))}
 		}
 		return nil
 	}
@@ -127,14 +127,6 @@ func verify(file, host string, s tls.ConnectionState, now time.Time) error {
 	}
 	_, err = leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, DNSName: host, CurrentTime: now})
 	return err
-}
-
-// distrust tells whether it is the other side's certificate that a connection has failed for.
-func distrust(err error) bool {
-	var library *tls.CertificateVerificationError
-	var unknown x509.UnknownAuthorityError
-	var name x509.HostnameError
-	return errors.As(err, &library) || errors.As(err, &unknown) || errors.As(err, &name)
 }
 
 // authorities reads the certificates of a file.

@@ -41,8 +41,12 @@ type WorkerOptions struct {
 	Log     *zap.Logger
 }
 
-// ServeWorker runs a worker until ctx ends: then it takes no new attempts, gives those that run some time, and leaves.
+// ServeWorker runs a worker until ctx ends: then it takes no new attempts, gives those that run some time, and leaves. It ends at once, exit
+// class unreachable, if the tracker refuses it, or if it has never joined and dialling again as it was started cannot help (mistake).
 func ServeWorker(ctx context.Context, o WorkerOptions) error {
+	if err := checkURL(o.Tracker); err != nil {
+		return err
+	}
 	id, name, err := identity()
 	if err != nil {
 		return exit.As(exit.Internal, err)
@@ -54,7 +58,7 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	log = log.With(zap.String("worker", string(id)))
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	cl := &wire.Client{URL: o.Tracker, Token: o.Token, HTTP: o.HTTP, Timing: o.Timing, Log: log,
+	cl := &wire.Client{URL: o.Tracker, Token: o.Token, HTTP: o.HTTP, Timing: o.Timing, Hopeless: hopeless(o.Tracker), Log: log,
 		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Near: machine.Names(), Slots: o.Slots, Memory: o.Memory}}
 	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log, Usage: host.Usage, Heap: func(n int64) { machine.LimitHeap(heapLimit(n, o.Memory)) },
 		Env: func(s *mr.TaskSpec) (*task.Env, error) { return o.Env(base, s) }})
