@@ -147,7 +147,7 @@ func (s *State) end(j *job, err *errs.Error) {
 			t := &p.tasks[i]
 			for _, a := range slices.Clone(t.attempts) {
 				s.cancel(a)
-				s.discard(a)
+				s.discard(j, a.p, a.index, a.try())
 				s.release(t, a)
 			}
 			s.discardLost(j, p, i, try{})

@@ -77,6 +77,18 @@ func (s *State) expect(j *job, r Running) {
 	t.inTrouble().lost = append(t.trouble.lost, lostAttempt{try{r.Attempt.Number, r.Epoch}, r.Worker})
 }
 
+// heardOf notes an attempt of an earlier coordinator's that only its worker knows of: the worker has come after the job. It is as good as
+// one that was named with the job, if nothing else was done about its task and there is room for it.
+func (s *State) heardOf(j *job, p *phase, t *task, w *worker, pr Progress) {
+	me := try{pr.Attempt.Number, pr.Epoch}
+	if me.epoch >= j.epoch || me.number < 1 || t.manifest != nil || len(t.attempts) > 0 || p.state != running || !s.mayStart(j, p) || p.spec.Type == mr.RoundsPhase ||
+		t.trouble.isLost(me) || t.trouble.damaged(me) || t.trouble.discarded(me) && !s.o.rules.adoptDropped || !s.fits(j, w, p) {
+		return
+	}
+	t.number = max(t.number, int32(me.number))
+	t.inTrouble().lost = append(t.trouble.lost, lostAttempt{me, w.id})
+}
+
 // takeBack makes an attempt that was taken for lost with its worker, and that the worker still
 // runs, one that runs again. Pinned partitions are not taken back: rounds went on without them.
 func (s *State) takeBack(j *job, p *phase, t *task, w *worker, pr Progress) *attempt {

@@ -86,3 +86,40 @@ func TestEndedJobsAreForgotten(t *testing.T) {
 		t.Errorf("%d and %d are remembered, want %d", n, m, maxEndings)
 	}
 }
+
+// earlier is an attempt that the coordinator before has launched, as its worker names it.
+var earlier = Progress{Job: "j", Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "p"}, Number: 1}, Epoch: 1}
+
+// TestWorkerThatComesAfterTheJobGoesOn: a coordinator was told of the job before the worker that runs an attempt of it has found
+// its way back.
+func TestWorkerThatComesAfterTheJobGoesOn(t *testing.T) {
+	s := New(Options{Epoch: 2})
+	s.Step(0, Submit{Job: mr.JobSpec{ID: "j", Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "k", Tasks: 1}}}})
+	out := s.Step(1, WorkerUp{Worker: "a", Slots: 1, Running: []Progress{earlier}})
+	if count[Cancel](out)+count[Discard](out)+count[Launch](out) > 0 || s.Job("j").Phases[0].Running != 1 {
+		t.Fatalf("its attempt does not run on: %v", out)
+	}
+	out = s.Step(2, Succeeded{Worker: "a", Job: "j", Manifest: mr.Manifest{Attempt: earlier.Attempt, Epoch: 1}})
+	if count[Publish](out) != 1 {
+		t.Errorf("its result does not count: %v", out)
+	}
+}
+
+// TestDiscardedAttemptIsNotTakenBack: the files of one that was given up for good may be gone, even if nothing else is done
+// about its task when it is named again.
+func TestDiscardedAttemptIsNotTakenBack(t *testing.T) {
+	for _, broken := range []bool{false, true} {
+		s := New(Options{Epoch: 2, rules: rules{adoptDropped: broken}})
+		s.Step(0, WorkerUp{Worker: "b", Slots: 1})
+		s.Step(0, Submit{Job: mr.JobSpec{ID: "j", Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "k", Tasks: 1}}}})
+		if out := s.Step(1, WorkerUp{Worker: "a", Slots: 1, Running: []Progress{earlier}}); count[Discard](out) != 1 {
+			t.Fatalf("another runs for the task: %v", out)
+		}
+		s.Step(2, WorkerUp{Worker: "a", Slots: 0})
+		s.Step(3, WorkerDown{Worker: "b"})
+		out := s.Step(4, WorkerUp{Worker: "a", Slots: 1, Running: []Progress{earlier}})
+		if back := count[Launch](out) == 0; back != broken {
+			t.Errorf("rule broken %v: %v", broken, out)
+		}
+	}
+}

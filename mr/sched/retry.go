@@ -47,6 +47,7 @@ type trouble struct {
 	mends    int
 	lastErr  string
 	lost     []lostAttempt
+	dropped  []try      // attempts of earlier epochs that were discarded in this one
 	refused  []WorkerID // that had no disk space or access for it
 	bad      []try      // attempts that were committed, and whose files were damaged later
 	badFiles []dfs.Path // theirs
@@ -79,6 +80,7 @@ func (tr *trouble) forget(a try) bool {
 	return n > len(tr.gone())
 }
 
+func (tr *trouble) discarded(a try) bool      { return tr != nil && slices.Contains(tr.dropped, a) }
 func (tr *trouble) damaged(a try) bool        { return tr != nil && slices.Contains(tr.bad, a) }
 func (tr *trouble) refusedBy(w WorkerID) bool { return tr != nil && slices.Contains(tr.refused, w) }
 
@@ -86,7 +88,7 @@ func (tr *trouble) refusedBy(w WorkerID) bool { return tr != nil && slices.Conta
 func ofWorker(kind errs.Kind) bool { return kind == errs.NoSpace || kind == errs.Unauthorized }
 
 func (s *State) failed(ev Failed) {
-	_, p := s.phase(ev.Job, ev.Attempt.Task.Phase)
+	j, p := s.phase(ev.Job, ev.Attempt.Task.Phase)
 	if p == nil {
 		return
 	}
@@ -98,7 +100,7 @@ func (s *State) failed(ev Failed) {
 	}
 	// One that was taken for lost has failed after all.
 	if t != nil && errs.KindOf(err) != errs.Lost && t.trouble.forget(try{ev.Attempt.Number, ev.Epoch}) {
-		s.do(Discard{Job: ev.Job, Attempt: ev.Attempt, Epoch: ev.Epoch})
+		s.discard(j, p, ev.Attempt.Task.Index, try{ev.Attempt.Number, ev.Epoch})
 	}
 }
 
@@ -112,9 +114,9 @@ func (s *State) fail(a *attempt, at WorkerID, err *errs.Error) {
 		p.loop.open[i] = false
 	}
 	if kind == errs.Lost {
-		t.inTrouble().lost = append(t.trouble.lost, lostAttempt{try{a.number, a.epoch}, at})
+		t.inTrouble().lost = append(t.trouble.lost, lostAttempt{a.try(), at})
 	} else {
-		s.discard(a)
+		s.discard(j, p, i, a.try())
 	}
 	if t.manifest != nil || p.state != running {
 		return

@@ -42,6 +42,7 @@ type Options struct {
 type rules struct {
 	commitTwice, startEarly, countTwice, ignoreSlots, ignoreMemory, loserCounts, takeDiscarded, forgetLost, chargeLost,
 	anyEpoch, keepStrangers, sameRevision bool
+	adoptDropped bool // tried by a script: no world is unlucky enough
 }
 
 const (
@@ -178,6 +179,9 @@ type attempt struct {
 func (a *attempt) id() mr.AttemptID {
 	return mr.AttemptID{Task: mr.TaskID{Phase: a.p.spec.ID, Index: a.index}, Number: a.number}
 }
+
+// try is its name among those of its task.
+func (a *attempt) try() try { return try{a.number, a.epoch} }
 
 // Step takes one event and returns what is to be done, in order.
 func (s *State) Step(now Tick, ev Event) []Action {
@@ -390,8 +394,14 @@ func (s *State) cancelFor(a *attempt, reason string) {
 	s.do(Cancel{Worker: a.worker.id, Job: a.j.spec.ID, Attempt: a.id(), Epoch: a.epoch, Reason: reason})
 }
 
-func (s *State) discard(a *attempt) {
-	s.do(Discard{Job: a.j.spec.ID, Attempt: a.id(), Epoch: a.epoch})
+// discard gives an attempt up for good: its files are removed. One of an earlier epoch is remembered, because its worker may name it
+// later as one that nobody has heard of yet.
+func (s *State) discard(j *job, p *phase, i int, a try) {
+	t := &p.tasks[i]
+	if a.epoch < j.epoch && !t.trouble.discarded(a) {
+		t.inTrouble().dropped = append(t.trouble.dropped, a)
+	}
+	s.do(Discard{Job: j.spec.ID, Attempt: mr.AttemptID{Task: mr.TaskID{Phase: p.spec.ID, Index: i}, Number: a.number}, Epoch: a.epoch})
 }
 
 // sorted are a worker's attempts by job, phase and task.
@@ -469,13 +479,14 @@ func (s *State) named(w *worker, pr Progress) {
 	}
 	t, a := p.find(pr.Attempt, pr.Epoch)
 	if t != nil && a == nil {
+		s.heardOf(j, p, t, w, pr)
 		a = s.takeBack(j, p, t, w, pr)
 	}
 	if a == nil || a.worker != w {
 		s.stranger(w, pr)
 		me := try{pr.Attempt.Number, pr.Epoch}
 		if t != nil && pr.Epoch < j.epoch && !t.wonBy(me) && !t.trouble.isLost(me) && !t.trouble.damaged(me) {
-			s.do(Discard{Job: pr.Job, Attempt: pr.Attempt, Epoch: pr.Epoch})
+			s.discard(j, p, pr.Attempt.Task.Index, me)
 		}
 		return
 	}

@@ -68,7 +68,7 @@ func (s *State) succeeded(ev Succeeded) {
 			j.add(ev.Manifest.Counters, 1)
 		}
 		t.trouble.forget(try{id.Number, epoch})
-		s.do(Discard{Job: ev.Job, Attempt: id, Epoch: epoch})
+		s.discard(j, p, id.Task.Index, try{id.Number, epoch})
 		return
 	}
 	s.move(j)
@@ -86,7 +86,7 @@ func (s *State) commit(j *job, p *phase, t *task, m mr.Manifest) {
 	j.add(m.Counters, 1)
 	for _, other := range slices.Clone(t.attempts) {
 		s.cancel(other)
-		s.discard(other)
+		s.discard(j, p, other.index, other.try())
 		s.release(t, other)
 	}
 	s.discardLost(j, p, m.Attempt.Task.Index, try{m.Attempt.Number, m.Epoch})
@@ -116,7 +116,7 @@ func (s *State) discardLost(j *job, p *phase, i int, winner try) {
 	tr := p.tasks[i].trouble
 	for _, l := range tr.gone() {
 		if l.try != winner {
-			s.do(Discard{Job: j.spec.ID, Attempt: mr.AttemptID{Task: mr.TaskID{Phase: p.spec.ID, Index: i}, Number: l.number}, Epoch: l.epoch})
+			s.discard(j, p, i, l.try)
 		}
 	}
 	if tr != nil {

@@ -6,15 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
-	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/cache"
@@ -184,40 +185,40 @@ func (a *attempt) File(ctx context.Context, channel, extension string) (mr.FileW
 		return nil, errs.E("file", errs.Internal, "", fmt.Errorf("channel %s has a file already", channel))
 	}
 	path := a.spec.Out.Join(fmt.Sprintf("%s-%05d%s", mr.FileName(channel), a.spec.Attempt.Task.Index, extension))
-	f, err := newFile(ctx, a.env.Store, path, channel)
-	if err != nil {
-		return nil, err
-	}
+	f := newFile(ctx, a.env.Store, path, channel)
 	a.parts[channel] = f
 	return f, nil
 }
 
-// commitFiles makes every file of the attempt durable. The order of channels is fixed, so
-// that the manifest and the order of operations on the store do not depend on map order.
+// atOnce bounds how many files of an attempt are committed at once. Each is a few calls to the store, one after the other.
+const atOnce = 8
+
+// commitFiles makes every file of the attempt durable, side by side. Their order in the manifest is that of the channels' names.
 func (a *attempt) commitFiles(ctx context.Context) ([]mr.PartFile, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	names := make([]string, 0, len(a.parts))
-	for n := range a.parts {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	var files []mr.PartFile
-	for _, n := range names {
-		a.moves.Add(1)
-		f, err := a.parts[n].commit(ctx)
-		if err != nil {
-			return nil, err
-		}
-		f.Task = a.spec.Attempt.Task.Index
-		files = append(files, f)
+	var commits []func(context.Context) (mr.PartFile, error)
+	for _, n := range slices.Sorted(maps.Keys(a.parts)) {
+		commits = append(commits, a.parts[n].commit)
 	}
 	if a.shuffle != nil {
-		f, err := a.commitShuffle(ctx)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, f)
+		commits = append(commits, a.commitShuffle)
+	}
+	files := make([]mr.PartFile, len(commits))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i, commit := range commits {
+		g.Go(func() error {
+			return errs.Guard(func() (err error) { // a combiner runs here too
+				a.moves.Add(1)
+				files[i], err = commit(ctx)
+				files[i].Task = a.spec.Attempt.Task.Index
+				return err
+			})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	return files, nil
 }

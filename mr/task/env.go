@@ -135,11 +135,7 @@ func (a *attempt) end(ctx context.Context, runErr error) (*mr.Manifest, error) {
 		a.abort()
 		return nil, a.blame(ctx, runErr)
 	}
-	var files []mr.PartFile
-	err := errs.Guard(func() (err error) { // a combiner runs here too
-		files, err = a.commitFiles(ctx)
-		return err
-	})
+	files, err := a.commitFiles(ctx)
 	if err != nil {
 		a.abort()
 		return nil, err

@@ -20,7 +20,7 @@ var _, _ output = (*part)(nil), (*file)(nil)
 type file struct {
 	channel string
 	path    dfs.Path
-	dst     dfs.Writer
+	dst     *begun
 	sum     *checksum.Writer
 	rows    int64
 	ended   bool
@@ -28,12 +28,9 @@ type file struct {
 
 var _ mr.FileWriter = (*file)(nil)
 
-func newFile(ctx context.Context, fs dfs.FS, path dfs.Path, channel string) (*file, error) {
-	dst, err := fs.Create(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	return &file{channel: channel, path: path, dst: dst, sum: checksum.NewWriter(dst)}, nil
+func newFile(ctx context.Context, fs dfs.FS, path dfs.Path, channel string) *file {
+	dst := begin(ctx, fs, path)
+	return &file{channel: channel, path: path, dst: dst, sum: checksum.NewWriter(dst)}
 }
 
 func (f *file) Write(b []byte) (int, error) { return f.sum.Write(b) }

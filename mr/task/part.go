@@ -19,7 +19,7 @@ type part struct {
 	channel string
 	path    dfs.Path
 	kv      bool
-	dst     dfs.Writer
+	dst     *begun
 	sum     *checksum.Writer
 	w       *avro.Writer
 	ended   bool
@@ -36,11 +36,9 @@ func newPart(ctx context.Context, fs dfs.FS, path dfs.Path, channel string, o mr
 	if o.Raw {
 		codec = avro.Null
 	}
-	var err error
-	if p.dst, err = fs.Create(ctx, path); err != nil {
-		return nil, err
-	}
+	p.dst = begin(ctx, fs, path)
 	p.sum = checksum.NewWriter(p.dst)
+	var err error
 	if p.w, err = avro.NewWriter(p.sum, avro.WriterOptions{Schema: o.Schema, Codec: codec, Meta: o.Meta}); err != nil {
 		return nil, errors.Join(err, p.dst.Abort())
 	}
@@ -75,13 +73,10 @@ func (p *part) abort() error {
 	return p.dst.Abort()
 }
 
-// commitShuffle writes the sorted segments of a map attempt as one file. Called with a.mu held.
+// commitShuffle writes the sorted segments of a map attempt as one file.
 func (a *attempt) commitShuffle(ctx context.Context) (mr.PartFile, error) {
 	path := a.spec.Out.Join(fmt.Sprintf("shuffle-%05d.seg", a.spec.Attempt.Task.Index))
-	dst, err := a.env.Store.Create(ctx, path)
-	if err != nil {
-		return mr.PartFile{}, err
-	}
+	dst := begin(ctx, a.env.Store, path)
 	sum := checksum.NewWriter(dst)
 	index, err := a.shuffle.Finish(ctx, sum)
 	a.spilled()
@@ -91,7 +86,7 @@ func (a *attempt) commitShuffle(ctx context.Context) (mr.PartFile, error) {
 	if err := dst.Commit(ctx); err != nil {
 		return mr.PartFile{}, errors.Join(err, dst.Abort())
 	}
-	f := mr.PartFile{Task: a.spec.Attempt.Task.Index, Path: path, Bytes: sum.N(), CRC: sum.Sum()}
+	f := mr.PartFile{Path: path, Bytes: sum.N(), CRC: sum.Sum()}
 	for _, s := range index {
 		if s.Records == 0 {
 			continue

@@ -88,16 +88,20 @@ func (p *Pinned) Round(ctx context.Context, round int, msg, dst []byte) (sum []b
 	return sum, nil
 }
 
-// Finish writes the partition's outputs, commits their files and lets go of the partition.
-func (p *Pinned) Finish(ctx context.Context, final []byte) (*mr.Manifest, error) {
+// Finish writes the partition's outputs, lets go of the partition and commits the files. It calls computed once, before it commits:
+// from then on it only waits for the store.
+func (p *Pinned) Finish(ctx context.Context, final []byte, computed func()) (*mr.Manifest, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
+		computed()
 		return nil, errClosed
 	}
 	start := time.Now()
 	err := errs.Guard(func() error { return p.p.Finish(ctx, p.a, final) })
-	m, err := p.a.end(ctx, errors.Join(err, p.letGo()))
+	err = errors.Join(err, p.letGo())
+	computed()
+	m, err := p.a.end(ctx, err)
 	if err != nil {
 		err = p.a.env.wrap(p.a.spec, err)
 		p.a.failed(err)

@@ -27,8 +27,13 @@ func (a *attempt) Records(ctx context.Context, name string) iter.Seq2[mr.Record,
 			if in.Name != name {
 				continue
 			}
-			for _, f := range in.Files {
-				more, proven := readPart(ctx, a.env.Store, f, yield)
+			ctx, cancel := context.WithCancel(ctx)
+			files := newAhead(a.env.Store, in.Files)
+			defer files.wait()
+			defer cancel() // before it
+			for i, f := range in.Files {
+				open := func() (dfs.File, error) { return files.open(ctx, i) }
+				more, proven := readPart(ctx, open, f, yield)
 				if !proven {
 					a.mu.Lock()
 					a.suspects = append(a.suspects, f)
@@ -87,13 +92,14 @@ func verify(ctx context.Context, fs dfs.FS, f mr.PartFile) error {
 // ends with errs.Corrupt if the bytes are not those of the manifest; only a sequence that came to
 // its end without an error has proven the file sound. A record is valid until the next step.
 func ReadPart(ctx context.Context, fs dfs.FS, f mr.PartFile) iter.Seq2[mr.Record, error] {
-	return func(yield func(mr.Record, error) bool) { readPart(ctx, fs, f, yield) }
+	open := func() (dfs.File, error) { return fs.Open(ctx, f.Path) }
+	return func(yield func(mr.Record, error) bool) { readPart(ctx, open, f, yield) }
 }
 
 // readPart tells whether to go on, and whether what it gave is proven: blocks that are packed
 // carry checksums of their own, which are compared first; the others are proven by the whole
 // file's.
-func readPart(ctx context.Context, fs dfs.FS, f mr.PartFile, yield func(mr.Record, error) bool) (more, proven bool) {
+func readPart(ctx context.Context, open func() (dfs.File, error), f mr.PartFile, yield func(mr.Record, error) bool) (more, proven bool) {
 	fail := func(err error) (bool, bool) {
 		yield(mr.Record{}, errs.E("read", errs.KindOf(err), string(f.Path), err))
 		return false, true
@@ -101,7 +107,7 @@ func readPart(ctx context.Context, fs dfs.FS, f mr.PartFile, yield func(mr.Recor
 	damaged := func(format string, args ...any) (bool, bool) {
 		return fail(errs.E("read", errs.Corrupt, string(f.Path), fmt.Errorf(format, args...)))
 	}
-	file, err := fs.Open(ctx, f.Path)
+	file, err := open()
 	if err != nil {
 		return fail(err)
 	}

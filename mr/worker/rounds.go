@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/sched"
 )
@@ -123,14 +125,21 @@ func (w *Worker) gone(j *job, a *attempt, err error) {
 	w.end(j, a, w.failed(a, err))
 }
 
-// finish ends every partition, as many at once as there are slots.
+// committers bounds how many partitions are written to the store at once.
+const committers = 8
+
+// finish ends every partition: as many compute as there are slots, and more wait for the store, which is slow to answer for each of many
+// small files.
 func (w *Worker) finish(j *job, parts []*attempt, msg []byte) {
-	free := make(chan struct{}, max(1, w.o.Slots))
+	slots := semaphore.NewWeighted(int64(max(1, w.o.Slots)))
+	open := semaphore.NewWeighted(int64(max(committers, w.o.Slots)))
 	for _, a := range parts {
 		j.work.Go(func() {
-			free <- struct{}{}
-			defer func() { <-free }()
-			m, err := a.pinned.Finish(w.base, msg)
+			take := func(s *semaphore.Weighted) { _ = s.Acquire(context.Background(), 1) } // each is given back soon, also when the job is stopped
+			take(open)
+			defer open.Release(1)
+			take(slots)
+			m, err := a.pinned.Finish(w.base, msg, func() { slots.Release(1) })
 			if err != nil {
 				w.gone(j, a, err)
 				return

@@ -1,0 +1,87 @@
+package task
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+)
+
+// slow is a store that creates no file before it is let, or that refuses.
+type slow struct {
+	dfs.FS
+	let  chan struct{}
+	fail error
+}
+
+func (s *slow) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
+	<-s.let
+	if s.fail != nil {
+		return nil, s.fail
+	}
+	return s.FS.Create(ctx, p)
+}
+
+func TestBegunTakesBytesBeforeTheFileIsThere(t *testing.T) {
+	s := &slow{FS: mem.New(), let: make(chan struct{})}
+	b := begin(t.Context(), s, "a/b")
+	want := bytes.Repeat([]byte("0123456789"), begunRoom/10)
+	for _, part := range [][]byte{want[:7], want[7:100], want[100:]} { // returns although the store has not answered
+		if n, err := b.Write(part); n != len(part) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	wrote := make(chan error)
+	go func() {
+		_, err := b.Write(make([]byte, begunRoom)) // has no room, and waits
+		wrote <- err
+	}()
+	close(s.let)
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := dfs.ReadFile(t.Context(), s.FS, "a/b", 1<<20)
+	if err != nil || !bytes.Equal(got, append(want, make([]byte, begunRoom)...)) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestBegunTellsThatTheFileCannotBe(t *testing.T) {
+	refused := errors.New("no room")
+	s := &slow{FS: mem.New(), let: make(chan struct{}), fail: refused}
+	b := begin(t.Context(), s, "a/b")
+	if _, err := b.Write([]byte("early")); err != nil {
+		t.Fatal(err)
+	}
+	close(s.let)
+	if err := b.Commit(t.Context()); !errors.Is(err, refused) {
+		t.Errorf("commit: %v", err)
+	}
+	if _, err := b.Write([]byte("late")); !errors.Is(err, refused) {
+		t.Errorf("write: %v", err)
+	}
+	if err := b.Abort(); err != nil {
+		t.Errorf("abort: %v", err)
+	}
+}
+
+func TestBegunIsAborted(t *testing.T) {
+	s := &slow{FS: mem.New(), let: make(chan struct{})}
+	b := begin(t.Context(), s, "a/b")
+	if _, err := b.Write([]byte("early")); err != nil {
+		t.Fatal(err)
+	}
+	close(s.let)
+	if err := b.Abort(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Stat(t.Context(), "a/b"); err == nil {
+		t.Error("the file is there")
+	}
+}
