@@ -31,6 +31,7 @@ import (
 	"unicode/utf8"
 
 	hadoop "github.com/colinmarc/hdfs/v2"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -90,6 +91,7 @@ type FS struct {
 
 	mu     sync.Mutex
 	usable map[string]bool // folders of which it is known that files can be written there
+	making singleflight.Group
 }
 
 var _ dfs.FS = (*FS)(nil)
@@ -297,6 +299,15 @@ func (f *FS) usableFolder(ctx context.Context, dir dfs.Path) error {
 	if known {
 		return nil
 	}
+	// An attempt begins all its files at once, in a folder of its own.
+	_, err, shared := f.making.Do(name, func() (any, error) { return nil, f.makeFolder(ctx, name) })
+	if shared && errs.Is(err, errs.Canceled) && ctx.Err() == nil { // it was another caller's that ended
+		err = f.makeFolder(ctx, name)
+	}
+	return err
+}
+
+func (f *FS) makeFolder(ctx context.Context, name string) error {
 	err := f.pool.do(ctx, f.opt.Patience, func(s *session) error {
 		st, err := s.stat(name)
 		if kindOf(err) == errs.NotExist {

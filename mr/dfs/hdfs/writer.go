@@ -188,7 +188,7 @@ func (w *writer) close(ctx context.Context) error {
 			}
 			most = 2 * time.Second // the library bars a NameNode for five seconds
 		}
-		pause := backoff(try, 5*time.Millisecond, most)
+		pause := backoff(try, time.Millisecond, most) // the DataNodes tell of a block a moment after they have it
 		if time.Since(begin)+pause > w.fs.opt.Patience {
 			return errs.E("close", errs.Transient, "", err)
 		}
