@@ -12,7 +12,7 @@ type Estimate struct {
 	Seconds float64         `json:"seconds"` // of the clock, from the start of the first phase to the results
 	Compute float64         `json:"compute"` // core-seconds of all workers
 	Written int64           `json:"written"` // bytes that phases write to the store, shuffled records included
-	Memory  int64           `json:"memory"`  // bytes of a worker at its peak
+	Memory  int64           `json:"memory"`  // bytes that a worker is expected to hold at its peak
 }
 
 // PhaseEstimate is one phase's part of it. Name is the phase's, as package compile gives it.
@@ -55,7 +55,7 @@ func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
 	}
 	e.chain()
 	e.finish()
-	e.out.Memory = regions(p, n, s, t).Need()
+	e.out.Memory = peak(p, n, s, t, m.Memory)
 	return e.out
 }
 

@@ -11,7 +11,7 @@ const activationFactor = 2.5
 func NetworkOf(cnn *layers.CNN, asked []layers.Layer, pool layers.Pool) Network {
 	last := asked[len(asked)-1]
 	n := Network{Name: cnn.Name, WeightBytes: last.Bytes, LargestWeight: cnn.Model.Graph.LargestWeight(layers.PieceBytes),
-		ImageBytes: int64(activationFactor * float64(last.Peak)), PixelBytes: int64(cnn.Input.H * cnn.Input.W * 3)}
+		ImageBytes: int64(activationFactor * float64(last.Peak)), ActiveBytes: last.Peak, PixelBytes: int64(cnn.Input.H * cnn.Input.W * 3)}
 	for _, l := range asked {
 		one := Layer{Name: l.Name, MACs: l.MACs, Weights: l.Bytes, Raw: 4 * int64(l.Dim), Pooled: 4 * int64(l.PooledDim(pool))}
 		n.Layers = append(n.Layers, one)

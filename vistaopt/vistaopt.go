@@ -26,8 +26,11 @@ type Network struct {
 	WeightBytes int64
 	// LargestWeight is what the runtime packs of them at once.
 	LargestWeight int64
-	// ImageBytes is the memory that one image needs while it is in flight.
+	// ImageBytes is the memory that one image may need while it is in flight.
 	ImageBytes int64
+	// ActiveBytes is the largest set of activations of one image that are alive at once, Flight what an image in flight
+	// was measured to take on this machine; 0: it was not measured.
+	ActiveBytes, Flight int64
 	// RawBytes and PooledBytes are the sizes, for one image, of all layers asked for: whole
 	// volumes, and pooled vectors.
 	RawBytes, PooledBytes int64

@@ -207,6 +207,7 @@ type Phase struct {
 // Cost is an estimate or a measurement; what is not known is 0 and left out.
 type Cost struct {
 	Seconds         float64 `json:"seconds,omitempty" jsonschema_description:"Wall-clock time."`
+	CoreSeconds     float64 `json:"coreSeconds,omitempty" jsonschema_description:"Processor time of all cores; measured only where the job ran in one process."`
 	Records         int64   `json:"records,omitempty" jsonschema_description:"Records read."`
 	Images          int64   `json:"images,omitempty" jsonschema_description:"CNN inferences, counted in images."`
 	ImagesPerSecond float64 `json:"imagesPerSecond,omitempty" jsonschema_description:"Images per second."`

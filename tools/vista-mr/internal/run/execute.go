@@ -23,6 +23,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
@@ -75,6 +76,9 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 	}
 	defer func() { err = errors.Join(err, w.events.Close()) }()
 	w.events.begin(j, p)
+	if _, here := o.Engine.(*inProcess); here {
+		w.cpu = machine.CPU
+	}
 
 	var s *results.Summary
 	work := p.work(j, at.scratch, w)

@@ -25,6 +25,8 @@ type phaseTime struct {
 	spent    float64   // seconds before that
 	done     bool
 	attempts int
+	begun    time.Duration // processor time of the process when since was set
+	cpu      float64       // core-seconds so far
 }
 
 // watch turns what the runner tells into progress and events, and remembers times.
@@ -33,6 +35,8 @@ type watch struct {
 	sink   progress.Sink
 	events *events
 	before float64 // seconds of the job's earlier runs
+	// cpu is the processor time of the process, where attempts run in it; else nil.
+	cpu func() time.Duration
 
 	mu      sync.Mutex
 	phases  map[mr.PhaseID]*phaseTime
@@ -114,10 +118,16 @@ func (w *watch) note(kind string, id mr.PhaseID, at time.Time) {
 		p := w.phase(id)
 		if p.since.IsZero() {
 			p.since = at
+			if w.cpu != nil {
+				p.begun = w.cpu()
+			}
 		}
 		p.attempts++
 	case tracker.PhasePublished:
 		p := w.phase(id)
+		if w.cpu != nil && !p.since.IsZero() {
+			p.cpu += (w.cpu() - p.begun).Seconds()
+		}
 		p.stop(at)
 		p.done = true
 	}
@@ -139,6 +149,17 @@ func (w *watch) seconds(id mr.PhaseID) float64 {
 		return 0
 	}
 	return p.spent
+}
+
+// coreSeconds is the processor time of a published phase in this run; 0 where nobody knows.
+func (w *watch) coreSeconds(id mr.PhaseID) float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.phases[id]
+	if p == nil || !p.done {
+		return 0
+	}
+	return p.cpu
 }
 
 func (w *watch) update(u tracker.Update) {
