@@ -1,6 +1,11 @@
 package vistaopt
 
-import "github.com/vista-mr/vista-mr/layers"
+import (
+	"slices"
+
+	"github.com/vista-mr/vista-mr/layers"
+	"github.com/vista-mr/vista-mr/layers/onnx"
+)
 
 // activationFactor is how many bytes a network needs for an image in flight for each byte of its largest set of live
 // activations: the runtime keeps copies in its own layout. Measured for AlexNet, ResNet50 and VGG16; docs/runtime.md has
@@ -14,9 +19,52 @@ func NetworkOf(cnn *layers.CNN, asked []layers.Layer, pool layers.Pool) Network 
 		ImageBytes: int64(activationFactor * float64(last.Peak)), ActiveBytes: last.Peak, PixelBytes: int64(cnn.Input.H * cnn.Input.W * 3)}
 	for _, l := range asked {
 		one := Layer{Name: l.Name, MACs: l.MACs, Weights: l.Bytes, Raw: 4 * int64(l.Dim), Pooled: 4 * int64(l.PooledDim(pool))}
+		one.Dense, one.RawDense = packed(cnn, l, pool)
 		n.Layers = append(n.Layers, one)
 		n.RawBytes += one.Raw
 		n.PooledBytes += one.Pooled
 	}
 	return n
+}
+
+// What Snappy leaves of a byte: only runs of zeros get smaller, and those come from rectifiers. Measured with random
+// weights, of which a rectifier lets half through: vectors of fully connected layers behind one 0.667, volumes 0.64 to
+// 0.87, everything else 1.00, and a per cent for the keys. The largest value of a quarter of a volume is hardly ever zero.
+const (
+	packedDense, packedSparse, packedVolume = 1, 0.67, 0.8
+)
+
+// packed is that of a layer's vector and of what it is pooled from.
+func packed(cnn *layers.CNN, l layers.Layer, pool layers.Pool) (vector, whole float64) {
+	whole = packedDense
+	if rectified(cnn, l.Tensor) {
+		whole = packedSparse
+		if l.Volume() {
+			whole = packedVolume
+		}
+	}
+	if l.Volume() && pool != layers.PoolNone {
+		return packedDense, whole
+	}
+	return whole, whole
+}
+
+// rectified tells whether a tensor is what a rectifier lets through, whatever hands it on unchanged.
+func rectified(cnn *layers.CNN, tensor string) bool {
+	for range 8 {
+		i := slices.IndexFunc(cnn.Model.Graph.Nodes, func(n *onnx.Node) bool { return slices.Contains(n.Outputs, tensor) })
+		if i < 0 {
+			return false
+		}
+		n := cnn.Model.Graph.Nodes[i]
+		switch n.OpType {
+		case "Relu":
+			return true
+		case "Identity", "Dropout", "Flatten", "Reshape", "MaxPool":
+			tensor = n.Inputs[0]
+		default:
+			return false
+		}
+	}
+	return false
 }

@@ -29,8 +29,8 @@ func peak(p plan.Plan, n Network, s Stats, t Training, memory int64) int64 {
 	}
 	inFlight := int64(p.CPU * p.Batch)
 	inference := model + inFlight*flight
-	if keepsVolumes(p) { // read, computed and written as whole records
-		inference += inFlight * 2 * n.RawBytes
+	if keepsVolumes(p) { // computed, and written as whole records
+		inference += inFlight * 2 * volumes(p, n)
 	}
 	if p.Join == plan.Shuffle {
 		plain := s.Rows * s.RowBytes
@@ -49,6 +49,17 @@ func peak(p plan.Plan, n Network, s Stats, t Training, memory int64) int64 {
 	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
 	if memory > 0 {
 		most = min(most, max(memory, r.Need()))
+	}
+	return most
+}
+
+// volumes are the bytes of whole volumes of an image that a program yields at most.
+func volumes(p plan.Plan, n Network) (most int64) {
+	if p.Inference != plan.Staged {
+		return n.RawBytes
+	}
+	for _, l := range n.Layers {
+		most = max(most, l.Raw)
 	}
 	return most
 }

@@ -46,6 +46,8 @@ type Layer struct {
 	MACs        int64 // multiply-accumulates of an image from the pixels up to here
 	Weights     int64 // bytes of the weights up to here
 	Raw, Pooled int64 // bytes of an image's volume and pooled vector
+	// Dense and RawDense are what Snappy leaves of a byte of the pooled vector and of the volume; 0: Rates.Ratio.
+	Dense, RawDense float64
 }
 
 // Stats is what is known about the data.
@@ -84,6 +86,7 @@ type Choice struct {
 	Regions  Regions
 	Room     Room
 	Memory   int64 // that it was made for
+	Beyond   int64 // bytes that there are, where the plan needs more and runs all the same; else 0
 	Estimate Estimate
 	Rates    string     // where the speeds that it is made with come from
 	Rejected []Rejected // the other plans that the job file allows, the best of each kind, cheapest first

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -37,6 +38,7 @@ type prepared struct {
 	Regions vistaopt.Regions
 	Room    vistaopt.Room
 	Expect  vistaopt.Estimate
+	Beyond  int64 // bytes that there are, where the plan needs more; else 0
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
 	Columns []string       // that models take, encoded
@@ -165,6 +167,11 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	}
 	locate(ctx, d, &p.Spec, o.Log)
 	p.Notes = append(slices.Clone(f.remarks), p.Notes...)
+	if p.Beyond > 0 {
+		note := beyond(p.Regions.Need(), p.Beyond)
+		o.Log.Warn(note)
+		p.Notes = append(p.Notes, note)
+	}
 	anew := "" // why what there is does not count
 	if old == nil {
 		if _, err := at.store.Stat(ctx, keptFile); err == nil {
@@ -198,6 +205,11 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	return p, nil
 }
 
+// beyond says that a plan runs although it does not fit.
+func beyond(need, available int64) string {
+	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", progress.Size(need), progress.Size(available))
+}
+
 // noResume says why a run is not taken up that was to be taken up and nothing else.
 func noResume(at *place, why string) error {
 	return exit.As(exit.Invalid, &InputError{ID: "E-RESUME", Key: "output", Path: at.name, Cause: "is not taken up again: " + why,
@@ -220,7 +232,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		return nil, err
 	}
 	fromSet(j, choice.From)
-	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate,
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate, Beyond: choice.Beyond,
 		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {
@@ -253,6 +265,13 @@ func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c 
 		}
 	}
 	c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m)
+	var no *vistaopt.InfeasibleError
+	if !j.Limits.Refuse && errors.As(err, &no) {
+		m.Memory = no.Needed
+		if c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m); err == nil {
+			c.Beyond = no.Available
+		}
+	}
 	if err == nil {
 		err = needs(j, c).Fit(len(d.table.Classes))
 	}
