@@ -7,16 +7,16 @@ import (
 	"github.com/vista-mr/vista-mr/layers/onnx"
 )
 
-// activationFactor is how many bytes a network needs for an image in flight for each byte of its largest set of live
-// activations: the runtime keeps copies in its own layout. Measured for AlexNet, ResNet50 and VGG16; docs/runtime.md has
-// the figures.
-const activationFactor = 2.5
+// activationFactor and activationBytes are what a network may need for an image in flight for each byte of its largest set
+// of live activations, and beside them: the runtime keeps copies in its own layout. AlexNet, ResNet50 and VGG16 take 0.9 of
+// it and 1.2 MiB (peak.go); other networks may keep more.
+const activationFactor, activationBytes = 1.3, 1.5 * mib
 
 // NetworkOf is what the choice needs to know of a CNN and of the layers that are asked for, bottom to top, at least one.
 func NetworkOf(cnn *layers.CNN, asked []layers.Layer, pool layers.Pool) Network {
 	last := asked[len(asked)-1]
 	n := Network{Name: cnn.Name, WeightBytes: last.Bytes, LargestWeight: cnn.Model.Graph.LargestWeight(layers.PieceBytes),
-		ImageBytes: int64(activationFactor * float64(last.Peak)), ActiveBytes: last.Peak, PixelBytes: int64(cnn.Input.H * cnn.Input.W * 3)}
+		ImageBytes: int64(activationFactor*float64(last.Peak) + activationBytes), ConvBytes: min(convBytes(cnn), last.Bytes), Mapped: true, ActiveBytes: last.Peak, PixelBytes: int64(cnn.Input.H * cnn.Input.W * 3)}
 	for _, l := range asked {
 		one := Layer{Name: l.Name, MACs: l.MACs, Weights: l.Bytes, Raw: 4 * int64(l.Dim), Pooled: 4 * int64(l.PooledDim(pool))}
 		one.Dense, one.RawDense = packed(cnn, l, pool)
@@ -67,4 +67,20 @@ func rectified(cnn *layers.CNN, tensor string) bool {
 		}
 	}
 	return false
+}
+
+// convBytes are the weights of a network's convolutions.
+func convBytes(cnn *layers.CNN) (sum int64) {
+	for _, n := range cnn.Model.Graph.Nodes {
+		if n.OpType == "Conv" && len(n.Inputs) > 1 {
+			if w := cnn.Model.Graph.Initializer(n.Inputs[1]); w != nil {
+				bytes := int64(4)
+				for _, d := range w.Dims {
+					bytes *= d
+				}
+				sum += bytes
+			}
+		}
+	}
+	return sum
 }

@@ -24,8 +24,10 @@ type Network struct {
 	Name string
 	// WeightBytes is the size of the weights of the prefix that is run.
 	WeightBytes int64
-	// LargestWeight is what the runtime packs of them at once.
-	LargestWeight int64
+	// LargestWeight is what the runtime packs of them at once, ConvBytes what of them belongs to convolutions.
+	LargestWeight, ConvBytes int64
+	// Mapped says that weights are mapped from a file, whose pages the system may drop and read again.
+	Mapped bool
 	// ImageBytes is the memory that one image may need while it is in flight.
 	ImageBytes int64
 	// ActiveBytes is the largest set of activations of one image that are alive at once, Flight what an image in flight

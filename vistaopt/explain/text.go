@@ -15,7 +15,7 @@ func (x *Explanation) Text() []byte {
 	var b bytes.Buffer
 	p, e := x.Plan, x.Estimate
 	fmt.Fprintf(&b, "Plan      %s, %s, %s join, %s; %d at a time, batches of %d, %d partitions\n", p.Inference, p.Placement, p.Join, p.Storage, p.CPU, p.Batch, p.Partitions)
-	fmt.Fprintf(&b, "Estimate  %s, a peak of %s of memory in each worker, writes %s\n", duration(e.Seconds), bytesOf(e.Memory), bytesOf(e.Written))
+	fmt.Fprintf(&b, "Estimate  %s, a peak of %s of memory a worker, writes %s\n", duration(e.Seconds), bytesOf(e.Memory), bytesOf(e.Written))
 	x.data(&b)
 	x.phases(&b)
 	x.memory(&b)
@@ -96,7 +96,7 @@ func (x *Explanation) memory(b *bytes.Buffer) {
 	for _, of := range []struct {
 		name  string
 		bytes int64
-	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the network ready", r.Prepare}, {"weights", r.Model}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
+	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the network ready", r.Prepare}, {"weights", r.Model}, {"of which it may drop", r.Mapped}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
 		{"decoding", r.Decode}, {"sorting", r.Sort}, {"cache", r.Cache}, {"models", r.Train}, {"evaluation", r.Evaluate}} {
 		if of.bytes >= 1<<20 {
 			parts = append(parts, of.name+" "+bytesOf(of.bytes))

@@ -138,7 +138,11 @@ func openSize(j *conf.Job) int {
 }
 
 // sizes is what the choice of a plan needs to know.
-func (n *network) sizes() vistaopt.Network { return vistaopt.NetworkOf(n.cnn, n.layers, n.pool) }
+func (n *network) sizes() vistaopt.Network {
+	s := vistaopt.NetworkOf(n.cnn, n.layers, n.pool)
+	s.Mapped = cacheDir() != "" // without a cache the runtime holds the weights in memory
+	return s
+}
 
 // preprocess tells users what a picture goes through before and in the network's graph.
 func (n *network) preprocess() results.Preprocess {
