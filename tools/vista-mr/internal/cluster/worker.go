@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -63,7 +62,7 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	guarded := make(chan struct{})
 	go func() {
 		defer close(guarded)
-		guardMemory(base, w, o.Memory, resident, log)
+		host.Guard(base, w.Shed, o.Memory, machine.Held, log)
 	}()
 	defer func() { stop(); <-guarded }()
 	select {
@@ -115,39 +114,6 @@ func heapLimit(jobs, memory int64) int64 {
 		return jobs
 	}
 	return min(jobs, memory)
-}
-
-// guardMemory sheds attempts while the process holds more than a limit less a twentieth: the system would kill the whole
-// process at the limit. What was shed is given time to be let go of.
-func guardMemory(ctx context.Context, w *worker.Worker, limit int64, resident func() int64, log *zap.Logger) {
-	if limit <= 0 {
-		return
-	}
-	most := limit - limit/20
-	const look, rest = 200 * time.Millisecond, 2 * time.Second
-	pause := look
-	for {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-		pause = look
-		if now := resident(); now > most {
-			why := fmt.Errorf("the worker holds %d MiB, and may hold %d", now>>20, limit>>20)
-			if w.Shed(why) {
-				log.Warn("an attempt is given up, to be tried again with less", zap.Error(why))
-				debug.FreeOSMemory()
-				pause = rest
-			}
-		}
-	}
-}
-
-// resident is the process's resident memory in bytes.
-func resident() int64 {
-	now, _ := machine.Resident()
-	return now
 }
 
 // identity is a name that no other worker has or had.

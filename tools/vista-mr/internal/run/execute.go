@@ -38,6 +38,7 @@ type prepared struct {
 	Regions vistaopt.Regions
 	Room    vistaopt.Room
 	Expect  vistaopt.Estimate
+	Memory  int64 // that the plan was made for
 	Beyond  int64 // bytes that there are, where the plan needs more; else 0
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
@@ -91,7 +92,7 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 	if err != nil {
 		err = c.taken(ctx, inTable(j, p.Columns, w.withBad(err)))
 	} else {
-		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at})
+		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at, work: work})
 	}
 	if err == nil {
 		err = at.joinLogs(ctx, work, o.Log)
@@ -114,7 +115,7 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 
 // work is what the engine is given.
 func (p *prepared) work(j *conf.Job, scratch string, w *watch) *Work {
-	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Scratch: scratch, Plan: p.Plan.String(), Resumed: w.resume, Observe: w.update}
+	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Memory: p.Memory, Scratch: scratch, Plan: p.Plan.String(), Resumed: w.resume, Observe: w.update}
 }
 
 // arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
@@ -232,7 +233,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		return nil, err
 	}
 	fromSet(j, choice.From)
-	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate, Beyond: choice.Beyond,
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate, Memory: choice.Memory, Beyond: choice.Beyond,
 		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {

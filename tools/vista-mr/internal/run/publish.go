@@ -43,6 +43,7 @@ type finished struct {
 	ort     string
 	version string
 	at      *place
+	work    *Work // as the engine has left it
 }
 
 type phases = map[mr.PhaseID]*mr.PhaseManifest
@@ -385,7 +386,9 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 		s.Plan.Phases = append(s.Plan.Phases, ph)
 	}
 	s.Plan.Actual.Seconds = f.seconds
-	_, s.Plan.Actual.PeakMemory = machine.Resident()
+	if s.Plan.Actual.PeakMemory = f.work.Peak; !f.work.Elsewhere {
+		_, s.Plan.Actual.PeakMemory = machine.Resident()
+	}
 	s.Plan.Estimate = &results.Cost{Seconds: w.p.Expect.Seconds, BytesWritten: w.p.Expect.Written, PeakMemory: w.p.Expect.Memory}
 }
 
