@@ -44,6 +44,9 @@ type watch struct {
 	done    map[mr.PhaseID]int64 // work of committed tasks
 	kept    map[mr.PhaseID]int64 // of that, what an earlier run has done
 
+	paces       paces
+	corrections []results.Correction
+
 	manifests map[mr.PhaseID][]mr.Manifest // of committed attempts that set records aside
 }
 
@@ -182,6 +185,9 @@ func (w *watch) update(u tracker.Update) {
 	case tracker.AttemptSucceeded:
 		w.done[u.Phase] += w.size(u.Phase, u.Attempt.Task.Index)
 		w.setAside(u.Phase, *u.Manifest)
+		if u.Manifest.Counters["batch.halved"] > 0 {
+			w.halved(u.Phase, u.Attempt.Task.Index, "a batch did not fit into the runtime's memory")
+		}
 		e.Attempt, e.Counters = u.Attempt.String(), u.Manifest.Counters
 		for _, f := range u.Manifest.Files {
 			e.Bytes += f.Bytes
@@ -189,6 +195,9 @@ func (w *watch) update(u tracker.Update) {
 		w.show(u.Phase, 0, false)
 	case tracker.AttemptFailed:
 		w.retries++
+		if errs.Is(u.Err, errs.NoMemory) {
+			w.halved(u.Phase, u.Attempt.Task.Index, u.Err.Error())
+		}
 		e.Attempt, e.Error, e.Cause = u.Attempt.String(), u.Err.Error(), errs.KindOf(u.Err).String()
 	case tracker.RoundDone:
 		e.Round = u.Round
@@ -225,6 +234,9 @@ func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 	if len(p.Splits) > 0 && p.Splits[0].Records > 0 {
 		u.Unit = "images"
 		u.Done = min(u.Done+running, u.Total)
+	}
+	if !end {
+		w.pace(p, &u, time.Now())
 	}
 	if u.Done >= u.Total && !end { // a phase has one end: when it is published
 		return

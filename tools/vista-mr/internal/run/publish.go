@@ -385,7 +385,7 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 		s.Plan.Actual.BytesWritten += ph.Actual.BytesWritten
 		s.Plan.Phases = append(s.Plan.Phases, ph)
 	}
-	s.Plan.Actual.Seconds = f.seconds
+	s.Plan.Actual.Seconds, s.Plan.Corrected = f.seconds, f.watch.corrections
 	if s.Plan.Actual.PeakMemory = f.work.Peak; !f.work.Elsewhere {
 		_, s.Plan.Actual.PeakMemory = machine.Resident()
 	}
