@@ -45,6 +45,7 @@ type watch struct {
 	kept    map[mr.PhaseID]int64 // of that, what an earlier run has done
 
 	paces       paces
+	left        float64 // seconds, when that was worked out last
 	corrections []results.Correction
 
 	manifests map[mr.PhaseID][]mr.Manifest // of committed attempts that set records aside
@@ -192,7 +193,7 @@ func (w *watch) update(u tracker.Update) {
 		for _, f := range u.Manifest.Files {
 			e.Bytes += f.Bytes
 		}
-		w.show(u.Phase, 0, false)
+		w.show(u.Phase, unknown, false)
 	case tracker.AttemptFailed:
 		w.retries++
 		if errs.Is(u.Err, errs.NoMemory) {
@@ -220,7 +221,10 @@ func (w *watch) size(id mr.PhaseID, task int) int64 {
 	return 1
 }
 
-// show sends a line of progress: images where a phase reads images, else tasks.
+// unknown stands for the progress of what runs, where only what is committed is known.
+const unknown = -1
+
+// show sends a line of progress: images where a phase reads images, else tasks. running is what tasks that run have done.
 func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 	i := slices.IndexFunc(w.job.Spec.Phases, func(p mr.PhaseSpec) bool { return p.ID == id })
 	p := &w.job.Spec.Phases[i]
@@ -233,10 +237,15 @@ func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 	u.Done, u.Kept = w.done[id], w.kept[id]
 	if len(p.Splits) > 0 && p.Splits[0].Records > 0 {
 		u.Unit = "images"
-		u.Done = min(u.Done+running, u.Total)
+		u.Done = min(u.Done+max(running, 0), u.Total)
 	}
-	if !end {
+	switch {
+	case end:
+	case running == unknown:
+		u.Left = w.left
+	default:
 		w.pace(p, &u, time.Now())
+		w.left = u.Left
 	}
 	if u.Done >= u.Total && !end { // a phase has one end: when it is published
 		return
