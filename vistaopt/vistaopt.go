@@ -91,6 +91,7 @@ type Choice struct {
 	Beyond   int64 // bytes that there are, where the plan needs more and runs all the same; else 0
 	Estimate Estimate
 	Rates    string     // where the speeds that it is made with come from
+	Speeds   Rates      // those
 	Rejected []Rejected // the other plans that the job file allows, the best of each kind, cheapest first
 }
 

@@ -39,6 +39,7 @@ type prepared struct {
 	Room    vistaopt.Room
 	Expect  vistaopt.Estimate
 	Memory  int64 // that the plan was made for
+	lesson  *lesson
 	Beyond  int64 // bytes that there are, where the plan needs more; else 0
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
@@ -95,6 +96,9 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at, work: work})
 	}
 	if err == nil {
+		if _, err := p.lesson.learn(p.Plan, phases, time.Now()); err != nil {
+			o.Log.Warn("how fast the network was is not kept for the next job", zap.Error(err))
+		}
 		err = at.joinLogs(ctx, work, o.Log)
 	}
 	w.events.end(err) // before the marker, behind which nothing is written
@@ -252,6 +256,9 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		return nil, err
 	}
 	p.Whole = whole
+	if _, here := o.Engine.(*inProcess); here {
+		p.lesson = &lesson{calibrationKey(n, o.ortVersion), n.sizes(), choice.Speeds}
+	}
 	p.Spec = mr.JobSpec{Name: j.Name, Phases: phases, Budgets: budgets(j), Store: at.storeURI, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
 	return p, nil
 }
