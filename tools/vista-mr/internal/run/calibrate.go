@@ -199,12 +199,16 @@ func perCall(ctx context.Context, s *ort.Session, images int, within time.Durati
 	return best, nil
 }
 
+// slowestRead is the least bytes of weights that a core reads in a second.
+const slowestRead = 3e9
+
 // solve splits the time of an image into arithmetic and, once a call, reading the weights.
 func (c *calibration) solve(n vistaopt.Network) {
 	last := n.Layers[len(n.Layers)-1]
 	weights := max(c.One-c.Many, 0) / (1 - 1/float64(c.Batch))
-	weights = min(weights, 0.9*c.One)
-	c.MACs = float64(last.MACs) / (c.One - weights)
+	// On a busy machine a call with one image may have been slow for other reasons: no core reads memory so slowly.
+	weights = min(weights, float64(last.Weights)/slowestRead, 0.9*c.Many*float64(c.Batch))
+	c.MACs = float64(last.MACs) / (c.Many - weights/float64(c.Batch))
 	c.Weights = float64(last.Weights) / max(weights, 1e-6)
 }
 
