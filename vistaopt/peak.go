@@ -43,7 +43,7 @@ func peak(p plan.Plan, n Network, s Stats, t Training, memory int64) int64 {
 	}
 	// Training reads what it pins; the models of all targets are in training together where memory allows.
 	room := r.spread(p, s.Rows, t, max(memory, r.Need()))
-	pinned := min(room.Cache, s.Rows*(n.PooledBytes+4*t.structured()))
+	pinned := min(room.Cache, pinned(p, n, s, t))
 	train := min(t.moments(p.CPU)+t.weights().all*room.PerTraining, room.Models)
 	always := programBytes + r.Rows + r.Table
 	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
@@ -83,6 +83,19 @@ func programs(p plan.Plan, n Network) (out []int64) {
 		out = []int64{n.WeightBytes}
 	}
 	return out
+}
+
+// pinned is what the partitions of one training phase hold, on all workers together: with plans that train one layer after the
+// other, the largest layer's.
+func pinned(p plan.Plan, n Network, s Stats, t Training) int64 {
+	vectors := n.PooledBytes
+	if p.Inference != plan.Fused && len(n.Layers) > 0 {
+		vectors = 0
+		for _, l := range n.Layers {
+			vectors = max(vectors, l.Pooled)
+		}
+	}
+	return s.Rows * (vectors + 4*t.structured())
 }
 
 // structured is how many columns models take beside a layer's.

@@ -87,12 +87,20 @@ type Choice struct {
 	From     map[string]string // knob -> "file" or "optimizer"
 	Regions  Regions
 	Room     Room
+	Pinned   Pinned
 	Memory   int64 // that it was made for
 	Beyond   int64 // bytes that there are, where the plan needs more and runs all the same; else 0
 	Estimate Estimate
 	Rates    string     // where the speeds that it is made with come from
 	Speeds   Rates      // those
 	Rejected []Rejected // the other plans that the job file allows, the best of each kind, cheapest first
+}
+
+// Pinned is what a worker keeps of its rows while models are trained: the partitions in memory up to the cache's budget, what is
+// more on the local disk, from where it is read back in every round.
+type Pinned struct {
+	Bytes int64 `json:"bytes"` // in all
+	Disk  int64 `json:"disk"`  // of that, on the local disk
 }
 
 // Rejected is a plan that was not chosen. CPU and Batch of it are the best that fit, or the least if none does.

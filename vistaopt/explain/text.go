@@ -103,6 +103,12 @@ func (x *Explanation) memory(b *bytes.Buffer) {
 		}
 	}
 	fmt.Fprintf(b, "%s\n          (the network's, training's and evaluation's parts are not held at the same time;\n          what is needed is what each part may take, the peak what it most likely takes)\n", strings.Join(parts, ", "))
+	fmt.Fprintf(b, "          training keeps %s of rows in each worker: ", bytesOf(x.Pinned.Bytes))
+	if x.Pinned.Disk > 0 {
+		fmt.Fprintf(b, "%s in memory, %s on the local disk\n", bytesOf(x.Pinned.Bytes-x.Pinned.Disk), bytesOf(x.Pinned.Disk))
+	} else {
+		fmt.Fprintf(b, "all of it in memory\n")
+	}
 }
 
 var knobs = []string{"inference", "placement", "join", "storage", "cpu", "partitions", "batch"}
