@@ -96,7 +96,7 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at, work: work})
 	}
 	if err == nil {
-		if _, err := p.lesson.learn(p.Plan, phases, time.Now()); err != nil {
+		if _, err := p.lesson.learn(p.Plan, phases, w.coreSeconds, time.Now()); err != nil {
 			o.Log.Warn("how fast the network was is not kept for the next job", zap.Error(err))
 		}
 		err = at.joinLogs(ctx, work, o.Log)

@@ -66,6 +66,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		x.Layers = append(x.Layers, l.Name)
 	}
 	t := training(j, d, n)
+	m.Memory = c.Memory // more than there is, for a plan that runs although it does not fit
 	x.Thresholds = vistaopt.Thresholds(wanted(j), n.sizes(), d.stats, t, m)
 	x.Override, err = override(c, n.sizes(), d.stats, t, m)
 	return x, err

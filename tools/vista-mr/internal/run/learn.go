@@ -7,6 +7,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -22,8 +23,10 @@ type lesson struct {
 const teaches = 48
 
 // learn keeps how fast a finished job's network was, if nothing is known of it or if it was quicker: other work makes jobs slower,
-// and none makes one quicker. A job that ran all cores says more than a second on one. It returns what was kept; nil: nothing.
-func (l *lesson) learn(p plan.Plan, ph phases, now time.Time) (*calibration, error) {
+// and none makes one quicker. A job that ran all cores says more than a second on one. core tells a phase's processor time in
+// seconds, 0 if that is not known: what the CNN had of it counts where it is less than the clock says, for a busy machine lets
+// calls wait. It returns what was kept; nil: nothing.
+func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, now time.Time) (*calibration, error) {
 	if l == nil || p.Inference == plan.Staged || len(l.net.Layers) == 0 {
 		return nil, nil
 	}
@@ -35,6 +38,9 @@ func (l *lesson) learn(p plan.Plan, ph phases, now time.Time) (*calibration, err
 		images, spent := m.Sum("cnn.images"), float64(m.Sum("time.cnn.us"))/1e6
 		if images < teaches || spent <= 0 {
 			continue
+		}
+		if all := core(id); all > 0 {
+			spent = min(spent, all*spent/(spent+float64(m.Sum("time.decode.us"))/1e6))
 		}
 		calls := int64(0)
 		for _, t := range m.Tasks {

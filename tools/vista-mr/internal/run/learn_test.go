@@ -21,19 +21,21 @@ func TestJobsTeachSpeeds(t *testing.T) {
 	for i, c := range []struct {
 		inference plan.Inference
 		ph        phases
+		core      float64
 		kept      bool
 		macs      float64
 	}{
-		{plan.Fused, ran("extract", 10, 2), false, 0}, // too few
-		{plan.Fused, ran("extract", 100, 20.4), true, 10e9},
-		{plan.Fused, ran("extract", 100, 20.4), false, 10e9},
-		{plan.Fused, ran("extract", 100, 40.8), false, 10e9},
-		{plan.Staged, ran("stage-top", 100, 1), false, 10e9},
-		{plan.Lazy, ran("extract-low", 100, 1), false, 10e9},
-		{plan.Lazy, ran("extract-top", 100, 10.2), true, 20e9},
+		{plan.Fused, ran("extract", 10, 2), 0, false, 0}, // too few
+		{plan.Fused, ran("extract", 100, 20.4), 0, true, 10e9},
+		{plan.Fused, ran("extract", 100, 20.4), 0, false, 10e9},
+		{plan.Fused, ran("extract", 100, 40.8), 0, false, 10e9},
+		{plan.Staged, ran("stage-top", 100, 1), 0, false, 10e9},
+		{plan.Lazy, ran("extract-low", 100, 1), 0, false, 10e9},
+		{plan.Lazy, ran("extract-top", 100, 10.2), 0, true, 20e9},
+		{plan.Fused, ran("extract", 100, 40.8), 5.1, true, 40e9}, // calls waited for others' work
 	} {
 		p.Inference = c.inference
-		got, err := l.learn(p, c.ph, time.Now())
+		got, err := l.learn(p, c.ph, func(mr.PhaseID) float64 { return c.core }, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +49,7 @@ func TestJobsTeachSpeeds(t *testing.T) {
 			l.rates = k.rates()
 		}
 	}
-	if _, err := (*lesson)(nil).learn(p, nil, time.Now()); err != nil {
+	if _, err := (*lesson)(nil).learn(p, nil, nil, time.Now()); err != nil {
 		t.Error(err)
 	}
 }
