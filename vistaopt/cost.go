@@ -196,7 +196,7 @@ func (e *estimator) infer(name string, from, to, files int, writes amount, sorts
 	bytes, write, _ := e.stored(writes)
 	if sorts {
 		write += float64(writes.plain) / e.r.Sort / 2
-		bytes = writes.plain
+		bytes = writes.packed // whatever the storage: what is sorted goes through Snappy
 	}
 	broadcasts := e.p.Join == plan.Broadcast && e.p.Placement == plan.AfterJoin && from < 0
 	if from < 0 && e.p.Placement == plan.AfterJoin { // matched rows are written beside the first layer
@@ -233,7 +233,7 @@ func (e *estimator) joinOutputs(name string, files int, a amount) {
 		return
 	}
 	bytes, write, read := e.stored(a)
-	e.phase("join-"+name, e.partitions(), files, float64(n)*(write+read), n*bytes, n*bytes, true)
+	e.phase("join-"+name, e.partitions(), files, float64(n)*(write+read), n*bytes, n*(bytes+e.s.RowBytes), true)
 }
 
 // train adds the rounds over layers [from, to), with the structured columns alone if alone.
