@@ -109,6 +109,7 @@ type Plan struct {
 // Limits bounds what a job may use and put up with.
 type Limits struct {
 	Memory         Bytes   `yaml:"memory" json:"memory,omitempty" jsonschema_description:"Memory per worker, with its unit; left out: what the machine or its cgroup allows."`
+	Refuse         bool    `yaml:"refuse" json:"refuse" jsonschema_description:"false: a plan that needs more memory than there is runs all the same, with a warning; it may be ended by the system."`
 	MaxBadFraction float64 `yaml:"maxBadFraction" json:"maxBadFraction" jsonschema:"minimum=0,maximum=1" jsonschema_description:"Share of bad records, table rows and images alike, above which the job fails."`
 }
 
@@ -140,7 +141,7 @@ func Defaults() *Job {
 			Test:        0.2,
 			Metric:      "accuracy",
 		},
-		Limits: Limits{MaxBadFraction: 0.01},
+		Limits: Limits{Refuse: true, MaxBadFraction: 0.01},
 	}
 }
 

@@ -26,8 +26,10 @@ func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice,
 	if q.best == nil {
 		return nil, q.refusal()
 	}
-	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Regions: regions(q.best.Plan, n, s, t), Estimate: estimate(q.best.Plan, n, s, t, m)}
+	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: regions(q.best.Plan, n, s, t), Estimate: estimate(q.best.Plan, n, s, t, m)}
 	c.Room = c.Regions.spread(c.Plan, s.Rows, t, m.Memory)
+	c.Pinned.Bytes = pinned(c.Plan, n, s, t) / int64(max(m.Workers, 1))
+	c.Pinned.Disk = max(c.Pinned.Bytes-c.Room.Cache, 0)
 	c.Rejected = q.rejected(m)
 	return c, c.Plan.Validate()
 }

@@ -1,6 +1,7 @@
 package vistaopt
 
 import (
+	"cmp"
 	"math"
 
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -11,8 +12,8 @@ type Estimate struct {
 	Phases  []PhaseEstimate `json:"phases"`
 	Seconds float64         `json:"seconds"` // of the clock, from the start of the first phase to the results
 	Compute float64         `json:"compute"` // core-seconds of all workers
-	Written int64           `json:"written"` // bytes that phases write to the store, shuffled records included
-	Memory  int64           `json:"memory"`  // bytes of a worker at its peak
+	Written int64           `json:"written"` // bytes that phases write to the store, shuffled records included; not the programs and the results
+	Memory  int64           `json:"memory"`  // bytes that a worker is expected to hold at its peak
 }
 
 // PhaseEstimate is one phase's part of it. Name is the phase's, as package compile gives it.
@@ -55,21 +56,21 @@ func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
 	}
 	e.chain()
 	e.finish()
-	e.out.Memory = regions(p, n, s, t).Need()
+	e.out.Memory = peak(p, n, s, t, m.Memory)
 	return e.out
 }
 
-// phase adds a phase of even tasks. compute is in core-seconds, bytes pass the store once. Of a phase that broadcasts, each
+// phase adds a phase of even tasks, each of which writes so many files. compute is in core-seconds, bytes pass the store once. Of a phase that broadcasts, each
 // worker reads the table before its first task ends.
-func (e *estimator) phase(name string, tasks int, compute float64, read, written int64, broadcasts bool) {
+func (e *estimator) phase(name string, tasks, files int, compute float64, read, written int64, broadcasts bool) {
 	slots := e.p.CPU * e.workers
 	tasks = max(tasks, 1)
-	compute += float64(tasks) * e.r.Task
+	compute += float64(tasks) * (e.r.Task + float64(files)*e.r.File)
 	waves := math.Ceil(float64(tasks) / float64(slots))
 	seconds := waves * compute / float64(tasks)
 	used := min(tasks, e.workers)
 	if broadcasts {
-		bytes, _, unpack := e.stored(e.s.Rows * e.s.RowBytes)
+		bytes, _, unpack := e.stored(same(e.s.Rows * e.s.RowBytes))
 		seconds, compute, read = seconds+unpack, compute+unpack*float64(used), read+bytes*int64(used)
 	}
 	store := float64(read)/(e.r.Read*float64(used)) + float64(written)/(e.r.Write*float64(used))
@@ -83,18 +84,13 @@ func (e *estimator) add(p PhaseEstimate) {
 	e.out.Written += p.Written
 }
 
-// start is what comes before the first image: each program that the plan runs is made ready when its phase begins, by
-// one core of each worker.
+// start is what comes before the first phase: the network's weights are read and digested, and written into programs.
 func (e *estimator) start() {
-	weights := float64(e.n.WeightBytes)
-	switch e.p.Inference {
-	case plan.Lazy:
-		weights = 0
-		for _, l := range e.n.Layers {
-			weights += float64(l.Weights)
-		}
+	var weights int64
+	for _, b := range programs(e.p, e.n) {
+		weights += b
 	}
-	s := e.r.Job + weights/e.r.Ready
+	s := e.r.Job + float64(e.n.WeightBytes)/e.r.Ready + float64(weights)/e.r.Write
 	e.add(PhaseEstimate{Name: startPhase, Tasks: 1, Seconds: s, Compute: s * float64(e.workers)})
 }
 
@@ -108,95 +104,158 @@ func (e *estimator) images() int64 {
 	return e.s.Images
 }
 
-// stored is how many bytes are written of so many plain ones, and what a core takes to write them and to read them.
-func (e *estimator) stored(plain int64) (bytes int64, write, read float64) {
-	if e.p.Storage == plan.Raw {
-		c := float64(plain) / e.r.Copy
-		return plain, c, c
+// amount is bytes of records: plain, as Snappy leaves them, and how many of the plain ones it makes smaller. It passes over
+// others about as fast as they are copied.
+type amount struct{ plain, packed, soft int64 }
+
+func (a amount) times(n int64) amount { return amount{a.plain * n, a.packed * n, a.soft * n} }
+
+func (a amount) and(b amount) amount {
+	return amount{a.plain + b.plain, a.packed + b.packed, a.soft + b.soft}
+}
+
+// same is bytes that Snappy does not make smaller: rows of numbers, image files.
+func same(plain int64) amount { return amount{plain, plain, 0} }
+
+// leaving is bytes of which Snappy leaves a part.
+func leaving(plain int64, part float64) amount {
+	if part >= 1 {
+		return same(plain)
 	}
-	return int64(float64(plain) * e.r.Ratio), float64(plain) / e.r.Pack, float64(plain) / e.r.Unpack
+	return amount{plain, int64(float64(plain) * part), plain}
+}
+
+// vectors and volumes are those of layers [from, to) of one image.
+func (e *estimator) vectors(from, to int) (a amount) {
+	for _, l := range e.n.Layers[from:to] {
+		a = a.and(leaving(l.Pooled, cmp.Or(l.Dense, e.r.Ratio)))
+	}
+	return a
+}
+
+func (e *estimator) volumes(from, to int) (a amount) {
+	for _, l := range e.n.Layers[from:to] {
+		a = a.and(leaving(l.Raw, cmp.Or(l.RawDense, e.r.Ratio)))
+	}
+	return a
+}
+
+// stored is how many bytes are written, and what a core takes to write them and to read them.
+func (e *estimator) stored(a amount) (bytes int64, write, read float64) {
+	if e.p.Storage == plan.Raw {
+		c := float64(a.plain) / e.r.Copy
+		return a.plain, c, c
+	}
+	c := float64(a.plain-a.soft) / e.r.Copy
+	return a.packed, c + float64(a.soft)/e.r.Pack, c + float64(a.soft)/e.r.Unpack
 }
 
 func (e *estimator) table() {
 	plain := e.s.Rows * e.s.RowBytes
-	bytes, write, _ := e.stored(plain)
+	bytes, write, _ := e.stored(same(plain))
 	compute := float64(plain)/e.r.Parse + write
 	if e.p.Join == plan.Shuffle {
 		compute += float64(plain) / e.r.Sort
 	}
-	e.phase("table", 1, compute, plain, bytes, false)
+	e.phase("table", 1, 1, compute, plain, bytes, false)
 }
 
-// shuffled adds the phase that sorts plain bytes of records by key with the table's, and joins them.
-func (e *estimator) shuffled(name string, plain int64) {
+// shuffled adds the phase that sorts records by key with the table's, and joins them.
+func (e *estimator) shuffled(name string, a amount) {
 	table := e.s.Rows * e.s.RowBytes
-	bytes, write, _ := e.stored(plain)
-	e.phase(name, e.partitions(), float64(plain+table)/e.r.Sort/2+write, plain+table, bytes, false)
+	bytes, write, _ := e.stored(a)
+	e.phase(name, e.partitions(), 1, float64(a.plain+table)/e.r.Sort/2+write, a.plain+table, bytes+table, false)
 }
 
 func (e *estimator) joinImages() {
 	plain := e.s.Images * e.s.ImageBytes
-	e.phase("load", e.partitions(), float64(plain)/e.r.Sort/2+float64(plain)/e.r.Copy, plain, plain, false)
-	e.shuffled("joined", plain)
+	e.phase("load", e.partitions(), 1, float64(plain)/e.r.Sort/2+float64(plain)/e.r.Copy, plain, plain, false)
+	e.shuffled("joined", same(plain))
 }
 
-// infer adds the phase that computes layer to from layer from (-1: from the image), writing so many bytes an image.
-// sorts says that what it writes goes through a shuffle.
-func (e *estimator) infer(name string, from, to int, writes int64, sorts bool) {
+// infer adds the phase that computes layer to from layer from (-1: from the image), writing so much an image.
+// sorts says that what it writes goes through a shuffle. The program is made ready first, by one core of each worker.
+// files are those of a task: one for each output, and one for the rows.
+func (e *estimator) infer(name string, from, to, files int, writes amount, sorts bool) {
 	n := e.images()
 	macs, weights := e.n.Layers[to].MACs, e.n.Layers[to].Weights
 	var per float64
 	var read int64
 	if from >= 0 {
 		macs, weights = macs-e.n.Layers[from].MACs, weights-e.n.Layers[from].Weights
-		bytes, _, unpack := e.stored(e.n.Layers[from].Raw)
+		bytes, _, unpack := e.stored(e.volumes(from, from+1))
 		per, read = unpack, bytes
 	} else {
 		per, read = float64(e.s.ImageBytes)/e.r.Decode, e.s.ImageBytes
 	}
-	per += float64(macs)/e.r.MACs + float64(weights)/e.r.Weights/float64(e.p.Batch)
+	per += float64(macs) / e.r.MACs
+	// Each partition's last batch may be smaller, and reads the weights all the same.
+	parts, batch := int64(e.partitions()), int64(max(e.p.Batch, 1))
+	perPart := (n + parts - 1) / parts
+	calls := float64(parts*((perPart+batch-1)/batch)) * float64(weights) / e.r.Weights
 	bytes, write, _ := e.stored(writes)
 	if sorts {
-		write += float64(writes) / e.r.Sort / 2
+		write += float64(writes.plain) / e.r.Sort / 2
+		bytes = writes.packed // whatever the storage: what is sorted goes through Snappy
 	}
 	broadcasts := e.p.Join == plan.Broadcast && e.p.Placement == plan.AfterJoin && from < 0
-	e.phase(name, e.partitions(), float64(n)*(per+write), n*read, n*bytes, broadcasts)
+	if from < 0 && e.p.Placement == plan.AfterJoin { // matched rows are written beside the first layer
+		bytes += e.baseBytes(to)
+	}
+	e.phase(name, e.partitions(), files, float64(n)*(per+write)+calls, n*read, n*bytes, broadcasts)
+	e.ready(weights)
+}
+
+// baseBytes is what is written of a matched row beside its layers' vectors: once, by the first phase of inference.
+func (e *estimator) baseBytes(to int) int64 {
+	if e.p.Inference == plan.Lazy && to > 0 {
+		return 0
+	}
+	return e.s.RowBytes
+}
+
+// ready charges the phase before for making a program of so many bytes of weights ready on each worker.
+func (e *estimator) ready(weights int64) {
+	s := float64(weights) / e.r.Ready
+	last := &e.out.Phases[len(e.out.Phases)-1]
+	last.Seconds, last.Compute = last.Seconds+s, last.Compute+s*float64(e.workers)
+	e.out.Seconds, e.out.Compute = e.out.Seconds+s, e.out.Compute+s*float64(e.workers)
 }
 
 // joinOutputs adds the join behind the CNN, of plan before-join.
-func (e *estimator) joinOutputs(name string, plain int64) {
+func (e *estimator) joinOutputs(name string, files int, a amount) {
 	if e.p.Placement != plan.BeforeJoin {
 		return
 	}
 	n := e.s.Images
 	if e.p.Join == plan.Shuffle {
-		e.shuffled("join-"+name, n*plain)
+		e.shuffled("join-"+name, a.times(n))
 		return
 	}
-	bytes, write, read := e.stored(plain)
-	e.phase("join-"+name, e.partitions(), float64(n)*(write+read), n*bytes, n*bytes, true)
+	bytes, write, read := e.stored(a)
+	e.phase("join-"+name, e.partitions(), files, float64(n)*(write+read), n*bytes, n*(bytes+e.s.RowBytes), true)
 }
 
 // train adds the rounds over layers [from, to), with the structured columns alone if alone.
 func (e *estimator) train(name string, from, to int, alone bool) {
 	n := e.trained()
-	var columns, plain int64
+	var columns int64
 	for i := from; i < to; i++ {
 		columns += e.columns(i + 1)
-		plain += e.n.Layers[i].Pooled
 	}
 	if alone {
 		columns += e.columns(0)
 	}
-	plain += 4 * e.columns(0)
-	bytes, _, unpack := e.stored(plain)
+	bytes, _, unpack := e.stored(e.vectors(from, to).and(same(4 * e.columns(0))))
 	models := float64(max(e.t.Settings, 1) * (1 + e.t.Folds))
 	rounds := float64(max(e.t.Iterations, 1)) * roundsPerIteration
 	// A round reads every value twice: for the margins and for the gradient.
-	work := rounds * 2 * float64(n) * float64(columns) * models / e.r.Train
+	// Its sums are encoded, merged and decoded for each partition, whatever the number of rows.
+	work := rounds * float64(columns) * models * (2*float64(n)/e.r.Train + float64(e.partitions())*e.r.Sum)
 	slots := float64(min(e.p.CPU*e.workers, e.partitions()))
+	work += float64(e.partitions()) * e.r.Task
 	seconds := (float64(n)*unpack+work)/slots + rounds*e.r.Round + e.r.Phase
-	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work, Read: n * bytes})
+	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work + rounds*e.r.Round, Read: n * bytes})
 }
 
 // columns is how many a target's models have; 0: those of the structured features alone.
@@ -225,33 +284,33 @@ func (e *estimator) chain() {
 	sorts := e.p.Placement == plan.BeforeJoin && e.p.Join == plan.Shuffle
 	switch e.p.Inference {
 	case plan.Fused:
-		e.infer("extract", -1, last, e.n.PooledBytes, sorts)
-		e.joinOutputs("extract", e.n.PooledBytes)
+		e.infer("extract", -1, last, last+2, e.vectors(0, last+1), sorts)
+		e.joinOutputs("extract", last+2, e.vectors(0, last+1))
 		e.train("train", 0, last+1, true)
 	case plan.Eager:
-		e.infer("extract", -1, last, e.n.RawBytes, sorts)
-		e.joinOutputs("extract", e.n.RawBytes)
+		e.infer("extract", -1, last, last+2, e.volumes(0, last+1), sorts)
+		e.joinOutputs("extract", last+2, e.volumes(0, last+1))
 		for i, l := range e.n.Layers {
 			e.pool("pool-"+l.Name, i)
 			e.train("train-"+l.Name, i, i+1, i == 0)
 		}
 	case plan.Lazy:
 		for i, l := range e.n.Layers {
-			e.infer("extract-"+l.Name, -1, i, l.Pooled, sorts)
-			e.joinOutputs("extract-"+l.Name, l.Pooled)
+			e.infer("extract-"+l.Name, -1, i, 1, e.vectors(i, i+1), sorts)
+			e.joinOutputs("extract-"+l.Name, 1, e.vectors(i, i+1))
 			e.train("train-"+l.Name, i, i+1, i == 0)
 		}
 	case plan.Staged:
 		for i, l := range e.n.Layers {
-			writes := l.Pooled
+			writes := e.vectors(i, i+1)
 			if i < last {
-				writes += l.Raw
+				writes = writes.and(e.volumes(i, i+1))
 			}
-			e.infer("stage-"+l.Name, i-1, i, writes, false)
+			e.infer("stage-"+l.Name, i-1, i, 2, writes, false)
 			if sorts {
 				e.sortPooled(i)
 			}
-			e.joinOutputs("stage-"+l.Name, l.Pooled)
+			e.joinOutputs("stage-"+l.Name, 1, e.vectors(i, i+1))
 			e.train("train-"+l.Name, i, i+1, i == 0)
 		}
 	}
@@ -271,21 +330,22 @@ func (e *estimator) sortPooled(layer int) {
 // pool adds the phase that pools a layer's stored volumes.
 func (e *estimator) pool(name string, layer int) {
 	n, l := e.images(), e.n.Layers[layer]
-	in, _, unpack := e.stored(l.Raw)
-	out, pack, _ := e.stored(l.Pooled)
-	e.phase(name, e.partitions(), float64(n)*(unpack+pack+float64(l.Raw)/e.r.Copy), n*in, n*out, false)
+	in, _, unpack := e.stored(e.volumes(layer, layer+1))
+	out, pack, _ := e.stored(e.vectors(layer, layer+1))
+	e.phase(name, e.partitions(), 1, float64(n)*(unpack+pack+float64(l.Raw)/e.r.Copy), n*in, n*out, false)
 }
 
 // finish adds what ends a job: rows without an image are looked for, predictions are judged, results are written. The
-// pipeline of the results has the weights once more.
+// pipeline of the results has the weights up to the best layer once more; no plan writes more or less of them than another.
 func (e *estimator) finish() {
 	n := e.trained()
 	if e.p.Join == plan.Broadcast {
-		e.phase("unmatched", 1, 0, 0, 0, true)
+		e.phase("unmatched", 1, 0, 0, 0, 0, true)
 	}
 	judged := float64(n) * float64(len(e.t.Columns)*max(e.t.Settings, 1)) * judgeSeconds
-	e.phase("evaluate", 1, judged, 0, 0, false)
-	e.phase(resultsPhase, 1, float64(e.n.WeightBytes)/e.r.Copy, e.n.WeightBytes, e.n.WeightBytes, false)
+	e.phase("evaluate", 1, 0, judged, 0, 0, false)
+	weights := float64(e.n.WeightBytes)
+	e.phase(resultsPhase, 1, 0, weights/e.r.Copy+weights/e.r.Write, e.n.WeightBytes, 0, false)
 }
 
 // judgeSeconds is what a prediction takes while it is compared.

@@ -24,10 +24,15 @@ type Network struct {
 	Name string
 	// WeightBytes is the size of the weights of the prefix that is run.
 	WeightBytes int64
-	// LargestWeight is what the runtime packs of them at once.
-	LargestWeight int64
-	// ImageBytes is the memory that one image needs while it is in flight.
+	// LargestWeight is what the runtime packs of them at once, ConvBytes what of them belongs to convolutions.
+	LargestWeight, ConvBytes int64
+	// Mapped says that weights are mapped from a file, whose pages the system may drop and read again.
+	Mapped bool
+	// ImageBytes is the memory that one image may need while it is in flight.
 	ImageBytes int64
+	// ActiveBytes is the largest set of activations of one image that are alive at once, Flight what an image in flight
+	// was measured to take on this machine; 0: it was not measured.
+	ActiveBytes, Flight int64
 	// RawBytes and PooledBytes are the sizes, for one image, of all layers asked for: whole
 	// volumes, and pooled vectors.
 	RawBytes, PooledBytes int64
@@ -43,6 +48,8 @@ type Layer struct {
 	MACs        int64 // multiply-accumulates of an image from the pixels up to here
 	Weights     int64 // bytes of the weights up to here
 	Raw, Pooled int64 // bytes of an image's volume and pooled vector
+	// Dense and RawDense are what Snappy leaves of a byte of the pooled vector and of the volume; 0: Rates.Ratio.
+	Dense, RawDense float64
 }
 
 // Stats is what is known about the data.
@@ -86,10 +93,20 @@ type Choice struct {
 	From     map[string]string // knob -> "file" or "optimizer"
 	Regions  Regions
 	Room     Room
+	Pinned   Pinned
 	Memory   int64 // that it was made for
+	Beyond   int64 // bytes that there are, where the plan needs more and runs all the same; else 0
 	Estimate Estimate
 	Rates    string     // where the speeds that it is made with come from
+	Speeds   Rates      // those
 	Rejected []Rejected // the other plans that the job file allows, the best of each kind, cheapest first
+}
+
+// Pinned is what a worker keeps of its rows while models are trained: the partitions in memory up to the cache's budget, what is
+// more on the local disk, from where it is read back in every round.
+type Pinned struct {
+	Bytes int64 `json:"bytes"` // in all
+	Disk  int64 `json:"disk"`  // of that, on the local disk
 }
 
 // Rejected is a plan that was not chosen. CPU and Batch of it are the best that fit, or the least if none does.

@@ -13,7 +13,7 @@ import (
 // alexnet and its data, roughly.
 var (
 	alexnet = Network{Name: "alexnet", WeightBytes: 233 * mib, LargestWeight: 24 * mib, ImageBytes: 4 * mib, RawBytes: 500 << 10, PooledBytes: 41 << 10, PixelBytes: 150528,
-		Layers: []Layer{{"conv5", 666e6, 10 * mib, 173 << 10, 4 << 10}, {"fc6", 704e6, 154 * mib, 16 << 10, 16 << 10}, {"fc7", 720e6, 218 * mib, 16 << 10, 16 << 10}, {"fc8", 724e6, 233 * mib, 4000, 4000}}}
+		Layers: []Layer{{Name: "conv5", MACs: 666e6, Weights: 10 * mib, Raw: 173 << 10, Pooled: 4 << 10}, {Name: "fc6", MACs: 704e6, Weights: 154 * mib, Raw: 16 << 10, Pooled: 16 << 10}, {Name: "fc7", MACs: 720e6, Weights: 218 * mib, Raw: 16 << 10, Pooled: 16 << 10}, {Name: "fc8", MACs: 724e6, Weights: 233 * mib, Raw: 4000, Pooled: 4000}}}
 	foods = Stats{Rows: 20_000, RowBytes: 560, Images: 20_000, ImageBytes: 40 << 10}
 	plain = Training{Columns: []int{130, 1154, 4226, 4226, 1130}, Settings: 1}
 )

@@ -193,6 +193,17 @@ type Plan struct {
 	Estimate   *Cost             `json:"estimate,omitempty" jsonschema_description:"What the plan was expected to cost."`
 	Actual     Cost              `json:"actual" jsonschema_description:"What it cost."`
 	Phases     []Phase           `json:"phases,omitempty" jsonschema_description:"The phases in the order in which they were started."`
+	Corrected  []Correction      `json:"corrected,omitempty" jsonschema_description:"What was decided while the job ran, because an estimate was off by two or memory was short; a hundred at most."`
+}
+
+// Correction is something that was decided while the job ran.
+type Correction struct {
+	Phase    string  `json:"phase" jsonschema_description:"Phase in which it was decided."`
+	Why      string  `json:"why" jsonschema_description:"What was found out."`
+	What     string  `json:"what" jsonschema_description:"What was decided."`
+	Expected float64 `json:"expected,omitempty" jsonschema_description:"Units a second that the estimate was made with."`
+	Measured float64 `json:"measured,omitempty" jsonschema_description:"Units a second that were measured."`
+	Unit     string  `json:"unit,omitempty" jsonschema_description:"What is counted."`
 }
 
 // Phase is one phase of the plan.
@@ -207,6 +218,7 @@ type Phase struct {
 // Cost is an estimate or a measurement; what is not known is 0 and left out.
 type Cost struct {
 	Seconds         float64 `json:"seconds,omitempty" jsonschema_description:"Wall-clock time."`
+	CoreSeconds     float64 `json:"coreSeconds,omitempty" jsonschema_description:"Processor time of all cores; measured only where the job ran in one process."`
 	Records         int64   `json:"records,omitempty" jsonschema_description:"Records read."`
 	Images          int64   `json:"images,omitempty" jsonschema_description:"CNN inferences, counted in images."`
 	ImagesPerSecond float64 `json:"imagesPerSecond,omitempty" jsonschema_description:"Images per second."`

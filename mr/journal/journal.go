@@ -31,7 +31,7 @@ type Event struct {
 	Check    string           `json:"check,omitempty" jsonschema_description:"First on each line: number of bytes and CRC32C, both in hexadecimal, of the line without this field and its comma."`
 	Schema   int              `json:"schemaVersion,omitempty" jsonschema_description:"On the first line of each run: version of the format."`
 	Time     time.Time        `json:"time" jsonschema_description:"When it happened."`
-	Kind     string           `json:"kind" jsonschema:"enum=job-started,enum=phase-started,enum=attempt-started,enum=attempt-succeeded,enum=attempt-failed,enum=round-done,enum=phase-published,enum=job-done" jsonschema_description:"What happened."`
+	Kind     string           `json:"kind" jsonschema:"enum=job-started,enum=phase-started,enum=attempt-started,enum=attempt-succeeded,enum=attempt-failed,enum=round-done,enum=phase-published,enum=plan-corrected,enum=job-done" jsonschema_description:"What happened."`
 	Job      string           `json:"job,omitempty" jsonschema_description:"Id of the job."`
 	Phase    string           `json:"phase,omitempty" jsonschema_description:"Name of the phase."`
 	Tasks    int              `json:"tasks,omitempty" jsonschema_description:"Number of tasks of the phase."`
@@ -43,6 +43,9 @@ type Event struct {
 	Error    string           `json:"error,omitempty" jsonschema_description:"What went wrong."`
 	Cause    string           `json:"cause,omitempty" jsonschema_description:"Kind of the error, which decides what happens next."`
 	Plan     string           `json:"plan,omitempty" jsonschema_description:"The plan that runs, in one line."`
+	Note     string           `json:"note,omitempty" jsonschema_description:"What was found out while the job ran, and what was decided."`
+	Expected float64          `json:"expected,omitempty" jsonschema_description:"Rate that the plan was made with, in images or tasks a second."`
+	Measured float64          `json:"measured,omitempty" jsonschema_description:"Rate that takes its place."`
 	Resident int64            `json:"resident,omitempty" jsonschema_description:"Resident memory of the process in bytes."`
 }
 

@@ -110,7 +110,7 @@ func TestSchemaNamesEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	b, err := json.Marshal(Event{Check: "c", Schema: 1, Kind: "job-done", Job: "j", Phase: "p", Tasks: 1, Attempt: "a", Round: 1, Seconds: 1,
-		Counters: map[string]int64{"n": 1}, Bytes: 1, Error: "e", Cause: "c", Plan: "p", Resident: 1})
+		Counters: map[string]int64{"n": 1}, Bytes: 1, Error: "e", Cause: "c", Plan: "p", Resident: 1, Note: "n", Expected: 1, Measured: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,9 @@ type Options struct {
 	Beat      time.Duration        // how often progress is observed; 0: twice a second
 	Backoff   time.Duration        // sched.Options.Backoff; 0: a second
 	Log       *zap.Logger
+	// Guard, if it is set, runs beside the job until ctx ends, and gives up attempts that are to be tried again with less
+	// memory: see worker.Worker.Shed.
+	Guard func(ctx context.Context, shed func(why error) bool)
 }
 
 // id names the only worker there is.
@@ -56,6 +59,12 @@ func Run(ctx context.Context, job *mr.JobSpec, o Options) (map[mr.PhaseID]*mr.Ph
 	defer w.Close()
 	t.Join(link{w}, sched.WorkerUp{Worker: id, Slots: o.Env.Slots, Memory: o.Memory})
 	defer beat(w, o.Beat)()
+	if o.Guard != nil {
+		guarded, stop := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() { defer close(ended); o.Guard(guarded, w.Shed) }()
+		defer func() { stop(); <-ended }()
+	}
 	return t.Run(ctx, job, tracker.JobOptions{Store: o.Env.Store, Publisher: o.Publisher, Epoch: o.Epoch, Done: o.Done, Committed: o.Committed, Observe: o.Observe})
 }
 

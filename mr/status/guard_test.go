@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/tracker"
@@ -16,7 +17,7 @@ import (
 func TestHostileText(t *testing.T) {
 	const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}javascript:alert(1)`
 	at := mr.AttemptID{Task: mr.TaskID{Phase: evil}, Number: 1}
-	j := Job{ID: evil, Name: evil, User: evil, Output: evil, State: evil, Verdict: evil, Failure: &Failure{evil, evil, evil, evil, 1}, Stages: []Stage{{evil, 1, 2, evil, false}}, Submitted: noon}
+	j := Job{ID: evil, Name: evil, User: evil, Output: evil, State: evil, Verdict: evil, Failure: &Failure{evil, evil, evil, evil, 1}, Stages: []Stage{{evil, 1, 2, evil, time.Minute, false}}, Submitted: noon}
 	f := &fake{jobs: []Job{j, {ID: evil, State: "running", Stages: j.Stages}}, log: evil, logs: []AttemptLog{{Attempt: at, Worker: evil, Runs: true, Text: []byte(evil)}}, workers: []tracker.WorkerNow{{ID: evil, Host: evil}},
 		detail: map[string]Detail{evil: {Job: j, Again: evil, Plan: evil, Phases: []Phase{{ID: evil, State: evil}}, Running: []tracker.AttemptNow{{Attempt: at, Worker: evil}},
 			Counters: map[string]int64{evil: 1}, Failed: []FailedAttempt{{Attempt: at, Worker: evil, ID: evil, Error: evil, Next: evil}}, FailedCount: 1}}}

@@ -63,6 +63,7 @@ type Stage struct {
 	Name        string
 	Done, Total int64
 	Unit        string
+	Left        time.Duration // until the job is done, at the rates that were measured; 0: not known
 	End         bool
 }
 

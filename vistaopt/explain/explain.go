@@ -34,6 +34,7 @@ type Explanation struct {
 	From          map[string]string    `json:"from"` // knob -> file, set, optimizer
 	Estimate      vistaopt.Estimate    `json:"estimate"`
 	Regions       vistaopt.Regions     `json:"regions"`
+	Pinned        vistaopt.Pinned      `json:"pinned"`
 	Rejected      []vistaopt.Rejected  `json:"rejected"`
 	Thresholds    []vistaopt.Threshold `json:"thresholds"`
 	Override      *Override            `json:"override,omitempty"`

@@ -15,7 +15,7 @@ func (x *Explanation) Text() []byte {
 	var b bytes.Buffer
 	p, e := x.Plan, x.Estimate
 	fmt.Fprintf(&b, "Plan      %s, %s, %s join, %s; %d at a time, batches of %d, %d partitions\n", p.Inference, p.Placement, p.Join, p.Storage, p.CPU, p.Batch, p.Partitions)
-	fmt.Fprintf(&b, "Estimate  %s, %s of memory a worker, writes %s\n", duration(e.Seconds), bytesOf(e.Memory), bytesOf(e.Written))
+	fmt.Fprintf(&b, "Estimate  %s, a peak of %s of memory a worker, writes %s\n", duration(e.Seconds), bytesOf(e.Memory), bytesOf(e.Written))
 	x.data(&b)
 	x.phases(&b)
 	x.memory(&b)
@@ -91,18 +91,24 @@ func off(estimate, actual float64) string {
 
 func (x *Explanation) memory(b *bytes.Buffer) {
 	r := x.Regions
-	fmt.Fprintf(b, "\nMemory    %s of %s: ", bytesOf(r.Need()), bytesOf(x.Machine.Memory))
+	fmt.Fprintf(b, "\nMemory    needs %s of %s, an expected peak of %s: ", bytesOf(r.Need()), bytesOf(x.Machine.Memory), bytesOf(x.Estimate.Memory))
 	var parts []string
 	for _, of := range []struct {
 		name  string
 		bytes int64
-	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the network ready", r.Prepare}, {"weights", r.Model}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
+	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the network ready", r.Prepare}, {"weights", r.Model}, {"of which it may drop", r.Mapped}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
 		{"decoding", r.Decode}, {"sorting", r.Sort}, {"cache", r.Cache}, {"models", r.Train}, {"evaluation", r.Evaluate}} {
 		if of.bytes >= 1<<20 {
 			parts = append(parts, of.name+" "+bytesOf(of.bytes))
 		}
 	}
-	fmt.Fprintf(b, "%s\n          (the network's, training's and evaluation's parts are not held at the same time)\n", strings.Join(parts, ", "))
+	fmt.Fprintf(b, "%s\n          (the network's, training's and evaluation's parts are not held at the same time;\n          what is needed is what each part may take, the peak what it most likely takes)\n", strings.Join(parts, ", "))
+	fmt.Fprintf(b, "          training keeps %s of rows in each worker: ", bytesOf(x.Pinned.Bytes))
+	if x.Pinned.Disk > 0 {
+		fmt.Fprintf(b, "%s in memory, %s on the local disk\n", bytesOf(x.Pinned.Bytes-x.Pinned.Disk), bytesOf(x.Pinned.Disk))
+	} else {
+		fmt.Fprintf(b, "all of it in memory\n")
+	}
 }
 
 var knobs = []string{"inference", "placement", "join", "storage", "cpu", "partitions", "batch"}

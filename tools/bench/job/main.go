@@ -10,6 +10,7 @@
 //	go run ./tools/bench/job sources        AlexNet on the same images in a folder, tar, Parquet and packed files
 //	go run ./tools/bench/job -store s3 cluster   the job of make run on two workers, its files in a store, beside one process
 //	go run ./tools/bench/job optimizer      the chosen plan beside all that might be better, over a grid (make bench-optimizer)
+//	go run ./tools/bench/job refusals       jobs in just the memory that the planner accepts, and in a tenth less (needs root)
 //	go run ./tools/bench/job -store s3 empty     the smallest job on a tracker that is warm, from submit to its end
 //
 // peers wants a Python with onnxruntime, numpy and pillow: -python names it. sources has 10,000 records, cluster 1,000: -records. -store is local, hdfs or s3 (make servers). Data and outputs lie under -dir.
@@ -25,6 +26,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/vista-mr/vista-mr/tools/cgroup"
 )
@@ -33,6 +35,8 @@ import (
 type bench struct {
 	bin, python, dir, model, store string
 	rounds, records                int
+	small, there                   bool          // of optimizer: one network, one size, two limits; a cluster, too
+	budget                         time.Duration // of optimizer
 }
 
 func main() {
@@ -44,19 +48,22 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 3, "runs of each kind")
 	flag.IntVar(&b.records, "records", 0, "records of sources and cluster, the most of optimizer; 0: as said above")
 	flag.StringVar(&b.store, "store", "local", "where cluster and empty have their files: local, hdfs or s3")
+	flag.BoolVar(&b.small, "small", false, "optimizer with one network, one size and two limits")
+	flag.BoolVar(&b.there, "cluster", false, "optimizer on a cluster on this machine, too")
+	flag.DurationVar(&b.budget, "budget", 25*time.Minute, "what optimizer may take; plans beside the chosen one are left out when it is used up")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	measure := map[string]func(context.Context) error{"memory": b.memory, "limits": b.limits, "peers": b.peers, "sources": b.sources,
-		"cluster": b.cluster, "empty": b.empty, "optimizer": b.optimizer}
+		"cluster": b.cluster, "empty": b.empty, "optimizer": b.optimizer, "refusals": b.refusals}
 	if flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits, peers, sources, cluster, empty or optimizer")
+		fmt.Fprintln(os.Stderr, "job: name what to measure: memory, limits, peers, sources, cluster, empty, optimizer or refusals")
 		os.Exit(2)
 	}
 	for _, what := range flag.Args() {
 		f, ok := measure[what]
 		if !ok {
-			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits, peers, sources, cluster, empty and optimizer\n", what)
+			fmt.Fprintf(os.Stderr, "job: %q is none of memory, limits, peers, sources, cluster, empty, optimizer and refusals\n", what)
 			os.Exit(2)
 		}
 		if err := f(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -11,37 +12,70 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"text/tabwriter"
+	"strings"
+	"time"
 
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/tools/cgroup"
 	"github.com/vista-mr/vista-mr/vistaopt/explain"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// cell is a point of the optimizer's grid.
-type cell struct {
-	model   string
-	layers  int
-	records int
-	memory  string // limits.memory; "": none
+// network is one of the catalogue, with the layers and the numbers of records of its cells, and its limits of memory in
+// MiB (0: none): one with which batches are smaller, and one that is scarce.
+type network struct {
+	model  string
+	layers int
+	sizes  [3]int
+	limits [3]int
 }
 
-// grid is three networks, three sizes and three limits: none, the least with which two batches of six fit, and one that is
-// scarce. Sizes are such that a job takes some 5, 15 and 45 seconds on two cores.
-func grid() (out []cell) {
-	for _, n := range []struct {
-		model  string
-		layers int
-		sizes  [3]int
-		limits [3]string
-	}{
-		{"alexnet", 4, [3]int{300, 1200, 4000}, [3]string{"", "640MiB", "420MiB"}},
-		{"resnet50", 5, [3]int{90, 300, 1000}, [3]string{"", "640MiB", "420MiB"}},
-		{"vgg16", 3, [3]int{25, 80, 250}, [3]string{"", "2GiB", "1GiB"}},
-	} {
-		for _, records := range n.sizes {
-			for _, memory := range n.limits {
-				out = append(out, cell{n.model, n.layers, records, memory})
+// networks have sizes of some 3, 6 and 12 seconds on two cores.
+func networks() []network {
+	return []network{
+		{"alexnet", 4, [3]int{60, 300, 900}, [3]int{0, 340, 310}},
+		{"resnet50", 5, [3]int{30, 90, 240}, [3]int{0, 340, 260}},
+		{"vgg16", 3, [3]int{12, 30, 72}, [3]int{0, 900, 660}},
+	}
+}
+
+// cell is a point of the optimizer's grid.
+type cell struct {
+	network
+	records int
+	memory  int // MiB; 0: no limit
+	there   bool
+}
+
+func (c cell) String() string {
+	limit, where := "none", "local"
+	if c.memory > 0 {
+		limit = fmt.Sprintf("%d MiB", c.memory)
+	}
+	if c.there {
+		where = "cluster"
+	}
+	return fmt.Sprintf("%s, %d | %d | %s | %s", c.model, c.layers, c.records, limit, where)
+}
+
+// grid is the cells of a measurement.
+func (b *bench) grid() (out []cell) {
+	for _, n := range networks() {
+		if b.model != "" && b.model != n.model || b.small && n.model != "alexnet" {
+			continue
+		}
+		for i, records := range n.sizes {
+			if b.records > 0 && records > b.records || b.small && i > 0 {
+				continue
+			}
+			for j, memory := range n.limits {
+				if b.small && j > 1 {
+					continue
+				}
+				out = append(out, cell{n, records, memory, false})
+				if b.there {
+					out = append(out, cell{n, records, memory, true})
+				}
 			}
 		}
 	}
@@ -51,98 +85,135 @@ func grid() (out []cell) {
 // tried is a plan of a cell that was run.
 type tried struct {
 	plan     plan.Plan
-	estimate float64 // seconds
-	actual   *results.Plan
+	estimate results.Cost
+	actual   *results.Cost // of the quickest run
 	err      error
 }
 
-// worth is how many times the chosen plan's estimate a plan may be expected to take and still be run: beyond, it could be the best
-// only if estimates were wrong by as much.
-const worth = 1.6
+// worth is how many times the best estimate of a cell a plan may be expected to take and still be run, and others how
+// many are run at most beside the chosen one: beyond, a plan could be the best only if estimates were wrong by as much.
+const (
+	worth  = 1.3
+	others = 3
+)
 
-// optimizer measures what the optimizer's choice is worth: in each cell of the grid the chosen plan and all that might be
-// better are run, in turns, and the quickest run of each counts.
+// optimizer measures what the optimizer's choice is worth: in each cell of the grid the chosen plan and those that might be
+// better are run, in turns, each under its limit in a control group where those can be made. The quickest run of each
+// counts. It prints a table as docs/optimizer.md has it.
 func (b *bench) optimizer(ctx context.Context) error {
-	var regrets, times, bytes, peaks []float64
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	for _, c := range grid() {
-		if b.model != "" && b.model != c.model || b.records > 0 && c.records > b.records {
-			continue
+	o := &grid{bench: b, began: time.Now()}
+	if g, err := cgroup.New("1G"); err == nil {
+		o.groups = true
+		if err := g.Remove(); err != nil {
+			return err
 		}
-		all, err := b.cell(ctx, c)
+	}
+	cells := b.grid()
+	if len(cells) == 0 {
+		return errors.New("no cell of the grid is left")
+	}
+	if err := o.warm(ctx, cells); err != nil {
+		return err
+	}
+	if b.there {
+		data, err := b.data(ctx, cells[0].records)
 		if err != nil {
 			return err
 		}
-		best := math.Inf(1)
-		for _, t := range all {
-			if t.err == nil {
-				best = min(best, t.actual.Actual.Seconds)
-			}
-		}
-		name := fmt.Sprintf("%s %d layers, %d records, %s", c.model, c.layers, c.records, cmp.Or(c.memory, "no limit"))
-		for i, t := range all {
-			mark := ""
-			if i == 0 {
-				mark = "chosen"
-			}
-			if t.err != nil {
-				fmt.Fprintf(w, "%s\t%s\t%s\tFAILED\t%v\n", name, t.plan, mark, t.err)
-				continue
-			}
-			a, e := t.actual.Actual, t.actual.Estimate
-			fmt.Fprintf(w, "%s\t%s\t%s\t%.1f s\t%+.0f %%\t%.2f of the best\t%d MiB\t%+.0f %%\n", name, t.plan, mark, a.Seconds, 100*(t.estimate/a.Seconds-1), a.Seconds/best, a.PeakMemory>>20, 100*(float64(e.PeakMemory)/float64(a.PeakMemory)-1))
-			times = append(times, math.Abs(t.estimate/a.Seconds-1))
-			peaks = append(peaks, math.Abs(float64(e.PeakMemory)/float64(a.PeakMemory)-1))
-			if a.BytesWritten > 0 {
-				bytes = append(bytes, math.Abs(float64(phasesWritten(e.BytesWritten, t.actual))/float64(a.BytesWritten)-1))
-			}
-		}
-		if err := w.Flush(); err != nil {
+		if o.cluster, err = b.start(ctx, data); err != nil {
 			return err
 		}
-		if all[0].err == nil {
-			regrets = append(regrets, all[0].actual.Actual.Seconds/best)
+		defer o.cluster.stop()
+		first := cells[0] // its processes have to warm up, too
+		first.memory, first.there = 0, true
+		file, out, err := o.prepare(ctx, first)
+		if err != nil {
+			return err
+		}
+		if _, err := o.once(ctx, first, file, out, plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 1, Batch: 6, Partitions: 4}); err != nil {
+			return err
 		}
 	}
-	fmt.Printf("regret: median %.3f, worst %.3f over %d cells\n", middle(regrets), slices.Max(regrets), len(regrets))
-	fmt.Printf("estimates off by (median, worst): time %.0f %%, %.0f %%; peak memory %.0f %%, %.0f %%; bytes written %.0f %%, %.0f %%\n", 100*middle(times), 100*slices.Max(times),
-		100*middle(peaks), 100*slices.Max(peaks), 100*middle(bytes), 100*slices.Max(bytes))
+	fmt.Println("| network, layers | records | limit | where | chosen | seconds | best | its seconds | regret | time | peak | bytes | plans |")
+	fmt.Println("| --- | ---: | ---: | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for i, c := range cells {
+		// What is left of the time is shared out among the cells that are left; the chosen plan runs in any case.
+		left := b.budget - time.Since(o.began)
+		all, err := o.cell(ctx, c, time.Now().Add(left/time.Duration(len(cells)-i)))
+		if err != nil {
+			return err
+		}
+		if err := o.report(c, all); err != nil {
+			return err
+		}
+	}
+	return o.summary()
+}
+
+// grid is a measurement in progress.
+type grid struct {
+	*bench
+	began   time.Time
+	groups  bool // control groups can be made
+	cluster *running
+	runs    int
+	kills   int
+
+	regrets, times, peaks, bytes []float64
+	failed                       []error
+}
+
+// warm has the networks made ready, and their speed measured, for all ways of inference that any cell runs.
+func (o *grid) warm(ctx context.Context, cells []cell) error {
+	seen := map[string]bool{}
+	for _, c := range cells {
+		if seen[c.model] {
+			continue
+		}
+		seen[c.model] = true
+		ways := []plan.Inference{plan.Fused, plan.Staged}
+		if o.small {
+			ways = ways[:1]
+		}
+		for _, way := range ways {
+			file, out, err := o.prepare(ctx, c)
+			if err != nil {
+				return err
+			}
+			if _, err := run(ctx, exec.CommandContext(ctx, o.bin, "submit", file, "--set", "plan.inference="+string(way))); err != nil {
+				return err
+			}
+			if err := os.RemoveAll(out); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
-// phasesWritten leaves out what the estimate counts around the chain: results are not in what was measured.
-func phasesWritten(all int64, p *results.Plan) int64 {
-	sum := int64(0)
-	for _, ph := range p.Phases {
-		if ph.Estimate != nil {
-			sum += ph.Estimate.BytesWritten
-		}
-	}
-	return min(all, sum)
-}
-
-// middle is the median.
-func middle(v []float64) float64 {
-	s := slices.Clone(v)
-	slices.Sort(s)
-	return s[len(s)/2]
-}
-
-// cell runs the plans of a cell: the chosen one first, then others that might be better.
-func (b *bench) cell(ctx context.Context, c cell) ([]tried, error) {
-	data, err := b.data(ctx, c.records)
+func (o *grid) prepare(ctx context.Context, c cell) (file, out string, err error) {
+	data, err := o.data(ctx, c.records)
 	if err != nil {
-		return nil, err
+		return "", "", err
 	}
 	extra := ""
-	if c.memory != "" {
-		extra = "limits: {memory: " + c.memory + "}\n"
+	if c.memory > 0 {
+		extra = fmt.Sprintf("limits: {memory: %dMiB}\n", c.memory)
 	}
-	file, out, err := b.jobFile("optimizer", data, c.model, "weights: random, layers: "+strconv.Itoa(c.layers), extra)
+	return o.jobFile("optimizer", data, c.model, "weights: random, layers: "+strconv.Itoa(c.layers), extra)
+}
+
+// cell runs the plans of a cell until a time: the chosen one first, then others that might be better.
+func (o *grid) cell(ctx context.Context, c cell, until time.Time) ([]tried, error) {
+	file, out, err := o.prepare(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, b.bin, "explain", file, "-o", "json")
+	args := []string{"explain", file, "-o", "json"}
+	if c.there {
+		args = append(args, "--tracker", o.cluster.tracker)
+	}
+	cmd := exec.CommandContext(ctx, o.bin, args...)
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
 	if err != nil {
@@ -152,39 +223,63 @@ func (b *bench) cell(ctx context.Context, c cell) ([]tried, error) {
 	if err := json.Unmarshal(text, &x); err != nil {
 		return nil, err
 	}
-	all := []tried{{plan: x.Plan, estimate: x.Estimate.Seconds}}
+	all := []tried{{plan: x.Plan}}
+	best := x.Estimate.Seconds
 	for _, r := range x.Rejected {
-		if r.Fits && r.Estimate.Seconds < worth*x.Estimate.Seconds {
-			all = append(all, tried{plan: r.Plan, estimate: r.Estimate.Seconds})
+		if r.Fits {
+			best = min(best, r.Estimate.Seconds)
 		}
 	}
-	for range b.rounds {
+	for _, r := range x.Rejected { // the cheapest first
+		if len(all) <= others && r.Fits && r.Estimate.Seconds < worth*best {
+			all = append(all, tried{plan: r.Plan})
+		}
+	}
+	if half := x.Plan; half.Batch > 1 { // how many images are in flight is a choice, too
+		half.Batch /= 2
+		all = append(all, tried{plan: half})
+	}
+	for round := range o.rounds {
 		for i := range all {
 			t := &all[i]
-			got, err := b.once(ctx, file, out, t.plan)
+			if (round > 0 || i > 0) && time.Now().After(until) {
+				continue
+			}
+			got, err := o.once(ctx, c, file, out, t.plan)
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			switch {
 			case err != nil:
 				t.err = err
-			case t.actual == nil || got.Actual.Seconds < t.actual.Actual.Seconds:
-				t.actual = got
+			case t.actual == nil || got.Actual.Seconds < t.actual.Seconds:
+				t.actual, t.estimate = &got.Actual, *got.Estimate
 			}
 		}
 	}
-	return all, nil
+	return slices.DeleteFunc(all, func(t tried) bool { return t.actual == nil && t.err == nil }), nil
 }
 
 // once runs a job by a plan and returns what its results say of it.
-func (b *bench) once(ctx context.Context, file, out string, p plan.Plan) (*results.Plan, error) {
+func (o *grid) once(ctx context.Context, c cell, file, out string, p plan.Plan) (*results.Plan, error) {
 	args := []string{"submit", file}
 	for _, s := range []string{"inference=" + string(p.Inference), "placement=" + string(p.Placement), "join=" + string(p.Join), "storage=" + string(p.Storage),
 		"cpu=" + strconv.Itoa(p.CPU), "batch=" + strconv.Itoa(p.Batch), "partitions=" + strconv.Itoa(p.Partitions)} {
 		args = append(args, "--set", "plan."+s)
 	}
-	if _, err := run(ctx, exec.CommandContext(ctx, b.bin, args...)); err != nil {
-		return nil, err
+	o.runs++
+	kills, err := 0, error(nil)
+	switch {
+	case c.there:
+		_, err = run(ctx, exec.CommandContext(ctx, o.bin, append(args, "--tracker", o.cluster.tracker)...))
+	case c.memory > 0 && o.groups:
+		_, kills, err = o.grouped(ctx, c.memory, "", args...)
+	default:
+		_, err = run(ctx, exec.CommandContext(ctx, o.bin, args...))
+	}
+	o.kills += kills
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(out))
 	}
 	data, err := os.ReadFile(filepath.Join(out, "results.json"))
 	if err != nil {
@@ -194,5 +289,74 @@ func (b *bench) once(ctx context.Context, file, out string, p plan.Plan) (*resul
 	if err != nil {
 		return nil, err
 	}
+	if s.Plan.Estimate == nil {
+		return nil, errors.New("the results have no estimate")
+	}
 	return &s.Plan, os.RemoveAll(out)
+}
+
+// report prints a cell's line.
+func (o *grid) report(c cell, all []tried) error {
+	chosen, best := all[0], all[0]
+	for _, t := range all {
+		if t.err != nil {
+			o.failed = append(o.failed, fmt.Errorf("%s by %s: %w", c, t.plan, t.err))
+		}
+		if t.actual == nil {
+			continue
+		}
+		if best.actual == nil || t.actual.Seconds < best.actual.Seconds {
+			best = t
+		}
+		e, a := t.estimate, t.actual
+		o.times = append(o.times, math.Abs(off(e.Seconds, a.Seconds)))
+		o.peaks = append(o.peaks, math.Abs(off(float64(e.PeakMemory), float64(a.PeakMemory))))
+		o.bytes = append(o.bytes, math.Abs(off(float64(e.BytesWritten), float64(a.BytesWritten))))
+	}
+	if chosen.actual == nil {
+		fmt.Printf("| %s | %s | failed | | | | | | | %d |\n", c, short(chosen.plan), len(all))
+		return nil
+	}
+	e, a := chosen.estimate, chosen.actual
+	regret := a.Seconds / best.actual.Seconds
+	o.regrets = append(o.regrets, regret)
+	_, err := fmt.Printf("| %s | %s | %.1f | %s | %.1f | %.2f | %+.0f %% | %+.0f %% | %+.0f %% | %d |\n", c, short(chosen.plan), a.Seconds, short(best.plan), best.actual.Seconds, regret,
+		100*off(e.Seconds, a.Seconds), 100*off(float64(e.PeakMemory), float64(a.PeakMemory)), 100*off(float64(e.BytesWritten), float64(a.BytesWritten)), len(all))
+	return err
+}
+
+// off is by how much an estimate is off, as a share of what was measured; 0 where nothing was.
+func off(estimate, actual float64) float64 {
+	if actual == 0 {
+		return 0
+	}
+	return estimate/actual - 1
+}
+
+// short is a plan in a cell of a table.
+func short(p plan.Plan) string {
+	return strings.Join([]string{string(p.Inference), string(p.Placement), string(p.Join), string(p.Storage), fmt.Sprintf("%dx%d", p.CPU, p.Batch)}, " ")
+}
+
+// summary prints what the grid says in all. A plan that fitted and did not finish is an error.
+func (o *grid) summary() error {
+	if len(o.regrets) == 0 {
+		return cmp.Or(errors.Join(o.failed...), errors.New("nothing was measured"))
+	}
+	how := "without control groups"
+	if o.groups {
+		how = "limits of local cells by control groups"
+	}
+	fmt.Printf("\n%d runs of %d cells in %.0f minutes, %s, %d killed.\n", o.runs, len(o.regrets), time.Since(o.began).Minutes(), how, o.kills)
+	fmt.Printf("Regret: median %.3f, worst %.3f.\n", middle(o.regrets), slices.Max(o.regrets))
+	fmt.Printf("Estimates of all plans that ran are off by (median, worst): time %.0f %%, %.0f %%; peak memory %.0f %%, %.0f %%; bytes written %.0f %%, %.0f %%.\n", 100*middle(o.times), 100*slices.Max(o.times),
+		100*middle(o.peaks), 100*slices.Max(o.peaks), 100*middle(o.bytes), 100*slices.Max(o.bytes))
+	return errors.Join(o.failed...)
+}
+
+// middle is the median.
+func middle(v []float64) float64 {
+	s := slices.Clone(v)
+	slices.Sort(s)
+	return s[len(s)/2]
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/task"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/mr/worker"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -357,7 +358,7 @@ func TestMemoryIsGuarded(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		guardMemory(ctx, w, 1000, func() int64 { return int64(len(w.Running())) * 480 }, zap.NewNop()) // 960 of 1000 is too much
+		host.Guard(ctx, w.Shed, 1000, func() int64 { return int64(len(w.Running())) * 480 }, zap.NewNop()) // 960 of 1000 is too much
 	}()
 	f := <-failed
 	if f.Attempt.Task.Index != 1 || !errs.Is(f.Err, errs.NoMemory) {

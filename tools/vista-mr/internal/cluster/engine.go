@@ -118,7 +118,20 @@ func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.Phase
 		}
 	})
 	resume()
+	w.Elsewhere, w.Peak = true, e.peak(ctx)
 	return out, err
+}
+
+// peak is what a worker held at most since it was started, in bytes; 0 if they cannot be asked, which is not worth a job.
+func (e *Engine) peak(ctx context.Context) (most int64) {
+	list, err := e.Client.Workers(ctx)
+	if err != nil {
+		e.Log.Warn("workers do not tell what they hold", zap.Error(err))
+	}
+	for _, w := range list.Workers {
+		most = max(most, w.Peak)
+	}
+	return most
 }
 
 // EndWith cancels a driver when its tracker is gone: when r, a pipe from it, ends.

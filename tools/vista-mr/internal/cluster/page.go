@@ -74,7 +74,7 @@ func shown(j Job) status.Job {
 	out := status.Job{ID: j.ID, Name: j.Name, User: j.User, Output: j.Output, State: string(j.State), Submitted: j.Submitted, Started: j.Started,
 		Ended: j.Ended, Verdict: j.Verdict, Drivers: j.Drivers, Ending: j.Ending}
 	for _, u := range j.Progress {
-		out.Stages = append(out.Stages, status.Stage{Name: u.Stage, Done: u.Done, Total: u.Total, Unit: u.Unit, End: u.End})
+		out.Stages = append(out.Stages, status.Stage{Name: u.Stage, Done: u.Done, Total: u.Total, Unit: u.Unit, Left: time.Duration(u.Left * float64(time.Second)), End: u.End})
 	}
 	if j.State == Failed || j.State == Killed {
 		out.Failure = &status.Failure{}

@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,7 +22,6 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
 // WorkerOptions is what a worker daemon needs.
@@ -68,7 +66,7 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	guarded := make(chan struct{})
 	go func() {
 		defer close(guarded)
-		guardMemory(base, w, o.Memory, resident, log)
+		host.Guard(base, w.Shed, o.Memory, machine.Held, log)
 	}()
 	defer func() { stop(); <-guarded }()
 	select {
@@ -120,39 +118,6 @@ func heapLimit(jobs, memory int64) int64 {
 		return jobs
 	}
 	return min(jobs, memory)
-}
-
-// guardMemory sheds attempts while the process holds more than a limit less a twentieth: the system would kill the whole
-// process at the limit. What was shed is given time to be let go of.
-func guardMemory(ctx context.Context, w *worker.Worker, limit int64, resident func() int64, log *zap.Logger) {
-	if limit <= 0 {
-		return
-	}
-	most := limit - limit/20
-	const look, rest = 200 * time.Millisecond, 2 * time.Second
-	pause := look
-	for {
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return
-		}
-		pause = look
-		if now := resident(); now > most {
-			why := fmt.Errorf("the worker holds %s, and may hold %s", progress.Size(now), progress.Size(limit))
-			if w.Shed(why) {
-				log.Warn("an attempt is given up, to be tried again with less", zap.Error(why))
-				debug.FreeOSMemory()
-				pause = rest
-			}
-		}
-	}
-}
-
-// resident is the process's resident memory in bytes.
-func resident() int64 {
-	now, _ := machine.Resident()
-	return now
 }
 
 // identity is a name that no other worker has or had.

@@ -78,6 +78,12 @@ func Resident() (now, peak int64) {
 	return statusField("/proc/self/status", "VmRSS"), statusField("/proc/self/status", "VmHWM")
 }
 
+// Held is what of the process's memory in bytes the system cannot take back: not the pages of mapped files, such as a
+// network's weights, which it may drop and read again. 0 where the system does not tell.
+func Held() int64 {
+	return statusField("/proc/self/status", "RssAnon") + statusField("/proc/self/status", "RssShmem")
+}
+
 // statusField reads a field in kB of a file of lines "Name:  123 kB".
 func statusField(file, name string) int64 {
 	f, err := os.Open(file)

@@ -31,6 +31,7 @@ type Update struct {
 	Rate        float64 // units a second; 0: worked out from the updates
 	Memory      int64   // resident memory in bytes; 0: not known
 	MemoryLimit int64   // what may be used; 0: not known
+	Left        float64 // seconds until the whole work of which this is a stage is done; 0: not known
 	Retries     int64   // attempts that had to be repeated
 	End         bool    // the stage is over, even if Total is not known or not reached
 }
@@ -237,6 +238,9 @@ func (s *stage) line(now time.Time, bar bool) string {
 		left := float64(s.Total-s.Done) / rate
 		if left < float64(1000*time.Hour/time.Second) {
 			parts = append(parts, "ETA "+Duration(time.Duration(left*float64(time.Second))))
+			if s.Left > left*1.1+1 { // the stage is not all that is left
+				parts = append(parts, "job "+Duration(time.Duration(s.Left*float64(time.Second))))
+			}
 		}
 	} else {
 		parts = append(parts, "since "+Duration(now.Sub(s.start)))

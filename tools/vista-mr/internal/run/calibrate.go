@@ -14,10 +14,10 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
-	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/vistaopt"
 )
 
@@ -30,6 +30,8 @@ type calibration struct {
 	One     float64   `json:"one"`     // seconds of a call with one image
 	Many    float64   `json:"many"`    // seconds for each image of a call with Batch images
 	Batch   int       `json:"batch"`
+	Flight  int64     `json:"flight,omitempty"` // resident bytes of an image in flight; 0: not measured
+	Job     bool      `json:"job,omitempty"`    // it was measured while a job ran, on as many cores as that had
 	When    time.Time `json:"when"`
 }
 
@@ -106,13 +108,22 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, n *network, c *vistao
 // recalled returns the rates that were measured for a network, or those by multiply-accumulates. What cannot be read was
 // not measured.
 func recalled(n *network, version string) vistaopt.Rates {
-	key := calibrationKey(n, version)
+	c := kepts(calibrationKey(n, version))
+	if c == nil {
+		return vistaopt.DefaultRates()
+	}
+	n.flight = c.Flight
+	return c.rates()
+}
+
+// kepts is the calibration that is kept under a key; nil: none that can be read.
+func kepts(key string) *calibration {
 	b, err := os.ReadFile(calibrationFile(key))
 	var c calibration
 	if err != nil || json.Unmarshal(b, &c) != nil || c.Network != key {
-		return vistaopt.DefaultRates()
+		return nil
 	}
-	return c.rates()
+	return &c
 }
 
 // rates are the defaults with what was measured.
@@ -120,7 +131,11 @@ func (c *calibration) rates() vistaopt.Rates {
 	r := vistaopt.DefaultRates()
 	if c.MACs > 0 && c.Weights > 0 {
 		r.MACs, r.Weights, r.Measured = c.MACs, c.Weights, true
-		r.Source = fmt.Sprintf("measured on this machine on %s: %.1f images/s on a core in calls of %d", c.When.Format(time.DateOnly), 1/c.Many, c.Batch)
+		how := "on a core"
+		if c.Job {
+			how = "for each core of a job's,"
+		}
+		r.Source = fmt.Sprintf("measured on this machine on %s: %.1f images/s %s in calls of %d", c.When.Format(time.DateOnly), 1/c.Many, how, c.Batch)
 	}
 	return r
 }
@@ -145,13 +160,22 @@ func calibrate(ctx context.Context, n *network, m extract.Model, store dfs.FS, o
 	if c.One, err = perCall(ctx, s, 1, 400*time.Millisecond); err != nil {
 		return nil, err
 	}
+	one, _ := machine.Resident()
 	c.Batch = min(max(int(0.6/c.One), 2), 6)
 	many, err := perCall(ctx, s, c.Batch, 600*time.Millisecond)
 	if err != nil {
 		return nil, err
 	}
 	c.Many = many / float64(c.Batch)
-	c.solve(n.sizes())
+	// The runtime keeps what a call has taken. What differs by much from the activations is no measurement but what
+	// else the process has done meanwhile.
+	size := n.sizes()
+	now, _ := machine.Resident()
+	if f := (now - one) / int64(c.Batch-1); f > size.ActiveBytes/2 && f < 8*size.ActiveBytes {
+		c.Flight = f
+	}
+	n.flight = c.Flight
+	c.solve(size)
 	return c, c.keep()
 }
 
@@ -175,12 +199,16 @@ func perCall(ctx context.Context, s *ort.Session, images int, within time.Durati
 	return best, nil
 }
 
+// slowestRead is the least bytes of weights that a core reads in a second.
+const slowestRead = 3e9
+
 // solve splits the time of an image into arithmetic and, once a call, reading the weights.
 func (c *calibration) solve(n vistaopt.Network) {
 	last := n.Layers[len(n.Layers)-1]
 	weights := max(c.One-c.Many, 0) / (1 - 1/float64(c.Batch))
-	weights = min(weights, 0.9*c.One)
-	c.MACs = float64(last.MACs) / (c.One - weights)
+	// On a busy machine a call with one image may have been slow for other reasons: no core reads memory so slowly.
+	weights = min(weights, float64(last.Weights)/slowestRead, 0.9*c.Many*float64(c.Batch))
+	c.MACs = float64(last.MACs) / (c.Many - weights/float64(c.Batch))
 	c.Weights = float64(last.Weights) / max(weights, 1e-6)
 }
 
@@ -209,45 +237,4 @@ func (c *calibration) keep() error {
 		return errors.Join(err, os.Remove(tmp.Name()))
 	}
 	return nil
-}
-
-// sampled is how many images a sample takes at most.
-const sampled = 16
-
-// decodeRate is how many bytes of image files a core decodes in a second, measured on a few of a job's images; 0: none of
-// them could be decoded.
-func decodeRate(ctx context.Context, d *data, n *network) (float64, error) {
-	choice, err := extract.Decoder(os.Getenv(decoderVariable))
-	if err != nil {
-		return 0, err
-	}
-	p, err := image.NewPipeline(n.image, choice)
-	if err != nil {
-		return 0, err
-	}
-	defer p.Close()
-	dst := make([]byte, n.image.CropH*n.image.CropW*3)
-	every, seen := max(d.stats.Images/sampled, 1), int64(-1)
-	var bytes int64
-	var took time.Duration
-	left := sampled
-	for img, err := range d.images.All(ctx, stores(), func([]byte) bool { seen++; return seen%every == 0 }) {
-		if err != nil {
-			return 0, err
-		}
-		if img.Data == nil {
-			continue
-		}
-		start := time.Now()
-		if _, err := p.Process(dst, img.Data); err == nil { // a damaged one is a matter of the job
-			bytes, took = bytes+int64(len(img.Data)), took+time.Since(start)
-		}
-		if left--; left == 0 {
-			break
-		}
-	}
-	if took == 0 {
-		return 0, nil
-	}
-	return float64(bytes) / took.Seconds(), nil
 }

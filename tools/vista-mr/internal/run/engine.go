@@ -38,9 +38,14 @@ type Work struct {
 	Slots   int           // attempts that a worker runs at once
 	Room    vistaopt.Room // of a worker's memory
 	Arena   int64         // what ONNX Runtime may allocate in a worker; 0: any
+	Memory  int64         // that the plan was made for, in bytes of a worker
 	Scratch string        // local folder of this process, which is removed when the job ends
 	Plan    string        // the plan that runs, for people
 	Ran     mr.JobID      // set by the engine: the folder below the store that the phases ran in
+
+	// Elsewhere is set by an engine whose attempts run in other processes, of which one held at most Peak bytes; 0: not known.
+	Elsewhere bool
+	Peak      int64
 
 	Resumed func(done []mr.PhaseManifest, kept []mr.Manifest) // is called once
 	Observe func(tracker.Update)                              // must not block
@@ -90,6 +95,7 @@ func (e *inProcess) run(ctx context.Context, rt *ort.Runtime, w *Work) (map[mr.P
 	}
 	w.Resumed(done, kept)
 	begun := map[mr.PhaseID]bool{}
+	watch := func(ctx context.Context, shed func(error) bool) { host.Guard(ctx, shed, w.Memory, machine.Held, e.log) }
 	observe := func(u tracker.Update) {
 		if u.Kind == tracker.AttemptStarted && !begun[u.Phase] {
 			begun[u.Phase] = true
@@ -97,7 +103,7 @@ func (e *inProcess) run(ctx context.Context, rt *ort.Runtime, w *Work) (map[mr.P
 		}
 		w.Observe(u)
 	}
-	return mrlocal.Run(ctx, &w.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: observe, Log: e.log})
+	return mrlocal.Run(ctx, &w.Spec, mrlocal.Options{Env: env, Publisher: pub, Epoch: epoch, Done: done, Committed: kept, Observe: observe, Guard: watch, Log: e.log})
 }
 
 // Heap is a phase's share of the memory for its kind of work, in bytes: beside the CNN little, without it nearly all; 0: no limit.

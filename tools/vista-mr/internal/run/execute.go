@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -23,6 +24,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
@@ -36,6 +38,9 @@ type prepared struct {
 	Regions vistaopt.Regions
 	Room    vistaopt.Room
 	Expect  vistaopt.Estimate
+	Memory  int64 // that the plan was made for
+	lesson  *lesson
+	Beyond  int64 // bytes that there are, where the plan needs more; else 0
 	Layers  []layers.Layer
 	Dims    map[string]int // of the layers' vectors
 	Columns []string       // that models take, encoded
@@ -75,6 +80,9 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 	}
 	defer func() { err = errors.Join(err, w.events.Close()) }()
 	w.events.begin(j, p)
+	if _, here := o.Engine.(*inProcess); here {
+		w.cpu = machine.CPU
+	}
 
 	var s *results.Summary
 	work := p.work(j, at.scratch, w)
@@ -85,9 +93,12 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 	if err != nil {
 		err = c.taken(ctx, inTable(j, p.Columns, w.withBad(err)))
 	} else {
-		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at})
+		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at, work: work})
 	}
 	if err == nil {
+		if _, err := p.lesson.learn(p.Plan, phases, w.coreSeconds, time.Now()); err != nil {
+			o.Log.Warn("how fast the network was is not kept for the next job", zap.Error(err))
+		}
 		err = at.joinLogs(ctx, work, o.Log)
 	}
 	w.events.end(err) // before the marker, behind which nothing is written
@@ -108,7 +119,7 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 
 // work is what the engine is given.
 func (p *prepared) work(j *conf.Job, scratch string, w *watch) *Work {
-	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Scratch: scratch, Plan: p.Plan.String(), Resumed: w.resume, Observe: w.update}
+	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Memory: p.Memory, Scratch: scratch, Plan: p.Plan.String(), Resumed: w.resume, Observe: w.update}
 }
 
 // arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
@@ -161,6 +172,11 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	}
 	locate(ctx, d, &p.Spec, o.Log)
 	p.Notes = append(slices.Clone(f.remarks), p.Notes...)
+	if p.Beyond > 0 {
+		note := beyond(p.Regions.Need(), p.Beyond)
+		o.Log.Warn(note)
+		p.Notes = append(p.Notes, note)
+	}
 	anew := "" // why what there is does not count
 	if old == nil {
 		if _, err := at.store.Stat(ctx, keptFile); err == nil {
@@ -194,6 +210,11 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	return p, nil
 }
 
+// beyond says that a plan runs although it does not fit.
+func beyond(need, available int64) string {
+	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", progress.Size(need), progress.Size(available))
+}
+
 // noResume says why a run is not taken up that was to be taken up and nothing else.
 func noResume(at *place, why string) error {
 	return exit.As(exit.Invalid, &InputError{ID: "E-RESUME", Key: "output", Path: at.name, Cause: "is not taken up again: " + why,
@@ -216,7 +237,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		return nil, err
 	}
 	fromSet(j, choice.From)
-	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate,
+	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate, Memory: choice.Memory, Beyond: choice.Beyond,
 		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
 		Network: n.cnn.Digest, Preprocess: n.preprocess()}
 	for _, l := range n.layers {
@@ -235,6 +256,9 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 		return nil, err
 	}
 	p.Whole = whole
+	if _, here := o.Engine.(*inProcess); here {
+		p.lesson = &lesson{calibrationKey(n, o.ortVersion), n.sizes(), choice.Speeds}
+	}
 	p.Spec = mr.JobSpec{Name: j.Name, Phases: phases, Budgets: budgets(j), Store: at.storeURI, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
 	return p, nil
 }
@@ -249,6 +273,13 @@ func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c 
 		}
 	}
 	c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m)
+	var no *vistaopt.InfeasibleError
+	if !j.Limits.Refuse && errors.As(err, &no) {
+		m.Memory = no.Needed
+		if c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m); err == nil {
+			c.Beyond = no.Available
+		}
+	}
 	if err == nil {
 		err = needs(j, c).Fit(len(d.table.Classes))
 	}

@@ -61,11 +61,12 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name, Network: j.CNN.Model, Preprocess: n.steps,
 		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Columns: d.table.Encoding.Width(), Found: found},
 		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
-		Plan:    c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Rejected: c.Rejected}
+		Plan:    c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	for _, l := range n.layers {
 		x.Layers = append(x.Layers, l.Name)
 	}
 	t := training(j, d, n)
+	m.Memory = c.Memory // more than there is, for a plan that runs although it does not fit
 	x.Thresholds = vistaopt.Thresholds(wanted(j), n.sizes(), d.stats, t, m)
 	x.Override, err = override(c, n.sizes(), d.stats, t, m)
 	return x, err

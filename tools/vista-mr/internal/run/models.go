@@ -37,9 +37,11 @@ type network struct {
 	pool      layers.Pool
 	normalize *layers.Normalize
 	image     image.Spec
-	weights   string   // digest of the weights' file; "" without one
-	steps     string   // the preprocessing in words
-	notes     []string // what the user should know about weights and preprocessing
+	size      *vistaopt.Network // once it was asked for: it is asked for when the graph is gone, too
+	flight    int64             // bytes that an image in flight was measured to take on this machine; 0: it was not
+	weights   string            // digest of the weights' file; "" without one
+	steps     string            // the preprocessing in words
+	notes     []string          // what the user should know about weights and preprocessing
 }
 
 // openNetwork opens the CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
@@ -138,7 +140,16 @@ func openSize(j *conf.Job) int {
 }
 
 // sizes is what the choice of a plan needs to know.
-func (n *network) sizes() vistaopt.Network { return vistaopt.NetworkOf(n.cnn, n.layers, n.pool) }
+func (n *network) sizes() vistaopt.Network {
+	if n.size == nil {
+		s := vistaopt.NetworkOf(n.cnn, n.layers, n.pool)
+		n.size = &s
+	}
+	s := *n.size
+	s.Flight = n.flight
+	s.Mapped = cacheDir() != "" // without a cache the runtime holds the weights in memory
+	return s
+}
 
 // preprocess tells users what a picture goes through before and in the network's graph.
 func (n *network) preprocess() results.Preprocess {

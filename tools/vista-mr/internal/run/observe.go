@@ -25,6 +25,8 @@ type phaseTime struct {
 	spent    float64   // seconds before that
 	done     bool
 	attempts int
+	begun    time.Duration // processor time of the process when since was set
+	cpu      float64       // core-seconds so far
 }
 
 // watch turns what the runner tells into progress and events, and remembers times.
@@ -33,12 +35,18 @@ type watch struct {
 	sink   progress.Sink
 	events *events
 	before float64 // seconds of the job's earlier runs
+	// cpu is the processor time of the process, where attempts run in it; else nil.
+	cpu func() time.Duration
 
 	mu      sync.Mutex
 	phases  map[mr.PhaseID]*phaseTime
 	retries int64
 	done    map[mr.PhaseID]int64 // work of committed tasks
 	kept    map[mr.PhaseID]int64 // of that, what an earlier run has done
+
+	paces       paces
+	left        float64 // seconds, when that was worked out last
+	corrections []results.Correction
 
 	manifests map[mr.PhaseID][]mr.Manifest // of committed attempts that set records aside
 }
@@ -114,10 +122,16 @@ func (w *watch) note(kind string, id mr.PhaseID, at time.Time) {
 		p := w.phase(id)
 		if p.since.IsZero() {
 			p.since = at
+			if w.cpu != nil {
+				p.begun = w.cpu()
+			}
 		}
 		p.attempts++
 	case tracker.PhasePublished:
 		p := w.phase(id)
+		if w.cpu != nil && !p.since.IsZero() {
+			p.cpu += (w.cpu() - p.begun).Seconds()
+		}
 		p.stop(at)
 		p.done = true
 	}
@@ -141,6 +155,17 @@ func (w *watch) seconds(id mr.PhaseID) float64 {
 	return p.spent
 }
 
+// coreSeconds is the processor time of a published phase in this run; 0 where nobody knows.
+func (w *watch) coreSeconds(id mr.PhaseID) float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.phases[id]
+	if p == nil || !p.done {
+		return 0
+	}
+	return p.cpu
+}
+
 func (w *watch) update(u tracker.Update) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -161,13 +186,19 @@ func (w *watch) update(u tracker.Update) {
 	case tracker.AttemptSucceeded:
 		w.done[u.Phase] += w.size(u.Phase, u.Attempt.Task.Index)
 		w.setAside(u.Phase, *u.Manifest)
+		if u.Manifest.Counters["batch.halved"] > 0 {
+			w.halved(u.Phase, u.Attempt.Task.Index, "a batch did not fit into the runtime's memory")
+		}
 		e.Attempt, e.Counters = u.Attempt.String(), u.Manifest.Counters
 		for _, f := range u.Manifest.Files {
 			e.Bytes += f.Bytes
 		}
-		w.show(u.Phase, 0, false)
+		w.show(u.Phase, unknown, false)
 	case tracker.AttemptFailed:
 		w.retries++
+		if errs.Is(u.Err, errs.NoMemory) {
+			w.halved(u.Phase, u.Attempt.Task.Index, u.Err.Error())
+		}
 		e.Attempt, e.Error, e.Cause = u.Attempt.String(), u.Err.Error(), errs.KindOf(u.Err).String()
 	case tracker.RoundDone:
 		e.Round = u.Round
@@ -190,7 +221,10 @@ func (w *watch) size(id mr.PhaseID, task int) int64 {
 	return 1
 }
 
-// show sends a line of progress: images where a phase reads images, else tasks.
+// unknown stands for the progress of what runs, where only what is committed is known.
+const unknown = -1
+
+// show sends a line of progress: images where a phase reads images, else tasks. running is what tasks that run have done.
 func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 	i := slices.IndexFunc(w.job.Spec.Phases, func(p mr.PhaseSpec) bool { return p.ID == id })
 	p := &w.job.Spec.Phases[i]
@@ -203,7 +237,15 @@ func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 	u.Done, u.Kept = w.done[id], w.kept[id]
 	if len(p.Splits) > 0 && p.Splits[0].Records > 0 {
 		u.Unit = "images"
-		u.Done = min(u.Done+running, u.Total)
+		u.Done = min(u.Done+max(running, 0), u.Total)
+	}
+	switch {
+	case end:
+	case running == unknown:
+		u.Left = w.left
+	default:
+		w.pace(p, &u, time.Now())
+		w.left = u.Left
 	}
 	if u.Done >= u.Total && !end { // a phase has one end: when it is published
 		return

@@ -107,7 +107,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 			}
 		}
 	}
-	s, err := publish(ctx, w.job, pr, phases, &finished{watch: ev, at: at})
+	s, err := publish(ctx, w.job, pr, phases, &finished{watch: ev, work: &Work{}, at: at})
 	if err != nil {
 		t.Fatal(err)
 	}

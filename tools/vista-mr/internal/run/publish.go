@@ -43,6 +43,7 @@ type finished struct {
 	ort     string
 	version string
 	at      *place
+	work    *Work // as the engine has left it
 }
 
 type phases = map[mr.PhaseID]*mr.PhaseManifest
@@ -368,7 +369,7 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 		if t := f.watch.phases[spec.ID]; t != nil {
 			ph.Attempts = t.attempts
 		}
-		ph.Actual = results.Cost{Seconds: f.watch.seconds(spec.ID), Images: m.Sum("cnn.images")}
+		ph.Actual = results.Cost{Seconds: f.watch.seconds(spec.ID), CoreSeconds: f.watch.coreSeconds(spec.ID), Images: m.Sum("cnn.images")}
 		ph.Estimate = estimateOf(&w.p.Expect, ph.Name)
 		for _, t := range m.Tasks {
 			for _, file := range t.Files {
@@ -379,20 +380,23 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 		if ph.Actual.Seconds > 0 && ph.Actual.Images > 0 {
 			ph.Actual.ImagesPerSecond = float64(ph.Actual.Images) / ph.Actual.Seconds
 		}
+		s.Plan.Actual.CoreSeconds += ph.Actual.CoreSeconds
 		s.Plan.Actual.Images += ph.Actual.Images
 		s.Plan.Actual.BytesWritten += ph.Actual.BytesWritten
 		s.Plan.Phases = append(s.Plan.Phases, ph)
 	}
-	s.Plan.Actual.Seconds = f.seconds
-	_, s.Plan.Actual.PeakMemory = machine.Resident()
-	s.Plan.Estimate = &results.Cost{Seconds: w.p.Expect.Seconds, BytesWritten: w.p.Expect.Written, PeakMemory: w.p.Regions.Need()}
+	s.Plan.Actual.Seconds, s.Plan.Corrected = f.seconds, f.watch.corrections
+	if s.Plan.Actual.PeakMemory = f.work.Peak; !f.work.Elsewhere {
+		_, s.Plan.Actual.PeakMemory = machine.Resident()
+	}
+	s.Plan.Estimate = &results.Cost{Seconds: w.p.Expect.Seconds, BytesWritten: w.p.Expect.Written, PeakMemory: w.p.Expect.Memory}
 }
 
 // estimateOf is what a phase was expected to cost; nil: nothing was.
 func estimateOf(e *vistaopt.Estimate, phase string) *results.Cost {
 	for _, p := range e.Phases {
 		if p.Name == phase {
-			return &results.Cost{Seconds: p.Seconds, BytesRead: p.Read, BytesWritten: p.Written}
+			return &results.Cost{Seconds: p.Seconds, CoreSeconds: p.Compute, BytesRead: p.Read, BytesWritten: p.Written}
 		}
 	}
 	return nil

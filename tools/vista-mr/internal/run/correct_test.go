@@ -1,0 +1,84 @@
+package run
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/train"
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/journal"
+	"github.com/vista-mr/vista-mr/mr/tracker"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/vistaopt"
+)
+
+// slow is a watch over a job of two phases of the CNN and a training, of which each was expected to take 10 s for 100 images.
+func slow(log *bytes.Buffer) *watch {
+	splits := []mr.Split{{Records: 50}, {Records: 50}}
+	w := &watch{sink: progress.Discard, events: &events{w: journal.NewWriter(log, time.Now)}, job: &prepared{}}
+	w.job.Spec.Phases = []mr.PhaseSpec{{ID: "one", Kind: extract.Name, Splits: splits}, {ID: "two", Kind: extract.Name, Splits: splits}, {ID: "train", Kind: train.Name, Tasks: 2}}
+	for _, p := range w.job.Spec.Phases {
+		w.job.Expect.Phases = append(w.job.Expect.Phases, vistaopt.PhaseEstimate{Name: string(p.ID), Seconds: 10})
+	}
+	return w
+}
+
+// An estimate that is off by two is corrected once, in events and results, and what is left is worked out with what was
+// measured; the phases of the CNN that follow are expected to be as slow, and others are not.
+func TestEstimatesAreCorrected(t *testing.T) {
+	var log bytes.Buffer
+	w := slow(&log)
+	begun := time.Unix(1000, 0)
+	w.note(string(tracker.AttemptStarted), "one", begun)
+	look := func(after time.Duration, done int64) float64 {
+		u := progress.Update{Done: done, Total: 100, Unit: "images"}
+		w.pace(&w.job.Spec.Phases[0], &u, begun.Add(after))
+		return u.Left
+	}
+	for _, c := range []struct {
+		after time.Duration
+		done  int64
+		left  float64
+		count int
+	}{
+		{time.Second, 1, 9.9 + 10 + 10, 0},      // too early to tell
+		{6 * time.Second, 40, 9 + 10 + 10, 0},   // 15 s instead of 10 are no matter, but the phase's own rest is known
+		{16 * time.Second, 40, 24 + 40 + 10, 1}, // 40 s
+		{20 * time.Second, 50, 20 + 40 + 10, 1}, // the same rate
+		{64 * time.Second, 80, 16 + 80 + 10, 2}, // 80 s: twice as long again
+	} {
+		if left := look(c.after, c.done); left < c.left-0.01 || left > c.left+0.01 {
+			t.Errorf("after %v with %d done, %v s are left, want %v", c.after, c.done, left, c.left)
+		}
+		if len(w.corrections) != c.count {
+			t.Fatalf("after %v: %+v, want %d", c.after, w.corrections, c.count)
+		}
+	}
+	if c := w.corrections[0]; c.Phase != "one" || c.Expected != 10 || c.Measured != 2.5 {
+		t.Errorf("corrected: %+v", c)
+	}
+	var said []journal.Event
+	if err := journal.Read(&log, func(e journal.Event) error { said = append(said, e); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(said) != 2 || said[0].Kind != corrected || said[0].Measured != 2.5 || said[0].Note == "" {
+		t.Errorf("the log says %+v", said)
+	}
+}
+
+// Less memory is said, too: a batch that an attempt has halved, and an attempt that was given up.
+func TestHalvedBatchesAreSaid(t *testing.T) {
+	var log bytes.Buffer
+	w := slow(&log)
+	id := mr.AttemptID{Task: mr.TaskID{Phase: "one", Index: 1}, Number: 1}
+	w.update(tracker.Update{Kind: tracker.AttemptStarted, Phase: "one", Attempt: id})
+	w.update(tracker.Update{Kind: tracker.AttemptFailed, Phase: "one", Attempt: id, Err: errs.E("memory", errs.NoMemory, "", errs.E("x", errs.Internal, "", nil))})
+	w.update(tracker.Update{Kind: tracker.AttemptSucceeded, Phase: "one", Attempt: id, Manifest: &mr.Manifest{Attempt: id, Counters: map[string]int64{"batch.halved": 1}}})
+	w.update(tracker.Update{Kind: tracker.AttemptFailed, Phase: "one", Attempt: id, Err: errs.E("read", errs.Corrupt, "", errs.E("x", errs.Internal, "", nil))})
+	if len(w.corrections) != 2 {
+		t.Errorf("%+v", w.corrections)
+	}
+}

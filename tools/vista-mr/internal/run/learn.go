@@ -1,0 +1,99 @@
+package run
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// lesson is what a job in this process needs to know to keep the speed of its network for the next one.
+type lesson struct {
+	key   string // of the calibration
+	net   vistaopt.Network
+	rates vistaopt.Rates // that the plan was made with
+}
+
+// teaches is how many images a job must have had to say how fast its network is.
+const teaches = 48
+
+// learn keeps how fast a finished job's network was, if nothing is known of it or if it was quicker: other work makes jobs slower,
+// and none makes one quicker. A job that ran all cores says more than a second on one. core tells a phase's processor time in
+// seconds, 0 if that is not known: what the CNN had of it counts where it is less than the clock says, for a busy machine lets
+// calls wait. It returns what was kept; nil: nothing.
+func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, now time.Time) (*calibration, error) {
+	if l == nil || p.Inference == plan.Staged || len(l.net.Layers) == 0 {
+		return nil, nil
+	}
+	last := l.net.Layers[len(l.net.Layers)-1]
+	for id, m := range ph { // the phase that computes the last layer from the image
+		if name := string(id); name != "extract" && name != "extract-"+last.Name {
+			continue
+		}
+		images, spent := m.Sum("cnn.images"), float64(m.Sum("time.cnn.us"))/1e6
+		if images < teaches || spent <= 0 {
+			continue
+		}
+		if all := core(id); all > 0 {
+			spent = min(spent, all*spent/(spent+float64(m.Sum("time.decode.us"))/1e6))
+		}
+		calls := int64(0)
+		for _, t := range m.Tasks {
+			calls += (t.Counters["cnn.images"] + int64(p.Batch) - 1) / int64(p.Batch)
+		}
+		expected := float64(images)*float64(last.MACs)/l.rates.MACs + float64(calls)*float64(last.Weights)/l.rates.Weights
+		off := spent / expected
+		if was := kepts(l.key); was != nil && off > 0.97 || expected <= 0 {
+			return nil, nil
+		}
+		c := &calibration{Network: l.key, MACs: l.rates.MACs / off, Weights: l.rates.Weights / off, Many: spent / float64(images), Batch: p.Batch, Flight: l.net.Flight, Job: true, When: now}
+		return c, c.keep()
+	}
+	return nil, nil
+}
+
+// sampled is how many images a sample takes at most.
+const sampled = 16
+
+// decodeRate is how many bytes of image files a core decodes in a second, measured on a few of a job's images; 0: none of
+// them could be decoded.
+func decodeRate(ctx context.Context, d *data, n *network) (float64, error) {
+	choice, err := extract.Decoder(os.Getenv(decoderVariable))
+	if err != nil {
+		return 0, err
+	}
+	p, err := image.NewPipeline(n.image, choice)
+	if err != nil {
+		return 0, err
+	}
+	defer p.Close()
+	dst := make([]byte, n.image.CropH*n.image.CropW*3)
+	every, seen := max(d.stats.Images/sampled, 1), int64(-1)
+	var bytes int64
+	var took time.Duration
+	left := sampled
+	for img, err := range d.images.All(ctx, stores(), func([]byte) bool { seen++; return seen%every == 0 }) {
+		if err != nil {
+			return 0, err
+		}
+		if img.Data == nil {
+			continue
+		}
+		start := time.Now()
+		if _, err := p.Process(dst, img.Data); err == nil { // a damaged one is a matter of the job
+			bytes, took = bytes+int64(len(img.Data)), took+time.Since(start)
+		}
+		if left--; left == 0 {
+			break
+		}
+	}
+	if took == 0 {
+		return 0, nil
+	}
+	return float64(bytes) / took.Seconds(), nil
+}

@@ -1,0 +1,55 @@
+package run
+
+import (
+	"testing"
+	"time"
+
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// What a job has measured of its network is kept for the next one, and only a quicker one takes its place.
+func TestJobsTeachSpeeds(t *testing.T) {
+	t.Setenv("VISTA_MR_CACHE", t.TempDir())
+	l := &lesson{"net", vistaopt.Network{Layers: []vistaopt.Layer{{Name: "low", MACs: 1e9, Weights: 1e6}, {Name: "top", MACs: 2e9, Weights: 10e6}}}, vistaopt.Rates{MACs: 20e9, Weights: 1e9}}
+	p := plan.Plan{Inference: plan.Fused, Batch: 5}
+	// 100 images in 20 calls are expected to take 100*0.1 + 20*0.01 s.
+	ran := func(phase mr.PhaseID, images int64, seconds float64) phases {
+		return phases{phase: {Phase: phase, Tasks: []mr.Manifest{{Counters: map[string]int64{"cnn.images": images, "time.cnn.us": int64(seconds * 1e6)}}}}}
+	}
+	for i, c := range []struct {
+		inference plan.Inference
+		ph        phases
+		core      float64
+		kept      bool
+		macs      float64
+	}{
+		{plan.Fused, ran("extract", 10, 2), 0, false, 0}, // too few
+		{plan.Fused, ran("extract", 100, 20.4), 0, true, 10e9},
+		{plan.Fused, ran("extract", 100, 20.4), 0, false, 10e9},
+		{plan.Fused, ran("extract", 100, 40.8), 0, false, 10e9},
+		{plan.Staged, ran("stage-top", 100, 1), 0, false, 10e9},
+		{plan.Lazy, ran("extract-low", 100, 1), 0, false, 10e9},
+		{plan.Lazy, ran("extract-top", 100, 10.2), 0, true, 20e9},
+		{plan.Fused, ran("extract", 100, 40.8), 5.1, true, 40e9}, // calls waited for others' work
+	} {
+		p.Inference = c.inference
+		got, err := l.learn(p, c.ph, func(mr.PhaseID) float64 { return c.core }, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (got != nil) != c.kept {
+			t.Errorf("%d: kept %+v", i, got)
+		}
+		if k := kepts("net"); c.macs > 0 && (k == nil || k.MACs < 0.999*c.macs || k.MACs > 1.001*c.macs || !k.Job) {
+			t.Errorf("%d: there is %+v, want %g", i, k, c.macs)
+		}
+		if k := kepts("net"); k != nil { // the next job is planned with it
+			l.rates = k.rates()
+		}
+	}
+	if _, err := (*lesson)(nil).learn(p, nil, nil, time.Now()); err != nil {
+		t.Error(err)
+	}
+}

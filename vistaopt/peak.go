@@ -1,0 +1,107 @@
+package vistaopt
+
+import "github.com/vista-mr/vista-mr/vistaopt/plan"
+
+// What a process is expected to hold, where regions say what it must be able to hold. Measured on jobs over 25 to 600
+// records of the set foods (AlexNet 4 layers, ResNet50 5, VGG16 3; 1 and 2 slots, batches of 1 to 6, prepared networks in
+// the cache): beside the weights, which are mapped and counted while they are used, a job held 59, 59 and 74 MiB, and 2.2
+// to 2.6, 9.5 and 20 to 22 MiB for each image in flight, where live activations are 1.5, 9.2 and 24.5 MiB.
+const (
+	programBytes = 60 * mib
+	// flightShare and flightBytes make of an image's largest set of live activations what it takes in all: its own part of
+	// the runtime's scratch included.
+	flightShare, flightBytes = 0.9, 1.2 * mib
+	// garbage is what the heap holds beside what lives there: the collector lets it grow by a quarter (package machine).
+	garbage = 1.25
+)
+
+// peak is the resident memory that a worker is expected to reach: the largest of the phases, each with what its parts
+// really take. It is at most what the plan was given.
+func peak(p plan.Plan, n Network, s Stats, t Training, memory int64) int64 {
+	r := regions(p, n, s, t)
+	var model int64
+	for _, b := range programs(p, n) {
+		model = max(model, b)
+	}
+	flight := n.Flight
+	if flight == 0 {
+		flight = int64(flightShare*float64(n.ActiveBytes) + flightBytes)
+	}
+	inFlight := int64(p.CPU * p.Batch)
+	inference := model + inFlight*flight
+	if keepsVolumes(p) { // computed, and written as whole records
+		inference += inFlight * 2 * volumes(p, n)
+	}
+	if p.Join == plan.Shuffle {
+		plain := s.Rows * s.RowBytes
+		if p.Placement == plan.AfterJoin {
+			plain += s.Images * s.ImageBytes
+		} else {
+			plain += s.Images * n.PooledBytes
+		}
+		inference += min(int64(p.CPU)*maxSort, plain/int64(max(p.Partitions, 1))*int64(p.CPU))
+	}
+	// Training reads what it pins; the models of all targets are in training together where memory allows.
+	room := r.spread(p, s.Rows, t, max(memory, r.Need()))
+	pinned := min(room.Cache, pinned(p, n, s, t))
+	train := min(t.moments(p.CPU)+t.weights().all*room.PerTraining, room.Models)
+	always := programBytes + r.Rows + r.Table
+	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
+	if memory > 0 {
+		most = min(most, max(memory, r.Need()))
+	}
+	return most
+}
+
+// volumes are the bytes of whole volumes of an image that a program yields at most.
+func volumes(p plan.Plan, n Network) (most int64) {
+	if p.Inference != plan.Staged {
+		return n.RawBytes
+	}
+	for _, l := range n.Layers {
+		most = max(most, l.Raw)
+	}
+	return most
+}
+
+// programs are the bytes of weights of each program that a plan runs, of which one is open at a time.
+func programs(p plan.Plan, n Network) (out []int64) {
+	if len(n.Layers) == 0 {
+		return []int64{n.WeightBytes}
+	}
+	below := int64(0)
+	for _, l := range n.Layers {
+		switch p.Inference {
+		case plan.Lazy:
+			out = append(out, l.Weights)
+		case plan.Staged:
+			out = append(out, l.Weights-below)
+			below = l.Weights
+		}
+	}
+	if out == nil {
+		out = []int64{n.WeightBytes}
+	}
+	return out
+}
+
+// pinned is what the partitions of one training phase hold, on all workers together: with plans that train one layer after the
+// other, the largest layer's.
+func pinned(p plan.Plan, n Network, s Stats, t Training) int64 {
+	vectors := n.PooledBytes
+	if p.Inference != plan.Fused && len(n.Layers) > 0 {
+		vectors = 0
+		for _, l := range n.Layers {
+			vectors = max(vectors, l.Pooled)
+		}
+	}
+	return s.Rows * (vectors + 4*t.structured())
+}
+
+// structured is how many columns models take beside a layer's.
+func (t Training) structured() int64 {
+	if len(t.Columns) == 0 {
+		return 0
+	}
+	return int64(t.Columns[0])
+}

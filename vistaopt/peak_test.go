@@ -1,0 +1,74 @@
+package vistaopt
+
+import (
+	"math"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// TestPeaks: what was measured of whole jobs (docs/runtime.md; resident MiB) is what is expected, within 15 %.
+func TestPeaks(t *testing.T) {
+	for _, c := range []struct {
+		model      string
+		layers     int
+		rows       int64
+		inference  plan.Inference
+		cpu, batch int
+		measured   float64
+	}{
+		{"alexnet", 4, 90, plan.Fused, 1, 1, 295}, {"alexnet", 4, 90, plan.Fused, 1, 6, 308}, {"alexnet", 4, 90, plan.Fused, 2, 1, 300}, {"alexnet", 4, 90, plan.Fused, 2, 6, 322},
+		{"alexnet", 4, 600, plan.Fused, 2, 6, 327}, {"alexnet", 4, 90, plan.Lazy, 2, 6, 325}, {"alexnet", 4, 90, plan.Staged, 2, 6, 270}, {"alexnet", 4, 90, plan.Eager, 2, 6, 332},
+		{"resnet50", 5, 60, plan.Fused, 1, 1, 166}, {"resnet50", 5, 60, plan.Fused, 1, 6, 217}, {"resnet50", 5, 60, plan.Fused, 2, 1, 178}, {"resnet50", 5, 60, plan.Fused, 2, 6, 271},
+		{"resnet50", 5, 300, plan.Fused, 2, 6, 289}, {"resnet50", 5, 60, plan.Lazy, 2, 6, 278}, {"resnet50", 5, 60, plan.Staged, 2, 6, 218}, {"resnet50", 5, 60, plan.Eager, 2, 6, 303},
+		{"vgg16", 3, 25, plan.Fused, 1, 1, 623}, {"vgg16", 3, 25, plan.Fused, 1, 6, 725}, {"vgg16", 3, 25, plan.Fused, 2, 1, 651}, {"vgg16", 3, 25, plan.Fused, 2, 6, 854},
+	} {
+		n := top(roster(t, c.model), c.layers)
+		s, tr := shape(n, c.rows, 130)
+		p := plan.Plan{Inference: c.inference, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: c.cpu, Batch: c.batch, Partitions: partitions(s)}
+		got := float64(peak(p, n, s, tr, 24<<30)) / mib
+		if math.Abs(got/c.measured-1) > 0.15 {
+			t.Errorf("%s, %d layers, %d rows, %s: %.0f MiB are expected, %.0f were measured", c.model, c.layers, c.rows, p, got, c.measured)
+		}
+		// A plan is let run in what it needs, so it must not hold more.
+		if need := float64(regions(p, n, s, tr).Need()) / mib; need < c.measured {
+			t.Errorf("%s by %s needs %.0f MiB, and held %.0f", c.model, p, need, c.measured)
+		}
+	}
+}
+
+// TestPeakStaysWithinWhatFits: no plan that fits is expected to hold more than there is.
+func TestPeakStaysWithinWhatFits(t *testing.T) {
+	n := roster(t, "resnet50")
+	rapid.Check(t, func(t *rapid.T) {
+		want, s, tr, m := drawn(t, n)
+		c, err := Choose(want, n, s, tr, m)
+		if err != nil {
+			t.Skip()
+		}
+		if c.Estimate.Memory > m.Memory {
+			t.Fatalf("%s is expected to hold %d of %d", c.Plan, c.Estimate.Memory, m.Memory)
+		}
+	})
+}
+
+// TestWhatSnappyLeaves: rectified vectors of fully connected layers and volumes get smaller; pooled volumes and logits do not.
+func TestWhatSnappyLeaves(t *testing.T) {
+	for name, want := range map[string][]float64{
+		"alexnet":  {packedDense, packedSparse, packedSparse, packedDense},
+		"vgg16":    {packedSparse, packedSparse, packedDense},
+		"resnet50": {packedDense, packedDense, packedDense, packedDense, packedDense},
+	} {
+		n := roster(t, name)
+		for i, l := range n.Layers {
+			if l.Dense != want[i] {
+				t.Errorf("%s %s: %v, want %v", name, l.Name, l.Dense, want[i])
+			}
+		}
+		if l := n.Layers[0]; l.Raw > l.Pooled && l.RawDense != packedVolume {
+			t.Errorf("%s %s: %v of the volume", name, l.Name, l.RawDense)
+		}
+	}
+}
