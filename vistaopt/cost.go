@@ -33,21 +33,38 @@ const (
 
 // estimator adds phases up as package compile chains them. It knows their order, but neither their parameters nor kinds.
 type estimator struct {
-	p       plan.Plan
-	n       Network
-	s       Stats
-	t       Training
-	r       Rates
-	workers int
-	out     Estimate
+	p        plan.Plan
+	ns       []Network // that run one after the other
+	all      []Layer   // of all of them
+	n        Network   // at hand
+	first    int       // its first layer among all
+	heaviest int64     // weights of the largest network, in bytes
+	s        Stats
+	t        Training
+	r        Rates
+	workers  int
+	out      Estimate
 }
 
-// estimate is the cost of a plan on so many workers of p.CPU slots each.
+// estimate is the cost of a plan of one network.
 func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
-	if len(n.Layers) == 0 { // nothing is known of them: one that is all
-		n.Layers = []Layer{{Name: n.Name, Weights: n.WeightBytes, Raw: n.RawBytes, Pooled: n.PooledBytes}}
+	return estimateOf(p, []Network{n}, s, t, m)
+}
+
+// estimateOf is the cost of a plan on so many workers of p.CPU slots each.
+func estimateOf(p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estimate {
+	e := &estimator{p: p, s: s, t: t, r: m.Rates.or(), workers: max(m.Workers, 1)}
+	for _, n := range ns {
+		if len(n.Layers) == 0 { // nothing is known of them: one that is all
+			n.Layers = []Layer{{Name: n.Name, Weights: n.WeightBytes, Raw: n.RawBytes, Pooled: n.PooledBytes}}
+		}
+		e.all = append(e.all, n.Layers...)
+		e.ns = append(e.ns, n.at(e.r))
+		e.heaviest = max(e.heaviest, n.WeightBytes)
 	}
-	e := &estimator{p: p, n: n, s: s, t: t, r: m.Rates.or(), workers: max(m.Workers, 1)}
+	if p.Networks == plan.Together {
+		e.ns = []Network{joined(e.ns)}
+	}
 	e.start()
 	e.table()
 	if p.Join == plan.Shuffle && p.Placement == plan.AfterJoin {
@@ -55,7 +72,7 @@ func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
 	}
 	e.chain()
 	e.finish()
-	e.out.Memory = regions(p, n, s, t).Need()
+	e.out.Memory = regionsOf(p, ns, s, t).Need()
 	return e.out
 }
 
@@ -86,11 +103,14 @@ func (e *estimator) add(p PhaseEstimate) {
 // start is what comes before the first image: each program that the plan runs is made ready when its phase begins, by
 // one core of each worker.
 func (e *estimator) start() {
-	weights := float64(e.n.WeightBytes)
+	weights := 0.0
+	for _, n := range e.ns {
+		weights += float64(n.WeightBytes)
+	}
 	switch e.p.Inference {
 	case plan.Lazy:
 		weights = 0
-		for _, l := range e.n.Layers {
+		for _, l := range e.all {
 			weights += float64(l.Weights)
 		}
 	}
@@ -177,15 +197,15 @@ func (e *estimator) joinOutputs(name string, plain int64) {
 	e.phase("join-"+name, e.partitions(), float64(n)*(write+read), n*bytes, n*bytes, true)
 }
 
-// train adds the rounds over layers [from, to), with the structured columns alone if alone.
-func (e *estimator) train(name string, from, to int, alone bool) {
+// train adds the rounds over layers [from, to) of all, with the structured columns alone in the first of them.
+func (e *estimator) train(name string, from, to int) {
 	n := e.trained()
 	var columns, plain int64
 	for i := from; i < to; i++ {
 		columns += e.columns(i + 1)
-		plain += e.n.Layers[i].Pooled
+		plain += e.all[i].Pooled
 	}
-	if alone {
+	if from == 0 {
 		columns += e.columns(0)
 	}
 	plain += 4 * e.columns(0)
@@ -219,27 +239,42 @@ func (e *estimator) trained() int64 {
 	return n
 }
 
-// chain adds the phases that the plan's way of inference makes.
+// chain adds the phases that the plan's way of inference makes, for one network after the other.
 func (e *estimator) chain() {
-	last := len(e.n.Layers) - 1
+	for _, n := range e.ns {
+		e.n = n
+		e.network()
+		e.first += len(n.Layers)
+	}
+	if e.p.Inference == plan.Fused {
+		e.train("train", 0, len(e.all))
+	}
+}
+
+// network adds those of the network at hand.
+func (e *estimator) network() {
+	last, extract := len(e.n.Layers)-1, "extract"
+	if e.p.Networks == plan.Apart {
+		extract += "-" + e.n.Name
+	}
 	sorts := e.p.Placement == plan.BeforeJoin && e.p.Join == plan.Shuffle
+	train := func(i int, l Layer) { e.train("train-"+l.Name, e.first+i, e.first+i+1) }
 	switch e.p.Inference {
 	case plan.Fused:
-		e.infer("extract", -1, last, e.n.PooledBytes, sorts)
-		e.joinOutputs("extract", e.n.PooledBytes)
-		e.train("train", 0, last+1, true)
+		e.infer(extract, -1, last, e.n.PooledBytes, sorts)
+		e.joinOutputs(extract, e.n.PooledBytes)
 	case plan.Eager:
-		e.infer("extract", -1, last, e.n.RawBytes, sorts)
-		e.joinOutputs("extract", e.n.RawBytes)
+		e.infer(extract, -1, last, e.n.RawBytes, sorts)
+		e.joinOutputs(extract, e.n.RawBytes)
 		for i, l := range e.n.Layers {
 			e.pool("pool-"+l.Name, i)
-			e.train("train-"+l.Name, i, i+1, i == 0)
+			train(i, l)
 		}
 	case plan.Lazy:
 		for i, l := range e.n.Layers {
 			e.infer("extract-"+l.Name, -1, i, l.Pooled, sorts)
 			e.joinOutputs("extract-"+l.Name, l.Pooled)
-			e.train("train-"+l.Name, i, i+1, i == 0)
+			train(i, l)
 		}
 	case plan.Staged:
 		for i, l := range e.n.Layers {
@@ -252,7 +287,7 @@ func (e *estimator) chain() {
 				e.sortPooled(i)
 			}
 			e.joinOutputs("stage-"+l.Name, l.Pooled)
-			e.train("train-"+l.Name, i, i+1, i == 0)
+			train(i, l)
 		}
 	}
 }
@@ -285,7 +320,8 @@ func (e *estimator) finish() {
 	}
 	judged := float64(n) * float64(len(e.t.Columns)*max(e.t.Settings, 1)) * judgeSeconds
 	e.phase("evaluate", 1, judged, 0, 0, false)
-	e.phase(resultsPhase, 1, float64(e.n.WeightBytes)/e.r.Copy, e.n.WeightBytes, e.n.WeightBytes, false)
+	// Of several networks nobody knows which one wins.
+	e.phase(resultsPhase, 1, float64(e.heaviest)/e.r.Copy, e.heaviest, e.heaviest, false)
 }
 
 // judgeSeconds is what a prediction takes while it is compared.

@@ -64,7 +64,12 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 		t.Fatal(err)
 	}
 	choice := &vistaopt.Choice{Plan: p, Room: vistaopt.Room{Sort: 1 << 20, Cache: 64 << 10}}
-	pr, err := lay(ctx, w.job, d, w.network(t), choice, vistaopt.Machine{}, at, &Options{})
+	ns := w.network(t)
+	written, err := ns.writePrograms(ctx, at.store, p, inputs(w.job, d, ns, choice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pr, err := lay(ctx, w.job, d, ns, written, choice, vistaopt.Machine{}, at, &Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
