@@ -102,7 +102,7 @@ func (ns networks) rates(version string) vistaopt.Rates {
 	}
 	r := vistaopt.DefaultRates()
 	r.Measured = true
-	var sources []string
+	var sources, guessed []string
 	for _, n := range ns {
 		own := recalled(n, version)
 		n.size.Speed = vistaopt.Speed{}
@@ -110,7 +110,14 @@ func (ns networks) rates(version string) vistaopt.Rates {
 			n.size.Speed = vistaopt.Speed{MACs: own.MACs, Weights: own.Weights}
 		}
 		r.Measured = r.Measured && own.Measured
-		sources = append(sources, n.name+": "+own.Source)
+		if own.Measured {
+			sources = append(sources, n.name+": "+own.Source)
+		} else {
+			guessed = append(guessed, n.name)
+		}
+	}
+	if len(guessed) > 0 {
+		sources = append(sources, strings.Join(guessed, ", ")+": "+vistaopt.DefaultRates().Source)
 	}
 	r.Source = strings.Join(sources, "; ")
 	return r
