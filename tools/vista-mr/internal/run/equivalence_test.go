@@ -79,7 +79,9 @@ type world struct {
 	columns  int    // of the table
 	dirOfRun string // of the last run
 	chain    []mr.PhaseSpec
-	names    []string // of its layers
+	names    []string   // of its layers
+	pub      *publisher // of the last run that was published
+	view     image.Spec // what its pipeline takes
 }
 
 func newWorld(t *testing.T, required bool) *world {
