@@ -61,14 +61,6 @@ var small = layers.Arch{Name: "small", H: 30, W: 30, C: 3, Roster: []string{"c1"
 	{Op: "linear", Path: "f2", Out: 5, Layer: "f2"},
 }}
 
-// slim is another one, for smaller images.
-var slim = layers.Arch{Name: "slim", H: 18, W: 18, C: 3, Roster: []string{"c1", "f1"}, Steps: []layers.Step{
-	{Op: "conv", Path: "a", Out: 5, Kernel: 3, Stride: 2, Pad: 1},
-	{Op: "relu", Path: "a_relu", Layer: "c1"}, // 5 x 9 x 9
-	{Op: "flatten"},
-	{Op: "linear", Path: "f1", Out: 7, Layer: "f1"},
-}}
-
 // world is a data set with everything that can be wrong with a record.
 type world struct {
 	job    *conf.Job
@@ -422,23 +414,6 @@ func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
 	}
 }
 
-// TestAllPlansOfSeveralNetworksGiveWhatTheOracleGives: three networks, two of which take the same of an image, each judged
-// by itself; together or apart they give the same, and images are decoded once for all or once for each.
-func TestAllPlansOfSeveralNetworksGiveWhatTheOracleGives(t *testing.T) {
-	rt := startRuntime(t)
-	w := newWorld(t, true)
-	w.job.CNN = append(w.job.CNN, w.job.CNN[0], w.job.CNN[0])
-	var plans []plan.Plan
-	for i, p := range allPlans() {
-		for k, n := range []plan.Networks{plan.Together, plan.Apart} {
-			if p.Networks = n; p.Validate() == nil && (i+i/2+i/4+i/8+k)%2 == 0 { // each combination with one storage or the other
-				plans = append(plans, p)
-			}
-		}
-	}
-	w.compare(t, rt, plans)
-}
-
 // compare runs plans and compares what each gives with what the oracle does.
 func (w *world) compare(t *testing.T, rt *ort.Runtime, plans []plan.Plan) {
 	t.Helper()
@@ -656,31 +631,6 @@ func compareWork(t *testing.T, n networks, p plan.Plan, want *expected, phases m
 	}
 	if got := sums(phases, extract.Decodes)[extract.Decodes]; got != passes*tried {
 		t.Errorf("%d images were decoded, want %d times %d", got, passes, tried)
-	}
-}
-
-// compareEstimate sees to it that the phases whose cost is estimated are those that run.
-func (w *world) compareEstimate(t *testing.T, n networks, p plan.Plan) {
-	t.Helper()
-	d, err := readInput(t.Context(), w.job, progress.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := vistaopt.Choose(p, n.sizes(), d.stats, training(w.job, d, n), vistaopt.Machine{Cores: 2, Memory: 8 << 30})
-	if err != nil || c.Plan != p {
-		t.Fatalf("%v was asked for: %v", p, err)
-	}
-	ran, estimated := map[string]bool{}, map[string]bool{"features": true}
-	for _, ph := range w.chain {
-		ran[string(ph.ID)] = true
-	}
-	for _, ph := range c.Estimate.Phases {
-		if ph.Name != "start" && ph.Name != "results" {
-			estimated[ph.Name] = true
-		}
-	}
-	if d := cmp.Diff(ran, estimated); d != "" {
-		t.Errorf("phases that ran and those estimated (-ran +estimated):\n%s", d)
 	}
 }
 

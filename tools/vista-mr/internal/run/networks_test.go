@@ -10,10 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -192,5 +196,55 @@ func TestExplainSeveralNetworks(t *testing.T) {
 	}
 	if x.Plan.Networks != plan.Apart || x.From["networks"] != "file" || x.Override == nil || !slices.Equal(x.Override.Knobs, []string{"plan.networks"}) || x.Override.Ratio < 1 {
 		t.Errorf("%s, %+v", x.Plan, x.Override)
+	}
+}
+
+// slim is another one, for smaller images.
+var slim = layers.Arch{Name: "slim", H: 18, W: 18, C: 3, Roster: []string{"c1", "f1"}, Steps: []layers.Step{
+	{Op: "conv", Path: "a", Out: 5, Kernel: 3, Stride: 2, Pad: 1},
+	{Op: "relu", Path: "a_relu", Layer: "c1"}, // 5 x 9 x 9
+	{Op: "flatten"},
+	{Op: "linear", Path: "f1", Out: 7, Layer: "f1"},
+}}
+
+// TestAllPlansOfSeveralNetworksGiveWhatTheOracleGives: three networks, two of which take the same of an image, each judged
+// by itself; together or apart they give the same, and images are decoded once for all or once for each.
+func TestAllPlansOfSeveralNetworksGiveWhatTheOracleGives(t *testing.T) {
+	rt := startRuntime(t)
+	w := newWorld(t, true)
+	w.job.CNN = append(w.job.CNN, w.job.CNN[0], w.job.CNN[0])
+	var plans []plan.Plan
+	for i, p := range allPlans() {
+		for k, n := range []plan.Networks{plan.Together, plan.Apart} {
+			if p.Networks = n; p.Validate() == nil && (i+i/2+i/4+i/8+k)%2 == 0 { // each combination with one storage or the other
+				plans = append(plans, p)
+			}
+		}
+	}
+	w.compare(t, rt, plans)
+}
+
+// compareEstimate sees to it that the phases whose cost is estimated are those that run.
+func (w *world) compareEstimate(t *testing.T, n networks, p plan.Plan) {
+	t.Helper()
+	d, err := readInput(t.Context(), w.job, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := vistaopt.Choose(p, n.sizes(), d.stats, training(w.job, d, n), vistaopt.Machine{Cores: 2, Memory: 8 << 30})
+	if err != nil || c.Plan != p {
+		t.Fatalf("%v was asked for: %v", p, err)
+	}
+	ran, estimated := map[string]bool{}, map[string]bool{"features": true}
+	for _, ph := range w.chain {
+		ran[string(ph.ID)] = true
+	}
+	for _, ph := range c.Estimate.Phases {
+		if ph.Name != "start" && ph.Name != "results" {
+			estimated[ph.Name] = true
+		}
+	}
+	if d := cmp.Diff(ran, estimated); d != "" {
+		t.Errorf("phases that ran and those estimated (-ran +estimated):\n%s", d)
 	}
 }
