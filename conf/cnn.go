@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"path"
@@ -32,7 +33,7 @@ func (c *CNN) Called() string {
 	if c.Name != "" {
 		return c.Name
 	}
-	return strings.TrimSuffix(path.Base(c.Model), ".onnx")
+	return cmp.Or(strings.TrimSuffix(path.Base(c.Model), ".onnx"), "network") // a hidden file may have no more than its ending
 }
 
 // Key is the dotted path of one of the network's keys, as --set takes it.

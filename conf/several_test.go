@@ -45,6 +45,9 @@ func TestSeveralNetworks(t *testing.T) {
 	for i := range j.CNN {
 		names = append(names, j.CNN[i].Called())
 	}
+	if hidden := (&CNN{Model: "nets/.onnx"}).Called(); hidden == "" {
+		t.Error("a network without a name")
+	}
 	if got := strings.Join(names, "|"); got != "alexnet|theirs|Their Net" {
 		t.Errorf("names %s", got)
 	}

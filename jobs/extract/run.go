@@ -304,5 +304,5 @@ func (e *NotFiniteError) ErrorID() string { return "E-FEATURE-NOT-FINITE" }
 
 // Hint says what to do.
 func (e *NotFiniteError) Hint() string {
-	return "check the weights and the preprocessing: `vista-mr model inspect` shows the layers; if it is only this image, --set plan.inference=fused sets it aside"
+	return "check the weights and the preprocessing: `vista-mr model inspect` shows the layers; if it is only this image, --set plan.inference=fused sets it aside, of several networks with --set plan.networks=together"
 }

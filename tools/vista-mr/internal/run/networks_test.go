@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -204,7 +205,7 @@ var slim = layers.Arch{Name: "slim", H: 18, W: 18, C: 3, Roster: []string{"c1", 
 	{Op: "conv", Path: "a", Out: 5, Kernel: 3, Stride: 2, Pad: 1},
 	{Op: "relu", Path: "a_relu", Layer: "c1"}, // 5 x 9 x 9
 	{Op: "flatten"},
-	{Op: "linear", Path: "f1", Out: 7, Layer: "f1"},
+	{Op: "linear", Path: "f1", Out: 8, Layer: "f1"},
 }}
 
 // TestAllPlansOfSeveralNetworksGiveWhatTheOracleGives: three networks, two of which take the same of an image, each judged
@@ -246,5 +247,84 @@ func (w *world) compareEstimate(t *testing.T, n networks, p plan.Plan) {
 	}
 	if d := cmp.Diff(ran, estimated); d != "" {
 		t.Errorf("phases that ran and those estimated (-ran +estimated):\n%s", d)
+	}
+}
+
+// TestAlbumsOfSeveralNetworks: vectors of several images of a record are combined for each network by itself.
+func TestAlbumsOfSeveralNetworks(t *testing.T) {
+	rt := startRuntime(t)
+	w := newAlbum(t, false, images.Mean)
+	w.job.CNN = append(w.job.CNN, w.job.CNN[0], w.job.CNN[0])
+	n := w.network(t)
+	want := w.oracleOfAlbums(t, rt, n, false, images.Mean)
+	var plans []plan.Plan
+	for _, p := range []plan.Plan{
+		{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Networks: plan.Together},
+		{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Shuffle, Networks: plan.Together},
+		{Inference: plan.Eager, Placement: plan.BeforeJoin, Join: plan.Shuffle, Networks: plan.Apart},
+		{Inference: plan.Staged, Placement: plan.AfterJoin, Join: plan.Shuffle, Networks: plan.Apart},
+	} {
+		p.Storage, p.CPU, p.Partitions, p.Batch = plan.Snappy, 2, 5, 3
+		plans = append(plans, p)
+	}
+	w.check(t, rt, n, want, plans)
+}
+
+// TestEachNetworkIsMeasured: a long job runs each of its networks for a second beforehand, those of one shape once, and
+// plans with the speed of each; the next job remembers them.
+func TestEachNetworkIsMeasured(t *testing.T) {
+	alone(t)
+	w := newWorld(t, false)
+	w.job.Output = conf.URI(filepath.Join(w.dir, "out"))
+	w.job.CNN = append(w.job.CNN, w.job.CNN[0], w.job.CNN[0])
+	ctx := t.Context()
+	at, err := openPlace(ctx, w.job.Output)
+	if err == nil {
+		err = at.begin()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := readInput(ctx, w.job, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &Options{}
+	o.fill()
+	ns := w.network(t)
+	m := vistaopt.Machine{Cores: 2, Memory: 4 << 30, Rates: ns.rates(o.ortVersion)}
+	choice, _, err := choose(w.job, ns, d, nil, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written, err := ns.writePrograms(ctx, at.store, choice.Plan, inputs(w.job, d, ns, choice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range ns { // as prepare does
+		if err := n.forget(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	choice.Estimate.Seconds = 2 * worthwhile
+	p, err := lay(ctx, w.job, d, ns, written, choice, m, at, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(cacheDir(), "rates", "*"))
+	if err != nil || len(files) != 2 {
+		t.Errorf("%d networks were measured, %v; of the three two have one shape", len(files), err)
+	}
+	if p.Expect.Seconds >= choice.Estimate.Seconds || p.Plan.Networks != plan.Together {
+		t.Errorf("planned anew it takes %.1f s, by %s", p.Expect.Seconds, p.Plan)
+	}
+	again := w.network(t)
+	r := again.rates(o.ortVersion)
+	if !r.Measured || again[0].size.Speed != again[2].size.Speed || again[0].size.Speed == again[1].size.Speed || strings.Count(r.Source, "measured on this machine") != 3 {
+		t.Errorf("speeds %v, %v; %s", again[0].size.Speed, again[1].size.Speed, r.Source)
+	}
+	again[1].cnn.Name = "another"
+	if r := again.rates(o.ortVersion); r.Measured || again[1].size.Speed != (vistaopt.Speed{}) || !strings.Contains(r.Source, "slim: the network by its multiply-accumulates") {
+		t.Errorf("one of them was not measured: %v, %s", again[1].size.Speed, r.Source)
 	}
 }
