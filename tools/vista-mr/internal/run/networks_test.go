@@ -205,7 +205,7 @@ var slim = layers.Arch{Name: "slim", H: 18, W: 18, C: 3, Roster: []string{"c1", 
 	{Op: "conv", Path: "a", Out: 5, Kernel: 3, Stride: 2, Pad: 1},
 	{Op: "relu", Path: "a_relu", Layer: "c1"}, // 5 x 9 x 9
 	{Op: "flatten"},
-	{Op: "linear", Path: "f1", Out: 8, Layer: "f1"},
+	{Op: "linear", Path: "f1", Out: 7, Layer: "f1"},
 }}
 
 // TestAllPlansOfSeveralNetworksGiveWhatTheOracleGives: three networks, two of which take the same of an image, each judged
