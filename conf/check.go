@@ -12,8 +12,9 @@ import (
 // key it needs already has a problem.
 func (l *loader) check(j *Job) {
 	l.checkTable(j)
-	l.checkCNN(j)
+	l.checkCNNs(j)
 	l.checkDownstream(j)
+	l.checkPlan(j)
 	l.checkOutput(j)
 }
 
@@ -61,33 +62,6 @@ func (l *loader) checkTable(j *Job) {
 	}
 }
 
-func (l *loader) checkCNN(j *Job) {
-	file := strings.HasSuffix(j.CNN.Model, ".onnx")
-	if l.sound("cnn", "cnn.model", "cnn.weights") && j.CNN.Model != "" {
-		switch {
-		case j.CNN.Weights == "" && !file:
-			at := l.at("cnn.weights")
-			if l.nodes["cnn.weights"] == nil {
-				at = l.keys["cnn"]
-			}
-			l.addf(at, "cnn.weights", "missing key \"weights\" in cnn: model %s needs a .safetensors or .onnx file, or random", j.CNN.Model)
-		case file && j.CNN.Weights == "random":
-			l.addf(l.at("cnn.weights"), "cnn.weights", "cnn.weights: an .onnx model brings its own weights; leave the key out")
-		}
-	}
-	if l.sound("cnn.model") && file && j.CNN.Layers.IsZero() && l.sound("cnn.layers") {
-		l.addf(l.at("cnn.model"), "cnn.layers", "missing key \"layers\" in cnn: an .onnx model has no list of feature layers; name them, or give a number (vista-mr model inspect %s shows them)", j.CNN.Model)
-	}
-	for _, u := range []struct{ path, uri string }{{"cnn.model", j.CNN.Model}, {"cnn.weights", j.CNN.Weights}, {"cnn.preprocess", j.CNN.Preprocess.Name}} {
-		if msg := checkURI(u.uri); msg != "" && l.sound(u.path) {
-			l.addf(l.at(u.path), u.path, "%s: %s", u.path, msg)
-		}
-	}
-	if p := j.CNN.Preprocess.Inline; p != nil && p.Resize > 0 && p.Crop > p.Resize {
-		l.addf(l.at("cnn.preprocess.crop"), "cnn.preprocess.crop", "cnn.preprocess.crop (%d) is larger than resize (%d)", p.Crop, p.Resize)
-	}
-}
-
 func (l *loader) checkDownstream(j *Job) {
 	d := j.Downstream
 	if d.Folds == 1 && l.sound("downstream.folds") {
@@ -115,10 +89,16 @@ func (l *loader) checkOutput(j *Job) {
 	if !l.sound("output") || j.Output == "" {
 		return
 	}
-	for _, in := range []struct {
+	type input struct {
 		path string
 		uri  URI
-	}{{"table.uri", j.Table.URI}, {"images.uri", j.Images.URI}, {"cnn.weights", URI(j.CNN.Weights)}, {"cnn.model", URI(j.CNN.Model)}, {"reuse", j.Reuse}} {
+	}
+	inputs := []input{{"table.uri", j.Table.URI}, {"images.uri", j.Images.URI}}
+	for i := range j.CNN {
+		c := &j.CNN[i]
+		inputs = append(inputs, input{c.Key("weights"), URI(c.Weights)}, input{c.Key("model"), URI(c.Model)})
+	}
+	for _, in := range append(inputs, input{"reuse", j.Reuse}) {
 		if !l.sound(in.path) || in.uri == "" {
 			continue
 		}

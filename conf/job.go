@@ -18,7 +18,7 @@ type Job struct {
 	Seed       int64      `yaml:"seed" json:"seed" jsonschema:"minimum=0" jsonschema_description:"Every random choice (split, folds, random weights) comes from here. The same seed gives the same results."`
 	Table      Table      `yaml:"table" json:"table" jsonschema:"required" jsonschema_description:"The structured side: one row per record."`
 	Images     Images     `yaml:"images" json:"images" jsonschema:"required" jsonschema_description:"The image side: one image per record."`
-	CNN        CNN        `yaml:"cnn" json:"cnn" jsonschema:"required" jsonschema_description:"The network whose layers are compared."`
+	CNN        CNNs       `yaml:"cnn" json:"cnn" jsonschema:"required" jsonschema_description:"The network whose layers are compared, or a list of networks."`
 	Downstream Downstream `yaml:"downstream" json:"downstream" jsonschema_description:"The model that is trained on table features and each layer's vectors."`
 	Plan       Plan       `yaml:"plan" json:"plan" jsonschema_description:"How the job runs. What is not set is decided by the optimizer."`
 	Limits     Limits     `yaml:"limits" json:"limits" jsonschema_description:"What the job may use and put up with."`
@@ -65,16 +65,6 @@ type Features struct {
 	Format string `yaml:"format" json:"format" jsonschema:"enum=avro,enum=parquet" jsonschema_description:"Format of the files that keep.features leaves in the output."`
 }
 
-// CNN says which network, with which weights, and which of its layers.
-type CNN struct {
-	Model      string     `yaml:"model" json:"model" jsonschema:"required,pattern=^(alexnet|vgg16|resnet50|efficientnet-lite0|.+\\.onnx)$,example=alexnet,example=vgg16,example=resnet50" jsonschema_extras:"patternErrorMessage=must be alexnet or vgg16 or resnet50 or efficientnet-lite0 or the URI of an .onnx file" jsonschema_description:"alexnet, vgg16, resnet50, efficientnet-lite0, or the URI of an ONNX file."`
-	Weights    string     `yaml:"weights" json:"weights" jsonschema:"pattern=^(random|.+\\.safetensors|.+\\.onnx|.+\\.pth|.+\\.pt|.+\\.bin)?$,example=random" jsonschema_extras:"patternErrorMessage=must be random or the URI of a .safetensors or .onnx or .pth file" jsonschema_description:"The network's weights: a .safetensors or .pth file with the names of torchvision, timm or Hugging Face, an .onnx file, or random (seeded). May be left out when model is an ONNX file."`
-	Layers     Layers     `yaml:"layers" json:"layers" jsonschema_description:"Layers to compare: the last n feature layers, or a list of names. Left out: all feature layers of a known model."`
-	Pool       string     `yaml:"pool" json:"pool" jsonschema:"enum=none,enum=avg-1x1,enum=max-2x2" jsonschema_description:"How a convolutional volume becomes a vector: max-2x2 (maximum of each cell of a 2x2 grid), avg-1x1 (global mean), none (all of it)."`
-	Preprocess Preprocess `yaml:"preprocess" json:"preprocess" jsonschema_description:"How an image becomes the network's input: a preset (imagenet, imagenet-v2, efficientnet-lite, none), the URI of a Hugging Face model's preprocessor_config.json or a timm model's config.json, or settings."`
-	Precision  string     `yaml:"precision" json:"precision" jsonschema:"enum=float32,enum=bfloat16,enum=int8,enum=auto" jsonschema_description:"Arithmetic of the network."`
-}
-
 // Downstream says what is trained per layer and how it is judged.
 type Downstream struct {
 	Kind        string  `yaml:"kind" json:"kind" jsonschema:"enum=logistic-regression,enum=linear-svc" jsonschema_description:"Model that is trained for each layer."`
@@ -104,6 +94,7 @@ type Plan struct {
 	CPU        int    `yaml:"cpu" json:"cpu,omitempty" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Query parallelism per worker."`
 	Partitions int    `yaml:"partitions" json:"partitions,omitempty" jsonschema:"minimum=1,maximum=1000000" jsonschema_description:"Number of partitions."`
 	Batch      int    `yaml:"batch" json:"batch,omitempty" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Images per CNN call."`
+	Networks   string `yaml:"networks" json:"networks,omitempty" jsonschema:"enum=together,enum=apart" jsonschema_description:"Of several networks: together (each image is decoded once and runs through all of them; fused only) or apart (one network after the other)."`
 }
 
 // Limits bounds what a job may use and put up with.
@@ -126,11 +117,7 @@ func Defaults() *Job {
 		Table:    Table{Delimiter: "auto", Header: true, Missing: "bad", MaxCategories: 32},
 		Images:   Images{Required: true, Key: "stem", Multiple: "first"},
 		Features: Features{Format: "avro"},
-		CNN: CNN{
-			Pool:       "max-2x2",
-			Preprocess: Preprocess{Name: "imagenet"},
-			Precision:  "float32",
-		},
+		CNN:      CNNs{DefaultCNN()},
 		Downstream: Downstream{
 			Kind:        "logistic-regression",
 			Iterations:  10,

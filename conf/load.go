@@ -190,6 +190,30 @@ func (l *loader) override(root *yaml.Node, i int, set string) {
 	for k, part := range parts {
 		key := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: part, Line: at.Line, Column: column}
 		column += len([]rune(part)) + 1
+		number, notNumber := strconv.Atoi(part)
+		if node.Kind == yaml.SequenceNode {
+			if notNumber != nil || number < 0 || number >= len(node.Content) {
+				list := strings.Join(parts[:k], ".")
+				l.addf(key, list, "%s is a list of %d here; write %s.0 to %s.%d for one of them", list, len(node.Content), list, list, len(node.Content)-1)
+				return
+			}
+			r = itemRule(r)
+			child := node.Content[number]
+			if k == len(parts)-1 {
+				child = setValue(r, value)
+				mark(child, at.Line, column-1)
+			} else if child.Kind != yaml.MappingNode {
+				l.addf(key, strings.Join(parts[:k+1], "."), "%s holds no further keys", strings.Join(parts[:k+1], "."))
+				return
+			}
+			node.Content[number], node = child, child
+			continue
+		}
+		if notNumber == nil && k > 0 && itemRule(r) != nil {
+			single := strings.Join(parts[:k], ".")
+			l.addf(key, single, "%s is no list here; write %s", single, strings.Join(append([]string{single}, parts[k+1:]...), "."))
+			return
+		}
 		r = childRule(r, part)
 		var child *yaml.Node
 		pos := -1
@@ -201,7 +225,7 @@ func (l *loader) override(root *yaml.Node, i int, set string) {
 		if k == len(parts)-1 {
 			child = setValue(r, value)
 			mark(child, at.Line, column-1)
-		} else if child == nil || child.Kind != yaml.MappingNode {
+		} else if child == nil || child.Kind != yaml.MappingNode && (child.Kind != yaml.SequenceNode || itemRule(r) == nil) {
 			if child != nil && child.Kind != yaml.ScalarNode || r != nil && !r.allows("object") {
 				l.addf(key, strings.Join(parts[:k+1], "."), "%s holds no further keys", strings.Join(parts[:k+1], "."))
 				return
@@ -232,6 +256,19 @@ func childRule(r *rule, key string) *rule {
 	for _, a := range r.alternatives() {
 		if p := a.Properties[key]; p != nil {
 			return p
+		}
+	}
+	return nil
+}
+
+// itemRule is the rule for the mappings of a list; nil: r has no such list.
+func itemRule(r *rule) *rule {
+	if r == nil {
+		return nil
+	}
+	for _, a := range r.alternatives() {
+		if a.Items != nil && a.Items.Type == "object" {
+			return a.Items
 		}
 	}
 	return nil
@@ -314,6 +351,12 @@ func (l *loader) origins(job *Job) []Origin {
 				continue
 			}
 			path := join(prefix, f.Tag.Get("yaml"))
+			if f.Type == reflect.TypeFor[CNNs]() {
+				for i := range job.CNN {
+					visit(reflect.ValueOf(job.CNN[i]), strings.TrimSuffix(job.CNN[i].Key(""), "."))
+				}
+				continue
+			}
 			if f.Type.Kind() == reflect.Struct && !reflect.PointerTo(f.Type).Implements(reflect.TypeFor[yaml.Unmarshaler]()) {
 				visit(v.Field(i), path)
 				continue
@@ -342,5 +385,6 @@ func (l *loader) origin(path string, v reflect.Value) Origin {
 
 // leftOpen tells whether the zero value of a key means that somebody else decides it.
 func leftOpen(path string) bool {
-	return strings.HasPrefix(path, "plan.") || strings.HasPrefix(path, "downstream.grid.") || path == "limits.memory"
+	return strings.HasPrefix(path, "plan.") || strings.HasPrefix(path, "downstream.grid.") || path == "limits.memory" ||
+		strings.HasPrefix(path, "cnn.") && strings.HasSuffix(path, ".name")
 }

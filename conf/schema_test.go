@@ -47,6 +47,16 @@ func generate(t *testing.T) []byte {
 					{Type: "integer", Minimum: "1", Maximum: "10000", Description: "The last n feature layers."},
 					{Type: "array", MinItems: &one, UniqueItems: true, Items: &jsonschema.Schema{Type: "string", MinLength: &size}, Description: "Names of layers or of ONNX tensors."},
 				}}
+			case reflect.TypeFor[CNNs]():
+				cnn, one := r.Reflect(&CNN{}), uint64(1)
+				cnn.Version = ""
+				cnn.Description = "A network."
+				setDefaults(t, cnn, DefaultCNN())
+				pre, _ := cnn.Properties.Get("preprocess")
+				settings := defaultSettings()
+				setDefaults(t, pre.OneOf[1], &settings)
+				return &jsonschema.Schema{OneOf: []*jsonschema.Schema{cnn,
+					{Type: "array", MinItems: &one, Items: cnn, Description: "Networks that are compared in one verdict, over images that are decoded once."}}}
 			case reflect.TypeFor[Preprocess]():
 				inline := r.Reflect(&PreprocessSettings{})
 				inline.Version = ""
@@ -64,10 +74,6 @@ func generate(t *testing.T) []byte {
 	s.Version = "http://json-schema.org/draft-07/schema#"
 	s.Title = "vista-mr job file"
 	setDefaults(t, s, Defaults())
-	pre, _ := s.Properties.Get("cnn")
-	pre, _ = pre.Properties.Get("preprocess")
-	settings := defaultSettings()
-	setDefaults(t, pre.OneOf[1], &settings)
 	out, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		t.Fatal(err)

@@ -154,7 +154,11 @@ func (l *loader) array(n *yaml.Node, r *rule, path string) *yaml.Node {
 	}
 	seen := map[string]int{}
 	for i, item := range n.Content {
-		v := l.walk(item, r.Items, fmt.Sprintf("%s[%d]", path, i))
+		p := fmt.Sprintf("%s[%d]", path, i)
+		if r.Items.Type == "object" {
+			p = join(path, strconv.Itoa(i)) // as --set takes it
+		}
+		v := l.walk(item, r.Items, p)
 		if v == nil {
 			ok = false
 			continue
@@ -288,7 +292,7 @@ func (l *loader) wrongType(n *yaml.Node, r *rule, path string) {
 		msg += "; write true"
 	case scalar && r.allows("boolean") && slices.Contains([]string{"no", "off", "n"}, strings.ToLower(n.Value)):
 		msg += "; write false"
-	case scalar && r.allows("array") && n.Tag == "!!str":
+	case scalar && r.allows("array") && itemRule(r) == nil && n.Tag == "!!str":
 		msg += fmt.Sprintf("; write [%s]", n.Value)
 	case scalar && n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 && (plainFloat.MatchString(n.Value) || n.Value == "true" || n.Value == "false"):
 		msg += "; remove the quotes"
@@ -301,8 +305,11 @@ func typeName(r *rule) string {
 	case "object":
 		return "a mapping"
 	case "array":
-		if r.Items != nil && r.Items.Type == "string" {
+		switch {
+		case r.Items != nil && r.Items.Type == "string":
 			return "a list of names"
+		case r.Items != nil && r.Items.Type == "object":
+			return "a list of mappings"
 		}
 		return "a list of numbers"
 	case "string":

@@ -16,8 +16,13 @@ import (
 // Which kind of plan it is (inference, placement, join, storage) is decided as for one worker of one core at the default
 // rates: plans of different kinds give features whose last bits differ, and the same job must give the same bits on any number
 // of workers and whatever was measured. How many images are in flight is decided for the machine at hand.
-func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice, error) {
-	q := &search{want: want, n: n, s: s, t: t, m: m}
+//
+// ns are the networks whose layers are compared, at least one, in their order; want.Networks counts if there are several.
+func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choice, error) {
+	if len(ns) == 1 {
+		want.Networks = plan.One
+	}
+	q := &search{want: want, ns: ns, s: s, t: t, m: m}
 	if want.Partitions == 0 {
 		q.want.Partitions = partitions(s)
 	}
@@ -26,9 +31,9 @@ func Choose(want plan.Plan, n Network, s Stats, t Training, m Machine) (*Choice,
 	if q.best == nil {
 		return nil, q.refusal()
 	}
-	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: regions(q.best.Plan, n, s, t), Estimate: estimate(q.best.Plan, n, s, t, m)}
+	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: regionsOf(q.best.Plan, ns, s, t), Estimate: estimateOf(q.best.Plan, ns, s, t, m)}
 	c.Room = c.Regions.spread(c.Plan, s.Rows, t, m.Memory)
-	c.Pinned.Bytes = pinned(c.Plan, n, s, t) / int64(max(m.Workers, 1))
+	c.Pinned.Bytes = pinned(c.Plan, ns, s, t) / int64(max(m.Workers, 1))
 	c.Pinned.Disk = max(c.Pinned.Bytes-c.Room.Cache, 0)
 	c.Rejected = q.rejected(m)
 	return c, c.Plan.Validate()
@@ -44,13 +49,19 @@ func from(want, got plan.Plan) map[string]string {
 			out[knob] = "file"
 		}
 	}
+	if got.Networks != plan.One {
+		out["networks"] = "optimizer"
+		if want.Networks != plan.One {
+			out["networks"] = "file"
+		}
+	}
 	return out
 }
 
 // search goes through the plans that a job file allows.
 type search struct {
 	want  plan.Plan
-	n     Network
+	ns    []Network
 	s     Stats
 	t     Training
 	m     Machine
@@ -69,9 +80,11 @@ func (q *search) kinds() {
 		for _, placement := range open(q.want.Placement, plan.AfterJoin, plan.BeforeJoin) {
 			for _, join := range open(q.want.Join, plan.Broadcast, plan.Shuffle) {
 				for _, storage := range open(q.want.Storage, plan.Snappy, plan.Raw) {
-					p := q.want
-					p.Inference, p.Placement, p.Join, p.Storage = inference, placement, join, storage
-					q.kind(p)
+					for _, networks := range q.sharings(inference) {
+						p := q.want
+						p.Inference, p.Placement, p.Join, p.Storage, p.Networks = inference, placement, join, storage, networks
+						q.kind(p)
+					}
 				}
 			}
 		}
@@ -93,7 +106,7 @@ func (q *search) kinds() {
 // standard is what a kind of plan costs on the machine that kinds are compared on.
 func (q *search) standard(p plan.Plan) Estimate {
 	p.CPU, p.Batch = 1, batches[0]
-	return estimate(p, q.n, q.s, q.t, Machine{Workers: 1})
+	return estimateOf(p, unmeasured(q.ns), q.s, q.t, Machine{Workers: 1})
 }
 
 // open returns the value that was given, or all.
@@ -118,14 +131,14 @@ func (q *search) kind(p plan.Plan) {
 	for _, batch := range open(p.Batch, batches...) {
 		for _, cpu := range open(p.CPU, down(q.m.Cores)...) {
 			p.CPU, p.Batch = cpu, batch
-			r := regions(p, q.n, q.s, q.t)
+			r := regionsOf(p, q.ns, q.s, q.t)
 			if need := r.Need(); need > q.m.Memory {
 				if least == nil || need < least.Needed {
 					least = &InfeasibleError{Plan: p, Regions: r, Needed: need, Available: q.m.Memory, Worker: q.m.Least}
 				}
 				continue
 			}
-			if e := estimate(p, q.n, q.s, q.t, q.m); best == nil || e.Seconds < best.Estimate.Seconds {
+			if e := estimateOf(p, q.ns, q.s, q.t, q.m); best == nil || e.Seconds < best.Estimate.Seconds {
 				best = &Rejected{Plan: p, Estimate: e, Fits: true}
 			}
 			break // fewer attempts at once are never faster
@@ -133,7 +146,7 @@ func (q *search) kind(p plan.Plan) {
 		p.CPU = q.want.CPU
 	}
 	if best == nil {
-		best = &Rejected{Plan: least.Plan, Estimate: estimate(least.Plan, q.n, q.s, q.t, q.m),
+		best = &Rejected{Plan: least.Plan, Estimate: estimateOf(least.Plan, q.ns, q.s, q.t, q.m),
 			Why: fmt.Sprintf("needs %s of %s even with %d at a time and batches of %d", size(least.Needed), size(q.m.Memory), least.Plan.CPU, least.Plan.Batch)}
 		if q.least == nil || least.Needed < q.least.Needed {
 			q.least = least
@@ -160,7 +173,7 @@ const maxBroadcast = 0.25
 
 // rule says why a kind of plan is out of the question whatever it costs.
 func (q *search) rule(p plan.Plan) (why string, err error) {
-	if v := q.s.PerRecord * q.n.RawBytes; keepsVolumes(p) && q.s.PerRecord > 1 && v > maxRecord {
+	if v := q.s.PerRecord * largestRaw(q.ns); keepsVolumes(p) && q.s.PerRecord > 1 && v > maxRecord {
 		e := &RecordError{Plan: p, PerRecord: q.s.PerRecord, Volumes: v}
 		return fmt.Sprintf("a record's volumes would take %s, where %s is the most", size(v), size(maxRecord)), e
 	}
@@ -190,14 +203,14 @@ func (q *search) refusal() error {
 // rejected returns the others, as they would run on the workers that there are, the cheapest first and those that do not
 // fit last.
 func (q *search) rejected(m Machine) []Rejected {
-	best := estimate(q.best.Plan, q.n, q.s, q.t, m)
+	best := estimateOf(q.best.Plan, q.ns, q.s, q.t, m)
 	var out []Rejected
 	for i := range q.all {
 		r := q.all[i]
 		if &q.all[i] == q.best {
 			continue
 		}
-		r.Estimate = estimate(r.Plan, q.n, q.s, q.t, m)
+		r.Estimate = estimateOf(r.Plan, q.ns, q.s, q.t, m)
 		if r.Why == "" {
 			r.Why = slower(&r.Estimate, &best)
 		}

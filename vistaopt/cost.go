@@ -34,21 +34,44 @@ const (
 
 // estimator adds phases up as package compile chains them. It knows their order, but neither their parameters nor kinds.
 type estimator struct {
-	p       plan.Plan
-	n       Network
-	s       Stats
-	t       Training
-	r       Rates
-	workers int
-	out     Estimate
+	p        plan.Plan
+	ns       []Network // that run one after the other
+	all      []Layer   // of all of them
+	n        Network   // at hand
+	first    int       // its first layer among all
+	heaviest int64     // weights of the largest network, in bytes
+	weights  int64     // of all networks
+	programs int64     // of all programs that are written
+	s        Stats
+	t        Training
+	r        Rates
+	workers  int
+	out      Estimate
 }
 
-// estimate is the cost of a plan on so many workers of p.CPU slots each.
+// estimate is the cost of a plan of one network.
 func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
-	if len(n.Layers) == 0 { // nothing is known of them: one that is all
-		n.Layers = []Layer{{Name: n.Name, Weights: n.WeightBytes, Raw: n.RawBytes, Pooled: n.PooledBytes}}
+	return estimateOf(p, []Network{n}, s, t, m)
+}
+
+// estimateOf is the cost of a plan on so many workers of p.CPU slots each.
+func estimateOf(p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estimate {
+	e := &estimator{p: p, s: s, t: t, r: m.Rates.or(), workers: max(m.Workers, 1)}
+	for _, n := range ns {
+		if len(n.Layers) == 0 { // nothing is known of them: one that is all
+			n.Layers = []Layer{{Name: n.Name, Weights: n.WeightBytes, Raw: n.RawBytes, Pooled: n.PooledBytes}}
+		}
+		e.all = append(e.all, n.Layers...)
+		e.ns = append(e.ns, n.at(e.r))
+		e.heaviest = max(e.heaviest, n.WeightBytes)
+		e.weights += n.WeightBytes
+		for _, b := range programs(p, n) {
+			e.programs += b
+		}
 	}
-	e := &estimator{p: p, n: n, s: s, t: t, r: m.Rates.or(), workers: max(m.Workers, 1)}
+	if p.Networks == plan.Together {
+		e.ns = []Network{joined(e.ns)}
+	}
 	e.start()
 	e.table()
 	if p.Join == plan.Shuffle && p.Placement == plan.AfterJoin {
@@ -56,7 +79,7 @@ func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
 	}
 	e.chain()
 	e.finish()
-	e.out.Memory = peak(p, n, s, t, m.Memory)
+	e.out.Memory = peak(p, ns, s, t, m.Memory)
 	return e.out
 }
 
@@ -84,13 +107,9 @@ func (e *estimator) add(p PhaseEstimate) {
 	e.out.Written += p.Written
 }
 
-// start is what comes before the first phase: the network's weights are read and digested, and written into programs.
+// start is what comes before the first phase: the networks' weights are read and digested, and written into programs.
 func (e *estimator) start() {
-	var weights int64
-	for _, b := range programs(e.p, e.n) {
-		weights += b
-	}
-	s := e.r.Job + float64(e.n.WeightBytes)/e.r.Ready + float64(weights)/e.r.Write
+	s := e.r.Job + float64(e.weights)/e.r.Ready + float64(e.programs)/e.r.Write
 	e.add(PhaseEstimate{Name: startPhase, Tasks: 1, Seconds: s, Compute: s * float64(e.workers)})
 }
 
@@ -125,16 +144,16 @@ func leaving(plain int64, part float64) amount {
 	return amount{plain, int64(float64(plain) * part), plain}
 }
 
-// vectors and volumes are those of layers [from, to) of one image.
-func (e *estimator) vectors(from, to int) (a amount) {
-	for _, l := range e.n.Layers[from:to] {
+// vectors and volumes are those of layers for one image.
+func (e *estimator) vectors(ls ...Layer) (a amount) {
+	for _, l := range ls {
 		a = a.and(leaving(l.Pooled, cmp.Or(l.Dense, e.r.Ratio)))
 	}
 	return a
 }
 
-func (e *estimator) volumes(from, to int) (a amount) {
-	for _, l := range e.n.Layers[from:to] {
+func (e *estimator) volumes(ls ...Layer) (a amount) {
+	for _, l := range ls {
 		a = a.and(leaving(l.Raw, cmp.Or(l.RawDense, e.r.Ratio)))
 	}
 	return a
@@ -183,7 +202,7 @@ func (e *estimator) infer(name string, from, to, files int, writes amount, sorts
 	var read int64
 	if from >= 0 {
 		macs, weights = macs-e.n.Layers[from].MACs, weights-e.n.Layers[from].Weights
-		bytes, _, unpack := e.stored(e.volumes(from, from+1))
+		bytes, _, unpack := e.stored(e.volumes(e.n.Layers[from]))
 		per, read = unpack, bytes
 	} else {
 		per, read = float64(e.s.ImageBytes)/e.r.Decode, e.s.ImageBytes
@@ -208,7 +227,7 @@ func (e *estimator) infer(name string, from, to, files int, writes amount, sorts
 
 // baseBytes is what is written of a matched row beside its layers' vectors: once, by the first phase of inference.
 func (e *estimator) baseBytes(to int) int64 {
-	if e.p.Inference == plan.Lazy && to > 0 {
+	if e.p.Inference == plan.Lazy && to > 0 || e.first > 0 {
 		return 0
 	}
 	return e.s.RowBytes
@@ -236,17 +255,17 @@ func (e *estimator) joinOutputs(name string, files int, a amount) {
 	e.phase("join-"+name, e.partitions(), files, float64(n)*(write+read), n*bytes, n*(bytes+e.s.RowBytes), true)
 }
 
-// train adds the rounds over layers [from, to), with the structured columns alone if alone.
-func (e *estimator) train(name string, from, to int, alone bool) {
+// train adds the rounds over layers [from, to) of all, with the structured columns alone in the first of them.
+func (e *estimator) train(name string, from, to int) {
 	n := e.trained()
 	var columns int64
 	for i := from; i < to; i++ {
 		columns += e.columns(i + 1)
 	}
-	if alone {
+	if from == 0 {
 		columns += e.columns(0)
 	}
-	bytes, _, unpack := e.stored(e.vectors(from, to).and(same(4 * e.columns(0))))
+	bytes, _, unpack := e.stored(e.vectors(e.all[from:to]...).and(same(4 * e.columns(0))))
 	models := float64(max(e.t.Settings, 1) * (1 + e.t.Folds))
 	rounds := float64(max(e.t.Iterations, 1)) * roundsPerIteration
 	// A round reads every value twice: for the margins and for the gradient.
@@ -278,40 +297,59 @@ func (e *estimator) trained() int64 {
 	return n
 }
 
-// chain adds the phases that the plan's way of inference makes.
+// chain adds the phases that the plan's way of inference makes, for one network after the other.
 func (e *estimator) chain() {
-	last := len(e.n.Layers) - 1
+	for _, n := range e.ns {
+		e.n = n
+		e.network()
+		e.first += len(n.Layers)
+	}
+	if e.p.Inference == plan.Fused {
+		e.train("train", 0, len(e.all))
+	}
+}
+
+// network adds those of the network at hand.
+func (e *estimator) network() {
+	last, extract := len(e.n.Layers)-1, "extract"
+	files := len(e.n.Layers) // of a task that computes all layers
+	if e.first == 0 {
+		files++ // and one for the rows
+	}
+	if e.p.Networks == plan.Apart {
+		extract += "-" + e.n.Name
+	}
 	sorts := e.p.Placement == plan.BeforeJoin && e.p.Join == plan.Shuffle
+	train := func(i int, l Layer) { e.train("train-"+l.Name, e.first+i, e.first+i+1) }
 	switch e.p.Inference {
 	case plan.Fused:
-		e.infer("extract", -1, last, last+2, e.vectors(0, last+1), sorts)
-		e.joinOutputs("extract", last+2, e.vectors(0, last+1))
-		e.train("train", 0, last+1, true)
+		e.infer(extract, -1, last, files, e.vectors(e.n.Layers...), sorts)
+		e.joinOutputs(extract, files, e.vectors(e.n.Layers...))
 	case plan.Eager:
-		e.infer("extract", -1, last, last+2, e.volumes(0, last+1), sorts)
-		e.joinOutputs("extract", last+2, e.volumes(0, last+1))
+		e.infer(extract, -1, last, files, e.volumes(e.n.Layers...), sorts)
+		e.joinOutputs(extract, files, e.volumes(e.n.Layers...))
 		for i, l := range e.n.Layers {
 			e.pool("pool-"+l.Name, i)
-			e.train("train-"+l.Name, i, i+1, i == 0)
+			train(i, l)
 		}
 	case plan.Lazy:
 		for i, l := range e.n.Layers {
-			e.infer("extract-"+l.Name, -1, i, 1, e.vectors(i, i+1), sorts)
-			e.joinOutputs("extract-"+l.Name, 1, e.vectors(i, i+1))
-			e.train("train-"+l.Name, i, i+1, i == 0)
+			e.infer("extract-"+l.Name, -1, i, 1, e.vectors(l), sorts)
+			e.joinOutputs("extract-"+l.Name, 1, e.vectors(l))
+			train(i, l)
 		}
 	case plan.Staged:
 		for i, l := range e.n.Layers {
-			writes := e.vectors(i, i+1)
+			writes := e.vectors(l)
 			if i < last {
-				writes = writes.and(e.volumes(i, i+1))
+				writes = writes.and(e.volumes(l))
 			}
 			e.infer("stage-"+l.Name, i-1, i, 2, writes, false)
 			if sorts {
 				e.sortPooled(i)
 			}
-			e.joinOutputs("stage-"+l.Name, 1, e.vectors(i, i+1))
-			e.train("train-"+l.Name, i, i+1, i == 0)
+			e.joinOutputs("stage-"+l.Name, 1, e.vectors(l))
+			train(i, l)
 		}
 	}
 }
@@ -330,8 +368,8 @@ func (e *estimator) sortPooled(layer int) {
 // pool adds the phase that pools a layer's stored volumes.
 func (e *estimator) pool(name string, layer int) {
 	n, l := e.images(), e.n.Layers[layer]
-	in, _, unpack := e.stored(e.volumes(layer, layer+1))
-	out, pack, _ := e.stored(e.vectors(layer, layer+1))
+	in, _, unpack := e.stored(e.volumes(l))
+	out, pack, _ := e.stored(e.vectors(l))
 	e.phase(name, e.partitions(), 1, float64(n)*(unpack+pack+float64(l.Raw)/e.r.Copy), n*in, n*out, false)
 }
 
@@ -344,8 +382,8 @@ func (e *estimator) finish() {
 	}
 	judged := float64(n) * float64(len(e.t.Columns)*max(e.t.Settings, 1)) * judgeSeconds
 	e.phase("evaluate", 1, 0, judged, 0, 0, false)
-	weights := float64(e.n.WeightBytes)
-	e.phase(resultsPhase, 1, 0, weights/e.r.Copy+weights/e.r.Write, e.n.WeightBytes, 0, false)
+	weights := float64(e.heaviest) // of several networks nobody knows which one wins
+	e.phase(resultsPhase, 1, 0, weights/e.r.Copy+weights/e.r.Write, e.heaviest, 0, false)
 }
 
 // judgeSeconds is what a prediction takes while it is compared.

@@ -17,20 +17,38 @@ const (
 
 // peak is the resident memory that a worker is expected to reach: the largest of the phases, each with what its parts
 // really take. It is at most what the plan was given.
-func peak(p plan.Plan, n Network, s Stats, t Training, memory int64) int64 {
-	r := regions(p, n, s, t)
+func peak(p plan.Plan, ns []Network, s Stats, t Training, memory int64) int64 {
+	r := regionsOf(p, ns, s, t)
+	runs := ns // one after the other
+	if p.Networks == plan.Together {
+		runs = []Network{joined(ns)}
+	}
+	var inference int64
+	for _, n := range runs {
+		inference = max(inference, n.inference(p, s))
+	}
+	// Training reads what it pins; the models of all targets are in training together where memory allows.
+	room := r.spread(p, s.Rows, t, max(memory, r.Need()))
+	pinned := min(room.Cache, pinned(p, ns, s, t))
+	train := min(t.moments(p.CPU)+t.weights().all*room.PerTraining, room.Models)
+	always := programBytes + r.Rows + r.Table
+	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
+	if memory > 0 {
+		most = min(most, max(memory, r.Need()))
+	}
+	return most
+}
+
+// inference is what the CNN's phases of a network are expected to hold.
+func (n *Network) inference(p plan.Plan, s Stats) int64 {
 	var model int64
-	for _, b := range programs(p, n) {
+	for _, b := range programs(p, *n) {
 		model = max(model, b)
 	}
-	flight := n.Flight
-	if flight == 0 {
-		flight = int64(flightShare*float64(n.ActiveBytes) + flightBytes)
-	}
 	inFlight := int64(p.CPU * p.Batch)
-	inference := model + inFlight*flight
+	most := model + inFlight*n.flight()
 	if keepsVolumes(p) { // computed, and written as whole records
-		inference += inFlight * 2 * volumes(p, n)
+		most += inFlight * 2 * volumes(p, *n)
 	}
 	if p.Join == plan.Shuffle {
 		plain := s.Rows * s.RowBytes
@@ -39,18 +57,17 @@ func peak(p plan.Plan, n Network, s Stats, t Training, memory int64) int64 {
 		} else {
 			plain += s.Images * n.PooledBytes
 		}
-		inference += min(int64(p.CPU)*maxSort, plain/int64(max(p.Partitions, 1))*int64(p.CPU))
-	}
-	// Training reads what it pins; the models of all targets are in training together where memory allows.
-	room := r.spread(p, s.Rows, t, max(memory, r.Need()))
-	pinned := min(room.Cache, pinned(p, n, s, t))
-	train := min(t.moments(p.CPU)+t.weights().all*room.PerTraining, room.Models)
-	always := programBytes + r.Rows + r.Table
-	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
-	if memory > 0 {
-		most = min(most, max(memory, r.Need()))
+		most += min(int64(p.CPU)*maxSort, plain/int64(max(p.Partitions, 1))*int64(p.CPU))
 	}
 	return most
+}
+
+// flight is what an image in flight takes: as measured, or as its activations let expect.
+func (n *Network) flight() int64 {
+	if n.Flight > 0 {
+		return n.Flight
+	}
+	return int64(flightShare*float64(n.ActiveBytes) + flightBytes)
 }
 
 // volumes are the bytes of whole volumes of an image that a program yields at most.
@@ -87,13 +104,16 @@ func programs(p plan.Plan, n Network) (out []int64) {
 
 // pinned is what the partitions of one training phase hold, on all workers together: with plans that train one layer after the
 // other, the largest layer's.
-func pinned(p plan.Plan, n Network, s Stats, t Training) int64 {
-	vectors := n.PooledBytes
-	if p.Inference != plan.Fused && len(n.Layers) > 0 {
-		vectors = 0
+func pinned(p plan.Plan, ns []Network, s Stats, t Training) int64 {
+	var vectors, largest int64
+	for _, n := range ns {
+		vectors += n.PooledBytes
 		for _, l := range n.Layers {
-			vectors = max(vectors, l.Pooled)
+			largest = max(largest, l.Pooled)
 		}
+	}
+	if p.Inference != plan.Fused && largest > 0 {
+		vectors = largest
 	}
 	return s.Rows * (vectors + 4*t.structured())
 }

@@ -28,7 +28,7 @@ func TestPeaks(t *testing.T) {
 		n := top(roster(t, c.model), c.layers)
 		s, tr := shape(n, c.rows, 130)
 		p := plan.Plan{Inference: c.inference, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: c.cpu, Batch: c.batch, Partitions: partitions(s)}
-		got := float64(peak(p, n, s, tr, 24<<30)) / mib
+		got := float64(peak(p, []Network{n}, s, tr, 24<<30)) / mib
 		if math.Abs(got/c.measured-1) > 0.15 {
 			t.Errorf("%s, %d layers, %d rows, %s: %.0f MiB are expected, %.0f were measured", c.model, c.layers, c.rows, p, got, c.measured)
 		}
@@ -44,7 +44,7 @@ func TestPeakStaysWithinWhatFits(t *testing.T) {
 	n := roster(t, "resnet50")
 	rapid.Check(t, func(t *rapid.T) {
 		want, s, tr, m := drawn(t, n)
-		c, err := Choose(want, n, s, tr, m)
+		c, err := Choose(want, []Network{n}, s, tr, m)
 		if err != nil {
 			t.Skip()
 		}

@@ -65,7 +65,7 @@ func TestGoldenPlans(t *testing.T) {
 							m := machines
 							m.Memory = memory * mib
 							fmt.Fprintf(&b, "%s %d layers, %d rows of %d, %d MiB, %d x %d cores: ", name, last, rows, columns, memory, m.Workers, m.Cores)
-							c, err := Choose(plan.Plan{}, n, s, tr, m)
+							c, err := Choose(plan.Plan{}, []Network{n}, s, tr, m)
 							var no *InfeasibleError
 							switch {
 							case errors.As(err, &no):
@@ -138,13 +138,13 @@ func TestChoiceIsTheCheapest(t *testing.T) {
 	n := roster(t, "alexnet")
 	rapid.Check(t, func(t *rapid.T) {
 		want, s, tr, m := drawn(t, n)
-		c, err := Choose(want, n, s, tr, m)
+		c, err := Choose(want, []Network{n}, s, tr, m)
 		one := m
 		one.Workers = 1
 		if want.Partitions == 0 {
 			want.Partitions = partitions(s)
 		}
-		q := &search{want: want, n: n, s: s, t: tr, m: one}
+		q := &search{want: want, ns: []Network{n}, s: s, t: tr, m: one}
 		for _, inference := range open(want.Inference, plan.Inferences...) {
 			for _, placement := range open(want.Placement, plan.Placements...) {
 				for _, join := range open(want.Join, plan.Joins...) {
@@ -183,7 +183,7 @@ func TestKindsAreTheSameEverywhere(t *testing.T) {
 		want, s, tr, m := drawn(t, n)
 		want.CPU = 0
 		m.Memory = 64 << 30 // what fits is a matter of memory
-		c, err := Choose(want, n, s, tr, m)
+		c, err := Choose(want, []Network{n}, s, tr, m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +191,7 @@ func TestKindsAreTheSameEverywhere(t *testing.T) {
 		other.Rates.MACs *= rapid.Float64Range(0.2, 6).Draw(t, "arithmetic")
 		other.Rates.Weights *= rapid.Float64Range(0.2, 6).Draw(t, "weights")
 		other.Rates.Decode *= rapid.Float64Range(0.2, 6).Draw(t, "decoding")
-		d, err := Choose(want, n, s, tr, other)
+		d, err := Choose(want, []Network{n}, s, tr, other)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +208,7 @@ func TestMoreNeverHurts(t *testing.T) {
 	n := roster(t, "resnet50")
 	rapid.Check(t, func(t *rapid.T) {
 		want, s, tr, m := drawn(t, n)
-		c, err := Choose(want, n, s, tr, m)
+		c, err := Choose(want, []Network{n}, s, tr, m)
 		if err != nil {
 			return
 		}
@@ -216,7 +216,7 @@ func TestMoreNeverHurts(t *testing.T) {
 		before := estimate(c.Plan, n, s, tr, m).Seconds
 		more := m
 		more.Memory += rapid.Int64Range(1, 30_000).Draw(t, "more") * mib
-		after, err := Choose(want, n, s, tr, more)
+		after, err := Choose(want, []Network{n}, s, tr, more)
 		if err != nil {
 			t.Fatalf("with %d MiB more: %v", (more.Memory-m.Memory)/mib, err)
 		}
@@ -242,7 +242,7 @@ func BenchmarkChoose(b *testing.B) {
 	}
 	s, tr := shape(n, 200_000, 200)
 	for b.Loop() {
-		if _, err := Choose(plan.Plan{}, n, s, tr, Machine{Cores: 16, Memory: 32 << 30, Workers: 8}); err != nil {
+		if _, err := Choose(plan.Plan{}, []Network{n}, s, tr, Machine{Cores: 16, Memory: 32 << 30, Workers: 8}); err != nil {
 			b.Fatal(err)
 		}
 	}

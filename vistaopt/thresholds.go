@@ -27,8 +27,8 @@ const reach = 64
 
 // Thresholds finds what would change a choice: less and more memory in each worker, and less and more data of the same
 // kind. What changes nothing within 64 times as much is left out.
-func Thresholds(want plan.Plan, n Network, s Stats, t Training, m Machine) []Threshold {
-	now, err := Choose(want, n, s, t, m)
+func Thresholds(want plan.Plan, ns []Network, s Stats, t Training, m Machine) []Threshold {
+	now, err := Choose(want, ns, s, t, m)
 	if err != nil {
 		return nil
 	}
@@ -38,7 +38,7 @@ func Thresholds(want plan.Plan, n Network, s Stats, t Training, m Machine) []Thr
 		at := func(memory int64) (*Choice, error) {
 			m := m
 			m.Memory = memory
-			return Choose(want, n, s, t, m)
+			return Choose(want, ns, s, t, m)
 		}
 		if th, ok := nearest(OfMemory, m.Memory, up, now.Plan, at); ok {
 			out = append(out, th)
@@ -50,7 +50,7 @@ func Thresholds(want plan.Plan, n Network, s Stats, t Training, m Machine) []Thr
 			s := s
 			s.Rows = rows
 			s.Images, s.Matched, s.Aside = scale(s.Images, by), scale(s.Matched, by), scale(s.Aside, by)
-			return Choose(want, n, s, t, m)
+			return Choose(want, ns, s, t, m)
 		}
 		if th, ok := nearest(OfRows, s.Rows, up, now.Plan, at); ok {
 			out = append(out, th)
@@ -58,7 +58,7 @@ func Thresholds(want plan.Plan, n Network, s Stats, t Training, m Machine) []Thr
 	}
 	for i := range out {
 		if th := &out[i]; th.Of == OfMemory && !th.Refused {
-			th.Gain = now.Estimate.Seconds / estimate(th.Plan, n, s, t, m).Seconds
+			th.Gain = now.Estimate.Seconds / estimateOf(th.Plan, ns, s, t, m).Seconds
 		}
 	}
 	return out

@@ -11,12 +11,12 @@ func TestThresholdsAreTrue(t *testing.T) {
 	n := roster(t, "vgg16")
 	s, tr := shape(n, 20_000, 200)
 	m := Machine{Cores: 8, Memory: 1500 * mib}
-	now, err := Choose(plan.Plan{}, n, s, tr, m)
+	now, err := Choose(plan.Plan{}, []Network{n}, s, tr, m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := map[string]int{}
-	for _, th := range Thresholds(plan.Plan{}, n, s, tr, m) {
+	for _, th := range Thresholds(plan.Plan{}, []Network{n}, s, tr, m) {
 		seen[th.Of]++
 		at := func(v int64) (plan.Plan, bool) {
 			m, s, want := m, s, plan.Plan{Partitions: now.Plan.Partitions}
@@ -25,7 +25,7 @@ func TestThresholdsAreTrue(t *testing.T) {
 			} else {
 				s.Rows, s.Images = v, v
 			}
-			c, err := Choose(want, n, s, tr, m)
+			c, err := Choose(want, []Network{n}, s, tr, m)
 			if err != nil {
 				return plan.Plan{}, true
 			}

@@ -38,8 +38,9 @@ type Network struct {
 	RawBytes, PooledBytes int64
 	// PixelBytes is the size of one decoded and cropped image.
 	PixelBytes int64
-	// Layers are those asked for, bottom to top.
+	// Layers are those asked for, bottom to top, by the names that they have in the job.
 	Layers []Layer
+	Speed  Speed // of it, where several networks were measured
 }
 
 // Layer is one of the layers asked for.
@@ -173,6 +174,8 @@ func smaller(e *InfeasibleError) string {
 	switch {
 	case e.Plan.Join == plan.Broadcast && e.Regions.Table > e.Needed-e.Available:
 		return ", or set plan.join to shuffle"
+	case e.Plan.Networks == plan.Together:
+		return ", or leave plan.networks to the optimizer, which can run one network after the other"
 	case e.Regions.largest() == "training":
 		return ", or try fewer layers, folds or grid values"
 	case e.Regions.largest() == "inference" && (e.Plan.CPU > 1 || e.Plan.Batch > 1):

@@ -20,7 +20,7 @@ var (
 
 func choose(t *testing.T, want plan.Plan, tr Training, m Machine) *Choice {
 	t.Helper()
-	c, err := Choose(want, alexnet, foods, tr, m)
+	c, err := Choose(want, []Network{alexnet}, foods, tr, m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestChooseFillsWhatIsOpen(t *testing.T) {
 func TestEveryNumberOfCoresIsTried(t *testing.T) {
 	got := map[int]bool{}
 	for memory := int64(300 * mib); memory < 1500*mib; memory += mib {
-		if c, err := Choose(plan.Plan{}, alexnet, foods, plain, Machine{Cores: 6, Memory: memory}); err == nil {
+		if c, err := Choose(plan.Plan{}, []Network{alexnet}, foods, plain, Machine{Cores: 6, Memory: memory}); err == nil {
 			got[c.Plan.CPU] = true
 		}
 	}
@@ -70,7 +70,7 @@ func TestTrainingIsInTheModel(t *testing.T) {
 		}
 	}
 	huge := Training{Columns: []int{130, 4_000_000}, Settings: 5, Folds: 5}
-	_, err := Choose(plan.Plan{}, alexnet, foods, huge, Machine{Cores: 2, Memory: 2 << 30})
+	_, err := Choose(plan.Plan{}, []Network{alexnet}, foods, huge, Machine{Cores: 2, Memory: 2 << 30})
 	var e *InfeasibleError
 	if !errors.As(err, &e) || !strings.Contains(e.Error(), "training") || e.Needed <= e.Available {
 		t.Errorf("models that do not fit: %v", err)
@@ -78,7 +78,7 @@ func TestTrainingIsInTheModel(t *testing.T) {
 }
 
 func TestRefusalSaysTheNumbers(t *testing.T) {
-	_, err := Choose(plan.Plan{}, alexnet, foods, plain, Machine{Cores: 2, Memory: 100 * mib})
+	_, err := Choose(plan.Plan{}, []Network{alexnet}, foods, plain, Machine{Cores: 2, Memory: 100 * mib})
 	var e *InfeasibleError
 	if !errors.As(err, &e) || e.Available != 100*mib || e.Needed != e.Regions.Need() {
 		t.Fatalf("got %v", err)
@@ -87,7 +87,7 @@ func TestRefusalSaysTheNumbers(t *testing.T) {
 		t.Errorf("%v; %s", e, e.Hint())
 	}
 	// The hint tells the truth: with that much it runs.
-	if _, err := Choose(plan.Plan{}, alexnet, foods, plain, Machine{Cores: 2, Memory: e.Needed}); err != nil {
+	if _, err := Choose(plan.Plan{}, []Network{alexnet}, foods, plain, Machine{Cores: 2, Memory: e.Needed}); err != nil {
 		t.Errorf("with what was asked for: %v", err)
 	}
 }
@@ -122,7 +122,7 @@ func TestMemoryModel(t *testing.T) {
 		tr := Training{Columns: []int{int(draw("structured", 1000)), int(draw("dim", 200_000))}, Settings: int(draw("settings", 10)), Folds: int(draw("folds", 10)), Ranks: rapid.Bool().Draw(t, "ranks")}
 		p := plan.Plan{Inference: rapid.SampledFrom(plan.Inferences).Draw(t, "inference")}
 		m := Machine{Cores: int(draw("cores", 16)), Memory: draw("memory", 16<<30)}
-		c, err := Choose(p, n, s, tr, m)
+		c, err := Choose(p, []Network{n}, s, tr, m)
 		if err != nil {
 			var e *InfeasibleError
 			if !errors.As(err, &e) || e.Needed <= m.Memory {
@@ -161,7 +161,7 @@ func TestMemoryModel(t *testing.T) {
 			}
 		}
 		more := Machine{Cores: m.Cores, Memory: m.Memory + draw("more", 16<<30)}
-		if _, err := Choose(p, n, s, tr, more); err != nil {
+		if _, err := Choose(p, []Network{n}, s, tr, more); err != nil {
 			t.Errorf("%d bytes are enough, %d are not: %v", m.Memory, more.Memory, err)
 		}
 	})
@@ -174,7 +174,7 @@ func TestTheWorkerThatIsTooSmall(t *testing.T) {
 		"w1":       {"10 MiB is available on worker w1 (", "end worker w1, or start it with --memory "},
 		EachWorker: {"10 MiB is available on each worker (", "start the workers with --memory "},
 	} {
-		_, err := Choose(plan.Plan{}, alexnet, foods, plain, Machine{Cores: 2, Memory: 10 * mib, Workers: 3, Least: least})
+		_, err := Choose(plan.Plan{}, []Network{alexnet}, foods, plain, Machine{Cores: 2, Memory: 10 * mib, Workers: 3, Least: least})
 		var e *InfeasibleError
 		if !errors.As(err, &e) || !strings.Contains(e.Error(), want[0]) || !strings.HasPrefix(e.Hint(), want[1]) {
 			t.Errorf("%q: %v", least, err)

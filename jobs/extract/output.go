@@ -14,6 +14,7 @@ import (
 type outputs struct {
 	t      mr.Task
 	p      *Params
+	ports  []Port          // of all programs
 	parts  []mr.PartWriter // by output; nil where the output goes to the shuffle
 	emit   []int           // outputs that go to the shuffle, in order
 	base   mr.PartWriter
@@ -21,16 +22,17 @@ type outputs struct {
 }
 
 func openOutputs(ctx context.Context, t mr.Task, p *Params) (outputs, error) {
-	o := outputs{t: t, p: p, parts: make([]mr.PartWriter, len(p.Model.Out))}
+	o := outputs{t: t, p: p, ports: p.outs()}
+	o.parts = make([]mr.PartWriter, len(o.ports))
 	for _, ch := range p.Emit {
-		i := slices.IndexFunc(p.Model.Out, func(port Port) bool { return port.Channel == ch })
+		i := slices.IndexFunc(o.ports, func(port Port) bool { return port.Channel == ch })
 		if i < 0 {
-			return o, errs.E("extract", errs.Invalid, "", fmt.Errorf("the model has no output %q to emit", ch))
+			return o, errs.E("extract", errs.Invalid, "", fmt.Errorf("no model has an output %q to emit", ch))
 		}
 		o.emit = append(o.emit, i)
 	}
 	var err error
-	for i, port := range p.Model.Out {
+	for i, port := range o.ports {
 		if slices.Contains(o.emit, i) {
 			continue
 		}

@@ -40,21 +40,39 @@ func isRaw(channel string) bool { return strings.HasPrefix(channel, Raw("")) }
 
 // Params says what a task does.
 type Params struct {
-	Model    Model      `json:"model"`
-	Source   Source     `json:"source"`
-	Input    string     `json:"input,omitempty"` // of Joined and Volume
-	Table    string     `json:"table,omitempty"` // input with the broadcast rows; empty: no join here
-	Required bool       `json:"required,omitempty"`
-	Image    image.Spec `json:"image"`
-	Decoder  string     `json:"decoder,omitempty"` // auto, go, turbo
-	Decode   int64      `json:"decode,omitempty"`  // bytes that all slots of a process may decode in; 0: any
-	Batch    int        `json:"batch"`
-	Store    bool       `json:"raw,omitempty"`      // write blocks uncompressed
-	Base     bool       `json:"base,omitempty"`     // write channel Base
-	Emit     []string   `json:"emit,omitempty"`     // outputs that go to the shuffle instead of part files, concatenated in this order
-	Aside    bool       `json:"aside,omitempty"`    // set records aside whose outputs are no numbers: no other phase yields them
-	Repeat   bool       `json:"repeat,omitempty"`   // an earlier phase has counted and set aside what this one sees again
-	Multiple string     `json:"multiple,omitempty"` // how the vectors of a record's images become one: images.Mean or images.Max
+	Programs []Program `json:"programs"` // run over each batch one after the other; exactly one of Volume
+	Source   Source    `json:"source"`
+	Input    string    `json:"input,omitempty"` // of Joined and Volume
+	Table    string    `json:"table,omitempty"` // input with the broadcast rows; empty: no join here
+	Required bool      `json:"required,omitempty"`
+	// Images are all that the job makes of an image, for whichever program and phase: an image of which one of them
+	// cannot be made is bad, so that every phase has the same records.
+	Images   []image.Spec `json:"images"`
+	Decoder  string       `json:"decoder,omitempty"` // auto, go, turbo
+	Decode   int64        `json:"decode,omitempty"`  // bytes that all slots of a process may decode in; 0: any
+	Batch    int          `json:"batch"`
+	Store    bool         `json:"raw,omitempty"`      // write blocks uncompressed
+	Base     bool         `json:"base,omitempty"`     // write channel Base
+	Emit     []string     `json:"emit,omitempty"`     // outputs that go to the shuffle instead of part files, concatenated in this order
+	Aside    bool         `json:"aside,omitempty"`    // set records aside whose outputs are no numbers: no other phase yields them
+	Repeat   bool         `json:"repeat,omitempty"`   // an earlier phase has counted and set aside what this one sees again
+	Multiple string       `json:"multiple,omitempty"` // how the vectors of a record's images become one: images.Mean or images.Max
+}
+
+// Program is a model with what it takes: images as Params.Images[Image] says. Those of several that say the same read
+// one tensor.
+type Program struct {
+	Model Model `json:"model"`
+	Image int   `json:"image,omitempty"`
+}
+
+// outs are the outputs of all programs, one program's behind the other's.
+func (p *Params) outs() []Port {
+	var out []Port
+	for i := range p.Programs {
+		out = append(out, p.Programs[i].Model.Out...)
+	}
+	return out
 }
 
 // Model is a CNN program as tasks find it: a file in the job's store.
@@ -91,8 +109,9 @@ type Engine interface {
 
 // Session is a program that is ready to run.
 type Session interface {
-	// NewRunner returns buffers for batches of up to n records, for one goroutine.
-	NewRunner(n int) (Runner, error)
+	// NewRunner returns buffers for batches of up to n records, for one goroutine. pixels, if not nil, are those of
+	// another program's Runner, read by this one in place of its own.
+	NewRunner(n int, pixels []byte) (Runner, error)
 	Close() error
 }
 

@@ -26,21 +26,21 @@ type record struct {
 func (r *record) whole() bool { return r.closed && r.images > 0 && r.run == r.images }
 
 // add takes the outputs of one image.
-func (r *record) add(p *Params, out func(j int) []float32) {
+func (r *record) add(o *outputs, out func(j int) []float32) {
 	if r.sums == nil {
-		r.sums, r.volumes = make([][]float64, len(p.Model.Out)), make([][]float32, len(p.Model.Out))
+		r.sums, r.volumes = make([][]float64, len(o.ports)), make([][]float32, len(o.ports))
 	}
-	for j := range p.Model.Out {
+	for j := range o.ports {
 		v := out(j)
 		switch {
-		case isRaw(p.Model.Out[j].Channel):
+		case isRaw(o.ports[j].Channel):
 			r.volumes[j] = append(r.volumes[j], v...)
 		case r.run == 0:
 			r.sums[j] = make([]float64, len(v))
 			for i, x := range v {
 				r.sums[j][i] = float64(x)
 			}
-		case p.Multiple == images.Max:
+		case o.p.Multiple == images.Max:
 			for i, x := range v {
 				r.sums[j][i] = max(r.sums[j][i], float64(x))
 			}
@@ -55,12 +55,12 @@ func (r *record) add(p *Params, out func(j int) []float32) {
 
 // output is what the record has for an output. The mean is taken in double precision and in the order of the images,
 // so that it does not depend on batches.
-func (r *record) output(p *Params, j int) []float32 {
-	if isRaw(p.Model.Out[j].Channel) {
+func (r *record) output(o *outputs, j int) []float32 {
+	if isRaw(o.ports[j].Channel) {
 		return r.volumes[j]
 	}
 	n := 1.0
-	if p.Multiple != images.Max {
+	if o.p.Multiple != images.Max {
 		n = float64(r.run)
 	}
 	out := make([]float32, len(r.sums[j]))
@@ -85,12 +85,12 @@ func (w *work) end(ctx context.Context, r *record) error {
 	case r.images == 0:
 		return w.out.failed(ctx, r, true)
 	case r.whole():
-		return w.write(ctx, r, func(j int) []float32 { return r.output(w.p, j) })
+		return w.write(ctx, r, func(j int) []float32 { return r.output(&w.out, j) })
 	}
 	return nil // its last images are in the batch
 }
 
-// ran takes the outputs of the images of a batch, which are the runner's first n.
+// ran takes the outputs of the images of a batch, which are the runners' first n.
 func (w *work) ran(ctx context.Context, recs []*record) error {
 	for i, r := range recs {
 		if err := w.finite(i, r.key); err != nil {
@@ -102,10 +102,7 @@ func (w *work) ran(ctx context.Context, recs []*record) error {
 			}
 			continue
 		}
-		out := func(j int) []float32 {
-			n := w.p.Model.Out[j].Len()
-			return w.runner.Output(j)[i*n : (i+1)*n]
-		}
+		out := func(j int) []float32 { return w.output(i, j) }
 		if r.closed && r.images == 1 {
 			r.run = 1
 			if err := w.write(ctx, r, out); err != nil {
@@ -113,9 +110,9 @@ func (w *work) ran(ctx context.Context, recs []*record) error {
 			}
 			continue
 		}
-		r.add(w.p, out)
+		r.add(&w.out, out)
 		if r.whole() {
-			if err := w.write(ctx, r, func(j int) []float32 { return r.output(w.p, j) }); err != nil {
+			if err := w.write(ctx, r, func(j int) []float32 { return r.output(&w.out, j) }); err != nil {
 				return err
 			}
 		}

@@ -15,15 +15,15 @@ import (
 
 // work is one task at work.
 type work struct {
-	p      *Params
-	t      mr.Task
-	table  *Table
-	runner Runner
-	decode *image.Pipeline
-	out    outputs
+	p       *Params
+	t       mr.Task
+	table   *Table
+	runners runners
+	decode  *image.Pipeline
+	out     outputs
 
 	batch   int       // images per call: Params.Batch, less after the memory limit was met
-	pending []*record // of the images whose input is in the runner's buffer
+	pending []*record // of the images whose input is in the runners' buffers
 	current *record   // whose images are being read
 	total   int64
 	done    int64
@@ -40,22 +40,16 @@ func run(ctx context.Context, t mr.Task, p *Params, e Engine) (err error) {
 			return err
 		}
 	}
-	s, err := t.Shared(ctx, "cnn/"+p.Model.Digest, func(ctx context.Context) (io.Closer, error) {
-		return e.Open(ctx, p.Model)
-	})
-	if err != nil {
+	defer func() { err = errors.Join(err, w.runners.close()) }()
+	if err := w.openRunners(ctx, e); err != nil {
 		return err
 	}
-	if w.runner, err = s.(Session).NewRunner(w.batch); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.runner.Close()) }()
 	if p.Source != Volume {
 		choice, err := Decoder(p.Decoder)
 		if err != nil {
 			return err
 		}
-		if w.decode, err = image.NewPipeline(p.Image, choice); err != nil {
+		if w.decode, err = image.NewViews(p.Images, choice); err != nil {
 			return err
 		}
 		defer w.decode.Close()
@@ -199,16 +193,18 @@ func (w *work) use(ctx context.Context, r *record, it *item) error {
 	return nil
 }
 
-// fill puts an image or volume into the next row of the runner's buffer.
+// fill puts an image or volume into the next row of the runners' buffers.
 func (w *work) fill(it *item) (bad *mr.BadRecord, err error) {
-	at, n := len(w.pending), w.p.Model.In.Len()
+	at := len(w.pending)
 	if w.p.Source == Volume {
-		avro.Float32s(w.runner.InputF32()[at*n:at*n], it.volume)
+		n := w.p.Programs[0].Model.In.Len()
+		avro.Float32s(w.runners.all[0].InputF32()[at*n:at*n], it.volume)
 		return nil, nil
 	}
 	start := time.Now()
-	info, err := w.decode.Process(w.runner.Input()[at*n:(at+1)*n], it.image)
+	info, err := w.decode.ProcessViews(w.runners.rows(at), it.image)
 	w.times.decode += time.Since(start)
+	w.count(Decodes, 1)
 	var bi *image.BadImage
 	if errors.As(err, &bi) {
 		return badImage(it, bi.Reason, err), nil
@@ -243,9 +239,9 @@ func (w *work) unmatched(ctx context.Context, it *item) error {
 func (w *work) flush(ctx context.Context) error {
 	for start := 0; start < len(w.pending); {
 		n := min(w.batch, len(w.pending)-start)
-		w.moveToFront(start, n)
+		w.runners.moveToFront(start, n)
 		begin := time.Now()
-		err := w.runner.Run(ctx, n)
+		err := w.runners.run(ctx, n)
 		w.times.cnn += time.Since(begin)
 		if outOfMemory(err) && n > 1 {
 			// The limit holds for the rest of the task: trying the same size again would
@@ -257,7 +253,7 @@ func (w *work) flush(ctx context.Context) error {
 		if err != nil {
 			return w.runError(err, n)
 		}
-		w.count("cnn.images", int64(n))
+		w.count("cnn.images", int64(n*len(w.runners.all)))
 		if err := w.ran(ctx, w.pending[start:start+n]); err != nil {
 			return err
 		}
@@ -266,20 +262,6 @@ func (w *work) flush(ctx context.Context) error {
 	clear(w.pending)
 	w.pending = w.pending[:0]
 	return nil
-}
-
-// moveToFront brings inputs start..start+n to the front of the buffer. Later ones stay where
-// they are, because start only grows.
-func (w *work) moveToFront(start, n int) {
-	if start == 0 {
-		return
-	}
-	k := w.p.Model.In.Len()
-	if w.p.Model.In.Bytes {
-		copy(w.runner.Input(), w.runner.Input()[start*k:(start+n)*k])
-		return
-	}
-	copy(w.runner.InputF32(), w.runner.InputF32()[start*k:(start+n)*k])
 }
 
 func outOfMemory(err error) bool {
@@ -297,12 +279,10 @@ func (w *work) runError(err error, n int) error {
 
 // finite finds features of image i that are no numbers.
 func (w *work) finite(i int, key []byte) *NotFiniteError {
-	for o := range w.p.Model.Out {
-		port := &w.p.Model.Out[o]
-		n := port.Len()
-		for _, v := range w.runner.Output(o)[i*n : (i+1)*n] {
+	for j := range w.out.ports {
+		for _, v := range w.output(i, j) {
 			if v-v != 0 { // NaN and the infinities, and nothing else
-				return &NotFiniteError{Key: string(key), Channel: port.Channel, Value: v}
+				return &NotFiniteError{Key: string(key), Channel: w.out.ports[j].Channel, Value: v}
 			}
 		}
 	}
@@ -324,5 +304,5 @@ func (e *NotFiniteError) ErrorID() string { return "E-FEATURE-NOT-FINITE" }
 
 // Hint says what to do.
 func (e *NotFiniteError) Hint() string {
-	return "check the weights and the preprocessing: `vista-mr model inspect` shows the layers; if it is only this image, --set plan.inference=fused sets it aside"
+	return "check the weights and the preprocessing: `vista-mr model inspect` shows the layers; if it is only this image, --set plan.inference=fused sets it aside, of several networks with --set plan.networks=together"
 }

@@ -43,7 +43,7 @@ func (w *work) files(ctx context.Context) iter.Seq2[item, error] {
 		return ok
 	}
 	return func(yield func(item, error) bool) {
-		for m, err := range images.Read(ctx, w.t, w.t.Spec().Split, w.decode.Spec().MaxBytes, want) {
+		for m, err := range images.Read(ctx, w.t, w.t.Spec().Split, w.decode.MaxBytes(), want) {
 			it := item{key: m.Key, image: m.Data, from: m.From, bad: m.Bad, aside: m.Aside, first: m.First, last: m.Last}
 			if err == nil && w.table != nil {
 				it.row, _ = w.table.Lookup(m.Key)
@@ -84,7 +84,7 @@ func (w *work) joined(ctx context.Context) iter.Seq2[item, error] {
 
 // volumes takes the volumes of a record's images apart, which lie one behind the other.
 func (w *work) volumes(ctx context.Context) iter.Seq2[item, error] {
-	n := 4 * w.p.Model.In.Len()
+	n := 4 * w.p.Programs[0].Model.In.Len()
 	return func(yield func(item, error) bool) {
 		for r, err := range w.t.Records(ctx, w.p.Input) {
 			v := r.Value

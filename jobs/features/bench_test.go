@@ -14,7 +14,7 @@ func (discard) SetRows(int64)               {}
 
 // BenchmarkRecord is one record of 8192 values, as ResNet50's conv5 layers have pooled.
 func BenchmarkRecord(b *testing.B) {
-	l := Layer{"conv", 8192}
+	l := Layer{Name: "conv", Dim: 8192}
 	v := vector(7, l.Dim)
 	b.Run("format=avro", func(b *testing.B) {
 		w, err := avro.NewWriter(io.Discard, avro.WriterOptions{Schema: avro.FeatureSchema, Codec: avro.Snappy})

@@ -39,21 +39,21 @@ const (
 
 // Params says which layers are written and how.
 type Params struct {
-	Layers []Layer           `json:"layers"`
-	Format string            `json:"format,omitempty"`
-	Meta   map[string]string `json:"meta,omitempty"` // goes into every file's metadata
+	Layers []Layer `json:"layers"`
+	Format string  `json:"format,omitempty"`
 }
 
 // Layer is a layer with the length of its vector.
 type Layer struct {
-	Name string `json:"name"`
-	Dim  int    `json:"dim"`
+	Name string            `json:"name"`
+	Dim  int               `json:"dim"`
+	Meta map[string]string `json:"meta,omitempty"` // goes into its files' metadata
 }
 
 // meta is a file's metadata.
-func (p *Params) meta(l Layer) map[string]string {
+func (l Layer) meta() map[string]string {
 	m := map[string]string{"vista.layer": l.Name, "vista.dim": strconv.Itoa(l.Dim)}
-	maps.Copy(m, p.Meta)
+	maps.Copy(m, l.Meta)
 	return m
 }
 
@@ -88,9 +88,9 @@ func write(ctx context.Context, t mr.Task, p *Params, l Layer) error {
 	var s sink
 	var err error
 	if p.Format == Parquet {
-		s, err = newParquet(ctx, t, l, p.meta(l))
+		s, err = newParquet(ctx, t, l, l.meta())
 	} else {
-		s, err = newAvro(ctx, t, l, p.meta(l))
+		s, err = newAvro(ctx, t, l, l.meta())
 	}
 	if err != nil {
 		return err

@@ -118,9 +118,9 @@ func check(t *testing.T, i, dim int, id, label, split string, v []float32) {
 
 func TestBothFormatsHoldTheSameRecords(t *testing.T) {
 	const records = 41
-	layers := []Layer{{"conv/1", 9}, {"fc", 2}}
 	meta := map[string]string{"vista.pool": "none", "vista.networkDigest": "abc"}
-	files := export(t, records, Params{Layers: layers, Format: Avro, Meta: meta})
+	layers := []Layer{{"conv/1", 9, meta}, {"fc", 2, meta}}
+	files := export(t, records, Params{Layers: layers, Format: Avro})
 	for _, l := range layers {
 		for task, b := range files[l.Name] {
 			in, err := goavro.NewOCFReader(bytes.NewReader(b))
@@ -145,7 +145,7 @@ func TestBothFormatsHoldTheSameRecords(t *testing.T) {
 			}
 		}
 	}
-	files = export(t, records, Params{Layers: layers, Format: Parquet, Meta: meta})
+	files = export(t, records, Params{Layers: layers, Format: Parquet})
 	for _, l := range layers {
 		for task, b := range files[l.Name] {
 			f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
@@ -232,7 +232,7 @@ func TestUnknownFormatsAreRefused(t *testing.T) {
 }
 
 func TestNoRowsAreAFileToo(t *testing.T) {
-	for _, b := range export(t, 0, Params{Layers: []Layer{{"fc", 2}}, Format: Parquet})["fc"] {
+	for _, b := range export(t, 0, Params{Layers: []Layer{{Name: "fc", Dim: 2}}, Format: Parquet})["fc"] {
 		f, err := parquet.OpenFile(bytes.NewReader(b), int64(len(b)))
 		if err != nil || f.NumRows() != 0 {
 			t.Errorf("%v, %v", f, err)

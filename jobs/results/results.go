@@ -42,7 +42,7 @@ type Summary struct {
 	Plan          Plan              `json:"plan" jsonschema_description:"How the job was run, with estimates and measurements."`
 	Counters      Counters          `json:"counters" jsonschema_description:"Records read, matched and set aside."`
 	Versions      Versions          `json:"versions" jsonschema_description:"What ran."`
-	Digests       map[string]string `json:"digests,omitempty" jsonschema_description:"SHA-256 in hex of inputs and outputs by name: job, table (of several files: of their digests in hex, a line each), weights (of the file; absent with random ones), models/LAYER.json and the other files of the output but this one, features and quarantine."`
+	Digests       map[string]string `json:"digests,omitempty" jsonschema_description:"SHA-256 in hex of inputs and outputs by name: job, table (of several files: of their digests in hex, a line each), network (graph and weights) and weights (of the file; absent with random ones), of several CNNs each with a dot and the CNN's name, models/LAYER.json and the other files of the output but this one, features and quarantine."`
 	Warnings      []string          `json:"warnings,omitempty" jsonschema_description:"What the reader of the results should know."`
 	Started       string            `json:"started,omitempty" jsonschema_description:"Start, RFC 3339."`
 	Seconds       float64           `json:"seconds" jsonschema_description:"Duration of the whole job."`
@@ -50,17 +50,27 @@ type Summary struct {
 
 // Job names the job and what decides its results.
 type Job struct {
-	Name       string   `json:"name" jsonschema_description:"Name in the job file."`
-	Seed       int64    `json:"seed" jsonschema_description:"Seed of every random choice."`
-	Model      string   `json:"model" jsonschema_description:"The CNN."`
-	Weights    string   `json:"weights,omitempty" jsonschema_description:"Its weights."`
-	Pool       string   `json:"pool,omitempty" jsonschema_description:"How a volume becomes a vector."`
-	Preprocess string   `json:"preprocess,omitempty" jsonschema_description:"How images became the network's input, in words."`
-	Kind       string   `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
-	Test       float64  `json:"test,omitempty" jsonschema_description:"Share of the rows held out; absent: none. Which rows follows from it, the seed and the rows' keys."`
-	Classes    []string `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
-	Features   []string `json:"features" jsonschema_description:"The models' structured inputs in their order: the table's feature columns, categorical ones as one column for each category."`
-	Output     string   `json:"output,omitempty" jsonschema_description:"Folder of the results."`
+	Name       string    `json:"name" jsonschema_description:"Name in the job file."`
+	Seed       int64     `json:"seed" jsonschema_description:"Seed of every random choice."`
+	Model      string    `json:"model" jsonschema_description:"The CNN; of several their names."`
+	Weights    string    `json:"weights,omitempty" jsonschema_description:"Its weights."`
+	Pool       string    `json:"pool,omitempty" jsonschema_description:"How a volume becomes a vector."`
+	Preprocess string    `json:"preprocess,omitempty" jsonschema_description:"How images became the network's input, in words."`
+	Networks   []Network `json:"networks,omitempty" jsonschema_description:"Each of several CNNs, in the order of the job file; weights, pool and preprocess above are then absent."`
+	Kind       string    `json:"kind,omitempty" jsonschema_description:"Kind of the trained models."`
+	Test       float64   `json:"test,omitempty" jsonschema_description:"Share of the rows held out; absent: none. Which rows follows from it, the seed and the rows' keys."`
+	Classes    []string  `json:"classes" jsonschema_description:"Class names; a model's class i is the i-th."`
+	Features   []string  `json:"features" jsonschema_description:"The models' structured inputs in their order: the table's feature columns, categorical ones as one column for each category."`
+	Output     string    `json:"output,omitempty" jsonschema_description:"Folder of the results."`
+}
+
+// Network is one of several CNNs.
+type Network struct {
+	Name       string `json:"name" jsonschema_description:"What its layers' names begin with, before a dot."`
+	Model      string `json:"model" jsonschema_description:"The CNN."`
+	Weights    string `json:"weights,omitempty" jsonschema_description:"Its weights."`
+	Pool       string `json:"pool" jsonschema_description:"How a volume becomes a vector."`
+	Preprocess string `json:"preprocess" jsonschema_description:"How images became the network's input, in words."`
 }
 
 // Table says how the table's columns became the models' inputs.
@@ -115,7 +125,8 @@ type Verdict struct {
 
 // Layer is what is known about one layer.
 type Layer struct {
-	Name    string  `json:"name" jsonschema_description:"Name of the layer."`
+	Name    string  `json:"name" jsonschema_description:"Name of the layer; with several CNNs NAME.LAYER."`
+	CNN     string  `json:"cnn,omitempty" jsonschema_description:"Name of the layer's CNN; absent with one."`
 	Folder  string  `json:"folder" jsonschema_description:"The name as it stands in paths."`
 	Tensor  string  `json:"tensor,omitempty" jsonschema_description:"Name of the ONNX tensor."`
 	Shape   []int   `json:"shape,omitempty" jsonschema_description:"Shape of the layer's output for one image, before pooling."`
@@ -189,6 +200,7 @@ type Plan struct {
 	CPU        int               `json:"cpu" jsonschema_description:"Tasks at a time per worker."`
 	Partitions int               `json:"partitions" jsonschema_description:"Number of partitions."`
 	Batch      int               `json:"batch" jsonschema_description:"Images per CNN call."`
+	Networks   string            `json:"networks,omitempty" jsonschema:"enum=together,enum=apart" jsonschema_description:"How several CNNs shared the images; absent with one."`
 	From       map[string]string `json:"from,omitempty" jsonschema_description:"Where each knob's value came from: set, file, default or optimizer."`
 	Estimate   *Cost             `json:"estimate,omitempty" jsonschema_description:"What the plan was expected to cost."`
 	Actual     Cost              `json:"actual" jsonschema_description:"What it cost."`

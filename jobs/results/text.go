@@ -114,7 +114,11 @@ func WriteText(w io.Writer, s *Summary) error {
 	c := s.Counters
 	fmt.Fprintf(ew, "\n%s, %s, %s matched, %s bad; trained on %s, tested on %s.\n", Several(c.Rows, "row"), Several(c.Images, "image"), Count(c.Matched), Count(c.Bad), Count(c.Train), Count(c.Test))
 	p := s.Plan
-	fmt.Fprintf(ew, "Plan: %s, %s, %s join, %s; %.1f s in all.\n", p.Inference, p.Placement, p.Join, p.Storage, s.Seconds)
+	networks := ""
+	if p.Networks != "" {
+		networks = ", networks " + p.Networks
+	}
+	fmt.Fprintf(ew, "Plan: %s, %s, %s join, %s%s; %.1f s in all.\n", p.Inference, p.Placement, p.Join, p.Storage, networks, s.Seconds)
 	for _, warning := range s.Warnings {
 		fmt.Fprintf(ew, "Note: %s\n", Visible(warning))
 	}

@@ -55,21 +55,20 @@ func BenchmarkResample(b *testing.B) {
 		for _, kind := range []string{"rgb", "planes"} {
 			b.Run(fmt.Sprintf("kind=%s/size=%dx%d", kind, size[0], size[1]), func(b *testing.B) {
 				p := pipeline(b, Imagenet(), Go)
-				g, _ := p.spec.layout(size[0], size[1], 1)
-				dst := make([]byte, 224*224*3)
+				p.geo[0], _ = p.specs[0].layout(size[0], size[1], 1)
+				dst := [][]byte{make([]byte, 224*224*3)}
 				m := scene(size[0], size[1], 1)
 				rgb := *p.pack(m)
 				rgb.pix = append([]byte(nil), rgb.pix...)
 				w, h := size[0], size[1]
 				c := plane{pix: make([]byte, w*h/4+w), stride: (w + 1) / 2, w: (w + 1) / 2, h: (h + 1) / 2}
 				ycc := planes{denom: 1, y: plane{pix: make([]byte, w*h), stride: w, w: w, h: h}, cb: c, cr: c, up: [2]int{2, 2}}
-				p.place(&ycc, &g)
 				b.ReportAllocs()
 				for b.Loop() {
 					if kind == "rgb" {
-						p.drawPacked(dst, 224*3, &rgb, &g)
+						p.drawPacked(dst, &rgb)
 					} else {
-						p.drawPlanes(dst, 224*3, &ycc, &g)
+						p.drawPlanes(dst, &ycc)
 					}
 				}
 			})

@@ -56,9 +56,9 @@ func (f *fastJPEG) trim() {
 	}
 }
 
-// decode returns the planes of src, at least where g needs them, valid until the next call; nil if the
+// decode returns the planes of src, at least where p's crops need them, valid until the next call; nil if the
 // picture is for the standard library to judge.
-func (f *fastJPEG) decode(src []byte, head *jpegHead, denom int, g *geometry, p *Pipeline) *planes {
+func (f *fastJPEG) decode(src []byte, head *jpegHead, denom int, p *Pipeline) *planes {
 	if head.progressive || head.precision != 8 || (head.components != 1 && head.components != 3) {
 		return nil
 	}
@@ -100,7 +100,7 @@ func (f *fastJPEG) decode(src []byte, head *jpegHead, denom int, g *geometry, p 
 			if !frame || !f.scanHeader(body, head) {
 				return nil
 			}
-			f.window(head, denom, g, p)
+			f.window(head, denom, p)
 			if !f.unstuff(src[at:]) || !f.scan(head, restart) {
 				return nil
 			}
@@ -207,8 +207,8 @@ func (f *fastJPEG) scanHeader(b []byte, head *jpegHead) bool {
 	return true
 }
 
-// window sets the scaling of each component and the blocks that the crop depends on, and makes room.
-func (f *fastJPEG) window(head *jpegHead, denom int, g *geometry, p *Pipeline) {
+// window sets the scaling of each component and the blocks that the crops depend on, and makes room.
+func (f *fastJPEG) window(head *jpegHead, denom int, p *Pipeline) {
 	f.out = planes{denom: denom, gray: head.components == 1, up: [2]int{1, 1}}
 	if !f.out.gray {
 		f.out.up = [2]int{f.comp[0].h, f.comp[0].v}
@@ -219,26 +219,29 @@ func (f *fastJPEG) window(head *jpegHead, denom int, g *geometry, p *Pipeline) {
 		c, pl := &f.comp[i], into[i]
 		up := [2]int{denom, denom}
 		if i > 0 {
-			// Subsampled chroma is scaled less, as far as luma is.
-			up = [2]int{max(denom, f.out.up[0]), max(denom, f.out.up[1])}
+			up = f.out.chromaUp()
 			c.nx, c.ny = 8*f.out.up[0]/up[0], 8*f.out.up[1]/up[1]
 		} else {
 			c.nx, c.ny = 8/denom, 8/denom
 		}
 		pl.w, pl.h = (head.w+up[0]-1)/up[0], (head.h+up[1]-1)/up[1]
-		ax := p.axis(axisKey{in: pl.w, out: g.outW, off: g.cropX, n: g.cropW, up: up[0], full: head.w, smooth: i > 0 && up[0] == 2 && f.out.up[0] == 2})
-		ay := p.axis(axisKey{in: pl.h, out: g.outH, off: g.cropY, n: g.cropH, up: up[1], full: head.h, smooth: i > 0 && up[1] == 2 && f.out.up[1] == 2})
-		c.bx0, c.bx1 = ax.in0/c.nx, (ax.in1+c.nx-1)/c.nx
-		c.by0, c.by1 = ay.in0/c.ny, (ay.in1+c.ny-1)/c.ny
+		for k := range p.geo {
+			axes := p.luma
+			if i > 0 {
+				axes = p.chroma
+			}
+			a := axes(&f.out, &p.geo[k])
+			bx0, bx1 := a[0].in0/c.nx, (a[0].in1+c.nx-1)/c.nx
+			by0, by1 := a[1].in0/c.ny, (a[1].in1+c.ny-1)/c.ny
+			if k > 0 {
+				bx0, bx1, by0, by1 = min(bx0, c.bx0), max(bx1, c.bx1), min(by0, c.by0), max(by1, c.by1)
+			}
+			c.bx0, c.bx1, c.by0, c.by1 = bx0, bx1, by0, by1
+		}
 		pl.x0, pl.y0 = c.bx0*c.nx, c.by0*c.ny
 		pl.stride = (c.bx1 - c.bx0) * c.nx
 		c.stride = pl.stride
 		total += c.stride * (c.by1 - c.by0) * c.ny
-		if i > 0 {
-			f.out.chroma[0], f.out.chroma[1] = ax, ay
-		} else {
-			f.out.luma[0], f.out.luma[1] = ax, ay
-		}
 	}
 	f.pix = grow(f.pix, total)
 	at := 0

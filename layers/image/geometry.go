@@ -11,14 +11,15 @@ type geometry struct {
 	cropY      int
 	cropW      int // columns and rows taken, at most those of the resized picture
 	cropH      int
-	padX, padY int // where they go in the result, in stored orientation
-	dstW, dstH int // the result's size in stored orientation
-	turn       int // EXIF orientation to apply to the result, 1: none
+	padX, padY int    // where they go in the result, in stored orientation
+	dstW, dstH int    // the result's size in stored orientation
+	turn       int    // EXIF orientation to apply to the result, 1: none
+	filter     string // of the interpolation
 }
 
 // layout places the result of s in a picture of w x h.
 func (s Spec) layout(w, h, orientation int) (geometry, *BadImage) {
-	g := geometry{srcW: w, srcH: h, turn: 1}
+	g := geometry{srcW: w, srcH: h, turn: 1, filter: s.interpolation()}
 	if s.ApplyEXIF {
 		g.turn = orientation
 	}

@@ -79,7 +79,7 @@ func pipeline(t testing.TB, s Spec, d DecoderChoice) *Pipeline {
 // process runs src and returns the result's bytes.
 func process(t testing.TB, p *Pipeline, src []byte) ([]byte, Info, error) {
 	t.Helper()
-	dst := make([]byte, p.spec.CropH*p.spec.CropW*3)
+	dst := make([]byte, p.specs[0].CropH*p.specs[0].CropW*3)
 	info, err := p.Process(dst, src)
 	return dst, info, err
 }
@@ -179,7 +179,7 @@ func TestExact(t *testing.T) {
 
 func TestStretch(t *testing.T) {
 	p := pipeline(t, Spec{CropH: 20, CropW: 50, Stretch: true}, Go)
-	g, _ := p.spec.layout(100, 300, 1)
+	g, _ := p.specs[0].layout(100, 300, 1)
 	if g.outW != 50 || g.outH != 20 || g.cropX != 0 || g.cropY != 0 {
 		t.Errorf("got %+v", g)
 	}
@@ -383,8 +383,8 @@ func TestOwnDecoder(t *testing.T) {
 			t.Fatal(b)
 		}
 		// Without a crop every block counts.
-		g := geometry{srcW: head.w, srcH: head.h, outW: head.w, outH: head.h, cropW: head.w, cropH: head.h, turn: 1}
-		got := p.fast.decode(src, &head, 1, &g, p)
+		p.geo[0] = geometry{srcW: head.w, srcH: head.h, outW: head.w, outH: head.h, cropW: head.w, cropH: head.h, turn: 1, filter: "bilinear"}
+		got := p.fast.decode(src, &head, 1, p)
 		if odd := strings.HasPrefix(c.Source, "progressive") || strings.HasPrefix(c.Source, "cmyk"); (got == nil) != odd {
 			t.Errorf("%s: decoded here: %v", c.Source, got != nil)
 		}
@@ -434,11 +434,11 @@ func TestDamage(t *testing.T) {
 		if bad != nil {
 			continue
 		}
-		g, bad := p.spec.layout(max(head.w, 1), max(head.h, 1), 1)
+		p.geo[0], bad = p.specs[0].layout(max(head.w, 1), max(head.h, 1), 1)
 		if bad != nil || head.w*head.h == 0 || head.w*head.h > 1<<20 || head.noQuant {
 			continue
 		}
-		if p.fast.decode(b, &head, 1, &g, p) == nil {
+		if p.fast.decode(b, &head, 1, p) == nil {
 			continue
 		}
 		taken++

@@ -17,14 +17,13 @@ const (
 // adobeInks is the marker that says that samples are inks as they are.
 const adobeInks = "\xFF\xEE\x00\x0EAdobe\x00\x64\x00\x00\x00\x00\x00"
 
-func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
+func (p *Pipeline) processJPEG(dst [][]byte, src []byte, info *Info) *BadImage {
 	head, b := readJPEGHead(src)
 	info.W, info.H, info.Orientation = head.w, head.h, head.orientation
 	if b != nil {
 		return b
 	}
-	g, b := p.plan(info)
-	if b != nil {
+	if b := p.plan(info); b != nil {
 		return b
 	}
 	if head.scans > maxScans || int64(head.scans)*int64(head.w)*int64(head.h) > maxScanWork {
@@ -40,24 +39,20 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 		}
 		if m := p.turbo.decode(p, src, &head); m != nil {
 			info.Decoder = "turbo"
-			at, stride := p.target(dst, &g)
-			p.drawPacked(at, stride, m, &g)
-			p.finish(dst, &g)
+			p.drawPacked(dst, m)
 			return nil
 		}
 		// Any warning of the library ends here. The strict decoder decides whether the picture is good,
 		// so that the same pictures are bad whichever decoder runs.
 	}
 	// The decoder here gains little from scaling beyond 1/2, and loses a little: it does so later.
-	denom := p.denominator(&g)
+	denom := p.denominator()
 	if b := p.hold(scaledCost(&head, denom)); b != nil {
 		return b
 	}
-	if m := p.fast.decode(src, &head, denom, &g, p); m != nil {
+	if m := p.fast.decode(src, &head, denom, p); m != nil {
 		info.Scaled = denom
-		at, stride := p.target(dst, &g)
-		p.drawPlanes(at, stride, m, &g)
-		p.finish(dst, &g)
+		p.drawPlanes(dst, m)
 		return nil
 	}
 	if b := p.hold(jpegCost(&head)); b != nil {
@@ -75,19 +70,24 @@ func (p *Pipeline) processJPEG(dst, src []byte, info *Info) *BadImage {
 	if r := m.Bounds(); r.Dx() != info.W || r.Dy() != info.H {
 		return bad(ReasonCorrupt, "header says %dx%d, the picture has %dx%d", info.W, info.H, r.Dx(), r.Dy())
 	}
-	p.drawImage(dst, m, &g, false)
+	p.drawImage(dst, m, false)
 	return nil
 }
 
 // denominator picks the DCT scaling: 1/2, 1/4 or 1/8 if the picture's sides are at least 2, 6 or 16 times those of the
-// resized one. The numbers keep the mean distance to the full decode below one level or so in pictures full of detail.
-func (p *Pipeline) denominator(g *geometry) int {
-	d := 1
-	for _, f := range []int{2, 6, 16} {
-		if p.spec.NoScaledDecode || p.spec.Exact || g.srcW < f*g.outW || g.srcH < f*g.outH {
-			break
+// resized one, of the largest of several. The numbers keep the mean distance to the full decode below one level or so in
+// pictures full of detail.
+func (p *Pipeline) denominator() int {
+	d := 8
+	for i, s := range p.specs {
+		g, one := &p.geo[i], 1
+		for _, f := range []int{2, 6, 16} {
+			if s.NoScaledDecode || s.Exact || g.srcW < f*g.outW || g.srcH < f*g.outH {
+				break
+			}
+			one *= 2
 		}
-		d *= 2
+		d = min(d, one)
 	}
 	return d
 }

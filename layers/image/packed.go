@@ -12,11 +12,13 @@ type packed struct {
 	w, h   int
 }
 
-// drawPacked resamples an RGB picture to the crop.
-func (p *Pipeline) drawPacked(dst []byte, stride int, m *packed, g *geometry) {
-	x := p.axis(axisKey{in: m.w, out: g.outW, off: g.cropX, n: g.cropW, up: 1})
-	y := p.axis(axisKey{in: m.h, out: g.outH, off: g.cropY, n: g.cropH, up: 1})
-	p.tmp = resample(dst, stride, m.pix, m.stride, 0, 0, 3, x, y, p.tmp)
+// drawPacked resamples an RGB picture to the crops.
+func (p *Pipeline) drawPacked(dst [][]byte, m *packed) {
+	p.draw(dst, func(at []byte, stride int, g *geometry) {
+		x := p.axis(axisKey{filter: g.filter, in: m.w, out: g.outW, off: g.cropX, n: g.cropW, up: 1})
+		y := p.axis(axisKey{filter: g.filter, in: m.h, out: g.outH, off: g.cropY, n: g.cropH, up: 1})
+		p.tmp = resample(at, stride, m.pix, m.stride, 0, 0, 3, x, y, p.tmp)
+	})
 }
 
 // pack converts any image to RGB without alpha: colours of transparent pixels stay what they are

@@ -18,7 +18,8 @@ import (
 // Pipeline processes pictures one after the other and reuses its buffers. It is not safe for concurrent
 // use: make one per goroutine.
 type Pipeline struct {
-	spec  Spec
+	specs []Spec       // of the pictures that are made of each source, at least one
+	geo   []geometry   // of the source at hand, by spec
 	turbo *turboHandle // nil: decode JPEG in Go
 	fast  fastJPEG
 	axes  map[axisKey]*axis
@@ -40,17 +41,28 @@ const maxAxes = 64
 
 // NewPipeline makes a Pipeline, or says what is wrong with s. Turbo fails where libjpeg-turbo cannot be
 // loaded.
-func NewPipeline(s Spec, d DecoderChoice) (*Pipeline, error) {
-	if err := s.Validate(); err != nil {
-		return nil, err
+func NewPipeline(s Spec, d DecoderChoice) (*Pipeline, error) { return NewViews([]Spec{s}, d) }
+
+// NewViews makes a Pipeline that decodes each source once and makes a picture of it for each of the specs, of which
+// there is at least one. A source that one of them refuses is refused. How much of a JPEG is decoded, and at which
+// fraction of its size, follows from all of them together: the same specs give the same pixels, whichever are asked for.
+func NewViews(specs []Spec, d DecoderChoice) (*Pipeline, error) {
+	if len(specs) == 0 {
+		return nil, errors.New("image: nothing is said of what a picture becomes")
 	}
-	if s.MaxPixels == 0 {
-		s.MaxPixels = DefaultMaxPixels
+	p := &Pipeline{geo: make([]geometry, len(specs)), axes: map[axisKey]*axis{}}
+	for _, s := range specs {
+		if err := s.Validate(); err != nil {
+			return nil, err
+		}
+		if s.MaxPixels == 0 {
+			s.MaxPixels = DefaultMaxPixels
+		}
+		if s.MaxBytes == 0 {
+			s.MaxBytes = DefaultMaxBytes
+		}
+		p.specs = append(p.specs, s)
 	}
-	if s.MaxBytes == 0 {
-		s.MaxBytes = DefaultMaxBytes
-	}
-	p := &Pipeline{spec: s, axes: map[axisKey]*axis{}}
 	switch d {
 	case Go:
 	case Auto, Turbo:
@@ -65,8 +77,14 @@ func NewPipeline(s Spec, d DecoderChoice) (*Pipeline, error) {
 	return p, nil
 }
 
-// Spec returns what the Pipeline was made with, defaults filled in.
-func (p *Pipeline) Spec() Spec { return p.spec }
+// MaxBytes is the longest source that is taken, in bytes.
+func (p *Pipeline) MaxBytes() int64 {
+	n := p.specs[0].MaxBytes
+	for _, s := range p.specs {
+		n = min(n, s.MaxBytes)
+	}
+	return n
+}
 
 // Close frees what the decoder library holds. A Pipeline that becomes garbage frees it too.
 func (p *Pipeline) Close() error {
@@ -77,12 +95,23 @@ func (p *Pipeline) Close() error {
 	return nil
 }
 
-// Process writes the picture in src to dst, which takes CropH*CropW*3 bytes: RGB, row by row. The Info
-// is as complete as the source allowed, also with an error. A source that cannot be used gives a
-// *BadImage and leaves dst undefined; any other error is the caller's mistake.
+// Process writes the picture in src to dst, of a Pipeline with one spec: see ProcessViews.
 func (p *Pipeline) Process(dst, src []byte) (info Info, err error) {
-	if want := p.spec.CropH * p.spec.CropW * 3; len(dst) != want {
-		return info, fmt.Errorf("image: destination has %d bytes, %dx%d takes %d", len(dst), p.spec.CropW, p.spec.CropH, want)
+	return p.ProcessViews([][]byte{dst}, src)
+}
+
+// ProcessViews decodes src and writes the picture for each spec to the destination at its place, which takes
+// CropH*CropW*3 bytes: RGB, row by row. One that is nil is not asked for. The Info is as complete as the source
+// allowed, also with an error. A source that cannot be used gives a *BadImage and leaves all destinations undefined;
+// any other error is the caller's mistake.
+func (p *Pipeline) ProcessViews(dst [][]byte, src []byte) (info Info, err error) {
+	if len(dst) != len(p.specs) {
+		return info, fmt.Errorf("image: %d destinations for %d pictures", len(dst), len(p.specs))
+	}
+	for i, s := range p.specs {
+		if want := s.CropH * s.CropW * 3; dst[i] != nil && len(dst[i]) != want {
+			return info, fmt.Errorf("image: destination has %d bytes, %dx%d takes %d", len(dst[i]), s.CropW, s.CropH, want)
+		}
 	}
 	defer func() {
 		// The decoders are fuzzed, but the pictures are not ours: a decoder's slip must cost one record only.
@@ -98,13 +127,13 @@ func (p *Pipeline) Process(dst, src []byte) (info Info, err error) {
 	return info, nil
 }
 
-func (p *Pipeline) process(dst, src []byte, info *Info) *BadImage {
+func (p *Pipeline) process(dst [][]byte, src []byte, info *Info) *BadImage {
 	info.Orientation, info.Scaled, info.Decoder = 1, 1, "go"
 	if len(src) == 0 {
 		return bad(ReasonEmpty, "no bytes")
 	}
-	if int64(len(src)) > p.spec.MaxBytes {
-		return bad(ReasonTooLarge, "%d bytes, the limit is %d", len(src), p.spec.MaxBytes)
+	if most := p.MaxBytes(); int64(len(src)) > most {
+		return bad(ReasonTooLarge, "%d bytes, the limit is %d", len(src), most)
 	}
 	info.Format = sniff(src)
 	switch info.Format {
@@ -124,8 +153,7 @@ func (p *Pipeline) process(dst, src []byte, info *Info) *BadImage {
 	}
 	info.W, info.H = cfg.Width, cfg.Height
 	info.Orientation = orientationOf(info.Format, src)
-	g, b := p.plan(info)
-	if b != nil {
+	if b := p.plan(info); b != nil {
 		return b
 	}
 	if b := p.hold(cost(info.Format, src, info.W, info.H, cfg.ColorModel)); b != nil {
@@ -138,30 +166,44 @@ func (p *Pipeline) process(dst, src []byte, info *Info) *BadImage {
 	if r := m.Bounds(); r.Dx() != info.W || r.Dy() != info.H {
 		return bad(ReasonCorrupt, "header says %dx%d, the picture has %dx%d", info.W, info.H, r.Dx(), r.Dy())
 	}
-	p.drawImage(dst, m, &g, info.Format == "webp")
+	p.drawImage(dst, m, info.Format == "webp")
 	return nil
 }
 
-// plan checks the declared size and places the result.
-func (p *Pipeline) plan(info *Info) (geometry, *BadImage) {
+// plan checks the declared size and places the results.
+func (p *Pipeline) plan(info *Info) (b *BadImage) {
 	if info.W <= 0 || info.H <= 0 {
-		return geometry{}, bad(ReasonCorrupt, "size %dx%d", info.W, info.H)
+		return bad(ReasonCorrupt, "size %dx%d", info.W, info.H)
 	}
-	if n := int64(info.W) * int64(info.H); n > p.spec.MaxPixels {
-		return geometry{}, bad(ReasonTooLarge, "%dx%d is %d pixels, the limit is %d", info.W, info.H, n, p.spec.MaxPixels)
+	for i, s := range p.specs {
+		if n := int64(info.W) * int64(info.H); n > s.MaxPixels {
+			return bad(ReasonTooLarge, "%dx%d is %d pixels, the limit is %d", info.W, info.H, n, s.MaxPixels)
+		}
+		// TIFF's orientation is the format's own, and PIL turns what it reads, in the networks' training as well.
+		s.ApplyEXIF = s.ApplyEXIF || info.Format == "tiff"
+		if p.geo[i], b = s.layout(info.W, info.H, info.Orientation); b != nil {
+			return b
+		}
+		g := &p.geo[i]
+		// A picture of extreme shape would be blown up: 1 x 60000 to a shorter side of 256.
+		if n := int64(g.outW) * int64(g.outH); n > s.MaxPixels {
+			return bad(ReasonTooLarge, "%dx%d becomes %dx%d, the limit is %d pixels", info.W, info.H, g.outW, g.outH, s.MaxPixels)
+		}
 	}
-	s := p.spec
-	// TIFF's orientation is the format's own, and PIL turns what it reads, in the networks' training as well.
-	s.ApplyEXIF = s.ApplyEXIF || info.Format == "tiff"
-	g, b := s.layout(info.W, info.H, info.Orientation)
-	if b != nil {
-		return g, b
+	return nil
+}
+
+// draw calls with for each picture that is asked for.
+func (p *Pipeline) draw(dst [][]byte, with func(at []byte, stride int, g *geometry)) {
+	for i := range p.geo {
+		if dst[i] == nil {
+			continue
+		}
+		g := &p.geo[i]
+		at, stride := p.target(dst[i], g)
+		with(at, stride, g)
+		p.finish(dst[i], g)
 	}
-	// A picture of extreme shape would be blown up: 1 x 60000 to a shorter side of 256.
-	if n := int64(g.outW) * int64(g.outH); n > p.spec.MaxPixels {
-		return g, bad(ReasonTooLarge, "%dx%d becomes %dx%d, the limit is %d pixels", info.W, info.H, g.outW, g.outH, p.spec.MaxPixels)
-	}
-	return g, nil
 }
 
 // target prepares dst: it clears what the crop does not cover, and returns where to draw in stored
@@ -185,29 +227,24 @@ func (p *Pipeline) finish(dst []byte, g *geometry) {
 	}
 }
 
-func (p *Pipeline) drawImage(dst []byte, m goimage.Image, g *geometry, studio bool) {
+func (p *Pipeline) drawImage(dst [][]byte, m goimage.Image, studio bool) {
 	if a, ok := m.(*goimage.NYCbCrA); ok {
 		m = &a.YCbCr
 	}
-	at, stride := p.target(dst, g)
-	defer p.finish(dst, g)
 	switch m := m.(type) {
 	case *goimage.YCbCr:
 		if pl, ok := planesOf(m); ok {
 			pl.studio = studio
-			p.place(&pl, g)
-			p.drawPlanes(at, stride, &pl, g)
+			p.drawPlanes(dst, &pl)
 			return
 		}
 	case *goimage.Gray:
 		if m.Rect.Min == (goimage.Point{}) {
-			pl := planes{gray: true, denom: 1, y: plane{pix: m.Pix, stride: m.Stride, w: m.Rect.Dx(), h: m.Rect.Dy()}}
-			p.place(&pl, g)
-			p.drawPlanes(at, stride, &pl, g)
+			p.drawPlanes(dst, &planes{gray: true, denom: 1, y: plane{pix: m.Pix, stride: m.Stride, w: m.Rect.Dx(), h: m.Rect.Dy()}})
 			return
 		}
 	}
-	p.drawPacked(at, stride, p.pack(m), g)
+	p.drawPacked(dst, p.pack(m))
 }
 
 // axis returns the coefficients for one direction, from the cache if they were needed before.
@@ -220,7 +257,7 @@ func (p *Pipeline) axis(k axisKey) *axis {
 		if len(p.axes) >= maxAxes {
 			clear(p.axes)
 		}
-		a = newAxis(filters[p.spec.interpolation()], k)
+		a = newAxis(filters[k.filter], k)
 		p.axes[k] = a
 	}
 	return a

@@ -8,10 +8,8 @@ import (
 // outside the window that the decoder was asked for may be missing: pix[0] is the sample at (x0, y0).
 type planes struct {
 	y, cb, cr plane
-	gray      bool     // only y is set
-	studio    bool     // BT.601 studio range, as in WebP, instead of JFIF's full range
-	luma      [2]*axis // how to resample them to the crop, horizontally and vertically
-	chroma    [2]*axis
+	gray      bool   // only y is set
+	studio    bool   // BT.601 studio range, as in WebP, instead of JFIF's full range
 	up        [2]int // chroma subsampling, horizontally and vertically: 1, 2 or 4
 	denom     int    // DCT scaling of luma
 }
@@ -54,25 +52,33 @@ func planesOf(m *goimage.YCbCr) (p planes, ok bool) {
 	return p, true
 }
 
-// place sets how the planes of a picture decoded at full size are resampled.
-func (p *Pipeline) place(m *planes, g *geometry) {
-	x := axisKey{in: m.y.w, out: g.outW, off: g.cropX, n: g.cropW, up: 1, full: g.srcW}
-	y := axisKey{in: m.y.h, out: g.outH, off: g.cropY, n: g.cropH, up: 1, full: g.srcH}
-	m.luma = [2]*axis{p.axis(x), p.axis(y)}
-	if m.gray {
-		return
-	}
-	x.in, x.up, x.smooth = m.cb.w, m.up[0], m.up[0] == 2
-	y.in, y.up, y.smooth = m.cb.h, m.up[1], m.up[1] == 2
-	m.chroma = [2]*axis{p.axis(x), p.axis(y)}
+// luma is how the luma plane is resampled to a crop, horizontally and vertically.
+func (p *Pipeline) luma(m *planes, g *geometry) [2]*axis {
+	return [2]*axis{p.axis(axisKey{filter: g.filter, in: m.y.w, out: g.outW, off: g.cropX, n: g.cropW, up: m.denom, full: g.srcW}),
+		p.axis(axisKey{filter: g.filter, in: m.y.h, out: g.outH, off: g.cropY, n: g.cropH, up: m.denom, full: g.srcH})}
 }
 
-// drawPlanes resamples each plane to the crop and converts the crop to RGB.
-func (p *Pipeline) drawPlanes(dst []byte, stride int, m *planes, g *geometry) {
+// chroma is the same for the chroma planes. Subsampled ones are scaled less when they are decoded, as far as luma is.
+func (p *Pipeline) chroma(m *planes, g *geometry) [2]*axis {
+	up := m.chromaUp()
+	return [2]*axis{p.axis(axisKey{filter: g.filter, in: m.cb.w, out: g.outW, off: g.cropX, n: g.cropW, up: up[0], full: g.srcW, smooth: up[0] == 2 && m.up[0] == 2}),
+		p.axis(axisKey{filter: g.filter, in: m.cb.h, out: g.outH, off: g.cropY, n: g.cropH, up: up[1], full: g.srcH, smooth: up[1] == 2 && m.up[1] == 2})}
+}
+
+// chromaUp is how many pixels of the picture a chroma sample stands for.
+func (m *planes) chromaUp() [2]int { return [2]int{max(m.denom, m.up[0]), max(m.denom, m.up[1])} }
+
+// drawPlanes resamples each plane to the crops and converts the crops to RGB.
+func (p *Pipeline) drawPlanes(dst [][]byte, m *planes) {
+	p.draw(dst, func(at []byte, stride int, g *geometry) { p.drawCrop(at, stride, m, g) })
+}
+
+func (p *Pipeline) drawCrop(dst []byte, stride int, m *planes, g *geometry) {
+	luma := p.luma(m, g)
 	n := g.cropW * g.cropH
 	p.ycc = grow(p.ycc, 3*n)
 	py, pb, pr := p.ycc[:n], p.ycc[n:2*n], p.ycc[2*n:]
-	p.tmp = resample(py, g.cropW, m.y.pix, m.y.stride, m.y.x0, m.y.y0, 1, m.luma[0], m.luma[1], p.tmp)
+	p.tmp = resample(py, g.cropW, m.y.pix, m.y.stride, m.y.x0, m.y.y0, 1, luma[0], luma[1], p.tmp)
 	if m.gray {
 		for r := range g.cropH {
 			d := dst[r*stride:]
@@ -82,8 +88,9 @@ func (p *Pipeline) drawPlanes(dst []byte, stride int, m *planes, g *geometry) {
 		}
 		return
 	}
-	p.tmp = resample(pb, g.cropW, m.cb.pix, m.cb.stride, m.cb.x0, m.cb.y0, 1, m.chroma[0], m.chroma[1], p.tmp)
-	p.tmp = resample(pr, g.cropW, m.cr.pix, m.cr.stride, m.cr.x0, m.cr.y0, 1, m.chroma[0], m.chroma[1], p.tmp)
+	chroma := p.chroma(m, g)
+	p.tmp = resample(pb, g.cropW, m.cb.pix, m.cb.stride, m.cb.x0, m.cb.y0, 1, chroma[0], chroma[1], p.tmp)
+	p.tmp = resample(pr, g.cropW, m.cr.pix, m.cr.stride, m.cr.x0, m.cr.y0, 1, chroma[0], chroma[1], p.tmp)
 	for r := range g.cropH {
 		o := r * g.cropW
 		convert := toRGB

@@ -82,6 +82,7 @@ type axis struct {
 
 // axisKey names an axis, for reuse from picture to picture.
 type axisKey struct {
+	filter          string // by name
 	in, out, off, n int
 	up, full        int  // the source is a coarser view of a line of length full, by a factor of up
 	smooth          bool // see newAxis

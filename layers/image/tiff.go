@@ -301,13 +301,12 @@ func (t *tiffPicture) planes() int {
 	return 1
 }
 
-func (p *Pipeline) processTIFF(dst, src []byte, info *Info) *BadImage {
+func (p *Pipeline) processTIFF(dst [][]byte, src []byte, info *Info) *BadImage {
 	t, b := readTIFF(src, info)
 	if b != nil {
 		return b
 	}
-	g, b := p.plan(info)
-	if b != nil {
+	if b := p.plan(info); b != nil {
 		return b
 	}
 	if b := p.hold(t.cost()); b != nil {
@@ -319,9 +318,7 @@ func (p *Pipeline) processTIFF(dst, src []byte, info *Info) *BadImage {
 	if b := t.unpack(m); b != nil {
 		return b
 	}
-	at, stride := p.target(dst, &g)
-	p.drawPacked(at, stride, m, &g)
-	p.finish(dst, &g)
+	p.drawPacked(dst, m)
 	return nil
 }
 

@@ -11,7 +11,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +25,7 @@ const (
 	preparedWeights = "weights.bin"
 	preparedEntry   = "entry.json"
 	// recipe is part of every name in the cache: another way of preparing models gets another number.
-	recipe = 1
+	recipe = 2
 
 	// cacheLimit bounds the cache: every set of layers that a job asks for is a program of its own. VGG16 is 1 GiB.
 	cacheLimit = 6 << 30
@@ -73,8 +75,21 @@ func (r *Runtime) prepared(ctx context.Context, path, digest string, in Port, ou
 		return "", err
 	}
 	defer os.RemoveAll(tmp) // after the rename there is nothing to remove
-	if err := r.save(path, tmp, in, out); err != nil {
+	if err := r.save(path, tmp, in, out, true); err != nil {
 		return "", err
+	}
+	// The library puts what it has packed behind whatever comes before, and its kernels read it in place with instructions
+	// that need it aligned: such a file would end the process. It is kept as it is only where it happens to be aligned, as
+	// the weights of all large layers are; else the weights are packed by each session.
+	if ok, err := aligned(filepath.Join(tmp, preparedModel)); err != nil {
+		return "", err
+	} else if !ok {
+		if err := errors.Join(os.Remove(filepath.Join(tmp, preparedModel)), os.Remove(filepath.Join(tmp, preparedWeights))); err != nil {
+			return "", err
+		}
+		if err := r.save(path, tmp, in, out, false); err != nil {
+			return "", err
+		}
 	}
 	if err := seal(tmp, entry{Program: digest, ORT: ort.GetVersion(), CPU: CPUClass()}); err != nil {
 		return "", err
@@ -148,12 +163,36 @@ func prune(cache, keep string, limit int64, now time.Time) error {
 	return nil
 }
 
-// save writes the optimized graph and its weights, in the layout in which they are computed with, to a folder. The
+// packed finds, in a saved graph, where in the file of weights something lies that was packed.
+var packed = regexp.MustCompile(`\|([0-9]+);[0-9]+;`)
+
+// alignment is the most that the library's kernels ask of packed weights, in bytes.
+const alignment = 64
+
+// aligned tells whether all that was packed can be read in place.
+func aligned(model string) (bool, error) {
+	graph, err := os.ReadFile(model)
+	if err != nil {
+		return false, err
+	}
+	for _, m := range packed.FindAllSubmatch(graph, -1) {
+		if at, err := strconv.ParseInt(string(m[1]), 10, 64); err != nil || at%alignment != 0 {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// save writes the optimized graph and its weights to a folder; if pack, in the layout in which they are computed with. The
 // session that does it holds the weights in memory; it is gone before the one that runs is started.
-func (r *Runtime) save(path, dir string, in Port, out []Port) error {
+func (r *Runtime) save(path, dir string, in Port, out []Port, pack bool) error {
 	s, err := r.session(path, false, in, out, func(o *ort.SessionOptions) error {
+		prepacked := "0"
+		if pack {
+			prepacked = "1"
+		}
 		for _, e := range [][2]string{
-			{"session.save_external_prepacked_constant_initializers", "1"},
+			{"session.save_external_prepacked_constant_initializers", prepacked},
 			{"session.optimized_model_external_initializers_file_name", preparedWeights},
 			{"session.optimized_model_external_initializers_min_size_in_bytes", "1024"},
 		} {

@@ -383,3 +383,37 @@ func TestProgramsThatCannotRun(t *testing.T) {
 		t.Error("buffers for no record")
 	}
 }
+
+// A program may read the pixels that are in another's buffers, and leaves those alone when it is done.
+func TestRunnersShareTheirInput(t *testing.T) {
+	rt := start(t, Options{})
+	path, in, out := network(t, 8)
+	s := open(t, rt, path, "", in, out)
+	want := answer(t, s, 4, 7)
+	first := runner(t, s, 4)
+	for range 2 { // the second time with the buffers of the one before
+		second, err := s.NewRunnerOn(4, first.Input())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(first.Input(), 7)
+		if err := second.Run(t.Context(), 4); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(second.Output(0), want) {
+			t.Error("another result from shared pixels")
+		}
+		if err := second.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if again := answer(t, s, 4, 7); !slices.Equal(again, want) { // with an input of its own
+			t.Error("another result after shared pixels")
+		}
+		if err := first.Run(t.Context(), 4); err != nil || !slices.Equal(first.Output(0), want) {
+			t.Errorf("whose pixels they are: %v", err)
+		}
+	}
+	if _, err := s.NewRunnerOn(5, first.Input()); err == nil {
+		t.Error("pixels of four records for five")
+	}
+}

@@ -12,8 +12,9 @@ import (
 // Runner runs batches through buffers of its own. It belongs to one goroutine.
 type Runner struct {
 	*buffers
-	s *Session
-	n int // records of the last run
+	s      *Session
+	n      int    // records of the last run
+	pixels []byte // the input of a program that takes bytes: of the buffers, or somebody else's
 	// Values for a batch of n records over the same buffers, made when they are first needed. The library keeps the
 	// buffers' addresses: they live as long as the Runner, and Go moves nothing on its heap.
 	batch  map[int]*values
@@ -34,31 +35,44 @@ type values struct {
 }
 
 // NewRunner returns buffers for up to n records.
-func (s *Session) NewRunner(n int) (*Runner, error) {
+func (s *Session) NewRunner(n int) (*Runner, error) { return s.NewRunnerOn(n, nil) }
+
+// NewRunnerOn returns buffers for up to n records whose input are the given pixels: those of another program's Runner,
+// which takes the same of an image and outlives this one. With nil it has its own.
+func (s *Session) NewRunnerOn(n int, pixels []byte) (*Runner, error) {
 	if n < 1 || n > 1<<16 {
 		return nil, fail("buffers", idRun, "use a batch of 1 to 65536", fmt.Errorf("a batch of %d", n))
+	}
+	if pixels != nil && (!s.in.U8 || len(pixels) != n*s.in.Len()) {
+		return nil, fail("buffers", idRun, "", fmt.Errorf("%d bytes of pixels for %d records of %d values (bytes: %t)", len(pixels), n, s.in.Len(), s.in.U8))
 	}
 	if err := s.hold(); err != nil {
 		return nil, err
 	}
-	return &Runner{s: s, buffers: s.buffers(n), batch: map[int]*values{}}, nil
+	b := s.buffers(n, pixels == nil)
+	if pixels == nil {
+		pixels = b.u8
+	}
+	return &Runner{s: s, buffers: b, pixels: pixels, batch: map[int]*values{}}, nil
 }
 
 // buffers returns those of a Runner that was closed, or new ones: tasks follow each other on a slot, and the buffers of
-// one that has ended would be garbage while the next fills its own.
-func (s *Session) buffers(n int) *buffers {
+// one that has ended would be garbage while the next fills its own. input says whether they have one.
+func (s *Session) buffers(n int, input bool) *buffers {
 	mu.Lock()
 	defer mu.Unlock()
-	if i := slices.IndexFunc(s.spare, func(b *buffers) bool { return b.max == n }); i >= 0 {
+	if i := slices.IndexFunc(s.spare, func(b *buffers) bool { return b.max == n && (b.u8 != nil || b.f32 != nil) == input }); i >= 0 {
 		b := s.spare[i]
 		s.spare = slices.Delete(s.spare, i, i+1)
 		return b
 	}
 	s.spare = nil // of other batches: nobody is going to ask for them
 	b := &buffers{max: n}
-	if s.in.U8 {
+	switch {
+	case !input:
+	case s.in.U8:
 		b.u8 = make([]byte, n*s.in.Len())
-	} else {
+	default:
 		b.f32 = make([]float32, n*s.in.Len())
 	}
 	for i := range s.out {
@@ -68,7 +82,7 @@ func (s *Session) buffers(n int) *buffers {
 }
 
 // Input is the buffer of pixels, for a program that takes bytes; nil for another.
-func (r *Runner) Input() []byte { return r.u8 }
+func (r *Runner) Input() []byte { return r.pixels }
 
 // InputF32 is the buffer of values, for a program that takes numbers; nil for another.
 func (r *Runner) InputF32() []float32 { return r.f32 }
@@ -109,7 +123,7 @@ func (r *Runner) values(n int) (*values, error) {
 	v := &values{}
 	var err error
 	if r.s.in.U8 {
-		v.in, err = tensor(shape(n, &r.s.in), r.u8)
+		v.in, err = tensor(shape(n, &r.s.in), r.pixels)
 	} else {
 		v.in, err = tensor(shape(n, &r.s.in), r.f32)
 	}
@@ -162,6 +176,6 @@ func (r *Runner) Close() error {
 		r.s.spare = append(r.s.spare, r.buffers)
 	}
 	mu.Unlock()
-	r.buffers = &buffers{}
+	r.buffers, r.pixels = &buffers{}, nil
 	return errors.Join(fail("close", idRun, "", errors.Join(all...)), r.s.rt.release(r.s.c))
 }

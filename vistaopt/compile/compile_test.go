@@ -13,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/train"
 	"github.com/vista-mr/vista-mr/layers"
+	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -21,23 +22,61 @@ var update = flag.Bool("update", false, "rewrite the golden file")
 
 func testInputs() *Inputs {
 	in := &Inputs{
-		Table:  []mr.FileRange{{URI: "t.csv"}},
-		Splits: []mr.Split{{Files: []mr.FileRange{{URI: "a.jpg"}}}, {Files: []mr.FileRange{{URI: "b.jpg"}}}},
-		Pool:   layers.PoolMax, Required: true, Features: true,
-		Layers: []Layer{{"conv", 100, 8}, {"fc", 4, 4}},
-		Train:  train.Params{Features: 3, Settings: []train.Setting{{Reg: 0.01}}, Table: TablePhase},
+		Table:    []mr.FileRange{{URI: "t.csv"}},
+		Splits:   []mr.Split{{Files: []mr.FileRange{{URI: "a.jpg"}}}, {Files: []mr.FileRange{{URI: "b.jpg"}}}},
+		Networks: []Network{{Pool: layers.PoolMax, Layers: []Layer{{"conv", 100, 8}, {"fc", 4, 4}}}},
+		Required: true, Features: true,
+		Train: train.Params{Features: 3, Settings: []train.Setting{{Reg: 0.01}}, Table: TablePhase},
 	}
-	in.Model = func(s layers.ProgramSpec) (extract.Model, error) {
-		m := extract.Model{Digest: fmt.Sprintf("%s>%v%v", s.From, s.Raw, s.Pooled)}
+	in.Model = func(p Program) (extract.Model, error) {
+		n, s := in.Networks[p.Network].Name, p.Spec
+		m := extract.Model{Digest: fmt.Sprintf("%s:%s>%v%v", n, s.From, s.Raw, s.Pooled)}
 		for _, l := range s.Raw {
-			m.Out = append(m.Out, extract.Port{Channel: extract.Raw(l)})
+			m.Out = append(m.Out, extract.Port{Channel: extract.Raw(Full(n, l))})
 		}
 		for _, l := range s.Pooled {
-			m.Out = append(m.Out, extract.Port{Channel: extract.Pooled(l)})
+			m.Out = append(m.Out, extract.Port{Channel: extract.Pooled(Full(n, l))})
 		}
 		return m, nil
 	}
 	return in
+}
+
+// threeInputs are those of three networks, two of which take the same of an image.
+func threeInputs() *Inputs {
+	in := testInputs()
+	in.Networks[0].Name, in.Networks[0].Image = "a", image.Imagenet()
+	in.Networks = append(in.Networks, in.Networks[0], in.Networks[0])
+	in.Networks[1].Name, in.Networks[1].Layers = "b", []Layer{{"conv", 60, 6}}
+	in.Networks[2].Name, in.Networks[2].Image.CropW = "c", 100
+	return in
+}
+
+// workload is a plan with what it is compiled from.
+type workload struct {
+	plan.Plan
+	inputs func() *Inputs
+}
+
+// workloads are all plans of one network and of several.
+func workloads() []workload {
+	var out []workload
+	for _, p := range plans() {
+		out = append(out, workload{p, testInputs})
+	}
+	return append(out, severals()...)
+}
+
+func severals() []workload {
+	var out []workload
+	for _, p := range plans() {
+		for _, n := range []plan.Networks{plan.Together, plan.Apart} {
+			if p.Networks = n; p.Validate() == nil {
+				out = append(out, workload{p, threeInputs})
+			}
+		}
+	}
+	return out
 }
 
 func plans() []plan.Plan {
@@ -72,9 +111,20 @@ func describe(phases []mr.PhaseSpec) string {
 }
 
 func TestChains(t *testing.T) {
-	var b strings.Builder
+	var one []workload
 	for _, p := range plans() {
-		phases, err := Compile(p, testInputs())
+		one = append(one, workload{p, testInputs})
+	}
+	golden(t, "testdata/chains.txt", one)
+	golden(t, "testdata/several.txt", severals())
+}
+
+// golden compares the chains of workloads with a file.
+func golden(t *testing.T, file string, of []workload) {
+	t.Helper()
+	var b strings.Builder
+	for _, p := range of {
+		phases, err := Compile(p.Plan, p.inputs())
 		if err != nil {
 			t.Fatalf("%s: %v", p, err)
 		}
@@ -84,31 +134,27 @@ func TestChains(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "%s\n%s", p, describe(phases))
 	}
-	const golden = "testdata/chains.txt"
 	if *update {
-		if err := os.MkdirAll("testdata", 0o777); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(golden, []byte(b.String()), 0o666); err != nil {
+		if err := os.WriteFile(file, []byte(b.String()), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(golden)
+	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(string(want), b.String()); d != "" {
-		t.Errorf("chains differ from %s; -update rewrites it (-want +got):\n%s", golden, d)
+		t.Errorf("chains differ from %s; -update rewrites it (-want +got):\n%s", file, d)
 	}
 }
 
 // TestNothingIsReadAfterItWasDropped follows every chain: what a phase drops, no phase behind it reads.
 func TestNothingIsReadAfterItWasDropped(t *testing.T) {
-	for _, p := range plans() {
+	for _, p := range workloads() {
 		for _, keep := range []bool{true, false} {
-			in := testInputs()
+			in := p.inputs()
 			in.Features = keep
-			phases, err := Compile(p, in)
+			phases, err := Compile(p.Plan, in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,11 +177,11 @@ func TestNothingIsReadAfterItWasDropped(t *testing.T) {
 // volumes, vectors, images or a shuffle with any of them, they are gone; what is never read (the last stage's
 // volume) is not written.
 func TestEverythingLargeIsDroppedByItsLastReader(t *testing.T) {
-	for _, p := range plans() {
+	for _, p := range workloads() {
 		for _, keep := range []bool{true, false} {
-			in := testInputs()
+			in := p.inputs()
 			in.Features = keep
-			phases, err := Compile(p, in)
+			phases, err := Compile(p.Plan, in)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -176,12 +222,12 @@ func TestEverythingLargeIsDroppedByItsLastReader(t *testing.T) {
 }
 
 func TestCompilingIsPure(t *testing.T) {
-	for _, p := range plans() {
-		a, err := Compile(p, testInputs())
+	for _, p := range workloads() {
+		a, err := Compile(p.Plan, p.inputs())
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := Compile(p, testInputs())
+		b, err := Compile(p.Plan, p.inputs())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -193,28 +239,22 @@ func TestCompilingIsPure(t *testing.T) {
 	}
 }
 
-// A record may only be set aside for its features where nothing was trained without looking at them yet: in the first
-// program, and in a lazy plan's only if there is no other.
+// A record may only be set aside for its features where nothing was trained without looking at them yet: where one
+// phase looks at the images, in that one.
 func TestFeaturesAreSetAsideOnlyOnce(t *testing.T) {
-	for _, p := range plans() {
+	for _, p := range workloads() {
 		for n := 1; n <= 2; n++ {
-			in := testInputs()
-			in.Layers = in.Layers[:n]
-			phases, err := Compile(p, in)
-			if err != nil {
-				t.Fatal(err)
+			in := p.inputs()
+			in.Networks[0].Layers = in.Networks[0].Layers[:n]
+			passes, first := 0, true
+			for _, params := range extracts(t, p.Plan, in) {
+				if params.Source != extract.Volume {
+					passes++
+				}
 			}
-			first := true
-			for _, ph := range phases {
-				if ph.Kind != extract.Name {
-					continue
-				}
-				var params extract.Params
-				if err := json.Unmarshal(ph.Params, &params); err != nil {
-					t.Fatal(err)
-				}
-				if want := first && (p.Inference != plan.Lazy || n == 1); params.Aside != want {
-					t.Errorf("%s, %d layers: %s sets aside: %t", p, n, ph.ID, params.Aside)
+			for i, params := range extracts(t, p.Plan, in) {
+				if want := first && passes == 1; params.Aside != want {
+					t.Errorf("%s, %d layers: program %d sets aside: %t", p, n, i, params.Aside)
 				}
 				first = false
 			}
@@ -222,23 +262,79 @@ func TestFeaturesAreSetAsideOnlyOnce(t *testing.T) {
 	}
 }
 
+// extracts are the parameters of the phases that run programs.
+func extracts(t *testing.T, p plan.Plan, in *Inputs) (out []extract.Params) {
+	t.Helper()
+	phases, err := Compile(p, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ph := range phases {
+		if ph.Kind != extract.Name {
+			continue
+		}
+		var params extract.Params
+		if err := json.Unmarshal(ph.Params, &params); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, params)
+	}
+	return out
+}
+
+// Every phase judges images by what all networks make of them, each kind once, and each program takes its network's.
+func TestAllPhasesJudgeImagesAlike(t *testing.T) {
+	for _, p := range severals() {
+		for _, params := range extracts(t, p.Plan, p.inputs()) {
+			if len(params.Images) != 2 || params.Images[0].CropW != 224 || params.Images[1].CropW != 100 {
+				t.Fatalf("%s: images become %+v", p, params.Images)
+			}
+			for _, pr := range params.Programs {
+				if third := strings.HasPrefix(pr.Model.Digest, "c:"); third != (pr.Image == 1) {
+					t.Errorf("%s: program %s takes images of kind %d", p, pr.Model.Digest, pr.Image)
+				}
+			}
+		}
+	}
+}
+
 func TestEachLayerIsComputedOnceBesidesLazy(t *testing.T) {
-	for _, p := range plans() {
-		n := map[string]int{}
-		for _, s := range Programs(p, testInputs()) {
-			for _, l := range s.Pooled {
-				n[l]++
+	for _, p := range workloads() {
+		n, programs, layers := map[string]int{}, 0, 0
+		for i := range p.inputs().Networks {
+			for _, pr := range p.inputs().Programs(p.Plan, i) {
+				for _, l := range pr.Spec.Pooled {
+					n[fmt.Sprint(i, l)]++
+				}
+				if pr.Spec.From == "" {
+					programs++
+				}
 			}
-			if s.From == "" {
-				n["from the image"]++
-			}
+			layers += len(p.inputs().Networks[i].Layers)
 		}
-		want := 1
+		want := len(p.inputs().Networks)
 		if p.Inference == plan.Lazy {
-			want = 2
+			want = layers
 		}
-		if n["conv"] != 1 || n["fc"] != 1 || n["from the image"] != want {
-			t.Errorf("%s: %v, want each layer pooled once and %d passes over the images", p, n, want)
+		if len(n) != layers || programs != want {
+			t.Errorf("%s: %v, %d from the image, want each layer pooled once and %d from the image", p, n, programs, want)
 		}
+		for l, times := range n {
+			if times != 1 {
+				t.Errorf("%s: %s is pooled %d times", p, l, times)
+			}
+		}
+	}
+}
+
+// The number of networks and what the plan says of them go together.
+func TestPlansOfSeveralAreForSeveral(t *testing.T) {
+	p := plans()[0]
+	if _, err := Compile(p, threeInputs()); err == nil {
+		t.Error("three networks, and the plan does not say how")
+	}
+	p.Networks = plan.Apart
+	if _, err := Compile(p, testInputs()); err == nil {
+		t.Error("one network apart")
 	}
 }

@@ -9,32 +9,37 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/join"
 	"github.com/vista-mr/vista-mr/jobs/train"
-	"github.com/vista-mr/vista-mr/layers"
+	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// infer adds the phase that runs a program, from the images or from a layer's stored volumes,
+// infer adds the phase that runs programs, from the images or from a layer's stored volumes,
 // and the join behind it where the plan joins after the inference.
-func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
-	model, err := c.in.Model(spec)
-	if err != nil && c.err == nil {
-		c.err = err
-	}
+func (c *compiler) infer(name string, programs []Program, from string) {
 	id := mr.PhaseID(name)
 	phase := mr.PhaseSpec{ID: id, Type: mr.MapPhase, Kind: extract.Name}
 	params := extract.Params{
-		Model: model, Image: c.in.Image, Decoder: c.in.Decoder, Decode: c.in.Decode, Batch: c.p.Batch,
+		Decoder: c.in.Decoder, Decode: c.in.Decode, Batch: c.p.Batch,
 		Store: c.uncompressed(), Required: c.in.Required, Repeat: c.inferred > 0, Multiple: c.in.Multiple,
-		// What a lazy plan's later phases would find for the same image is not known yet.
-		Aside: c.inferred == 0 && (c.p.Inference != plan.Lazy || len(c.in.Layers) == 1),
+		// What later phases would find for the same image is not known yet.
+		Aside: c.inferred == 0 && c.passes() == 1,
 	}
-	joinLater := c.p.Placement == plan.BeforeJoin && c.joins(spec)
+	var kinds []int
+	params.Images, kinds = c.views()
+	for _, p := range programs {
+		model, err := c.in.Model(p)
+		if err != nil && c.err == nil {
+			c.err = err
+		}
+		params.Programs = append(params.Programs, extract.Program{Model: model, Image: kinds[p.Network]})
+	}
+	joinLater := c.p.Placement == plan.BeforeJoin && c.joins(programs)
 	switch {
-	case from != nil:
+	case from != "":
 		params.Source, params.Input = extract.Volume, "volume"
-		phase.Inputs = []mr.Input{same("volume", c.raw[from.Name])}
-		phase.Tasks = c.tasksOf(c.raw[from.Name].phase)
+		phase.Inputs = []mr.Input{same("volume", c.raw[from])}
+		phase.Tasks = c.tasksOf(c.raw[from].phase)
 	case c.images.phase != "":
 		params.Source, params.Input = extract.Joined, "images"
 		params.Base = c.inferred == 0
@@ -49,16 +54,16 @@ func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
 		}
 	}
 	if joinLater && c.p.Join == plan.Shuffle {
-		params.Emit = c.columns(spec)
+		params.Emit = c.columns(programs)
 		phase.Partitions = c.p.Partitions
 	}
 	c.add(phase, params)
-	c.note(id, spec)
+	c.note(id, programs)
 	if params.Base {
 		c.base = ref{id, extract.Base}
 	}
 	if joinLater {
-		c.joinOutputs(id, spec, params.Repeat)
+		c.joinOutputs(id, programs, params.Repeat)
 	}
 	if c.inferred == 0 && c.p.Join == plan.Broadcast {
 		c.unmatched()
@@ -66,35 +71,59 @@ func (c *compiler) infer(name string, spec layers.ProgramSpec, from *Layer) {
 	c.inferred++
 }
 
-// joins tells whether the join stands behind this program: it does once, behind whatever
-// leaves the CNN for good. A staged plan's volumes stay on the images' side; an eager plan's
-// volumes are joined once and pooled afterwards.
-func (c *compiler) joins(spec layers.ProgramSpec) bool {
-	return c.p.Inference != plan.Eager || spec.From == ""
+// views are all that the job's networks make of an image, each once, and which of them each network takes. Every phase
+// that looks at images is told of all of them, so that an image is bad for all networks or for none.
+func (c *compiler) views() (all []image.Spec, of []int) {
+	for _, n := range c.in.Networks {
+		n.Image.MaxBytes = c.in.MaxFile
+		at := slices.Index(all, n.Image)
+		if at < 0 {
+			at = len(all)
+			all = append(all, n.Image)
+		}
+		of = append(of, at)
+	}
+	return all, of
 }
 
-// columns are the channels of a program that go through the join.
-func (c *compiler) columns(spec layers.ProgramSpec) []string {
+// joins tells whether the join stands behind these programs: it does once for each layer, behind whatever
+// leaves the CNN for good. A staged plan's volumes stay on the images' side; an eager plan's
+// volumes are joined once and pooled afterwards.
+func (c *compiler) joins(programs []Program) bool {
+	return c.p.Inference != plan.Eager || programs[0].Spec.From == ""
+}
+
+// columns are the channels of programs that go through the join.
+func (c *compiler) columns(programs []Program) []string {
 	var out []string
-	if c.p.Inference == plan.Eager {
-		for _, l := range spec.Raw {
-			out = append(out, extract.Raw(l))
+	for _, p := range programs {
+		of, channel := p.Spec.Pooled, extract.Pooled
+		if c.p.Inference == plan.Eager {
+			of, channel = p.Spec.Raw, extract.Raw
 		}
-		return out
-	}
-	for _, l := range spec.Pooled {
-		out = append(out, extract.Pooled(l))
+		for _, l := range of {
+			out = append(out, channel(c.full(p, l)))
+		}
 	}
 	return out
 }
 
-// note remembers where a program's outputs are.
-func (c *compiler) note(id mr.PhaseID, spec layers.ProgramSpec) {
-	for _, l := range spec.Raw {
-		c.raw[l] = ref{id, extract.Raw(l)}
-	}
-	for _, l := range spec.Pooled {
-		c.pooled[l] = ref{id, extract.Pooled(l)}
+// full is the name in the job of a program's layer.
+func (c *compiler) full(p Program, layer string) string {
+	return Full(c.in.Networks[p.Network].Name, layer)
+}
+
+// note remembers where programs' outputs are.
+func (c *compiler) note(id mr.PhaseID, programs []Program) {
+	for _, p := range programs {
+		for _, l := range p.Spec.Raw {
+			l = c.full(p, l)
+			c.raw[l] = ref{id, extract.Raw(l)}
+		}
+		for _, l := range p.Spec.Pooled {
+			l = c.full(p, l)
+			c.pooled[l] = ref{id, extract.Pooled(l)}
+		}
 	}
 }
 
@@ -103,10 +132,10 @@ func (c *compiler) tasksOf(id mr.PhaseID) int {
 	return c.phases[i].NumTasks()
 }
 
-// joinOutputs adds the join of a program's outputs with the table.
-func (c *compiler) joinOutputs(id mr.PhaseID, spec layers.ProgramSpec, repeat bool) {
+// joinOutputs adds the join of programs' outputs with the table.
+func (c *compiler) joinOutputs(id mr.PhaseID, programs []Program, repeat bool) {
 	to := "join-" + id
-	channels := c.columns(spec)
+	channels := c.columns(programs)
 	if c.p.Join == plan.Shuffle {
 		params := join.Params{Required: c.in.Required, Repeat: repeat, Store: c.uncompressed(), Base: !repeat,
 			Volumes: c.p.Inference == plan.Eager}
@@ -131,7 +160,7 @@ func (c *compiler) joinOutputs(id mr.PhaseID, spec layers.ProgramSpec, repeat bo
 	if !repeat {
 		c.base = ref{to, extract.Base}
 	}
-	for _, l := range c.in.Layers {
+	for _, l := range c.layers {
 		for _, ch := range channels {
 			switch ch {
 			case extract.Raw(l.Name):
@@ -144,7 +173,7 @@ func (c *compiler) joinOutputs(id mr.PhaseID, spec layers.ProgramSpec, repeat bo
 }
 
 func (c *compiler) length(channel string) int {
-	for _, l := range c.in.Layers {
+	for _, l := range c.layers {
 		switch channel {
 		case extract.Raw(l.Name):
 			return l.Raw
@@ -157,9 +186,9 @@ func (c *compiler) length(channel string) int {
 
 // train adds the rounds over the given layers' vectors; the first one trains the baseline on
 // structured columns alone as well.
-func (c *compiler) train(name string, ls []Layer, structured bool) {
+func (c *compiler) train(name string, ls []Layer) {
 	params := c.in.Train
-	params.Structured = structured
+	params.Structured = len(c.trained) == 0
 	inputs := []mr.Input{
 		{Name: train.TableInput, Phase: TablePhase, Mode: mr.Values},
 		same(train.BaseInput, c.base),
@@ -188,9 +217,11 @@ func (c *compiler) finish() {
 	if c.in.Features {
 		inputs := []mr.Input{same(features.BaseInput, c.base)}
 		params := c.in.Keep
-		for _, l := range c.in.Layers {
-			inputs = append(inputs, same(l.Name, c.pooled[l.Name]))
-			params.Layers = append(params.Layers, features.Layer{Name: l.Name, Dim: l.Pooled})
+		for _, n := range c.in.Networks {
+			for _, l := range n.named() {
+				inputs = append(inputs, same(l.Name, c.pooled[l.Name]))
+				params.Layers = append(params.Layers, features.Layer{Name: l.Name, Dim: l.Pooled, Meta: n.Meta})
+			}
 		}
 		c.add(mr.PhaseSpec{ID: featuresPhase, Type: mr.MapPhase, Kind: features.Name, Tasks: c.tasksOf(c.base.phase), Inputs: inputs}, params)
 	}

@@ -28,6 +28,7 @@ type Explanation struct {
 	Network       string               `json:"network"`
 	Layers        []string             `json:"layers"` // bottom to top
 	Preprocess    string               `json:"preprocess,omitempty"`
+	Networks      []Network            `json:"networks,omitempty"` // each of several; what stands above is then of all
 	Data          Data                 `json:"data"`
 	Machine       Machine              `json:"machine"`
 	Plan          plan.Plan            `json:"plan"`
@@ -40,6 +41,14 @@ type Explanation struct {
 	Override      *Override            `json:"override,omitempty"`
 	Paper         []paper.Choice       `json:"paper,omitempty"`
 	Actual        *Actual              `json:"actual,omitempty"`
+}
+
+// Network is one of several CNNs.
+type Network struct {
+	Name       string   `json:"name"`   // that its layers begin with
+	Model      string   `json:"model"`  // of the catalogue, or a file
+	Layers     []string `json:"layers"` // bottom to top
+	Preprocess string   `json:"preprocess"`
 }
 
 // Data is what was found out about the input.

@@ -25,13 +25,13 @@ func example(t *testing.T) *Explanation {
 	tr := vistaopt.Training{Columns: []int{990, 4990, 1990}, Settings: 1, Iterations: 10}
 	m := vistaopt.Machine{Cores: 4, Memory: 2 << 30, Workers: 3}
 	want := plan.Plan{Storage: plan.Raw, Partitions: 400}
-	c, err := vistaopt.Choose(want, n, s, tr, m)
+	c, err := vistaopt.Choose(want, []vistaopt.Network{n}, s, tr, m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.From["storage"] = "set"
 	x := &Explanation{SchemaVersion: SchemaVersion, Job: "example", Network: "tiny", Layers: []string{`conv"1"`, "fc"}, Preprocess: "none", Data: Data{50_000, 60_000, 50_000, 60_000, 990, "50,000 of 50,000 rows have an image"},
-		Machine: Machine{3, 4, 2 << 30, c.Rates}, Plan: c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected, Thresholds: vistaopt.Thresholds(want, n, s, tr, m),
+		Machine: Machine{3, 4, 2 << 30, c.Rates}, Plan: c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected, Thresholds: vistaopt.Thresholds(want, []vistaopt.Network{n}, s, tr, m),
 		Override: &Override{[]string{"plan.storage", "plan.partitions"}, c.Plan, 1.25}}
 	f, err := paper.Choose(paper.Roster()[0], paper.Foods, paper.Testbed)
 	if err != nil {

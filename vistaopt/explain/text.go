@@ -14,7 +14,11 @@ import (
 func (x *Explanation) Text() []byte {
 	var b bytes.Buffer
 	p, e := x.Plan, x.Estimate
-	fmt.Fprintf(&b, "Plan      %s, %s, %s join, %s; %d at a time, batches of %d, %d partitions\n", p.Inference, p.Placement, p.Join, p.Storage, p.CPU, p.Batch, p.Partitions)
+	networks := ""
+	if p.Networks != plan.One {
+		networks = fmt.Sprintf(", networks %s", p.Networks)
+	}
+	fmt.Fprintf(&b, "Plan      %s, %s, %s join, %s%s; %d at a time, batches of %d, %d partitions\n", p.Inference, p.Placement, p.Join, p.Storage, networks, p.CPU, p.Batch, p.Partitions)
 	fmt.Fprintf(&b, "Estimate  %s, a peak of %s of memory a worker, writes %s\n", duration(e.Seconds), bytesOf(e.Memory), bytesOf(e.Written))
 	x.data(&b)
 	x.phases(&b)
@@ -28,9 +32,20 @@ func (x *Explanation) Text() []byte {
 }
 
 func (x *Explanation) data(b *bytes.Buffer) {
-	fmt.Fprintf(b, "For       %s, layers %s\n", x.Network, strings.Join(x.Layers, " "))
-	if x.Preprocess != "" {
-		fmt.Fprintf(b, "          %s\n", x.Preprocess)
+	head, networks := "For       ", x.Networks
+	if len(networks) == 0 {
+		networks = []Network{{x.Network, x.Network, x.Layers, x.Preprocess}}
+	}
+	for _, n := range networks {
+		called := n.Name
+		if n.Model != n.Name {
+			called += " (" + n.Model + ")"
+		}
+		fmt.Fprintf(b, "%s%s, layers %s\n", head, called, strings.Join(n.Layers, " "))
+		if n.Preprocess != "" {
+			fmt.Fprintf(b, "          %s\n", n.Preprocess)
+		}
+		head = "          "
 	}
 	fmt.Fprintf(b, "          %d rows of %d columns, %d images of %s; %s\n", x.Data.Rows, x.Data.Columns, x.Data.Images, bytesOf(x.Data.ImageBytes), x.Data.Found)
 	fmt.Fprintf(b, "On        %s of %s, %s each\n", count(x.Machine.Workers, "worker"), count(x.Machine.Cores, "core"), bytesOf(x.Machine.Memory))
@@ -111,7 +126,7 @@ func (x *Explanation) memory(b *bytes.Buffer) {
 	}
 }
 
-var knobs = []string{"inference", "placement", "join", "storage", "cpu", "partitions", "batch"}
+var knobs = []string{"inference", "placement", "join", "storage", "networks", "cpu", "partitions", "batch"}
 
 func (x *Explanation) knobs(b *bytes.Buffer) {
 	by := map[string][]string{}
@@ -146,7 +161,7 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 			at = duration(r.Estimate.Seconds)
 		}
 		p := r.Plan
-		rows = append(rows, []string{fmt.Sprintf("%s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage), at, bytesOf(r.Estimate.Memory), r.Why})
+		rows = append(rows, []string{strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks)), at, bytesOf(r.Estimate.Memory), r.Why})
 	}
 	table(b, rows)
 }
@@ -180,7 +195,7 @@ func change(t vistaopt.Threshold, now plan.Plan) string {
 	}
 	var what []string
 	for _, k := range []struct{ name, now, then string }{{"inference", string(now.Inference), string(t.Plan.Inference)}, {"placement", string(now.Placement), string(t.Plan.Placement)},
-		{"join", string(now.Join), string(t.Plan.Join)}, {"storage", string(now.Storage), string(t.Plan.Storage)},
+		{"join", string(now.Join), string(t.Plan.Join)}, {"storage", string(now.Storage), string(t.Plan.Storage)}, {"networks", string(now.Networks), string(t.Plan.Networks)},
 		{"at a time", fmt.Sprint(now.CPU), fmt.Sprint(t.Plan.CPU)}, {"batch", fmt.Sprint(now.Batch), fmt.Sprint(t.Plan.Batch)}} {
 		if k.now != k.then {
 			what = append(what, fmt.Sprintf("%s %s instead of %s", k.name, k.then, k.now))

@@ -51,6 +51,16 @@ const (
 	Snappy Storage = "snappy"
 )
 
+// Networks says how several CNNs share the images.
+type Networks string
+
+// The ways. Of one network there is nothing to say.
+const (
+	One      Networks = ""
+	Together Networks = "together" // each image is decoded once and runs through all of them: fused plans only
+	Apart    Networks = "apart"    // one network after the other, each over all images
+)
+
 // Plan is one way to run a workload.
 type Plan struct {
 	Inference  Inference `json:"inference"`
@@ -60,6 +70,7 @@ type Plan struct {
 	CPU        int       `json:"cpu"`        // attempts at once in each worker
 	Partitions int       `json:"partitions"` // of images, and of everything made from them
 	Batch      int       `json:"batch"`      // images per call of the CNN
+	Networks   Networks  `json:"networks,omitempty"`
 }
 
 // Inferences, Placements, Joins and Storages are all values of each knob.
@@ -72,15 +83,19 @@ var (
 
 // String is the canonical text of a plan, one line.
 func (p Plan) String() string {
-	return fmt.Sprintf("%s %s %s %s cpu=%d partitions=%d batch=%d",
+	s := fmt.Sprintf("%s %s %s %s cpu=%d partitions=%d batch=%d",
 		p.Inference, p.Placement, p.Join, p.Storage, p.CPU, p.Partitions, p.Batch)
+	if p.Networks != One {
+		s += " networks=" + string(p.Networks)
+	}
+	return s
 }
 
 // Parse reads what String wrote.
 func Parse(s string) (Plan, error) {
 	f := strings.Fields(s)
-	if len(f) != 7 {
-		return Plan{}, fmt.Errorf("plan %q: %d words, want 7", s, len(f))
+	if len(f) != 7 && len(f) != 8 {
+		return Plan{}, fmt.Errorf("plan %q: %d words, want 7, or 8 with several networks", s, len(f))
 	}
 	p := Plan{Inference: Inference(f[0]), Placement: Placement(f[1]), Join: Join(f[2]), Storage: Storage(f[3])}
 	for i, knob := range []struct {
@@ -93,6 +108,13 @@ func Parse(s string) (Plan, error) {
 			return Plan{}, fmt.Errorf("plan %q: %q is not %s=NUMBER", s, f[4+i], knob.name)
 		}
 		*knob.to = n
+	}
+	if len(f) == 8 {
+		v, ok := strings.CutPrefix(f[7], "networks=")
+		if !ok || v == "" {
+			return Plan{}, fmt.Errorf("plan %q: %q is not networks=together or networks=apart", s, f[7])
+		}
+		p.Networks = Networks(v)
 	}
 	return p, p.Validate()
 }
@@ -108,6 +130,10 @@ func (p Plan) Validate() error {
 		return fmt.Errorf("plan: join %q is none of %v", p.Join, Joins)
 	case !member(p.Storage, Storages):
 		return fmt.Errorf("plan: storage %q is none of %v", p.Storage, Storages)
+	case p.Networks != One && p.Networks != Together && p.Networks != Apart:
+		return fmt.Errorf("plan: networks %q is neither %s nor %s", p.Networks, Together, Apart)
+	case p.Networks == Together && p.Inference != Fused:
+		return fmt.Errorf("plan: networks run together in a fused plan only, not in a %s one", p.Inference)
 	case p.CPU < 1 || p.Partitions < 1 || p.Batch < 1:
 		return fmt.Errorf("plan: cpu %d, partitions %d and batch %d must be at least 1", p.CPU, p.Partitions, p.Batch)
 	}

@@ -14,6 +14,12 @@ func TestParseReadsWhatStringWrites(t *testing.T) {
 						t.Errorf("Parse(%q) = %+v, %v", want, got, err)
 					}
 					n++
+					for _, want.Networks = range []Networks{Together, Apart} {
+						got, err := Parse(want.String())
+						if legal := want.Networks == Apart || i == Fused; (err == nil) != legal || got != want {
+							t.Errorf("Parse(%q) = %+v, %v", want, got, err)
+						}
+					}
 				}
 			}
 		}
@@ -27,6 +33,9 @@ func TestParseRefuses(t *testing.T) {
 	for _, s := range []string{
 		"",
 		"fused after-join broadcast snappy cpu=2 partitions=16",
+		"fused after-join broadcast snappy cpu=2 partitions=16 batch=8 networks=",
+		"fused after-join broadcast snappy cpu=2 partitions=16 batch=8 networks=side-by-side",
+		"fused after-join broadcast snappy cpu=2 partitions=16 batch=8 together",
 		"fuzed after-join broadcast snappy cpu=2 partitions=16 batch=8",
 		"fused aside broadcast snappy cpu=2 partitions=16 batch=8",
 		"fused after-join merge snappy cpu=2 partitions=16 batch=8",

@@ -36,8 +36,13 @@ func (a *app) request(name string, sets []string) (*conf.Job, cluster.Request, e
 	if u, err := user.Current(); err == nil {
 		r.User = u.Username
 	}
-	for _, p := range []struct{ key, value string }{{"table.uri", string(job.Table.URI)}, {"images.uri", string(job.Images.URI)}, {"output", string(job.Output)},
-		{"cnn.model", job.CNN.Model}, {"cnn.weights", job.CNN.Weights}} {
+	type path struct{ key, value string }
+	paths := []path{{"table.uri", string(job.Table.URI)}, {"images.uri", string(job.Images.URI)}, {"output", string(job.Output)}}
+	for i := range job.CNN {
+		c := &job.CNN[i]
+		paths = append(paths, path{c.Key("model"), c.Model}, path{c.Key("weights"), c.Weights})
+	}
+	for _, p := range paths {
 		if p.value == "" || dfs.HasScheme(p.value) || strings.HasPrefix(p.value, "/") {
 			continue
 		}

@@ -103,7 +103,7 @@ func TestProgramsAreFetched(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := s.NewRunner(1)
+		r, err := s.NewRunner(1, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

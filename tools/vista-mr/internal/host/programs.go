@@ -93,8 +93,8 @@ type session struct {
 type releaser interface{ Release() error }
 
 // NewRunner returns buffers for one slot.
-func (s *session) NewRunner(n int) (extract.Runner, error) {
-	r, err := s.Session.NewRunner(n)
+func (s *session) NewRunner(n int, pixels []byte) (extract.Runner, error) {
+	r, err := s.NewRunnerOn(n, pixels)
 	if err != nil {
 		return nil, err
 	}

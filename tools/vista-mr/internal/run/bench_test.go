@@ -19,7 +19,6 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/row"
 	"github.com/vista-mr/vista-mr/jobs/train"
-	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/lr"
 	"github.com/vista-mr/vista-mr/mr"
@@ -40,7 +39,7 @@ type bench struct {
 	dir string
 	job *conf.Job
 	rt  *ort.Runtime
-	n   *network
+	n   networks
 }
 
 // newBench makes 500x375 JPEGs and opens a network of the catalogue with all its feature layers.
@@ -54,7 +53,7 @@ func newBench(b *testing.B, model string, records int) *bench {
 	if _, err := synth.Generate(b.Context(), synth.Config{Shape: "foods", Records: records, Seed: 1, Out: data}, nil); err != nil {
 		b.Fatal(err)
 	}
-	x.job.Name, x.job.CNN.Model, x.job.CNN.Weights = "bench", model, "random"
+	x.job.Name, x.job.CNN[0].Model, x.job.CNN[0].Weights = "bench", model, "random"
 	x.job.Table.URI, x.job.Table.Key, x.job.Table.Label = conf.URI(filepath.Join(data, "table.csv")), "id", "label"
 	x.job.Images.URI = conf.URI(filepath.Join(data, "images"))
 	var err error
@@ -62,9 +61,11 @@ func newBench(b *testing.B, model string, records int) *bench {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { x.rt.Close() })
-	if x.n, err = openNetwork(b.Context(), x.job, nil, func(*network) error { return nil }); err != nil {
+	n, err := openNetwork(b.Context(), x.job, 0, nil, func(*network) error { return nil })
+	if err != nil {
 		b.Fatal(err)
 	}
+	x.n = networks{n}
 	return x
 }
 
@@ -92,7 +93,7 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 	if err != nil {
 		x.b.Fatal(err)
 	}
-	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return models[specKey(s)], nil }
+	in.Model = models.find
 	phases, err := compile.Compile(p, in)
 	if err != nil {
 		x.b.Fatal(err)
@@ -117,15 +118,16 @@ func (x *bench) run(p plan.Plan, whole bool) (cnn, all float64) {
 func (x *bench) bare(images int) float64 {
 	x.b.Helper()
 	p := plan.Plan{Inference: plan.Fused}
-	d := &compile.Inputs{Pool: x.n.pool, Normalize: x.n.normalize}
-	for _, l := range x.n.layers {
-		d.Layers = append(d.Layers, compile.Layer{Name: l.Name})
+	n := x.n[0]
+	d := &compile.Inputs{Networks: []compile.Network{{Pool: n.pool, Normalize: n.normalize}}}
+	for _, l := range n.layers {
+		d.Networks[0].Layers = append(d.Networks[0].Layers, compile.Layer{Name: l.Name})
 	}
 	models, err := x.n.writePrograms(x.b.Context(), local.New(x.dir, true), p, d)
 	if err != nil {
 		x.b.Fatal(err)
 	}
-	m := models[specKey(compile.Programs(p, d)[0])]
+	m := models[programKey(d.Whole(0))]
 	s, err := host.Open(x.b.Context(), x.rt, filepath.Join(x.dir, m.URI), m)
 	if err != nil {
 		x.b.Fatal(err)

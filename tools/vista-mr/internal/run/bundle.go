@@ -29,8 +29,9 @@ const (
 // Bundle reads the files of one network: a model or weights, and the data files beside an ONNX model. It is
 // used by one goroutine.
 type Bundle struct {
-	model  string // its URI, for the message where it cannot be read
-	limit  int64  // of the first file
+	model  string                   // its URI, for the message where it cannot be read
+	key    func(name string) string // of the job file, for the same
+	limit  int64                    // of the first file
 	data   func(name string) ([]byte, error)
 	main   string // folder of the first file that was read: what follows lies beside it
 	memory int64  // that files may still take
@@ -46,7 +47,7 @@ type mapped struct {
 
 // NewBundle prepares for reading the network that a job or a user calls model.
 func NewBundle(model string) *Bundle {
-	b := &Bundle{model: model, limit: maxModelFile, memory: min(maxInMemory, machine.Memory()/4)}
+	b := &Bundle{model: model, key: (&conf.CNN{}).Key, limit: maxModelFile, memory: min(maxInMemory, machine.Memory()/4)}
 	if !isFile(model) { // weights of a network of the roster
 		b.limit = maxWeights
 	}
@@ -211,9 +212,9 @@ func (b *Bundle) cut(m mapped) error {
 }
 
 func (b *Bundle) fail(path, cause string, err error) *InputError {
-	e := &InputError{ID: "E-WEIGHTS", Key: "cnn.weights", Path: path, Cause: cause, Err: err, Next: "give the path of the weights"}
+	e := &InputError{ID: "E-WEIGHTS", Key: b.key("weights"), Path: path, Cause: cause, Err: err, Next: "give the path of the weights"}
 	if isFile(b.model) {
-		e.ID, e.Key, e.Next = "E-MODEL", "cnn.model", "give the path of the model"
+		e.ID, e.Key, e.Next = "E-MODEL", b.key("model"), "give the path of the model"
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		e.Next += nearHint(path)

@@ -51,12 +51,12 @@ func calibrationFile(key string) string {
 }
 
 // speeds are the rates that a job is planned with. Few images are not worth a sample.
-func speeds(ctx context.Context, d *data, n *network, o *Options) (vistaopt.Rates, error) {
-	r := recalled(n, o.ortVersion)
+func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rates, error) {
+	r := ns.rates(o.ortVersion)
 	if d.images == nil || d.stats.Images < 8*sampled {
 		return r, nil
 	}
-	decode, err := decodeRate(ctx, d, n)
+	decode, err := decodeRate(ctx, d, ns[0])
 	if decode > 0 {
 		r.Decode = decode
 		r.Source += fmt.Sprintf("; images are decoded at %.1f MB/s, measured on %d of them", decode/1e6, sampled)
@@ -64,14 +64,15 @@ func speeds(ctx context.Context, d *data, n *network, o *Options) (vistaopt.Rate
 	return r, err
 }
 
-// onceSpeeds is speeds for who is asked about the same network more than once: before its weights are there, and after.
-func onceSpeeds(ctx context.Context, d *data, o *Options) func(*network) (vistaopt.Rates, error) {
+// onceSpeeds is speeds for who is asked about the same networks more than once: before their weights are there, and after.
+func onceSpeeds(ctx context.Context, d *data, o *Options) func(networks) (vistaopt.Rates, error) {
 	var known *vistaopt.Rates
-	return func(n *network) (vistaopt.Rates, error) {
+	return func(ns networks) (vistaopt.Rates, error) {
 		if known != nil {
+			ns.rates(o.ortVersion) // each network of several has its own
 			return *known, nil
 		}
-		r, err := speeds(ctx, d, n, o)
+		r, err := speeds(ctx, d, ns, o)
 		if err == nil {
 			known = &r
 		}
@@ -82,24 +83,30 @@ func onceSpeeds(ctx context.Context, d *data, o *Options) func(*network) (vistao
 // worthwhile is the time from which on a job is worth a second of calibration.
 const worthwhile = 60 // seconds
 
-// calibrated measures a network that was not measured before, and makes the choice anew. What kind of plan it is stays as it
+// calibrated measures networks that were not measured before, and makes the choice anew. What kind of plan it is stays as it
 // was: its programs are written, and only how many images are in flight is the machine's matter.
-func calibrated(ctx context.Context, j *conf.Job, d *data, n *network, c *vistaopt.Choice, m vistaopt.Machine, whole extract.Model, at *place, o *Options) (*vistaopt.Choice, error) {
+func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vistaopt.Choice, m vistaopt.Machine, whole []extract.Model, at *place, o *Options) (*vistaopt.Choice, error) {
 	if m.Rates.Measured || c.Estimate.Seconds < worthwhile {
 		return c, nil
 	}
-	found, err := calibrate(ctx, n, whole, at.store, o)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		o.Log.Warn("the network was not measured beforehand; the estimates are by its size", zap.Error(err))
-		return c, nil
+	for i, n := range ns {
+		if recalled(n, o.ortVersion).Measured {
+			continue
+		}
+		found, err := calibrate(ctx, n, whole[i], at.store, o)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil {
+			o.Log.Warn("the network was not measured beforehand; the estimates are by its size", zap.String("network", n.cnn.Name), zap.Error(err))
+			return c, nil
+		}
+		n.found = found
 	}
 	decode := m.Rates.Decode
-	m.Rates = found.rates()
+	m.Rates = ns.rates(o.ortVersion)
 	m.Rates.Decode = decode
-	if again := chooseAgain(j, n, d, c.Plan, c.From, limited(j, m)); again != nil {
+	if again := chooseAgain(j, ns, d, c.Plan, c.From, limited(j, m)); again != nil {
 		return again, nil
 	}
 	return c, nil
@@ -108,11 +115,14 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, n *network, c *vistao
 // recalled returns the rates that were measured for a network, or those by multiply-accumulates. What cannot be read was
 // not measured.
 func recalled(n *network, version string) vistaopt.Rates {
-	c := kepts(calibrationKey(n, version))
+	c := n.found
+	if c == nil {
+		c = kepts(calibrationKey(n, version))
+	}
 	if c == nil {
 		return vistaopt.DefaultRates()
 	}
-	n.flight = c.Flight
+	n.size.Flight = c.Flight
 	return c.rates()
 }
 
@@ -169,13 +179,11 @@ func calibrate(ctx context.Context, n *network, m extract.Model, store dfs.FS, o
 	c.Many = many / float64(c.Batch)
 	// The runtime keeps what a call has taken. What differs by much from the activations is no measurement but what
 	// else the process has done meanwhile.
-	size := n.sizes()
 	now, _ := machine.Resident()
-	if f := (now - one) / int64(c.Batch-1); f > size.ActiveBytes/2 && f < 8*size.ActiveBytes {
+	if f := (now - one) / int64(c.Batch-1); f > n.size.ActiveBytes/2 && f < 8*n.size.ActiveBytes {
 		c.Flight = f
 	}
-	n.flight = c.Flight
-	c.solve(size)
+	c.solve(n.size)
 	return c, c.keep()
 }
 

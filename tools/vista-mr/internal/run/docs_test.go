@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -156,7 +157,7 @@ func TestPagesShowJobFiles(t *testing.T) {
 		}
 		var parts []string
 		for paragraph := range strings.SplitSeq(string(data), "\n\n") {
-			if regexp.MustCompile(`^    (apiVersion:|(table|images|cnn): *\{)`).MatchString(paragraph) {
+			if regexp.MustCompile(`^    (apiVersion:|(table|images|cnn): *\{|cnn:\n)`).MatchString(paragraph) {
 				parts = append(parts, strings.ReplaceAll(strings.TrimPrefix(paragraph, "    "), "\n    ", "\n"))
 			}
 		}
@@ -180,8 +181,55 @@ func TestPagesShowJobFiles(t *testing.T) {
 			}
 		}
 	}
-	if found < 13 {
+	if found < 14 {
 		t.Errorf("only %d parts of job files were found", found)
+	}
+}
+
+// TestSnippetOfSeveralNetworks runs the list of networks that docs/models.md shows.
+func TestSnippetOfSeveralNetworks(t *testing.T) {
+	page, err := filepath.Abs("../../../../docs/models.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone(t)
+	w := newWorld(t, true)
+	w.ownNetwork(t)
+	head := fmt.Sprintf("apiVersion: vista-mr/v1\nname: docs\ntable: {uri: %s, key: name, label: colour}\nimages: {uri: %s}\nlimits: {maxBadFraction: 1}\noutput: %s\n", w.table, w.images, filepath.Join(w.dir, "out"))
+	ran := 0
+	for paragraph := range strings.SplitSeq(string(data), "\n\n") {
+		if !strings.HasPrefix(paragraph, "    cnn:\n") {
+			continue
+		}
+		ran++
+		text := head + strings.ReplaceAll(strings.ReplaceAll("\n"+paragraph, "\n    ", "\n"), "nets/", filepath.Join(w.dir, "net")+"/")
+		j, err := conf.Load("models.md", []byte(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first := &j.CNN[0]; first.Model != "alexnet" {
+			t.Fatalf("the first network is %s", first.Model)
+		} else { // a small one in its place: making it ready takes longer than all of this
+			first.Name, first.Model, first.Weights, first.Preprocess = first.Model, w.job.CNN[0].Model, "", w.job.CNN[0].Preprocess
+		}
+		s, err := Submit(t.Context(), j, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, l := range s.Layers {
+			got = append(got, l.Name)
+		}
+		if want := []string{"alexnet./f1_relu/Relu_output_0", "alexnet./f2/Gemm_output_0", "ours./f1/Gemm_output_0", "ours./f2/Gemm_output_0"}; !slices.Equal(got, want) || s.Plan.Networks != "together" {
+			t.Errorf("layers %v, networks %s; want %v", got, s.Plan.Networks, want)
+		}
+	}
+	if ran != 1 {
+		t.Errorf("%d lists of networks are on the page", ran)
 	}
 }
 

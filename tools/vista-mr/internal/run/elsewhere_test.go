@@ -85,9 +85,9 @@ func (w *world) ownNetwork(t *testing.T) {
 	save(t, filepath.Join(w.dir, "net", "preprocessor_config.json"), []byte(`{"do_resize": true, "size": {"shortest_edge": 32}, "resample": 2,
 		"do_center_crop": true, "crop_size": {"height": 30, "width": 30}, "do_rescale": true, "rescale_factor": 0.00392156862745098,
 		"do_normalize": true, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}`))
-	w.job.CNN.Model, w.job.CNN.Weights = filepath.Join(w.dir, "net", "small.onnx"), ""
-	w.job.CNN.Preprocess = conf.Preprocess{Name: filepath.Join(w.dir, "net", "preprocessor_config.json")}
-	w.job.CNN.Layers.Last = 2
+	w.job.CNN[0].Model, w.job.CNN[0].Weights = filepath.Join(w.dir, "net", "small.onnx"), ""
+	w.job.CNN[0].Preprocess = conf.Preprocess{Name: filepath.Join(w.dir, "net", "preprocessor_config.json")}
+	w.job.CNN[0].Layers.Last = 2
 	w.job.Limits.MaxBadFraction = 1
 	w.job.Output = conf.URI(filepath.Join(w.dir, "out"))
 }
@@ -99,8 +99,9 @@ func (w *world) away(t *testing.T, fs dfs.FS, output string) *conf.Job {
 		upload(t, fs, from, to)
 	}
 	j := *w.job
+	j.CNN = slices.Clone(j.CNN)
 	j.Table.URI, j.Images.URI, j.Output = "s3://bucket/in/t.csv", "s3://bucket/in/images", conf.URI(output)
-	j.CNN.Model, j.CNN.Preprocess.Name = "s3://bucket/in/net/small.onnx", "s3://bucket/in/net/preprocessor_config.json"
+	j.CNN[0].Model, j.CNN[0].Preprocess.Name = "s3://bucket/in/net/small.onnx", "s3://bucket/in/net/preprocessor_config.json"
 	return &j
 }
 
@@ -146,7 +147,7 @@ func (w *world) wantSame(t *testing.T, fs dfs.FS, dir dfs.Path, j *conf.Job) {
 	}
 	for _, n := range wantNames {
 		if ok, _ := filepath.Match("models/*.json", n); ok || n == "metrics.csv" {
-			if strings.ReplaceAll(want[n], w.job.CNN.Model, j.CNN.Model) != got[n] {
+			if strings.ReplaceAll(want[n], w.job.CNN[0].Model, j.CNN[0].Model) != got[n] {
 				t.Errorf("%s differs", n)
 			}
 		}

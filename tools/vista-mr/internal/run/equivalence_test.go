@@ -13,6 +13,7 @@ import (
 	"image/jpeg"
 	"image/png"
 	"io"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -70,6 +71,9 @@ type world struct {
 	columns  int    // of the table
 	dirOfRun string // of the last run
 	chain    []mr.PhaseSpec
+	names    []string   // of its layers
+	pub      *publisher // of the last run that was published
+	view     image.Spec // what its pipeline takes
 }
 
 func newWorld(t *testing.T, required bool) *world {
@@ -118,7 +122,7 @@ func newWorld(t *testing.T, required bool) *world {
 	w.job.Name, w.job.Seed = "small", 7
 	w.job.Table.URI, w.job.Table.Key, w.job.Table.Label = conf.URI(w.table), "name", "colour"
 	w.job.Images = conf.Images{URI: conf.URI(w.images), Required: required}
-	w.job.CNN.Model, w.job.CNN.Weights = "small", "random"
+	w.job.CNN[0].Model, w.job.CNN[0].Weights = "small", "random"
 	w.job.Downstream.Test, w.job.Downstream.Iterations = 0.3, 6
 	w.job.Keep.Features = true
 	return w
@@ -148,21 +152,47 @@ func picture(rnd *rand.Rand, label, format string) []byte {
 
 var preprocessing = image.Spec{Resize: 32, CropH: 30, CropW: 30, Interpolation: "bilinear"}
 
-func (w *world) network(t *testing.T) *network {
+// network is the world's only network, or its networks.
+func (w *world) network(t *testing.T) networks {
 	t.Helper()
-	cnn, err := layers.Build(t.Context(), small, layers.Source{Weights: "random", Seed: 7})
+	if len(w.job.CNN) == 1 {
+		return networks{builtNetwork(t, small, 7, &w.job.CNN[0], "", "imagenet", preprocessing)}
+	}
+	return networks{
+		builtNetwork(t, small, 7, &w.job.CNN[0], "one", "imagenet", preprocessing),
+		// Alone its pictures would be decoded at half their size, and the oracle looks at each network alone.
+		builtNetwork(t, slim, 8, &w.job.CNN[1], "slim", "none", image.Spec{Resize: 20, CropH: 18, CropW: 18, Interpolation: "bicubic", NoScaledDecode: true}),
+		builtNetwork(t, small, 9, &w.job.CNN[2], "other", "imagenet", preprocessing),
+	}
+}
+
+func builtNetwork(t *testing.T, a layers.Arch, seed uint64, of *conf.CNN, name, preset string, pixels image.Spec) *network {
+	t.Helper()
+	cnn, err := layers.Build(t.Context(), a, layers.Source{Weights: "random", Seed: seed})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ls, err := cnn.Select(small.Roster...)
+	ls, err := cnn.Select(a.Roster...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	norm, err := layers.Preset("imagenet")
+	norm, err := layers.Preset(preset)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &network{cnn: cnn, files: NewBundle("small"), layers: ls, pool: layers.PoolMax, normalize: norm, image: preprocessing}
+	n := &network{job: of, name: name, cnn: cnn, files: NewBundle(a.Name), layers: ls, pool: layers.PoolMax, normalize: norm, image: pixels}
+	n.measureUp()
+	return n
+}
+
+// names are those of all layers in the job.
+func (ns networks) names() (out []string) {
+	for _, n := range ns {
+		for _, l := range n.layers {
+			out = append(out, n.full(l.Name))
+		}
+	}
+	return out
 }
 
 // expected is what the oracle says.
@@ -229,7 +259,7 @@ func (e *expected) truth(key string, v map[string][]float64) {
 
 // oracle does the whole work in one loop, on plain files and with the whole network, sharing nothing with
 // the engine, the joins or the pooling in the graph.
-func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool) *expected {
+func (w *world) oracle(t *testing.T, rt *ort.Runtime, n networks, required bool) *expected {
 	t.Helper()
 	e := w.rows(t)
 	labels := e.labels
@@ -248,6 +278,7 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 			continue
 		}
 		seen[key] = true
+		e.count["tried"]++
 		data, err := os.ReadFile(filepath.Join(w.images, file.Name()))
 		if err != nil {
 			t.Fatal(err)
@@ -275,6 +306,7 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 		}
 		e.truth(key, v)
 	}
+	e.count["tried.joined"] = e.count["matched"] + e.count["bad.truncated"]
 	for key := range labels {
 		switch {
 		case seen[key]:
@@ -288,18 +320,38 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n *network, required bool)
 	return e
 }
 
-// whole runs one image through the whole network and pools by the contract's words.
-func (w *world) whole(t *testing.T, rt *ort.Runtime, n *network) func(data []byte) map[string][]float64 {
+// whole runs one image through the whole networks and pools by the contract's words. An image that one of them cannot
+// take is none.
+func (w *world) whole(t *testing.T, rt *ort.Runtime, ns networks) func(data []byte) map[string][]float64 {
 	t.Helper()
-	prog, err := n.cnn.Program(layers.ProgramSpec{Raw: small.Roster, Normalize: n.normalize})
+	var all []func(data []byte) map[string][]float64
+	for _, n := range ns {
+		all = append(all, w.wholeOf(t, rt, n))
+	}
+	return func(data []byte) map[string][]float64 {
+		out := map[string][]float64{}
+		for _, run := range all {
+			v := run(data)
+			if v == nil {
+				return nil
+			}
+			maps.Copy(out, v)
+		}
+		return out
+	}
+}
+
+func (w *world) wholeOf(t *testing.T, rt *ort.Runtime, n *network) func(data []byte) map[string][]float64 {
+	t.Helper()
+	prog, err := n.cnn.Program(layers.ProgramSpec{Raw: n.cnn.Roster, Normalize: n.normalize})
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(w.dir, "whole.onnx")
+	path := filepath.Join(w.dir, n.name+"whole.onnx")
 	if err := os.WriteFile(path, prog.Model.Marshal(), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	s, err := host.Open(t.Context(), rt, path, toModel(prog))
+	s, err := host.Open(t.Context(), rt, path, toModel(prog, n.name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +360,7 @@ func (w *world) whole(t *testing.T, rt *ort.Runtime, n *network) func(data []byt
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.Close(); s.Close() })
-	p, err := image.NewPipeline(preprocessing, image.Go)
+	p, err := image.NewPipeline(n.image, image.Go)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +373,7 @@ func (w *world) whole(t *testing.T, rt *ort.Runtime, n *network) func(data []byt
 		}
 		out := map[string][]float64{}
 		for i, o := range prog.Outputs {
-			out[o.Layer] = poolByHand(r.Output(i), o.Shape)
+			out[n.full(o.Layer)] = poolByHand(r.Output(i), o.Shape)
 		}
 		return out
 	}
@@ -358,36 +410,44 @@ func TestAllPlansGiveWhatTheOracleGives(t *testing.T) {
 	rt := startRuntime(t)
 	for _, required := range []bool{true, false} {
 		w := newWorld(t, required)
-		n := w.network(t)
-		want := w.oracle(t, rt, n, required)
-		if len(want.records) < 50 || want.count["bad"] == 0 {
-			t.Fatalf("the oracle has %d records, counts %v", len(want.records), want.count)
-		}
-		var reference *evaluate.Report
-		var causes map[string]int64
-		for _, p := range allPlans() {
-			t.Run(fmt.Sprintf("required=%v/%s", required, strings.ReplaceAll(p.String(), " ", "_")), func(t *testing.T) {
-				phases := w.run(t, rt, n, p)
-				compareRecords(t, w, want, phases)
-				compareCounts(t, want, phases)
-				compareWork(t, p, want, phases)
-				if reference != nil {
-					compareCauses(t, causes, phases)
-				}
-				causes = sums(phases, "bad.")
-				w.compareFiles(t, p, phases)
-				var r evaluate.Report
-				if err := json.Unmarshal(phases[compile.EvaluatePhase].Tasks[0].Value, &r); err != nil {
-					t.Fatal(err)
-				}
-				if reference == nil {
-					reference = &r
-				}
-				compareReports(t, reference, &r)
-			})
-		}
-		w.compareForesight(t, causes)
+		w.compare(t, rt, allPlans())
 	}
+}
+
+// compare runs plans and compares what each gives with what the oracle does.
+func (w *world) compare(t *testing.T, rt *ort.Runtime, plans []plan.Plan) {
+	t.Helper()
+	required := w.job.Images.Required
+	n := w.network(t)
+	want := w.oracle(t, rt, n, required)
+	if len(want.records) < 50 || want.count["bad"] == 0 {
+		t.Fatalf("the oracle has %d records, counts %v", len(want.records), want.count)
+	}
+	var reference *evaluate.Report
+	var causes map[string]int64
+	for _, p := range plans {
+		t.Run(fmt.Sprintf("required=%v/%s", required, strings.ReplaceAll(p.String(), " ", "_")), func(t *testing.T) {
+			phases := w.run(t, rt, n, p)
+			compareRecords(t, w, want, phases)
+			compareCounts(t, want, phases)
+			compareWork(t, n, p, want, phases)
+			w.compareEstimate(t, n, p)
+			if reference != nil {
+				compareCauses(t, causes, phases)
+			}
+			causes = sums(phases, "bad.")
+			w.compareFiles(t, p, phases)
+			var r evaluate.Report
+			if err := json.Unmarshal(phases[compile.EvaluatePhase].Tasks[0].Value, &r); err != nil {
+				t.Fatal(err)
+			}
+			if reference == nil {
+				reference = &r
+			}
+			compareReports(t, reference, &r)
+		})
+	}
+	w.compareForesight(t, causes)
 }
 
 // startRuntime starts the runtime, or skips the test where there is none and none is required.
@@ -423,7 +483,7 @@ func allPlans() []plan.Plan {
 }
 
 // run runs the compiled plan in a folder of its own.
-func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[mr.PhaseID]*mr.PhaseManifest {
+func (w *world) run(t *testing.T, rt *ort.Runtime, n networks, p plan.Plan) map[mr.PhaseID]*mr.PhaseManifest {
 	t.Helper()
 	d, err := readInput(t.Context(), w.job, progress.Discard)
 	if err != nil {
@@ -442,7 +502,7 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return models[specKey(s)], nil }
+	in.Model = models.find
 	phases, err := compile.Compile(p, in)
 	if err != nil {
 		t.Fatal(err)
@@ -459,14 +519,14 @@ func (w *world) run(t *testing.T, rt *ort.Runtime, n *network, p plan.Plan) map[
 			t.Fatalf("phase %s was not published", ph.ID)
 		}
 	}
-	w.dirOfRun, w.chain = dir, phases
+	w.dirOfRun, w.chain, w.names = dir, phases, n.names()
 	return out
 }
 
 // compareRecords reads the exported features with goavro and compares them with the oracle's.
 func compareRecords(t *testing.T, w *world, want *expected, phases map[mr.PhaseID]*mr.PhaseManifest) {
 	t.Helper()
-	for _, layer := range small.Roster {
+	for _, layer := range w.names {
 		largest := 0.0
 		for _, r := range want.records {
 			for _, v := range r.features[layer] {
@@ -552,15 +612,25 @@ func compareCauses(t *testing.T, want map[string]int64, phases map[mr.PhaseID]*m
 
 // compareWork counts the images that went through the CNN: once where the plan promises that, and once for each layer
 // where it recomputes.
-func compareWork(t *testing.T, p plan.Plan, want *expected, phases map[mr.PhaseID]*mr.PhaseManifest) {
+func compareWork(t *testing.T, n networks, p plan.Plan, want *expected, phases map[mr.PhaseID]*mr.PhaseManifest) {
 	t.Helper()
-	seen, joined, k := want.count["decodable"], want.count["matched"], int64(len(small.Roster))
+	seen, joined, tried, k, all := want.count["decodable"], want.count["matched"], want.count["tried"], int64(len(n.names())), int64(len(n))
 	if p.Placement == plan.AfterJoin {
-		seen = joined
+		seen, tried = joined, want.count["tried.joined"]
 	}
-	images := map[plan.Inference]int64{plan.Fused: seen, plan.Lazy: k * seen, plan.Staged: k * seen, plan.Eager: seen + k*joined}[p.Inference]
+	images := map[plan.Inference]int64{plan.Fused: all * seen, plan.Lazy: k * seen, plan.Staged: k * seen, plan.Eager: all*seen + k*joined}[p.Inference]
 	if got := sums(phases, "cnn.images")["cnn.images"]; got != images {
 		t.Errorf("%d images went through the CNN's programs, want %d", got, images)
+	}
+	passes := all
+	switch {
+	case p.Networks == plan.Together:
+		passes = 1
+	case p.Inference == plan.Lazy:
+		passes = k
+	}
+	if got := sums(phases, extract.Decodes)[extract.Decodes]; got != passes*tried {
+		t.Errorf("%d images were decoded, want %d times %d", got, passes, tried)
 	}
 }
 
@@ -580,7 +650,7 @@ func (w *world) compareFiles(t *testing.T, p plan.Plan, phases map[mr.PhaseID]*m
 		}
 	}
 	pub := &publisher{phases: phases, p: &prepared{Spec: mr.JobSpec{Phases: w.chain}}}
-	for _, l := range small.Roster {
+	for _, l := range w.names {
 		if pub.stored(extract.Pooled(l)) == 0 {
 			t.Errorf("layer %s has no stored bytes", l)
 		}

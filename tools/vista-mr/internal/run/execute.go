@@ -19,7 +19,6 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/ingest"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/jobs/train"
-	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
@@ -39,21 +38,17 @@ type prepared struct {
 	Room    vistaopt.Room
 	Expect  vistaopt.Estimate
 	Memory  int64 // that the plan was made for
-	lesson  *lesson
 	Beyond  int64 // bytes that there are, where the plan needs more; else 0
-	Layers  []layers.Layer
+	lesson  *lesson
 	Dims    map[string]int // of the layers' vectors
 	Columns []string       // that models take, encoded
 	Rows    int64          // of the table, good or not
 	Table   *results.Table
 	Skipped []string
-	Steps   string   // the preprocessing in words
-	Notes   []string // on the network
+	Notes   []string // on the networks
 	Resumed bool     // phases of an earlier run count
 
-	Network    string // digest of graph and weights
-	Preprocess results.Preprocess
-	Whole      extract.Model // from the image to all layers' vectors
+	Networks []laid // in the job file's order
 }
 
 // kept is what a run leaves in its folder for the one that takes it up again. It says from what the published phases
@@ -157,16 +152,27 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 		return nil, err
 	}
 	rates := onceSpeeds(ctx, d, o)
-	n, err := tried(ctx, j, models, func(n *network) (err error) {
-		if m.Rates, err = rates(n); err == nil {
-			choice, follows, err = choose(j, n, d, old, m)
+	written, inference := programs{}, plan.Inference("")
+	ns, err := openNetworks(ctx, j, models, func(ns networks) (err error) {
+		if m.Rates, err = rates(ns); err == nil {
+			choice, follows, err = choose(j, ns, d, old, m)
 		}
 		return err
+	}, func(ns networks, i int) error {
+		// One network's weights at a time: from here on the runtime reads them from files.
+		if inference == "" {
+			inference = choice.Plan.Inference
+		}
+		err := ns[i].writePrograms(ctx, at.store, choice.Plan, inputs(j, d, ns, choice), i, written)
+		return errors.Join(err, ns[i].forget())
 	})
 	if err != nil {
 		return nil, err
 	}
-	p, err := lay(ctx, j, d, n, choice, m, at, o)
+	if choice.Plan.Inference != inference {
+		return nil, errs.E("plan", errs.Internal, "", fmt.Errorf("a %s plan was chosen before all networks were open, and a %s one after", inference, choice.Plan.Inference))
+	}
+	p, err := lay(ctx, j, d, ns, written, choice, m, at, o)
 	if err != nil {
 		return nil, err
 	}
@@ -221,43 +227,42 @@ func noResume(at *place, why string) error {
 		Next: "submit without --resume starts anew"})
 }
 
-// lay lays a plan out: its programs as files in the run's folder, its phases. The network's weights are
-// let go of.
-func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt.Choice, m vistaopt.Machine, at *place, o *Options) (_ *prepared, err error) {
-	in := inputs(j, d, n, choice)
-	programs, err := n.writePrograms(ctx, at.store, choice.Plan, in)
-	if err != nil {
-		return nil, err
+// lay lays a plan out whose programs are files in the run's folder: its phases.
+func lay(ctx context.Context, j *conf.Job, d *data, ns networks, written programs, choice *vistaopt.Choice, m vistaopt.Machine, at *place, o *Options) (_ *prepared, err error) {
+	whole := make([]extract.Model, len(ns))
+	for i, in := 0, inputs(j, d, ns, choice); i < len(ns); i++ {
+		if whole[i], err = written.find(in.Whole(i)); err != nil {
+			return nil, err
+		}
 	}
-	whole := programs[specKey(compile.Whole(in))]
-	if err := n.forget(); err != nil {
-		return nil, err
-	}
-	if choice, err = calibrated(ctx, j, d, n, choice, m, whole, at, o); err != nil {
+	if choice, err = calibrated(ctx, j, d, ns, choice, m, whole, at, o); err != nil {
 		return nil, err
 	}
 	fromSet(j, choice.From)
 	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate, Memory: choice.Memory, Beyond: choice.Beyond,
-		Layers: n.layers, Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped, Steps: n.steps, Notes: n.notes,
-		Network: n.cnn.Digest, Preprocess: n.preprocess()}
-	for _, l := range n.layers {
-		p.Dims[l.Name] = l.PooledDim(n.pool)
+		Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped}
+	for i, n := range ns {
+		p.Networks = append(p.Networks, n.lay(whole[i]))
+		p.Notes = append(p.Notes, n.notes...)
+		for _, l := range n.layers {
+			p.Dims[n.full(l.Name)] = l.PooledDim(n.pool)
+		}
 	}
-	in = inputs(j, d, n, choice) // the room may be another one now
+	in := inputs(j, d, ns, choice) // the room may be another one now
 	if in.Splits, err = d.images.Write(ctx, at.store, imageIndex, choice.Plan.Partitions); err != nil {
 		return nil, err
 	}
-	if p.Origin, err = newOrigin(ctx, d, n, programs, o.ortVersion); err != nil {
+	if p.Origin, err = newOrigin(ctx, d, ns, written, o.ortVersion); err != nil {
 		return nil, err
 	}
-	in.Model = func(s layers.ProgramSpec) (extract.Model, error) { return programs[specKey(s)], nil }
+	in.Model = written.find
 	phases, err := compile.Compile(choice.Plan, in)
 	if err != nil {
 		return nil, err
 	}
-	p.Whole = whole
-	if _, here := o.Engine.(*inProcess); here {
-		p.lesson = &lesson{calibrationKey(n, o.ortVersion), n.sizes(), choice.Speeds}
+	// How long each of several networks ran is not told apart.
+	if _, here := o.Engine.(*inProcess); here && len(ns) == 1 {
+		p.lesson = &lesson{calibrationKey(ns[0], o.ortVersion), ns[0].size, choice.Speeds}
 	}
 	p.Spec = mr.JobSpec{Name: j.Name, Phases: phases, Budgets: budgets(j), Store: at.storeURI, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
 	return p, nil
@@ -265,18 +270,18 @@ func lay(ctx context.Context, j *conf.Job, d *data, n *network, choice *vistaopt
 
 // choose plans the job; as the interrupted run did, if that is still possible. Processors and batches are the machine's
 // matter and chosen anew in any case.
-func choose(j *conf.Job, n *network, d *data, old *kept, m vistaopt.Machine) (c *vistaopt.Choice, follows bool, err error) {
+func choose(j *conf.Job, ns networks, d *data, old *kept, m vistaopt.Machine) (c *vistaopt.Choice, follows bool, err error) {
 	m = limited(j, m)
 	if old != nil {
-		if c := chooseAgain(j, n, d, old.Plan, old.From, m); c != nil {
+		if c := chooseAgain(j, ns, d, old.Plan, old.From, m); c != nil {
 			return c, true, nil
 		}
 	}
-	c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m)
+	c, err = vistaopt.Choose(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m)
 	var no *vistaopt.InfeasibleError
 	if !j.Limits.Refuse && errors.As(err, &no) {
 		m.Memory = no.Needed
-		if c, err = vistaopt.Choose(wanted(j), n.sizes(), d.stats, training(j, d, n), m); err == nil {
+		if c, err = vistaopt.Choose(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m); err == nil {
 			c.Beyond = no.Available
 		}
 	}
@@ -295,9 +300,9 @@ func limited(j *conf.Job, m vistaopt.Machine) vistaopt.Machine {
 }
 
 // chooseAgain makes the choice of a plan anew but for processors and batches; nil: it does not fit.
-func chooseAgain(j *conf.Job, n *network, d *data, was plan.Plan, from map[string]string, m vistaopt.Machine) *vistaopt.Choice {
+func chooseAgain(j *conf.Job, ns networks, d *data, was plan.Plan, from map[string]string, m vistaopt.Machine) *vistaopt.Choice {
 	was.CPU, was.Batch = j.Plan.CPU, j.Plan.Batch
-	c, err := vistaopt.Choose(was, n.sizes(), d.stats, training(j, d, n), m)
+	c, err := vistaopt.Choose(was, ns.sizes(), d.stats, training(j, d, ns), m)
 	if err != nil || needs(j, c).Fit(len(d.table.Classes)) != nil {
 		return nil
 	}
@@ -370,7 +375,8 @@ func budgets(j *conf.Job) []mr.Budget {
 // wanted is the plan as far as the job file fixes it.
 func wanted(j *conf.Job) plan.Plan {
 	return plan.Plan{Inference: plan.Inference(j.Plan.Inference), Placement: plan.Placement(j.Plan.Placement), Join: plan.Join(j.Plan.Join),
-		Storage: plan.Storage(j.Plan.Storage), CPU: j.Plan.CPU, Partitions: j.Plan.Partitions, Batch: j.Plan.Batch}
+		Storage: plan.Storage(j.Plan.Storage), CPU: j.Plan.CPU, Partitions: j.Plan.Partitions, Batch: j.Plan.Batch,
+		Networks: plan.Networks(j.Plan.Networks)}
 }
 
 // defaultFolds judge a grid when the job file names no number: hyper-parameters must not be
@@ -378,33 +384,41 @@ func wanted(j *conf.Job) plan.Plan {
 const defaultFolds = 3
 
 // training is what the models take, but for the number of classes (needs).
-func training(j *conf.Job, d *data, n *network) vistaopt.Training {
+func training(j *conf.Job, d *data, ns networks) vistaopt.Training {
 	settings, folds := grid(&j.Downstream)
 	t := vistaopt.Training{Settings: len(settings), Folds: folds, Iterations: j.Downstream.Iterations, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
-	for _, l := range n.layers {
-		t.Columns = append(t.Columns, d.table.Encoding.Width()+l.PooledDim(n.pool))
+	for _, n := range ns {
+		for _, l := range n.layers {
+			t.Columns = append(t.Columns, d.table.Encoding.Width()+l.PooledDim(n.pool))
+		}
 	}
 	return t
 }
 
-func inputs(j *conf.Job, d *data, n *network, c *vistaopt.Choice) *compile.Inputs {
+func inputs(j *conf.Job, d *data, ns networks, c *vistaopt.Choice) *compile.Inputs {
 	ds := &j.Downstream
 	settings, folds := grid(ds)
 	in := &compile.Inputs{
 		Table: d.tables, Ingest: ingest.Params{Schema: *d.table.schema, Encoding: d.table.Encoding, MaxCategories: j.Table.MaxCategories, Seed: uint64(j.Seed), Test: ds.Test, Needs: needs(j, c)},
-		Multiple: j.Images.Multiple, Required: j.Images.Required, Image: n.image, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode,
-		Pool: n.pool, Normalize: n.normalize, Features: j.Keep.Features,
+		Multiple: j.Images.Multiple, Required: j.Images.Required, Decoder: os.Getenv(decoderVariable), Decode: c.Room.Decode, MaxFile: c.Room.File,
+		Features: j.Keep.Features,
 		Train: train.Params{Features: d.table.Encoding.Width(), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase,
 			Room: train.Room{Bytes: c.Room.Models, Training: c.Room.PerTraining, Trained: c.Room.PerTrained, Kept: c.Room.PerKept}},
 		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric, Kind: ds.Kind},
 	}
 	if in.Features {
-		in.Keep = features.Params{Format: j.Features.Format, Meta: n.origin(j)}
+		in.Keep = features.Params{Format: j.Features.Format}
 	}
-	in.Image.MaxBytes = c.Room.File
-	for _, l := range n.layers {
-		in.Layers = append(in.Layers, compile.Layer{Name: l.Name, Raw: l.Dim, Pooled: l.PooledDim(n.pool)})
+	for _, n := range ns {
+		of := compile.Network{Name: n.name, Image: n.image, Pool: n.pool, Normalize: n.normalize}
+		if in.Features {
+			of.Meta = n.origin()
+		}
+		for _, l := range n.layers {
+			of.Layers = append(of.Layers, compile.Layer{Name: l.Name, Raw: l.Dim, Pooled: l.PooledDim(n.pool)})
+		}
+		in.Networks = append(in.Networks, of)
 	}
 	return in
 }

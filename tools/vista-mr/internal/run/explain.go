@@ -43,47 +43,45 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	}
 	m = limited(j, m)
 	d := f.data()
-	n, err := outline(ctx, j)
+	ns, err := outlines(ctx, j)
 	if err != nil {
 		return nil, invalid(err)
 	}
 	if _, version, err := ort.CheckLibrary(o.ORTLib); err == nil { // without one nothing was ever measured
 		o.ortVersion = version
 	}
-	if m.Rates, err = speeds(ctx, d, n, &o); err != nil {
+	if m.Rates, err = speeds(ctx, d, ns, &o); err != nil {
 		return nil, invalid(err)
 	}
-	c, _, err := choose(j, n, d, nil, m)
+	c, _, err := choose(j, ns, d, nil, m)
 	if err != nil {
 		return nil, err
 	}
 	fromSet(j, c.From)
-	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name, Network: j.CNN.Model, Preprocess: n.steps,
+	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name,
 		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Columns: d.table.Encoding.Width(), Found: found},
 		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
 		Plan:    c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
-	for _, l := range n.layers {
-		x.Layers = append(x.Layers, l.Name)
-	}
-	t := training(j, d, n)
+	ns.explain(x)
+	t := training(j, d, ns)
 	m.Memory = c.Memory // more than there is, for a plan that runs although it does not fit
-	x.Thresholds = vistaopt.Thresholds(wanted(j), n.sizes(), d.stats, t, m)
-	x.Override, err = override(c, n.sizes(), d.stats, t, m)
+	x.Thresholds = vistaopt.Thresholds(wanted(j), ns.sizes(), d.stats, t, m)
+	x.Override, err = override(c, ns.sizes(), d.stats, t, m)
 	return x, err
 }
 
 // override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed.
-func override(c *vistaopt.Choice, n vistaopt.Network, s vistaopt.Stats, t vistaopt.Training, m vistaopt.Machine) (*explain.Override, error) {
+func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vistaopt.Training, m vistaopt.Machine) (*explain.Override, error) {
 	o := &explain.Override{}
-	for _, knob := range []string{"inference", "placement", "join", "storage", "cpu", "partitions", "batch"} {
-		if c.From[knob] != "optimizer" {
+	for _, knob := range []string{"inference", "placement", "join", "storage", "networks", "cpu", "partitions", "batch"} {
+		if from := c.From[knob]; from != "" && from != "optimizer" {
 			o.Knobs = append(o.Knobs, "plan."+knob)
 		}
 	}
 	if len(o.Knobs) == 0 {
 		return nil, nil
 	}
-	free, err := vistaopt.Choose(plan.Plan{}, n, s, t, m)
+	free, err := vistaopt.Choose(plan.Plan{}, ns, s, t, m)
 	if err != nil {
 		return nil, err // what was fixed fits, so this does
 	}
@@ -103,10 +101,10 @@ func fromSet(j *conf.Job, from map[string]string) {
 // errOutlined ends the opening of a network once its layers and sizes are known.
 var errOutlined = errors.New("the outline is enough")
 
-// outline is a job's network without its weights.
-func outline(ctx context.Context, j *conf.Job) (_ *network, err error) {
+// outline is a job's i-th network without its weights.
+func outline(ctx context.Context, j *conf.Job, i int) (_ *network, err error) {
 	var p *prober
-	if isFile(j.CNN.Model) {
+	if isFile(j.CNN[i].Model) {
 		dir, err := scratch()
 		if err != nil {
 			return nil, err
@@ -115,15 +113,15 @@ func outline(ctx context.Context, j *conf.Job) (_ *network, err error) {
 		p = newProber(j, dir)
 	}
 	var out *network
-	_, err = openNetwork(ctx, j, p, func(n *network) error {
+	_, err = openNetwork(ctx, j, i, p, func(n *network) error {
 		out = n
 		return errOutlined
 	})
 	switch {
 	case errors.Is(err, errOutlined):
-		return out, nil
+		return out, out.forget()
 	case err == nil:
-		return nil, exit.As(exit.Internal, fmt.Errorf("%s was opened without asking for its sizes", j.CNN.Model))
+		return nil, exit.As(exit.Internal, fmt.Errorf("%s was opened without asking for its sizes", j.CNN[i].Model))
 	}
 	return nil, err
 }
@@ -136,7 +134,7 @@ func Analyze(ctx context.Context, x *explain.Explanation, output string) error {
 	}
 	p := s.Plan
 	a := &explain.Actual{Seconds: p.Actual.Seconds, Memory: p.Actual.PeakMemory, Written: p.Actual.BytesWritten, Phases: map[string]float64{}, Bytes: map[string]int64{},
-		Plan: plan.Plan{Inference: plan.Inference(p.Inference), Placement: plan.Placement(p.Placement), Join: plan.Join(p.Join), Storage: plan.Storage(p.Storage), CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch}}
+		Plan: plan.Plan{Inference: plan.Inference(p.Inference), Placement: plan.Placement(p.Placement), Join: plan.Join(p.Join), Storage: plan.Storage(p.Storage), CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch, Networks: plan.Networks(p.Networks)}}
 	for _, ph := range p.Phases {
 		a.Phases[ph.Name], a.Bytes[ph.Name] = ph.Actual.Seconds, ph.Actual.BytesWritten
 	}

@@ -29,30 +29,37 @@ import (
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// network is the CNN of a job with the layers that were asked for.
+// network is a CNN of a job with the layers that were asked for.
 type network struct {
+	job       *conf.CNN // what the job says of it
+	name      string    // that its layers' names begin with; "" of the only one
 	cnn       *layers.CNN
-	files     *Bundle // what the weights lie in
+	size      vistaopt.Network // what the choice of a plan needs to know
+	found     *calibration     // what was measured of it just now
+	files     *Bundle          // what the weights lie in
 	layers    []layers.Layer
 	pool      layers.Pool
 	normalize *layers.Normalize
 	image     image.Spec
-	size      *vistaopt.Network // once it was asked for: it is asked for when the graph is gone, too
-	flight    int64             // bytes that an image in flight was measured to take on this machine; 0: it was not
-	weights   string            // digest of the weights' file; "" without one
-	steps     string            // the preprocessing in words
-	notes     []string          // what the user should know about weights and preprocessing
+	weights   string   // digest of the weights' file; "" without one
+	steps     string   // the preprocessing in words
+	notes     []string // what the user should know about weights and preprocessing
 }
 
-// openNetwork opens the CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
+// openNetwork opens a CNN of a job and finds its layers. An ONNX model may need a runtime for that; with
 // nil, layers behind operators that are not known here cannot be had. What fits has against the network is
 // heard before memory is taken for its weights, and once more when they are there.
-func openNetwork(ctx context.Context, j *conf.Job, p *prober, fits func(*network) error) (*network, error) {
-	n := &network{pool: layers.Pool(j.CNN.Pool), files: NewBundle(j.CNN.Model)}
-	src := layers.Source{Model: j.CNN.Model, Weights: j.CNN.Weights, Seed: uint64(j.Seed), Read: n.read(j), Size: openSize(j)}
+func openNetwork(ctx context.Context, j *conf.Job, i int, p *prober, fits func(*network) error) (*network, error) {
+	c := &j.CNN[i]
+	n := &network{job: c, pool: layers.Pool(c.Pool), files: NewBundle(c.Model)}
+	n.files.key = c.Key
+	if len(j.CNN) > 1 {
+		n.name = c.Called()
+	}
+	src := layers.Source{Model: c.Model, Weights: c.Weights, Seed: uint64(j.Seed), Read: n.read(), Size: openSize(c)}
 	src.Fits = func(cnn *layers.CNN) error {
-		outline := &network{pool: n.pool}
-		if err := outline.take(ctx, j, cnn); err != nil {
+		outline := &network{job: c, name: n.name, pool: n.pool, files: n.files}
+		if err := outline.take(ctx, cnn); err != nil {
 			return err
 		}
 		return fits(outline)
@@ -65,25 +72,37 @@ func openNetwork(ctx context.Context, j *conf.Job, p *prober, fits func(*network
 		if err != nil {
 			return err
 		}
-		if err := n.take(ctx, j, cnn); err != nil {
+		if err := n.take(ctx, cnn); err != nil {
 			return err
 		}
 		return fits(n)
 	})
 	if err != nil {
-		return nil, err
+		return nil, n.says(err)
 	}
 	return n, nil
 }
 
+// says adds to what is wrong with a network which of several it is.
+func (n *network) says(err error) error {
+	var of *layers.Error
+	if n.name != "" && errors.As(err, &of) {
+		return fmt.Errorf("network %s: %w", n.name, err)
+	}
+	return err
+}
+
+// full is the name of a layer in the job.
+func (n *network) full(layer string) string { return compile.Full(n.name, layer) }
+
 // take finds the layers of a CNN that a job asks for, and the preprocessing.
-func (n *network) take(ctx context.Context, j *conf.Job, cnn *layers.CNN) (err error) {
+func (n *network) take(ctx context.Context, cnn *layers.CNN) (err error) {
 	n.cnn = cnn
 	switch {
-	case len(j.CNN.Layers.Names) > 0:
-		n.layers, err = cnn.Select(j.CNN.Layers.Names...)
-	case j.CNN.Layers.Last > 0:
-		n.layers, err = cnn.Last(j.CNN.Layers.Last)
+	case len(n.job.Layers.Names) > 0:
+		n.layers, err = cnn.Select(n.job.Layers.Names...)
+	case n.job.Layers.Last > 0:
+		n.layers, err = cnn.Last(n.job.Layers.Last)
 	default:
 		n.layers, err = cnn.Last(len(cnn.Roster))
 	}
@@ -91,20 +110,21 @@ func (n *network) take(ctx context.Context, j *conf.Job, cnn *layers.CNN) (err e
 		return err
 	}
 	for _, l := range n.layers {
-		if why := misnamed(l.Name); why != "" {
+		if why := misnamed(n.full(l.Name)); why != "" {
 			return &layers.Error{ID: "E-LAYER", Msg: fmt.Sprintf("layer %.100q of %s cannot have files of its own: %s", l.Name, cnn.Name, why),
 				Do: "give the tensor a short, plain name in the model, or ask for other layers"}
 		}
 	}
-	r, err := recipe(ctx, j, cnn.Input)
+	r, err := recipe(ctx, n.job, cnn.Input)
 	if err != nil {
 		return err
 	}
+	n.measureUp()
 	n.normalize, n.image, n.steps = r.Normalize, r.Image, r.String()
-	n.notes = append(slices.Clone(cnn.Notes), trainedWith(j, cnn)...)
+	n.notes = append(slices.Clone(cnn.Notes), trainedWith(n.job, cnn)...)
 	if err := n.image.Validate(); err != nil { // what a network or a file asks for, as the job's own numbers were checked
 		return &layers.Error{ID: "E-PREPROCESS", Msg: fmt.Sprintf("%s takes images of %dx%d, which pictures cannot be made into: %v", cnn.Name, cnn.Input.W, cnn.Input.H, err),
-			Do: "export the network for smaller images, or set cnn.preprocess to sizes within the limits"}
+			Do: "export the network for smaller images, or set " + n.job.Key("preprocess") + " to sizes within the limits"}
 	}
 	return nil
 }
@@ -129,26 +149,27 @@ func misnamed(layer string) string {
 }
 
 // openSize is the height and width to give to a network that leaves them open, or 0 if the job says none.
-func openSize(j *conf.Job) int {
-	if j.CNN.Preprocess.Inline != nil {
-		return j.CNN.Preprocess.Inline.Crop
+func openSize(c *conf.CNN) int {
+	if c.Preprocess.Inline != nil {
+		return c.Preprocess.Inline.Crop
 	}
-	if strings.HasPrefix(j.CNN.Preprocess.Name, "imagenet") {
+	if strings.HasPrefix(c.Preprocess.Name, "imagenet") {
 		return image.Imagenet().CropH
 	}
 	return 0
 }
 
-// sizes is what the choice of a plan needs to know.
-func (n *network) sizes() vistaopt.Network {
-	if n.size == nil {
-		s := vistaopt.NetworkOf(n.cnn, n.layers, n.pool)
-		n.size = &s
+// measureUp notes what the choice of a plan needs to know.
+func (n *network) measureUp() {
+	n.size = vistaopt.NetworkOf(n.cnn, n.layers, n.pool)
+	n.size.Mapped = cacheDir() != "" // without a cache the runtime holds the weights in memory
+	if n.name == "" {
+		return
 	}
-	s := *n.size
-	s.Flight = n.flight
-	s.Mapped = cacheDir() != "" // without a cache the runtime holds the weights in memory
-	return s
+	n.size.Name = n.name
+	for i, l := range n.layers {
+		n.size.Layers[i].Name = n.full(l.Name)
+	}
 }
 
 // preprocess tells users what a picture goes through before and in the network's graph.
@@ -178,13 +199,13 @@ func (n *network) preprocess() results.Preprocess {
 }
 
 // origin is what files of features say about where they come from.
-func (n *network) origin(j *conf.Job) map[string]string {
+func (n *network) origin() map[string]string {
 	how, err := json.Marshal(n.preprocess())
 	if err != nil {
 		// Numbers of it come from float32 constants that were checked before.
 		panic(fmt.Sprintf("run: preprocessing cannot be written as JSON: %v", err))
 	}
-	return map[string]string{"vista.network": j.CNN.Model, "vista.networkDigest": n.cnn.Digest, "vista.pool": string(n.pool), "vista.preprocess": string(how)}
+	return map[string]string{"vista.network": n.job.Model, "vista.networkDigest": n.cnn.Digest, "vista.pool": string(n.pool), "vista.preprocess": string(how)}
 }
 
 // shortest is the number with the fewest digits that is v in float32: 0.485, not 0.48500001430511475.
@@ -196,42 +217,50 @@ func shortest(v float32) float64 {
 	return f
 }
 
-// writePrograms builds every program of a plan, and the one from the image to all layers, and writes
-// it into the job's store, named by its digest. Programs that are there already are not written again.
-func (n *network) writePrograms(ctx context.Context, store dfs.FS, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
-	var out map[string]extract.Model
-	err := n.files.guard(func() (err error) {
-		out, err = n.programs(ctx, store, p, in)
-		return err
+// writePrograms builds every program of a plan for the job's i-th network, which this is, and the one from the image to
+// all its layers, and writes it into the job's store, named by its digest. Programs that are there already are not
+// written again.
+func (n *network) writePrograms(ctx context.Context, store dfs.FS, p plan.Plan, in *compile.Inputs, i int, out programs) error {
+	return n.files.guard(func() error {
+		for _, of := range append(in.Programs(p, i), in.Whole(i)) {
+			if _, done := out[programKey(of)]; done {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			spec := of.Spec
+			spec.Piece = layers.PieceBytes
+			prog, err := n.cnn.Program(spec)
+			if err != nil {
+				return n.says(err)
+			}
+			m := toModel(prog, n.name)
+			if m.Files, err = keepModel(ctx, store, modelsFolder, prog); err != nil {
+				return err
+			}
+			out[programKey(of)] = m
+		}
+		return nil
 	})
-	return out, err
 }
 
-func (n *network) programs(ctx context.Context, store dfs.FS, p plan.Plan, in *compile.Inputs) (map[string]extract.Model, error) {
-	out := map[string]extract.Model{}
-	for _, spec := range append(compile.Programs(p, in), compile.Whole(in)) {
-		if _, done := out[specKey(spec)]; done {
-			continue
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		spec.Piece = layers.PieceBytes
-		prog, err := n.cnn.Program(spec)
-		if err != nil {
-			return nil, err
-		}
-		m := toModel(prog)
-		if m.Files, err = keepModel(ctx, store, modelsFolder, prog); err != nil {
-			return nil, err
-		}
-		out[specKey(spec)] = m
+// programs are a job's programs as files, by programKey.
+type programs map[string]extract.Model
+
+// find returns a program that was written before.
+func (ps programs) find(p compile.Program) (extract.Model, error) {
+	m, ok := ps[programKey(p)]
+	if !ok {
+		return m, errs.E("programs", errs.Internal, "", fmt.Errorf("program %s was not written", programKey(p)))
 	}
-	return out, nil
+	return m, nil
 }
 
-// specKey names a program within one job.
-func specKey(s layers.ProgramSpec) string { return fmt.Sprintf("%q %q %q", s.From, s.Raw, s.Pooled) }
+// programKey names a program within one job.
+func programKey(p compile.Program) string {
+	return fmt.Sprintf("%d %q %q %q", p.Network, p.Spec.From, p.Spec.Raw, p.Spec.Pooled)
+}
 
 // keepModel writes a program into a folder of a store unless it is there. It returns its files where they have to be
 // fetched to be opened: a list that is kept beside them, and, written last, says that they are complete.
@@ -335,13 +364,14 @@ const minExternal = 4096
 
 func modelFile(digest string) dfs.Path { return dfs.Path(digest + ".onnx") }
 
-func toModel(p *layers.Program) extract.Model {
+// toModel is a program as phases know it, with its layers' names in the job; network is "" of the only one.
+func toModel(p *layers.Program, network string) extract.Model {
 	m := extract.Model{Digest: p.Digest, URI: string(dfs.Path(modelsFolder).Join(string(modelFile(p.Digest)))),
 		In: extract.Port{Name: p.Input.Name, Bytes: p.Input.Elem == onnx.Uint8, Shape: p.Input.Shape}}
 	for _, o := range p.Outputs {
-		ch := extract.Pooled(o.Layer)
+		ch := extract.Pooled(compile.Full(network, o.Layer))
 		if o.Kind == layers.KindRaw {
-			ch = extract.Raw(o.Layer)
+			ch = extract.Raw(compile.Full(network, o.Layer))
 		}
 		m.Out = append(m.Out, extract.Port{Name: o.Name, Channel: ch, Shape: o.Shape})
 	}

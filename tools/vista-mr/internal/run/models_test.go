@@ -16,7 +16,7 @@ func TestTakeLargeImages(t *testing.T) {
 	}
 	cnn.Input.H, cnn.Input.W = 16384, 16384
 	j := job(t, filepath.Join(t.TempDir(), "out"), "cnn.model=alexnet", "cnn.layers=1", "cnn.preprocess=none")
-	err = new(network).take(t.Context(), j, cnn)
+	err = (&network{job: &j.CNN[0]}).take(t.Context(), cnn)
 	if errorID(err) != "E-PREPROCESS" || !strings.Contains(err.Error(), "limited to 4096") {
 		t.Errorf("got %v", err)
 	}

@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vista-mr/vista-mr/conf"
-	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
 )
@@ -75,9 +73,9 @@ func (o *origin) tableDigest() string {
 }
 
 // newOrigin reads the table, to which nothing but its content is a witness, and the program.
-func newOrigin(ctx context.Context, d *data, n *network, models map[string]extract.Model, runtime string) (*origin, error) {
+func newOrigin(ctx context.Context, d *data, ns networks, models programs, runtime string) (*origin, error) {
 	o := &origin{Runtime: runtime, Decoder: os.Getenv(decoderVariable), Images: listing{Images: d.images.Images, SHA256: d.images.Listing},
-		Weights: n.weights}
+		Weights: ns.weights()}
 	if version, ok := image.TurboAvailable(); ok && o.Decoder != "" && o.Decoder != "go" {
 		o.Decoder += " " + version
 	}
@@ -134,11 +132,11 @@ func sentence(changed []string) string {
 }
 
 // read reads the files of a network and notes the digest of its weights.
-func (n *network) read(j *conf.Job) func(context.Context, string) ([]byte, error) {
+func (n *network) read() func(context.Context, string) ([]byte, error) {
 	read := n.files.Read
 	return func(ctx context.Context, uri string) ([]byte, error) {
 		b, err := read(ctx, uri)
-		if err == nil && uri == cmp.Or(j.CNN.Weights, j.CNN.Model) {
+		if err == nil && uri == cmp.Or(n.job.Weights, n.job.Model) {
 			sum := sha256.Sum256(b)
 			n.weights = hex.EncodeToString(sum[:])
 		}

@@ -167,7 +167,12 @@ func existing(dir string) string {
 func apart(j *conf.Job) error {
 	out := resolved(j.Output.LocalPath())
 	in := func(a, b string) bool { return a == b || strings.HasPrefix(a, strings.TrimSuffix(b, "/")+"/") }
-	inputs := []struct{ key, path string }{{"table.uri", j.Table.URI.LocalPath()}, {"images.uri", j.Images.URI.LocalPath()}, {"cnn.weights", conf.URI(j.CNN.Weights).LocalPath()}, {"cnn.model", conf.URI(j.CNN.Model).LocalPath()}}
+	type input struct{ key, path string }
+	inputs := []input{{"table.uri", j.Table.URI.LocalPath()}, {"images.uri", j.Images.URI.LocalPath()}}
+	for i := range j.CNN {
+		c := &j.CNN[i]
+		inputs = append(inputs, input{c.Key("weights"), conf.URI(c.Weights).LocalPath()}, input{c.Key("model"), conf.URI(c.Model).LocalPath()})
+	}
 	for _, input := range inputs {
 		if input.path == "" || input.key == "images.uri" && j.Images.Column != "" { // that is only what paths are relative to
 			continue

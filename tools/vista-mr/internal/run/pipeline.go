@@ -11,7 +11,6 @@ import (
 
 	"github.com/vista-mr/vista-mr/jobs/evaluate"
 	"github.com/vista-mr/vista-mr/jobs/export"
-	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/layers/onnx"
@@ -36,26 +35,26 @@ const maxGraph = 1 << 30
 func (w *publisher) pipeline(ctx context.Context) (err error) {
 	best := w.report.Verdict.Best
 	at := slices.IndexFunc(w.report.Targets, func(t evaluate.Target) bool { return t.Name == best })
-	out := slices.IndexFunc(w.p.Whole.Out, func(o extract.Port) bool { return o.Channel == extract.Pooled(best) })
-	if at < 0 || out < 0 {
+	n, out := w.of(best)
+	if at < 0 || n == nil {
 		return errs.E("pipeline", errs.Internal, "", fmt.Errorf("nothing is known of the best layer %q", best))
 	}
 	dir := dfs.Path(modelsFolder)
-	data, err := dfs.ReadFile(ctx, w.store, dir.Join(string(modelFile(w.p.Whole.Digest))), maxGraph)
+	data, err := dfs.ReadFile(ctx, w.store, dir.Join(string(modelFile(n.Whole.Digest))), maxGraph)
 	if err != nil {
 		return err
 	}
 	program, err := onnx.Parse(data)
 	if err != nil {
-		return errs.E("pipeline", errs.Corrupt, string(modelFile(w.p.Whole.Digest)), err)
+		return errs.E("pipeline", errs.Corrupt, string(modelFile(n.Whole.Digest)), err)
 	}
 	m := w.model(&w.report.Targets[at])
-	model, err := export.Pipeline(program, w.p.Whole.Out[out].Name, m, &w.p.Preprocess)
+	model, err := export.Pipeline(program, n.Whole.Out[out].Name, m, &n.Preprocess)
 	if err != nil {
 		return errs.E("pipeline", errs.Internal, "", err)
 	}
 	names := export.Outputs(m.Model.Kind)
-	w.made = &results.Pipeline{File: PipelineFile, Layer: best, Outputs: names[:], Preprocess: w.p.Preprocess}
+	w.made = &results.Pipeline{File: PipelineFile, Layer: best, Outputs: names[:], Preprocess: n.Preprocess}
 	if several := w.j.Images.Multiple; several == images.Mean || several == images.Max { // the file takes one image
 		w.made.Multiple = several
 		model.Metadata = append(model.Metadata, onnx.Entry{Key: "images.multiple", Value: several})

@@ -64,7 +64,12 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 		t.Fatal(err)
 	}
 	choice := &vistaopt.Choice{Plan: p, Room: vistaopt.Room{Sort: 1 << 20, Cache: 64 << 10}}
-	pr, err := lay(ctx, w.job, d, w.network(t), choice, vistaopt.Machine{}, at, &Options{})
+	ns := w.network(t)
+	written, err := ns.writePrograms(ctx, at.store, p, inputs(w.job, d, ns, choice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pr, err := lay(ctx, w.job, d, ns, written, choice, vistaopt.Machine{}, at, &Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +116,18 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.pub = &publisher{out: at.out, store: at.store, j: w.job, p: pr, phases: phases, report: report, digests: map[string]string{}}
+	w.look(ns, s.Verdict.BestLayer)
 	return s, all
+}
+
+// look takes pictures as the network of a layer does.
+func (w *world) look(ns networks, layer string) {
+	for _, n := range ns {
+		if slices.Contains(networks{n}.names(), layer) {
+			w.view = n.image
+		}
+	}
 }
 
 // numbers are the table's numbers by key, of the first of equal keys.
@@ -159,7 +175,7 @@ func (w *world) pixels(t *testing.T, p *image.Pipeline, key string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dst := make([]byte, preprocessing.CropH*preprocessing.CropW*3)
+	dst := make([]byte, w.view.CropH*w.view.CropW*3)
 	if _, err := p.Process(dst, data); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +183,7 @@ func (w *world) pixels(t *testing.T, p *image.Pipeline, key string) []byte {
 }
 
 // predict runs a pipeline file as any other program would: with the runtime's defaults, all rows at once.
-func predict(t *testing.T, file string, outputs []string, pixels []byte, structured []float32, n, columns, classes int) (values []float32, labels []string) {
+func (w *world) predict(t *testing.T, file string, outputs []string, pixels []byte, structured []float32, n, columns, classes int) (values []float32, labels []string) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -178,7 +194,7 @@ func predict(t *testing.T, file string, outputs []string, pixels []byte, structu
 	s, err := onnxruntime.NewDynamicAdvancedSession(file, []string{"image", "structured"}, outputs, nil)
 	must(err)
 	defer s.Destroy()
-	img, err := onnxruntime.NewTensor(onnxruntime.NewShape(int64(n), int64(preprocessing.CropH), int64(preprocessing.CropW), 3), pixels)
+	img, err := onnxruntime.NewTensor(onnxruntime.NewShape(int64(n), int64(w.view.CropH), int64(w.view.CropW), 3), pixels)
 	must(err)
 	defer img.Destroy()
 	x, err := onnxruntime.NewTensor(onnxruntime.NewShape(int64(n), int64(columns)), structured)
@@ -307,7 +323,7 @@ func (w *world) wantShift(t *testing.T, s *results.Summary) {
 
 func (w *world) comparePipeline(t *testing.T, file string, s *results.Summary, job map[string]said) {
 	t.Helper()
-	p, err := image.NewPipeline(preprocessing, image.Go)
+	p, err := image.NewPipeline(w.view, image.Go)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +344,7 @@ func (w *world) comparePipeline(t *testing.T, file string, s *results.Summary, j
 		t.Fatalf("%d rows, %d of them held out", len(keys), tests)
 	}
 	k := len(s.Job.Classes)
-	values, labels := predict(t, file, s.Pipeline.Outputs, pixels, structured, len(keys), len(s.Job.Features), k)
+	values, labels := w.predict(t, file, s.Pipeline.Outputs, pixels, structured, len(keys), len(s.Job.Features), k)
 	for i, key := range keys {
 		v, got := job[key], values[i*k:(i+1)*k]
 		if labels[i] != s.Job.Classes[v.class] {

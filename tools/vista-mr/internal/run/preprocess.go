@@ -18,8 +18,8 @@ const (
 )
 
 // recipe is the preprocessing that a job asks for, for its network.
-func recipe(ctx context.Context, j *conf.Job, in layers.InputSpec) (preprocess.Recipe, error) {
-	p := j.CNN.Preprocess
+func recipe(ctx context.Context, c *conf.CNN, in layers.InputSpec) (preprocess.Recipe, error) {
+	p := c.Preprocess
 	switch {
 	case p.Inline != nil:
 		s := p.Inline
@@ -28,10 +28,10 @@ func recipe(ctx context.Context, j *conf.Job, in layers.InputSpec) (preprocess.R
 	case strings.HasSuffix(p.Name, ".json"):
 		data, err := readBounded(ctx, p.Name, maxConfig)
 		if away(p.Name, err) {
-			return preprocess.Recipe{}, elsewhere("cnn.preprocess", p.Name, err)
+			return preprocess.Recipe{}, elsewhere(c.Key("preprocess"), p.Name, err)
 		}
 		if err != nil {
-			return preprocess.Recipe{}, &InputError{ID: "E-PREPROCESS", Key: "cnn.preprocess", Path: p.Name, Cause: "cannot be read", Err: err,
+			return preprocess.Recipe{}, &InputError{ID: "E-PREPROCESS", Key: c.Key("preprocess"), Path: p.Name, Cause: "cannot be read", Err: err,
 				Next: "give the path of the file" + nearHint(conf.URI(p.Name).LocalPath())}
 		}
 		r, err := preprocess.Parse(data, in.H, in.W)
@@ -44,9 +44,9 @@ func recipe(ctx context.Context, j *conf.Job, in layers.InputSpec) (preprocess.R
 }
 
 // trainedWith warns when a network's weights were trained with another preset than the job uses.
-func trainedWith(j *conf.Job, cnn *layers.CNN) []string {
-	name := j.CNN.Preprocess.Name
-	if cnn.Preprocess == "" || cnn.Preprocess == "imagenet" || !strings.HasPrefix(name, "imagenet") || j.CNN.Weights == "random" {
+func trainedWith(c *conf.CNN, cnn *layers.CNN) []string {
+	name := c.Preprocess.Name
+	if cnn.Preprocess == "" || cnn.Preprocess == "imagenet" || !strings.HasPrefix(name, "imagenet") || c.Weights == "random" {
 		return nil
 	}
 	return []string{fmt.Sprintf("%s was trained with preprocess: %s; the job used %s.", cnn.Name, cnn.Preprocess, name)}

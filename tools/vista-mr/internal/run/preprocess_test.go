@@ -25,7 +25,7 @@ func TestRecipe(t *testing.T) {
 		"cnn.preprocess={resize: 224, channels: BGR}": "EXIF orientation ignored, shorter side resized to 224 (bilinear, antialiased), 224x224 required, BGR, (byte/255 - [0.406 0.456 0.485]) / [0.225 0.224 0.229]",
 	} {
 		j := job(t, filepath.Join(dir, "out"), set)
-		r, err := recipe(t.Context(), j, layers.InputSpec{H: 224, W: 224, C: 3})
+		r, err := recipe(t.Context(), &j.CNN[0], layers.InputSpec{H: 224, W: 224, C: 3})
 		if err != nil {
 			t.Errorf("%s: %v", set, err)
 			continue

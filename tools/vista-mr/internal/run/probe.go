@@ -204,7 +204,7 @@ func (t *trials) start(ctx context.Context, p *layers.Program) (*ort.Session, er
 	if _, err := keepModel(ctx, local.New(t.dir, true), "", p); err != nil {
 		return nil, err
 	}
-	return host.Open(ctx, t.rt, filepath.Join(t.dir, string(modelFile(p.Digest))), toModel(p))
+	return host.Open(ctx, t.rt, filepath.Join(t.dir, string(modelFile(p.Digest))), toModel(p, ""))
 }
 
 func (t *trials) close() error {
@@ -215,17 +215,17 @@ func (t *trials) close() error {
 	return errors.Join(all...)
 }
 
-// tried opens a job's network, if it fits, and tries it if it is the user's own, with what that needs in dir.
-func tried(ctx context.Context, j *conf.Job, dir string, fits func(*network) error) (*network, error) {
-	if !isFile(j.CNN.Model) {
-		return openNetwork(ctx, j, nil, fits)
+// tried opens a job's i-th network, if it fits, and tries it if it is the user's own, with what that needs in dir.
+func tried(ctx context.Context, j *conf.Job, i int, dir string, fits func(*network) error) (*network, error) {
+	if !isFile(j.CNN[i].Model) {
+		return openNetwork(ctx, j, i, nil, fits)
 	}
 	p := newProber(j, dir)
-	n, err := openNetwork(ctx, j, p, fits)
+	n, err := openNetwork(ctx, j, i, p, fits)
 	if err != nil || p == nil {
 		return n, err
 	}
-	return n, n.files.guard(func() error { return p.probe(ctx, n) })
+	return n, n.says(n.files.guard(func() error { return p.probe(ctx, n) }))
 }
 
 // scratch makes a folder to try a network in that nobody has an output for.

@@ -42,7 +42,7 @@ func TestProbeWork(t *testing.T) {
 			}
 			j := job(t, filepath.Join(dir, "out"), "cnn.model="+path, "cnn.weights=", "cnn.layers=1")
 			p := newProber(j, dir)
-			n, err := openNetwork(t.Context(), j, p, func(*network) error { return nil })
+			n, err := openNetwork(t.Context(), j, 0, p, func(*network) error { return nil })
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,6 +13,7 @@ import (
 	"math"
 	"path"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -138,8 +139,12 @@ func (w *publisher) models() (writes []func(context.Context) error, err error) {
 
 // model is what a target's files hold.
 func (w *publisher) model(t *evaluate.Target) *export.Model {
+	n, _ := w.of(t.Name)
+	if n == nil { // of structured features alone
+		n = &w.p.Networks[0]
+	}
 	return &export.Model{Layer: t.Name, Classes: w.report.Classes, Structured: w.p.Columns, Dim: w.p.Dims[t.Name],
-		Pool: w.j.CNN.Pool, Network: w.j.CNN.Model, Model: t.Model.Model}
+		Pool: n.CNN.Pool, Network: n.CNN.Model, Model: t.Model.Model}
 }
 
 // features copies the exported features to where the user looks for them.
@@ -148,9 +153,9 @@ func (w *publisher) features(ctx context.Context) error {
 	if m == nil {
 		return nil
 	}
-	for _, l := range w.p.Layers {
-		for i, f := range m.Files(features.Channel(l.Name)) {
-			to := dfs.Path("features").Join(results.Folder(l.Name), fmt.Sprintf("part-%05d%s", i, path.Ext(string(f.Path))))
+	for _, t := range w.report.Targets {
+		for i, f := range m.Files(features.Channel(t.Name)) {
+			to := dfs.Path("features").Join(results.Folder(t.Name), fmt.Sprintf("part-%05d%s", i, path.Ext(string(f.Path))))
 			if err := w.copy(ctx, f, to); err != nil {
 				return err
 			}
@@ -213,16 +218,14 @@ func (w *publisher) metrics(ctx context.Context) error {
 
 func (w *publisher) summary(f *finished) *results.Summary {
 	s := &results.Summary{
-		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed, Model: w.j.CNN.Model, Weights: w.j.CNN.Weights, Pool: w.j.CNN.Pool, Preprocess: w.p.Steps,
+		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed,
 			Kind: w.j.Downstream.Kind, Test: w.j.Downstream.Test, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
 		Table: w.p.Table, Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
 	}
 	s.Pipeline = w.made
-	s.Digests["job"], s.Digests["table"], s.Digests["network"] = w.j.Digest(), w.p.Origin.tableDigest(), w.p.Network
-	if d := w.p.Origin.Weights; d != "" {
-		s.Digests["weights"] = d
-	}
+	s.Digests["job"], s.Digests["table"] = w.j.Digest(), w.p.Origin.tableDigest()
+	w.networks(s)
 	for i := range w.report.Targets {
 		w.target(s, &w.report.Targets[i], f)
 	}
@@ -254,11 +257,14 @@ func (w *publisher) target(s *results.Summary, t *evaluate.Target, f *finished) 
 		return
 	}
 	l := results.Layer{Name: t.Name, Folder: results.Folder(t.Name), Dim: w.p.Dims[t.Name], Metrics: values(t.Metrics), Chosen: chosen, Seconds: w.trainSeconds(f, t.Name)}
-	for _, c := range w.p.Layers {
-		if c.Name == t.Name {
-			l.Tensor = c.Tensor
-			for _, d := range c.Shape {
-				l.Shape = append(l.Shape, int(d))
+	if n, _ := w.of(t.Name); n != nil {
+		l.CNN = n.Name
+		for _, c := range n.Layers {
+			if compile.Full(n.Name, c.Name) == t.Name {
+				l.Tensor = c.Tensor
+				for _, d := range c.Shape {
+					l.Shape = append(l.Shape, int(d))
+				}
 			}
 		}
 	}
@@ -336,6 +342,7 @@ func (w *publisher) counters() results.Counters {
 					c.LeftOut += n
 				case name == "left-out.missing":
 					c.Dropped += n
+				case name == extract.Decodes && len(w.p.Networks) == 1: // says nothing that the rest does not
 				default:
 					c.Other[name] += n
 				}
@@ -359,7 +366,7 @@ func decoders(other map[string]int64) string {
 func (w *publisher) plan(s *results.Summary, f *finished) {
 	p := w.p.Plan
 	s.Plan = results.Plan{Inference: string(p.Inference), Placement: string(p.Placement), Join: string(p.Join), Storage: string(p.Storage),
-		CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch, From: w.p.From}
+		CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch, Networks: string(p.Networks), From: w.p.From}
 	for _, spec := range w.p.Spec.Phases {
 		m := w.phases[spec.ID]
 		if m == nil {
@@ -426,7 +433,7 @@ func (w *publisher) warnings(s *results.Summary) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("The grid was judged in %d folds, because downstream.folds names none.", defaultFolds))
 	}
 	s.Warnings = append(s.Warnings, w.p.Notes...)
-	if n := s.Counters.Other["images.rotated"]; n > 0 && (w.j.CNN.Preprocess.Inline == nil || w.j.CNN.Preprocess.Inline.EXIF != "apply") {
+	if n := s.Counters.Other["images.rotated"]; n > 0 && slices.ContainsFunc(w.j.CNN, ignoresEXIF) {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("%d %s an EXIF orientation, which the preprocessing ignores.", n, plural(n, "image has", "images have")))
 	}
 	if n := s.Counters.Other["images.several"]; n > 0 {
@@ -436,8 +443,14 @@ func (w *publisher) warnings(s *results.Summary) {
 	if n := s.Counters.Other["batch.halved"]; n > 0 {
 		s.Warnings = append(s.Warnings, fmt.Sprintf("The batch was halved %d %s to stay within the memory limit.", n, plural(n, "time", "times")))
 	}
-	if w.j.CNN.Weights == "random" {
-		s.Warnings = append(s.Warnings, "The network's weights are random: its layers carry colour and texture, but nothing learned.")
+	for _, n := range w.p.Networks {
+		if n.CNN.Weights == "random" {
+			whose := "The network's weights"
+			if n.Name != "" {
+				whose = "The weights of " + n.Name
+			}
+			s.Warnings = append(s.Warnings, whose+" are random: its layers carry colour and texture, but nothing learned.")
+		}
 	}
 }
 

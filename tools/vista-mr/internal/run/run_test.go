@@ -129,7 +129,7 @@ func TestSupported(t *testing.T) {
 	for _, set := range refusals {
 		j := job(t, "out", set)
 		for i, l := range limitations {
-			if l.found(j) != "" {
+			if _, v := l.found(j); v != "" {
 				used[i] = true
 			}
 		}

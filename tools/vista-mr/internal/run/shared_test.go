@@ -149,6 +149,12 @@ func (e *several) Run(ctx context.Context, w *Work) (_ map[mr.PhaseID]*mr.PhaseM
 // TestOncePerWorker: however many tasks a worker runs, it reads the broadcast table once, fetches each program once, and makes one session of
 // it.
 func TestOncePerWorker(t *testing.T) {
+	for networks := 1; networks <= 2; networks++ {
+		t.Run(fmt.Sprintf("networks=%d", networks), func(t *testing.T) { oncePerWorker(t, networks) })
+	}
+}
+
+func oncePerWorker(t *testing.T, networks int) {
 	alone(t)
 	w := newWorld(t, true)
 	w.ownNetwork(t)
@@ -156,6 +162,12 @@ func TestOncePerWorker(t *testing.T) {
 	bucket(t, fs)
 	j := w.away(t, fs, "s3://bucket/out")
 	j.Plan.Inference, j.Plan.Join, j.Plan.Partitions = "fused", "broadcast", 12
+	if networks == 2 {
+		second := j.CNN[0]
+		second.Name, second.Layers.Last, second.Pool = "second", 1, "avg-1x1"
+		j.CNN = append(j.CNN, second)
+		j.Plan.Networks = "together"
+	}
 	e := &several{t: t, fs: fs, workers: 3}
 	if _, err := Submit(t.Context(), j, Options{Engine: e}); err != nil {
 		t.Fatal(err)
@@ -181,7 +193,7 @@ func TestOncePerWorker(t *testing.T) {
 		if got := s.bytes(inTable); got != once*table {
 			t.Errorf("worker %d has read %d bytes of the table in %d tasks; it has %d", i, got, n, table)
 		}
-		if got := e.opened[i].Load(); got != 1 {
+		if got := e.opened[i].Load(); got != int64(networks) {
 			t.Errorf("worker %d has opened %d sessions in %d tasks", i, got, n)
 		}
 		fetched := 0
@@ -194,8 +206,8 @@ func TestOncePerWorker(t *testing.T) {
 				fetched++
 			}
 		}
-		if fetched == 0 {
-			t.Errorf("worker %d has fetched no program of %d", i, len(e.sizes))
+		if fetched != 2*networks { // graph and weights
+			t.Errorf("worker %d has fetched %d files of programs, of %d", i, fetched, len(e.sizes))
 		}
 	}
 }

@@ -201,7 +201,7 @@ func sourcePlans() []plan.Plan {
 	return out
 }
 
-func (w *world) check(t *testing.T, rt *ort.Runtime, n *network, want *expected, plans []plan.Plan) {
+func (w *world) check(t *testing.T, rt *ort.Runtime, n networks, want *expected, plans []plan.Plan) {
 	t.Helper()
 	for _, p := range plans {
 		t.Run(strings.ReplaceAll(p.String(), " ", "_"), func(t *testing.T) {
@@ -309,7 +309,7 @@ func newAlbum(t *testing.T, required bool, how string) *world {
 }
 
 // oracleOfAlbums pools each image as usual, then takes the mean or the largest value.
-func (w *world) oracleOfAlbums(t *testing.T, rt *ort.Runtime, n *network, required bool, how string) *expected {
+func (w *world) oracleOfAlbums(t *testing.T, rt *ort.Runtime, n networks, required bool, how string) *expected {
 	t.Helper()
 	e := w.rows(t)
 	run := w.whole(t, rt, n)

@@ -11,27 +11,21 @@ import (
 // limitation is a part of the job file's format that this build cannot carry out. The format is
 // older and younger than any build: package conf accepts all of it.
 type limitation struct {
-	key   string
-	found func(*conf.Job) string // the value that cannot be used, or ""
-	have  string                 // what can be used
+	found func(*conf.Job) (key, value string) // where a value cannot be used; "" if there is none
+	have  string                              // what can be used
 }
 
 // limitations lists all of them. What a build learns is removed here.
 var limitations = []limitation{
-	{"cnn.precision", other(func(j *conf.Job) string { return j.CNN.Precision }, "float32"), "float32"},
-	{"reuse", func(j *conf.Job) string { return string(j.Reuse) }, "no shared feature store; leave the key out"},
-}
-
-func other(value func(*conf.Job) string, fine ...string) func(*conf.Job) string {
-	return func(j *conf.Job) string {
-		v := value(j)
-		for _, f := range fine {
-			if v == f {
-				return ""
+	{func(j *conf.Job) (string, string) {
+		for i := range j.CNN {
+			if c := &j.CNN[i]; c.Precision != "float32" {
+				return c.Key("precision"), c.Precision
 			}
 		}
-		return v
-	}
+		return "", ""
+	}, "float32"},
+	{func(j *conf.Job) (string, string) { return "reuse", string(j.Reuse) }, "no shared feature store; leave the key out"},
 }
 
 // UnsupportedError lists the keys of a well-formed job that this build cannot carry out.
@@ -56,8 +50,8 @@ func (e *UnsupportedError) Hint() string {
 func Supported(j *conf.Job) error {
 	var e UnsupportedError
 	for _, l := range limitations {
-		if v := l.found(j); v != "" {
-			e.Lines = append(e.Lines, fmt.Sprintf("%s: %s is not supported by this version yet; supported: %s", l.key, v, l.have))
+		if key, v := l.found(j); v != "" {
+			e.Lines = append(e.Lines, fmt.Sprintf("%s: %s is not supported by this version yet; supported: %s", key, v, l.have))
 		}
 	}
 	if len(e.Lines) == 0 {

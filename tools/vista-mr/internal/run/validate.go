@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -14,6 +15,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
 // Check is one thing that Validate looked at and found in order.
@@ -199,7 +201,7 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 		return "", nil
 	}
 	dir := ""
-	if isFile(j.CNN.Model) { // the roster's networks are not tried
+	if slices.ContainsFunc(j.CNN, func(c conf.CNN) bool { return isFile(c.Model) }) { // the roster's networks are not tried
 		var err error
 		if dir, err = scratch(); err != nil {
 			return "", err
@@ -215,25 +217,21 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 		old = readKept(ctx, f.place)
 	}
 	rates := onceSpeeds(ctx, f.data(), o)
-	n, err := tried(ctx, j, dir, func(n *network) (err error) {
-		if m.Rates, err = rates(n); err == nil {
-			f.choice, _, err = choose(j, n, f.data(), old, m)
+	ns, err := openNetworks(ctx, j, dir, func(ns networks) (err error) {
+		if m.Rates, err = rates(ns); err == nil {
+			f.choice, _, err = choose(j, ns, f.data(), old, m)
 		}
 		return err
-	})
+	}, func(ns networks, i int) error { return ns[i].forget() })
 	if err != nil {
 		f.choice = nil
 		return "", err
 	}
-	var names []string
-	for _, l := range n.layers {
-		names = append(names, l.Name)
+	var details []string
+	for _, n := range ns {
+		details = append(details, n.describe())
 	}
-	detail := fmt.Sprintf("%s, weights %s, layers %s; %s", j.CNN.Model, j.CNN.Weights, strings.Join(names, " "), n.steps)
-	if isFile(j.CNN.Model) {
-		detail = fmt.Sprintf("%s, %s, layers %s; %s", j.CNN.Model, n.cnn.Input, strings.Join(names, " "), n.steps)
-	}
-	return strings.Join(append([]string{detail}, n.notes...), " "), nil
+	return strings.Join(details, "; "), nil
 }
 
 // checkPlan says how the job would run. Where images were not counted or the table is not known, a job may need more
@@ -246,7 +244,11 @@ func checkPlan(_ context.Context, _ *conf.Job, _ *Options, f *findings) (string,
 	if f.images == nil {
 		about = "at least "
 	}
-	return fmt.Sprintf("%s, %s, %s join; %d at a time, batches of %d; needs %s%s of %s", p.Inference, p.Placement, p.Join, p.CPU, p.Batch,
+	join := string(p.Join) + " join"
+	if p.Networks != plan.One {
+		join += ", networks " + string(p.Networks)
+	}
+	return fmt.Sprintf("%s, %s, %s; %d at a time, batches of %d; needs %s%s of %s", p.Inference, p.Placement, join, p.CPU, p.Batch,
 		about, progress.Size(f.choice.Regions.Need()), progress.Size(f.choice.Memory)), nil
 }
 
