@@ -205,7 +205,7 @@ func (n *network) origin() map[string]string {
 		// Numbers of it come from float32 constants that were checked before.
 		panic(fmt.Sprintf("run: preprocessing cannot be written as JSON: %v", err))
 	}
-	return map[string]string{"vista.network": n.job.Model, "vista.networkDigest": n.cnn.Digest, "vista.pool": string(n.pool), "vista.preprocess": string(how)}
+	return map[string]string{"vista.network": n.job.ModelName(), "vista.networkDigest": n.cnn.Digest, "vista.pool": string(n.pool), "vista.preprocess": string(how)}
 }
 
 // shortest is the number with the fewest digits that is v in float32: 0.485, not 0.48500001430511475.

@@ -144,7 +144,7 @@ func (w *publisher) model(t *evaluate.Target) *export.Model {
 		n = &w.p.Networks[0]
 	}
 	return &export.Model{Layer: t.Name, Classes: w.report.Classes, Structured: w.p.Columns, Dim: w.p.Dims[t.Name],
-		Pool: n.CNN.Pool, Network: n.CNN.Model, Model: t.Model.Model}
+		Pool: n.CNN.Pool, Network: n.CNN.ModelName(), Model: t.Model.Model}
 }
 
 // features copies the exported features to where the user looks for them.
