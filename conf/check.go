@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"path"
 	"slices"
 	"strings"
 
@@ -102,7 +101,7 @@ func (l *loader) checkOutput(j *Job) {
 		if !l.sound(in.path) || in.uri == "" {
 			continue
 		}
-		out, src := normal(j.Output), normal(in.uri)
+		out, src := j.Output.Normal(), in.uri.Normal()
 		switch {
 		case out == src:
 			l.addf(l.at("output"), "output", "output is the same as %s", in.path)
@@ -110,16 +109,4 @@ func (l *loader) checkOutput(j *Job) {
 			l.addf(l.at("output"), "output", "output lies inside %s", in.path)
 		}
 	}
-}
-
-// normal writes a URI so that equal places compare equal, as far as its text tells.
-func normal(u URI) string {
-	switch u.Scheme() {
-	case "file":
-		return path.Clean(u.LocalPath())
-	case "s3a":
-		u = "s3" + u[3:]
-	}
-	scheme, rest, _ := strings.Cut(string(u), "://")
-	return scheme + "://" + strings.TrimPrefix(path.Clean("/"+rest), "/")
 }

@@ -36,6 +36,14 @@ func (c *CNN) Called() string {
 	return cmp.Or(strings.TrimSuffix(path.Base(c.Model), ".onnx"), "network") // a hidden file may have no more than its ending
 }
 
+// ModelName is the model's name, or the name of its file: the same wherever the file lies, and however the job was submitted.
+func (c *CNN) ModelName() string {
+	if strings.HasSuffix(c.Model, ".onnx") {
+		return path.Base(c.Model)
+	}
+	return c.Model
+}
+
 // Key is the dotted path of one of the network's keys, as --set takes it.
 func (c *CNN) Key(name string) string {
 	if c.at == "" {

@@ -95,3 +95,12 @@ func TestSetsOfNetworks(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestModelName: where a model's file lies is no part of its name.
+func TestModelName(t *testing.T) {
+	for model, want := range map[string]string{"resnet50": "resnet50", "a.onnx": "a.onnx", "nets/a.onnx": "a.onnx", "/x/nets/a.onnx": "a.onnx", "s3://b/k/a.onnx": "a.onnx", "hdfs://nn/a.onnx": "a.onnx"} {
+		if got := (&CNN{Model: model}).ModelName(); got != want {
+			t.Errorf("%s: %q, want %q", model, got, want)
+		}
+	}
+}

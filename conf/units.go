@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -126,6 +127,18 @@ func (u URI) LocalPath() string {
 		return strings.TrimPrefix(s[len("file://"):], "localhost")
 	}
 	return s
+}
+
+// Normal writes a URI so that equal places compare equal, as far as its text tells.
+func (u URI) Normal() string {
+	switch u.Scheme() {
+	case "file":
+		return path.Clean(u.LocalPath())
+	case "s3a":
+		u = "s3" + u[3:]
+	}
+	scheme, rest, _ := strings.Cut(string(u), "://")
+	return strings.ToLower(scheme) + "://" + strings.TrimPrefix(path.Clean("/"+rest), "/")
 }
 
 // checkURI says what is wrong with a URI's form, or nothing.

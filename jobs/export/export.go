@@ -26,7 +26,7 @@ type Model struct {
 	Structured    []string  `json:"structured"` // names of the first inputs, in order
 	Dim           int       `json:"dim"`        // length of the layer's vector, the inputs behind them
 	Pool          string    `json:"pool"`
-	Network       string    `json:"network"`
+	Network       string    `json:"network"` // its name, or that of its file without where it lies: the same job gives the same bytes anywhere
 	Model         *lr.Model `json:"model"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -155,12 +156,61 @@ func parseHeading(line string) (a mr.AttemptID, epoch int64, ok bool) {
 // that only the phases of the job can tell the two apart.
 func Target(s string, known func(mr.PhaseID) bool) (mr.TaskID, int, error) {
 	var a mr.AttemptID
-	if a.UnmarshalText([]byte(s)) == nil && (known == nil || known(a.Task.Phase)) {
+	if legal(s) && a.UnmarshalText([]byte(s)) == nil && (known == nil || known(a.Task.Phase)) {
 		return a.Task, a.Number, nil
 	}
 	var t mr.TaskID
-	if err := t.UnmarshalText([]byte(s)); err != nil || t.Phase == "." || t.Phase == ".." {
+	if err := t.UnmarshalText([]byte(s)); err != nil || !legal(s) {
 		return t, 0, errs.E("logs", errs.Invalid, s, fmt.Errorf("%q names no task: write PHASE/TASK or PHASE/TASK/ATTEMPT, as extract/00007/2", s))
 	}
 	return t, 0, nil
+}
+
+// legal tells whether no element of a target would be dropped from a URL or a path.
+func legal(s string) bool {
+	for _, word := range strings.Split(s, "/") {
+		if word == "." || word == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// PhaseSize is a phase of a job with its number of tasks; 0: not known yet.
+type PhaseSize struct {
+	ID    mr.PhaseID
+	Tasks int
+}
+
+// Missing says why a job has no such task, with what there is; nil: it may have one. The kind of the error is NotExist.
+func Missing(t mr.TaskID, phases []PhaseSize) error {
+	var names []string
+	for _, p := range phases {
+		if names = append(names, string(p.ID)); p.ID != t.Phase {
+			continue
+		}
+		if p.Tasks == 0 || t.Index < p.Tasks {
+			return nil
+		}
+		return missing(t.String(), fmt.Sprintf("phase %s has no task %d: its tasks are 0 to %d", p.ID, t.Index, p.Tasks-1))
+	}
+	if len(names) == 0 {
+		return missing(t.String(), "no phase of the job has begun")
+	}
+	return missing(t.String(), fmt.Sprintf("no phase %s of the job has begun; there are %s", t.Phase, strings.Join(names, ", ")))
+}
+
+// MissingAttempt says that a task has no attempt of this number, but others.
+func MissingAttempt(t mr.TaskID, number int, there []mr.AttemptID) error {
+	var numbers []string
+	for _, a := range there {
+		if n := strconv.Itoa(a.Number); !slices.Contains(numbers, n) {
+			numbers = append(numbers, n)
+		}
+	}
+	return missing(fmt.Sprintf("%s/%d", t, number), fmt.Sprintf("nothing is known of an attempt %d of %s; there are logs of %s", number, t, strings.Join(numbers, ", ")))
+}
+
+func missing(target, cause string) error {
+	return &errs.Error{Op: "logs", Kind: errs.NotExist, ID: "E-NO-TASK", Path: target, Err: errors.New(cause), Fix: "vista-mr status shows a job's phases and how many tasks they have"}
 }

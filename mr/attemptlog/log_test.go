@@ -13,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 func TestLogIsBounded(t *testing.T) {
@@ -141,9 +142,29 @@ func TestTarget(t *testing.T) {
 			t.Errorf("%s: %s, %v", in, got, err)
 		}
 	}
-	for _, in := range []string{"", "extract", "extract/x", "/1", "../1"} {
+	for _, in := range []string{"", "extract", "extract/x", "/1", "../1", "../../0", "extract/../0", "extract/./0/1", "../../.."} {
 		if _, _, err := Target(in, known); err == nil {
 			t.Errorf("%q is a task", in)
+		}
+	}
+}
+
+// TestMissing: what a job does not have is told apart from what it may have, and with what there is.
+func TestMissing(t *testing.T) {
+	phases := []PhaseSize{{"table", 1}, {"extract", 40}, {"train", 0}}
+	for _, task := range []mr.TaskID{{Phase: "extract", Index: 39}, {Phase: "train", Index: 7}} {
+		if err := Missing(task, phases); err != nil {
+			t.Errorf("%v: %v", task, err)
+		}
+	}
+	for want, err := range map[string]error{
+		"there are table, extract, train": Missing(mr.TaskID{Phase: "nophase"}, phases),
+		"its tasks are 0 to 39":           Missing(mr.TaskID{Phase: "extract", Index: 999}, phases),
+		"no phase of the job has begun":   Missing(mr.TaskID{Phase: "extract"}, nil),
+		"there are logs of 1, 3":          MissingAttempt(mr.TaskID{Phase: "extract"}, 9, []mr.AttemptID{{Number: 1}, {Number: 3}, {Number: 3}}),
+	} {
+		if !errs.Is(err, errs.NotExist) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want one that says %q", err, want)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (h *handler) attemptLog(w http.ResponseWriter, r *http.Request) {
 	all, err := h.o.Source.AttemptLogs(r.Context(), d.ID, data.Target)
 	if err != nil {
 		code := http.StatusInternalServerError
-		if errs.Is(err, errs.Invalid) {
+		if errs.Is(err, errs.Invalid) || errs.Is(err, errs.NotExist) {
 			code = http.StatusNotFound
 		} else {
 			h.o.Log.Warn("an attempt's log cannot be read", zap.String("job", d.ID), zap.String("attempt", data.Target), zap.Error(err))

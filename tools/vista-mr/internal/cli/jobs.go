@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/user"
 	"strings"
 	"text/tabwriter"
@@ -40,14 +39,14 @@ func (a *app) request(name string, sets []string) (*conf.Job, cluster.Request, e
 	paths := []path{{"table.uri", string(job.Table.URI)}, {"images.uri", string(job.Images.URI)}, {"output", string(job.Output)}}
 	for i := range job.CNN {
 		c := &job.CNN[i]
-		paths = append(paths, path{c.Key("model"), c.Model}, path{c.Key("weights"), c.Weights})
+		paths = append(paths, path{c.Key("model"), c.Model}, path{c.Key("weights"), c.Weights}, path{c.Key("preprocess"), c.Preprocess.Name})
 	}
 	for _, p := range paths {
 		if p.value == "" || dfs.HasScheme(p.value) || strings.HasPrefix(p.value, "/") {
 			continue
 		}
-		// A word like "resnet50" or "random" is none of this machine's files, unless there is one of that name.
-		if _, err := os.Stat(p.value); err != nil && strings.HasPrefix(p.key, "cnn.") && !strings.ContainsAny(p.value, "/.") {
+		// A word like "resnet50" or "random" is no file, even where there is one of that name: files have their format's ending.
+		if strings.HasPrefix(p.key, "cnn.") && !strings.ContainsAny(p.value, "/.") {
 			continue
 		}
 		abs, err := absolute(p.value)

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -20,7 +22,8 @@ func fakeTracker(t *testing.T) string {
 	say := func(path, text string) {
 		m.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) })
 	}
-	say("GET /api/v1/jobs/good", `{"schemaVersion":1,"job":{"id":"good","state":"succeeded","verdict":"fc6 helps"},"phases":[{"run":"r","id":"extract","state":"published","tasks":3,"committed":3}]}`)
+	say("GET /api/v1/jobs/good", `{"schemaVersion":1,"job":{"id":"good","state":"succeeded","output":"/on/the/tracker","verdict":"fc6 helps"},"phases":[{"run":"r","id":"extract","state":"published","tasks":3,"committed":3}]}`)
+	say("POST /api/v1/jobs", `{"schemaVersion":1,"job":{"id":"good","state":"queued"}}`)
 	say("GET /api/v1/jobs/bad", `{"schemaVersion":1,"job":{"id":"bad","state":"failed","exitCode":5,"failure":{"id":"E-ONE-CLASS","cause":"one class only"}}}`)
 	say("GET /api/v1/jobs/good/log", "driver starts\nand ends\n")
 	say("GET /api/v1/jobs/good/logs/extract/00001", `{"schemaVersion":1,"attempts":[{"attempt":"extract/00001/1","state":"running","worker":"w","log":"it runs\n"}]}`)
@@ -125,5 +128,25 @@ func TestStoppingIsSaidOnce(t *testing.T) {
 	l := &lines{&devCluster{a: &app{Process: process(&errOut)}, listens: make(chan string, 1)}}
 	if _, err := l.Write([]byte("tracker: http://127.0.0.1:7\n" + stopping + "\nwarn  look\n")); err != nil || errOut.String() != "warn  look\n" {
 		t.Errorf("%q, %v", errOut.String(), err)
+	}
+}
+
+// TestAnOutputThatOnlyTheTrackerSees: a job that has succeeded has, whoever can read its results.
+func TestAnOutputThatOnlyTheTrackerSees(t *testing.T) {
+	job := filepath.Join(t.TempDir(), "job.yaml")
+	if err := os.WriteFile(job, []byte("apiVersion: vista-mr/v1\nname: n\ntable: {uri: s3://b/t.csv, key: id, label: l}\nimages: {uri: s3://b/i}\ncnn: {model: alexnet, weights: random}\noutput: /not/here\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for format, want := range map[string]string{"text": "fc6 helps\n", "json": `"verdict": "fc6 helps"`} {
+		var out, errOut bytes.Buffer
+		p := process(&errOut)
+		p.Stdout = &out
+		code := Main([]string{"submit", job, "-o", format, "--tracker", fakeTracker(t)}, p)
+		if code != 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: exit code %d\n%s\n%s", format, code, out.String(), errOut.String())
+		}
+		if format == "text" && !strings.Contains(errOut.String(), "its results are in /on/the/tracker, which cannot be read from here") {
+			t.Errorf("it says\n%s", errOut.String())
+		}
 	}
 }

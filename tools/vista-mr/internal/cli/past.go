@@ -20,9 +20,9 @@ func overOutput(what string) string {
 JOB is a tracker's job. OUTPUT is the output of a job, a folder or a URI: then what is there is read, and no tracker is asked.`
 }
 
-// isOutput tells whether an argument names a job's output and not a job of a tracker's: ids have no slash.
+// isOutput tells whether an argument names a job's output and not a job of a tracker's: ids have no slash, and begin with a letter or digit.
 func (a *app) isOutput(f *trackerFlags, arg string) bool {
-	if dfs.HasScheme(arg) || strings.ContainsRune(arg, '/') {
+	if dfs.HasScheme(arg) || strings.ContainsRune(arg, '/') || arg == "." || arg == ".." {
 		return true
 	}
 	if f.url != "" || a.Env(trackerVariable) != "" {

@@ -13,8 +13,13 @@ import (
 func TestRequestNamesFilesForOtherMachines(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
+	for _, word := range []string{"alexnet", "random"} { // files of such names are not what the job means
+		if err := os.WriteFile(word, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, cnn := range map[string]string{
-		"one":  "cnn: {model: nets/a.onnx, layers: 2}",
+		"one":  "cnn: {model: nets/a.onnx, layers: 2, preprocess: nets/config.json}",
 		"list": "cnn: [{model: alexnet, weights: random}, {model: nets/a.onnx, layers: 2}, {model: vgg16, weights: w/vgg.pth}]",
 	} {
 		job := "apiVersion: vista-mr/v1\nname: n\ntable: {uri: s3://b/t.csv, key: id, label: l}\nimages: {uri: /data/images}\n" + cnn + "\noutput: s3://b/out\n"
@@ -27,7 +32,7 @@ func TestRequestNamesFilesForOtherMachines(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"seed=3", "cnn.model=" + filepath.Join(dir, "nets/a.onnx")}
+		want := []string{"seed=3", "cnn.model=" + filepath.Join(dir, "nets/a.onnx"), "cnn.preprocess=" + filepath.Join(dir, "nets/config.json")}
 		if name == "list" {
 			want = []string{"seed=3", "cnn.1.model=" + filepath.Join(dir, "nets/a.onnx"), "cnn.2.weights=" + filepath.Join(dir, "w/vgg.pth")}
 		}

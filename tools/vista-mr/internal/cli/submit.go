@@ -59,8 +59,9 @@ interrupted is taken up again by the same command.`,
 		o := run.Options{Progress: sink, Log: a.logger(logs), ORTLib: *lib, Version: a.buildVersion(), Resume: *resume}
 		if client != nil {
 			var cancel context.CancelCauseFunc
-			ctx, cancel = context.WithCancelCause(ctx)
+			ctx, cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 			defer cancel(nil)
+			defer context.AfterFunc(cmd.Context(), func() { cancel(client.WhyEnded(cmd.Context(), id)) })()
 			cluster.EndWith(a.Stdin, cancel)
 			tell := cluster.ProgressLines{W: a.Stderr}
 			o.Patience, o.Again = driverPatience, a.Env(cluster.AgainVariable) != ""
@@ -108,9 +109,28 @@ func (a *app) submitTo(ctx context.Context, c *cluster.Client, name string, sets
 	}
 	_, summary, err := run.Results(ctx, job.Output.LocalPath())
 	if err != nil {
-		return err
+		return a.showVerdict(over, format, err)
 	}
 	return a.showSubmitted(job, summary, format)
+}
+
+// showVerdict prints what the tracker says of a job that has ended well, where its results cannot be read from here, as from another machine
+// than those that see its output: that is no failure of the job.
+func (a *app) showVerdict(over cluster.JobReply, format string, why error) error {
+	var err error
+	if format == "json" {
+		err = a.printJSON(over)
+	} else {
+		_, err = fmt.Fprintln(a.out, printable(over.Job.Verdict))
+	}
+	if err == nil {
+		err = a.out.Flush()
+	}
+	if err != nil {
+		return stdoutError(err)
+	}
+	a.note(fmt.Sprintf("the job has succeeded, and its results are in %s, which cannot be read from here: %s", printable(over.Job.Output), printable(why.Error())))
+	return nil
 }
 
 // showSubmitted prints what a job has found out.

@@ -23,3 +23,18 @@ func TestWaitingLongEnough(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, said)
 	}
 }
+
+// TestHere: "." is a folder, whatever tracker is named.
+func TestHere(t *testing.T) {
+	t.Chdir(t.TempDir())
+	tracker := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the tracker is asked") }))
+	defer tracker.Close()
+	for _, arg := range []string{".", ".."} {
+		for command, want := range map[string]int{"status": int(exit.Invalid), "wait": int(exit.Invalid), "logs": int(exit.Invalid), "kill": int(exit.Usage)} {
+			var stderr bytes.Buffer
+			if code := Main([]string{command, arg, "--tracker", tracker.URL}, process(&stderr)); code != want {
+				t.Errorf("%s %s: exit code %d, want %d\n%s", command, arg, code, want, stderr.String())
+			}
+		}
+	}
+}

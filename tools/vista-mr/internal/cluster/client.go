@@ -9,9 +9,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
+	"github.com/vista-mr/vista-mr/mr/attemptlog"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/wire"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -43,9 +45,26 @@ func (c *Client) Jobs(ctx context.Context) ([]Job, error) {
 func (c *Client) Job(ctx context.Context, id string) (JobReply, error) { return c.job(ctx, id, "") }
 
 func (c *Client) job(ctx context.Context, id, query string) (JobReply, error) {
+	path, err := jobPath("status", id)
+	if err != nil {
+		return JobReply{}, err
+	}
 	var out JobReply
-	err := c.call(ctx, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id)+query, nil, &out)
+	err = c.call(ctx, http.MethodGet, path+query, nil, &out)
+	if err == nil && out.Job.ID != id {
+		err = c.unreachable(fmt.Errorf("its answer is about job %q, and not %q", out.Job.ID, id))
+	}
 	return out, err
+}
+
+var legalID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// jobPath is where the tracker tells of a job. What cannot be an id is refused here: as a part of a URL it would lead elsewhere.
+func jobPath(op, id string) (string, error) {
+	if !legalID.MatchString(id) {
+		return "", exit.As(exit.Invalid, noJob(op, id))
+	}
+	return "/api/v1/jobs/" + url.PathEscape(id), nil
 }
 
 // killWait is how long Kill waits for the end of what it has ended: a driver has 10 s to end by itself (killAfter).
@@ -53,8 +72,12 @@ const killWait = 15 * time.Second
 
 // Kill ends a job, and waits some time for that.
 func (c *Client) Kill(ctx context.Context, id string) (KillReply, error) {
+	path, err := jobPath("kill", id)
+	if err != nil {
+		return KillReply{}, err
+	}
 	var out KillReply
-	err := c.call(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/kill?wait="+killWait.String(), struct{}{}, &out)
+	err = c.call(ctx, http.MethodPost, path+"/kill?wait="+killWait.String(), struct{}{}, &out)
 	return out, err
 }
 
@@ -67,7 +90,11 @@ func (c *Client) Workers(ctx context.Context) (WorkerList, error) {
 
 // Log writes what a job's drivers have logged from a byte on, and returns how many bytes there are then.
 func (c *Client) Log(ctx context.Context, id string, from int64, w io.Writer) (int64, error) {
-	req, err := c.request(ctx, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id)+"/log", nil)
+	path, err := jobPath("logs", id)
+	if err != nil {
+		return from, err
+	}
+	req, err := c.request(ctx, http.MethodGet, path+"/log", nil)
 	if err != nil {
 		return from, err
 	}
@@ -91,12 +118,19 @@ func (c *Client) Log(ctx context.Context, id string, from int64, w io.Writer) (i
 
 // AttemptLogs are the logs of the attempts of a task, PHASE/TASK, or of one, PHASE/TASK/ATTEMPT.
 func (c *Client) AttemptLogs(ctx context.Context, id, target string) ([]run.AttemptLog, error) {
+	path, err := jobPath("logs", id)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := attemptlog.Target(target, nil); err != nil { // of any phases
+		return nil, exit.As(exit.Usage, err)
+	}
 	words := strings.Split(target, "/")
 	for i := range words {
 		words[i] = url.PathEscape(words[i])
 	}
 	var out LogsReply
-	err := c.callFor(ctx, time.Minute, http.MethodGet, "/api/v1/jobs/"+url.PathEscape(id)+"/logs/"+strings.Join(words, "/"), nil, &out)
+	err = c.callFor(ctx, time.Minute, http.MethodGet, path+"/logs/"+strings.Join(words, "/"), nil, &out)
 	return out.Attempts, err
 }
 

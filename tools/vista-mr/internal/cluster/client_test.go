@@ -2,6 +2,8 @@ package cluster
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -65,5 +67,39 @@ func TestFollowRidesOut(t *testing.T) {
 	}
 	if len(away) != 1 || !errs.Is(away[0], errs.Unreachable) || !strings.HasSuffix(away[0].Error(), "502 Bad Gateway: no tracker") {
 		t.Errorf("it says %v", away)
+	}
+}
+
+// TestNamesThatLeadElsewhere: what cannot be a job's id or a task never becomes part of a URL, and an answer about something else counts as none.
+func TestNamesThatLeadElsewhere(t *testing.T) {
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_, _ = w.Write([]byte(`{"schemaVersion":1,"jobs":[]}`)) // who does not get it fails the test
+	}))
+	defer server.Close()
+	c := &Client{URL: server.URL}
+	for _, id := range []string{".", "..", "", "...", "a/b", "a b", "-a"} {
+		_, jobErr := c.Job(t.Context(), id)
+		_, killErr := c.Kill(t.Context(), id)
+		_, logErr := c.Log(t.Context(), id, 0, io.Discard)
+		_, logsErr := c.AttemptLogs(t.Context(), id, "extract/0")
+		for _, err := range []error{jobErr, killErr, logErr, logsErr} {
+			var e *errs.Error
+			if !errors.As(err, &e) || e.ID != "E-NO-JOB" || exit.Code(err) != int(exit.Invalid) {
+				t.Errorf("%q: %v", id, err)
+			}
+		}
+	}
+	for _, target := range []string{"../../0", "../../..", "extract/../0", "extract/../0/1", "./0", "extract"} {
+		if _, err := c.AttemptLogs(t.Context(), "a-1", target); exit.Code(err) != int(exit.Usage) || !strings.Contains(err.Error(), "names no task") {
+			t.Errorf("%q: %v", target, err)
+		}
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("%d requests", n)
+	}
+	if r, err := c.Job(t.Context(), "a-1"); exit.Code(err) != int(exit.Unreachable) {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

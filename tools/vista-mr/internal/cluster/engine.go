@@ -134,6 +134,17 @@ func (e *Engine) peak(ctx context.Context) (most int64) {
 	return most
 }
 
+// WhyEnded is why a driver's tracker has told it to end, as far as the tracker says so within a moment: its job is killed, or the tracker itself ends.
+func (c *Client) WhyEnded(ctx context.Context, job string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	why := "the tracker was told to end; when it runs again, it goes on with the job"
+	if r, err := c.Job(ctx, job); err == nil && r.Job.Ending {
+		why = "the job was killed; submitted again, it goes on where it stopped"
+	}
+	return errs.E("drive", errs.Canceled, "", errors.New(why))
+}
+
 // EndWith cancels a driver when its tracker is gone: when r, a pipe from it, ends.
 func EndWith(r io.Reader, cancel context.CancelCauseFunc) {
 	go func() {

@@ -1,8 +1,12 @@
 package cluster
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/vistaopt"
 )
@@ -24,6 +28,24 @@ func TestLeast(t *testing.T) {
 	} {
 		if got := least(c.workers); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+// TestWhyADriverEnds: a job that was killed is told from one whose tracker ends.
+func TestWhyADriverEnds(t *testing.T) {
+	for answer, want := range map[string]string{
+		`{"job":{"id":"a-1","state":"running","ending":true}}`: "the job was killed",
+		`{"job":{"id":"a-1","state":"running"}}`:               "the tracker was told to end",
+		"":                                                     "the tracker was told to end",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(answer)) // who does not get it fails the test
+		}))
+		err := (&Client{URL: server.URL}).WhyEnded(t.Context(), "a-1")
+		server.Close()
+		if !errs.Is(err, errs.Canceled) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", answer, err)
 		}
 	}
 }

@@ -115,6 +115,7 @@ type jobs struct {
 	submitting sync.Mutex // held for a whole submission where the number of jobs that wait is limited
 
 	mu      sync.Mutex
+	coming  map[string]bool // outputs of jobs that are being taken in
 	byID    map[string]*book
 	order   []*book // as they were submitted
 	running int
@@ -159,6 +160,11 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	if err != nil {
 		return Job{}, err
 	}
+	free, err := m.reserve(&r)
+	if err != nil {
+		return Job{}, err
+	}
+	defer free()
 	if m.limits.Queued > 0 { // what is refused must never have been in the state: so they come one after the other
 		m.submitting.Lock()
 		defer m.submitting.Unlock()

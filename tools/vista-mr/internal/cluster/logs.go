@@ -38,6 +38,34 @@ func (d *daemon) findLogs(ctx context.Context, id, target string) ([]status.Atte
 	if err != nil {
 		return nil, err
 	}
+	out, err := d.logsOfTask(ctx, j, logs, task, number)
+	if err != nil || len(out) > 0 {
+		return out, err
+	}
+	if err := attemptlog.Missing(task, sizes(past)); err != nil || number == 0 {
+		return nil, err
+	}
+	all, err := d.logsOfTask(ctx, j, logs, task, 0)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	var others []mr.AttemptID
+	for _, l := range all {
+		others = append(others, l.Attempt)
+	}
+	return nil, attemptlog.MissingAttempt(task, number, others)
+}
+
+// sizes are the phases that have been heard of.
+func sizes(past *status.History) (out []attemptlog.PhaseSize) {
+	for _, p := range past.Phases(nil) {
+		out = append(out, attemptlog.PhaseSize{ID: p.ID, Tasks: p.Tasks})
+	}
+	return out
+}
+
+// logsOfTask is findLogs for a task that there may be; number 0 stands for all its attempts.
+func (d *daemon) logsOfTask(ctx context.Context, j Job, logs map[mr.JobID]string, task mr.TaskID, number int) (_ []status.AttemptLog, err error) {
 	var out []status.AttemptLog
 	runs := slices.Sorted(maps.Keys(logs))
 	for _, r := range runs {

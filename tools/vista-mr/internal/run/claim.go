@@ -24,7 +24,11 @@ type Claim struct {
 	place *place
 	lock  *os.File // of a folder of this machine
 	made  []string // folders that were made for it, the innermost first
-	epoch int64    // of a store elsewhere
+
+	// Of a store elsewhere:
+	epoch int64
+	logs  []dfs.Path // files of logs that lay in the output before the claim
+	old   []dfs.Path // what lay in the job's store before the claim. A run that comes later writes nothing of it, but for names that all share
 }
 
 // runsFolder holds the epochs of runs in a store, which outlive what is cleared.
@@ -46,7 +50,7 @@ func (c *Claim) Undo(ctx context.Context) error {
 	}
 	if c.lock == nil {
 		ctx = context.WithoutCancel(ctx)
-		if err := c.Check(ctx); err != nil { // another run counts on it
+		if err := c.Check(ctx); err != nil || c.place.finished(ctx) { // another run counts on it
 			return nil
 		}
 		return errors.Join(c.place.clear(ctx, nil), c.place.out.Remove(ctx, MarkerFile))
@@ -72,13 +76,48 @@ func (c *Claim) Check(ctx context.Context) error {
 	return err
 }
 
-// taken replaces a failure by its cause, if that is another run that has taken over: what this one meets then is
-// chance.
+// taken replaces a failure by its cause, if that is another run that has taken over, or has come to the end before this one could: what
+// this one meets then is chance.
 func (c *Claim) taken(ctx context.Context, err error) error {
-	if cerr := c.Check(context.WithoutCancel(ctx)); errs.Is(cerr, errs.Lost) {
+	if err == nil || c.lock != nil {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	if cerr := c.Check(ctx); errs.Is(cerr, errs.Lost) {
 		return cerr
 	}
+	if c.place.finished(ctx) {
+		return finishedOutput(c.place.name)
+	}
 	return err
+}
+
+// index is the file that splits of images are parts of. In a store elsewhere each claim has its own: a run that has been taken over from,
+// and does not know it yet, neither removes nor writes that of the later one.
+func (c *Claim) index() dfs.Path {
+	if c.lock != nil {
+		return imageIndex
+	}
+	return dfs.Path(fmt.Sprintf("images-%010d.index", c.epoch))
+}
+
+// replace has a file of a store written whose name another run may take at the same time: what is there is removed. As long as the claim
+// holds, who was first does not count. For a folder of this machine, and with nil, there are no others.
+func (c *Claim) replace(ctx context.Context, fs dfs.FS, name dfs.Path, write func() error) error {
+	const tries = 5
+	for try := 1; ; try++ {
+		if c != nil {
+			if err := c.Check(ctx); err != nil {
+				return err
+			}
+		}
+		if err := fs.Remove(ctx, name); err != nil {
+			return err
+		}
+		if err := write(); c == nil || c.lock != nil || try == tries || !errs.Is(err, errs.Exist) {
+			return err
+		}
+	}
 }
 
 func (c *Claim) runs() *commit.Publisher {
@@ -98,11 +137,13 @@ func claimStore(ctx context.Context, j *conf.Job, p *place) (*Claim, error) {
 			return nil, err
 		}
 		err = dfs.WriteFile(ctx, p.out, MarkerFile, append(b, '\n'))
-		if errs.Is(err, errs.Exist) { // somebody was first: whose is it?
+		switch {
+		case errs.Is(err, errs.Exist): // somebody was first: whose is it?
 			c.State = OutputUnfinished
-			_, err = lookAtStore(ctx, j, p)
-		}
-		if err != nil {
+			if _, err = lookAtStore(ctx, j, p); err != nil {
+				return nil, err
+			}
+		case err != nil:
 			return nil, elsewhere("output", p.name, err)
 		}
 	}
@@ -113,8 +154,23 @@ func claimStore(ctx context.Context, j *conf.Job, p *place) (*Claim, error) {
 		}
 		return nil, err
 	}
+	if c.old, err = p.files(ctx); err != nil {
+		return nil, elsewhere("output", p.name, err)
+	}
+	for _, name := range []dfs.Path{EventsFile, AttemptsFile} {
+		switch _, err := p.out.Stat(ctx, name); {
+		case err == nil:
+			c.logs = append(c.logs, name)
+		case !errs.Is(err, errs.NotExist):
+			return nil, elsewhere("output", p.name, err)
+		}
+	}
 	if c.epoch, err = c.runs().ClaimEpoch(ctx); err != nil {
 		return nil, elsewhere("output", p.name, err)
+	}
+	// The one before may have come to its end since the place was looked at.
+	if p.finished(ctx) {
+		return nil, errors.Join(finishedOutput(p.name), p.store.Remove(ctx, commit.EpochMark(runsFolder, c.epoch)))
 	}
 	return c, nil
 }
@@ -123,13 +179,22 @@ func claimStore(ctx context.Context, j *conf.Job, p *place) (*Claim, error) {
 func lookAtStore(ctx context.Context, j *conf.Job, p *place) (OutputState, error) {
 	data, err := dfs.ReadFile(ctx, p.out, MarkerFile, maxConfig)
 	if errs.Is(err, errs.NotExist) {
+		first := dfs.Path("")
 		for info, err := range p.out.List(ctx, "") {
 			if err != nil {
 				return 0, elsewhere("output", p.name, err)
 			}
-			return 0, refusedOutput(p.name, fmt.Sprintf("holds files that are not this job's (%s)", info.Path), nil)
+			first = info.Path
+			break
 		}
-		return OutputNew, nil
+		if first == "" {
+			return OutputNew, nil
+		}
+		// The marker is the first file of an output: it may have come between the two looks.
+		data, err = dfs.ReadFile(ctx, p.out, MarkerFile, maxConfig)
+		if errs.Is(err, errs.NotExist) {
+			return 0, refusedOutput(p.name, fmt.Sprintf("holds files that are not this job's (%s)", first), nil)
+		}
 	}
 	if err != nil {
 		return 0, elsewhere("output", p.name, err)

@@ -57,9 +57,11 @@ func (e *events) Sync() error { return errors.Join(e.w.Err(), e.f.Sync()) }
 func (e *events) Close() error { return errors.Join(e.Sync(), e.f.Close()) }
 
 // open goes on with the log of an interrupted run, which tells what the phases have taken so far.
-func (w *watch) open(ctx context.Context, at *place, epoch int64, now func() time.Time) error {
+func (w *watch) open(ctx context.Context, c *Claim, now func() time.Time) error {
+	at := c.place
 	if at.dir == "" {
-		p := newPieces(ctx, at.store, at.out, epoch)
+		p := newPieces(ctx, at.store, at.out, c.epoch)
+		p.claim = c
 		if err := p.replay(w.take); err != nil {
 			return err
 		}
@@ -104,6 +106,7 @@ type pieces struct {
 	ctx        context.Context // of the run, beyond its end: what has happened is to be read
 	store, out dfs.FS
 	epoch      int64
+	claim      *Claim // under which EventsFile may be written; nil: there is nobody else
 	begun      time.Time
 	stop       chan struct{}
 	stopped    chan struct{}
@@ -185,9 +188,13 @@ func (p *pieces) Sync() error {
 	if p.joined {
 		return nil
 	}
-	if err := p.out.Remove(p.ctx, EventsFile); err != nil {
-		return err
-	}
+	err := p.claim.replace(p.ctx, p.out, EventsFile, p.join)
+	p.joined = err == nil
+	return err
+}
+
+// join writes the file that users read.
+func (p *pieces) join() error {
 	w, err := p.out.Create(p.ctx, EventsFile)
 	if err != nil {
 		return err
@@ -198,7 +205,6 @@ func (p *pieces) Sync() error {
 	if err != nil {
 		return errors.Join(err, w.Abort())
 	}
-	p.joined = true
 	return nil
 }
 

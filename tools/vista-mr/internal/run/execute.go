@@ -70,10 +70,14 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 	debug.FreeOSMemory()
 	at := c.place
 	w := &watch{job: p, sink: o.Progress}
-	if err := w.open(ctx, at, c.epoch, time.Now); err != nil {
-		return nil, exit.Running(err)
+	if err := w.open(ctx, c, time.Now); err != nil {
+		return nil, exit.Running(c.taken(ctx, err))
 	}
-	defer func() { err = errors.Join(err, w.events.Close()) }()
+	defer func() {
+		if cerr := w.events.Close(); err == nil || !errs.Is(cerr, errs.Lost) { // that another run has taken over is said once
+			err = errors.Join(err, cerr)
+		}
+	}()
 	w.events.begin(j, p)
 	if _, here := o.Engine.(*inProcess); here {
 		w.cpu = machine.CPU
@@ -86,9 +90,9 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		err = c.Check(ctx)
 	}
 	if err != nil {
-		err = c.taken(ctx, inTable(j, p.Columns, w.withBad(err)))
+		err = inTable(j, p.Columns, w.withBad(err))
 	} else {
-		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at, work: work})
+		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at, claim: c, work: work})
 	}
 	if err == nil {
 		if _, err := p.lesson.learn(p.Plan, phases, w.coreSeconds, time.Now()); err != nil {
@@ -96,13 +100,17 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		}
 		err = at.joinLogs(ctx, work, o.Log)
 	}
+	err = c.taken(ctx, err)
 	w.events.end(err) // before the marker, behind which nothing is written
 	if err == nil {
 		err = errors.Join(w.events.Sync(), c.Check(ctx))
 	}
 	if err == nil {
-		err = at.markFinished(ctx)
+		if err = at.markFinished(ctx); err != nil && !errs.Is(err, errs.Exist) && c.Check(ctx) == nil && at.finished(ctx) {
+			err = nil // what was lost was the store's answer
+		}
 	}
+	err = c.taken(ctx, err)
 	if err != nil {
 		return nil, exit.Running(err)
 	}
@@ -130,7 +138,7 @@ func arenaLimit(j *conf.Job, p *prepared) int64 {
 // but a disk can be full before anything runs.
 func notReady(err error) error {
 	switch errs.KindOf(err) {
-	case errs.NoSpace, errs.Canceled, errs.Transient, errs.Unreachable, errs.Unauthorized:
+	case errs.NoSpace, errs.Canceled, errs.Transient, errs.Unreachable, errs.Unauthorized, errs.Lost:
 		return exit.Running(err)
 	}
 	return exit.As(exit.Invalid, err)
@@ -138,8 +146,8 @@ func notReady(err error) error {
 
 // prepare plans the job and compiles it. What an interrupted run has published is kept if it was made from the same
 // inputs and the plan that it was made by fits; else the run starts anew, and says so.
-func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Options) (*prepared, error) {
-	d := f.data()
+func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options) (*prepared, error) {
+	d, at := f.data(), c.place
 	models, err := at.programs()
 	if err != nil {
 		return nil, err
@@ -172,7 +180,7 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 	if choice.Plan.Inference != inference {
 		return nil, errs.E("plan", errs.Internal, "", fmt.Errorf("a %s plan was chosen before all networks were open, and a %s one after", inference, choice.Plan.Inference))
 	}
-	p, err := lay(ctx, j, d, ns, written, choice, m, at, o)
+	p, err := lay(ctx, j, d, ns, written, choice, m, c, o)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +211,7 @@ func prepare(ctx context.Context, j *conf.Job, at *place, f *findings, o *Option
 		p.Run, p.Started = old.Run, old.Started
 	} else {
 		p.Run = newRun()
-		err = startAnew(ctx, at, p)
+		err = startAnew(ctx, c, p)
 	}
 	p.Spec.ID = jobID(j, p.Run)
 	if err == nil {
@@ -228,7 +236,8 @@ func noResume(at *place, why string) error {
 }
 
 // lay lays a plan out whose programs are files in the run's folder: its phases.
-func lay(ctx context.Context, j *conf.Job, d *data, ns networks, written programs, choice *vistaopt.Choice, m vistaopt.Machine, at *place, o *Options) (_ *prepared, err error) {
+func lay(ctx context.Context, j *conf.Job, d *data, ns networks, written programs, choice *vistaopt.Choice, m vistaopt.Machine, c *Claim, o *Options) (_ *prepared, err error) {
+	at := c.place
 	whole := make([]extract.Model, len(ns))
 	for i, in := 0, inputs(j, d, ns, choice); i < len(ns); i++ {
 		if whole[i], err = written.find(in.Whole(i)); err != nil {
@@ -249,7 +258,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, ns networks, written program
 		}
 	}
 	in := inputs(j, d, ns, choice) // the room may be another one now
-	if in.Splits, err = d.images.Write(ctx, at.store, imageIndex, choice.Plan.Partitions); err != nil {
+	if in.Splits, err = d.images.Write(ctx, at.store, c.index(), choice.Plan.Partitions); err != nil {
 		return nil, err
 	}
 	if p.Origin, err = newOrigin(ctx, d, ns, written, o.ortVersion); err != nil {
@@ -346,22 +355,37 @@ const modelsFolder = "models"
 // startAnew removes what another run has left, its log as well, and notes from what this one is made. What says that
 // a run can be taken up goes first and comes last. The epochs of claims stay: a run that was thought to be gone must not outrank
 // the ones after it. What it writes from now on is in a folder of its own, which nobody reads and which goes when the job is done.
-func startAnew(ctx context.Context, at *place, p *prepared) error {
+func startAnew(ctx context.Context, c *Claim, p *prepared) error {
+	at := c.place
 	b, err := json.Marshal(&p.kept)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(at.store.Remove(ctx, keptFile), at.out.Remove(ctx, EventsFile), at.out.Remove(ctx, AttemptsFile))
+	old, logs := c.old, c.logs
+	if c.lock != nil {
+		logs = []dfs.Path{EventsFile, AttemptsFile}
+		if old, err = at.files(ctx); err != nil {
+			return err
+		}
+	}
+	// Another run may have taken over, and what it writes must stay.
+	if err := c.Check(ctx); err != nil {
+		return err
+	}
+	err = at.store.Remove(ctx, keptFile)
+	for _, name := range logs {
+		err = errors.Join(err, at.out.Remove(ctx, name))
+	}
 	if err == nil {
-		err = at.clear(ctx, func(f dfs.Path) bool {
-			return f == imageIndex || f.Under(modelsFolder) || // those of the new run are there already
+		err = at.remove(ctx, old, func(f dfs.Path) bool {
+			return f == keptFile || f == c.index() || f.Under(modelsFolder) || // those of the new run are there already
 				f.Under(runsFolder)
 		})
 	}
 	if err != nil {
 		return err
 	}
-	return dfs.WriteFile(ctx, at.store, keptFile, b)
+	return c.replace(ctx, at.store, keptFile, func() error { return dfs.WriteFile(ctx, at.store, keptFile, b) })
 }
 
 const scratchFolder = "tmp"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/images"
@@ -14,8 +15,14 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
-// imageIndex is the file in the job's store that splits of images are parts of.
+// imageIndex is the file in the job's store that splits of images are parts of; in a store elsewhere there is a number in its name
+// (Claim.index).
 const imageIndex dfs.Path = "images.index"
+
+// isIndex tells whether a path in the job's store is that of such a file.
+func isIndex(name string) bool {
+	return name == string(imageIndex) || strings.HasPrefix(name, "images-") && strings.HasSuffix(name, ".index")
+}
 
 // imageSpec is what a job file says about images.
 func imageSpec(j *conf.Job) images.Spec {

@@ -19,7 +19,7 @@ func locate(ctx context.Context, d *data, spec *mr.JobSpec, log *zap.Logger) {
 	located := map[int][]mr.Split{}
 	for i := range spec.Phases {
 		splits := spec.Phases[i].Splits
-		if len(splits) == 0 || len(splits[0].Files) == 0 || splits[0].Files[0].URI != string(imageIndex) {
+		if len(splits) == 0 || len(splits[0].Files) == 0 || !isIndex(splits[0].Files[0].URI) {
 			continue
 		}
 		if known := located[len(splits)]; known != nil {

@@ -100,6 +100,9 @@ func TaskLogs(ctx context.Context, output, target string) ([]AttemptLog, error) 
 		return nil, exit.Running(err)
 	}
 	if len(found) == 0 {
+		if err := missing(p, b, task, number); err != nil {
+			return nil, exit.As(exit.Invalid, err)
+		}
 		return nil, exit.As(exit.Invalid, &errs.Error{Op: "logs", Kind: errs.NotExist, Path: target, Err: errors.New("no log of it is in " + AttemptsFile + " of " + at.name),
 			Fix: "an attempt that ended well and had nothing to say leaves none; the file is there when the job has succeeded"})
 	}
@@ -108,4 +111,24 @@ func TaskLogs(ctx context.Context, output, target string) ([]AttemptLog, error) 
 		out = append(out, AttemptLog{Attempt: t.Attempt, State: AttemptEnded, Log: string(t.Log)})
 	}
 	return out, nil
+}
+
+// missing says why an output's job has no such task or attempt; nil: it may have.
+func missing(p *Past, logs []byte, task mr.TaskID, number int) error {
+	var phases []attemptlog.PhaseSize
+	for _, q := range p.Phases {
+		phases = append(phases, attemptlog.PhaseSize{ID: mr.PhaseID(q.Name), Tasks: q.Tasks})
+	}
+	if err := attemptlog.Missing(task, phases); err != nil || number == 0 {
+		return err
+	}
+	all, err := attemptlog.FindJoined(bytes.NewReader(logs), task, 0)
+	if err != nil || len(all) == 0 {
+		return err
+	}
+	var others []mr.AttemptID
+	for _, t := range all {
+		others = append(others, t.Attempt)
+	}
+	return attemptlog.MissingAttempt(task, number, others)
 }

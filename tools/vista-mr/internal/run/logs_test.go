@@ -1,10 +1,12 @@
 package run
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -13,6 +15,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
@@ -70,6 +73,16 @@ func TestTaskLogs(t *testing.T) {
 	}
 	if _, err := TaskLogs(t.Context(), dir, "extract/00009"); !errs.Is(err, errs.NotExist) {
 		t.Errorf("a task without logs: %v", err)
+	}
+	var events bytes.Buffer
+	journal.NewWriter(&events, time.Now).Append(journal.Event{Schema: journal.SchemaVersion, Kind: "phase-started", Phase: "extract", Tasks: 10})
+	if err := os.WriteFile(filepath.Join(dir, EventsFile), events.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for target, want := range map[string]string{"extract/00007/9": "there are logs of 2", "extract/10": "its tasks are 0 to 9", "nophase/0": "there are extract", "extract/9": "no log of it"} {
+		if _, err := TaskLogs(t.Context(), dir, target); !errs.Is(err, errs.NotExist) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want one that says %q", target, err, want)
+		}
 	}
 	if _, err := TaskLogs(t.Context(), dir, "nonsense"); exit.Code(err) != 2 {
 		t.Errorf("no task: %v", err)

@@ -205,7 +205,7 @@ func (n *network) origin() map[string]string {
 		// Numbers of it come from float32 constants that were checked before.
 		panic(fmt.Sprintf("run: preprocessing cannot be written as JSON: %v", err))
 	}
-	return map[string]string{"vista.network": n.job.Model, "vista.networkDigest": n.cnn.Digest, "vista.pool": string(n.pool), "vista.preprocess": string(how)}
+	return map[string]string{"vista.network": n.job.ModelName(), "vista.networkDigest": n.cnn.Digest, "vista.pool": string(n.pool), "vista.preprocess": string(how)}
 }
 
 // shortest is the number with the fewest digits that is v in float32: 0.485, not 0.48500001430511475.
@@ -279,28 +279,42 @@ func keepModel(ctx context.Context, store dfs.FS, folder dfs.Path, p *layers.Pro
 	if err == nil && json.Unmarshal(b, &files) == nil && len(files) > 0 {
 		return files, nil
 	}
-	if err != nil && !errs.Is(err, errs.NotExist) && !errs.Is(err, errs.Invalid) {
+	damaged := err == nil || errs.Is(err, errs.Invalid) // what it says of the files is not known
+	if !damaged && !errs.Is(err, errs.NotExist) {
 		return nil, err
 	}
-	if err := errors.Join(store.Remove(ctx, list), store.Remove(ctx, graph)); err != nil {
-		return nil, err
+	if !damaged {
+		files, err = writeModel(ctx, store, folder, p.Digest, p.Model)
+		damaged = errs.Is(err, errs.Corrupt) // of another build: no run of this one has written it
 	}
-	if files, err = writeModel(ctx, store, folder, p.Digest, p.Model); err != nil {
+	if damaged {
+		if err := errors.Join(store.Remove(ctx, list), store.Remove(ctx, graph), store.Remove(ctx, folder.Join(p.Digest+".weights"))); err != nil {
+			return nil, err
+		}
+		files, err = writeModel(ctx, store, folder, p.Digest, p.Model)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if b, err = json.Marshal(files); err != nil {
 		return nil, err
 	}
-	return files, dfs.WriteFile(ctx, store, list, b)
+	if err = dfs.WriteFile(ctx, store, list, b); errs.Is(err, errs.Exist) { // another run of the job was quicker, with the same
+		err = nil
+	}
+	return files, err
 }
 
 // writeModel streams a program into a folder of a store: the graph, and beside it the weights, which the
 // runtime then maps instead of reading them into memory. The graph is written last: where it is, all is. Files
-// that are not opened in place are summed up.
+// that are not opened in place are summed up. They are not removed either, because another run of the job may use them: their names say
+// what is in them, and one that is there counts as written.
 func writeModel(ctx context.Context, store dfs.FS, folder dfs.Path, digest string, m *onnx.Model) (blobs.Bundle, error) {
 	weights := digest + ".weights"
-	if err := store.Remove(ctx, folder.Join(weights)); err != nil { // of a run that did not come to the graph
-		return nil, err
+	if _, here := host.InPlace(store, folder.Join(weights)); here {
+		if err := store.Remove(ctx, folder.Join(weights)); err != nil { // of a run that did not come to the graph
+			return nil, err
+		}
 	}
 	data, err := newSummed(ctx, store, folder, weights)
 	if err != nil {
@@ -324,31 +338,59 @@ func writeModel(ctx context.Context, store dfs.FS, folder dfs.Path, digest strin
 	return blobs.Bundle{graph.file(), data.file()}, nil
 }
 
-// summed is a file in the making that knows its digest, where anybody will ask for it.
+// summed is a file in the making that knows its digest, where anybody will ask for it. Its name is that of its content.
 type summed struct {
-	dfs.Writer
-	path dfs.Path
-	n    int64
-	sum  hash.Hash // nil: nobody will
+	store dfs.FS
+	path  dfs.Path
+	w     dfs.Writer // nil: the file is there
+	n     int64
+	sum   hash.Hash // nil: nobody will ask
 }
 
 func newSummed(ctx context.Context, store dfs.FS, folder dfs.Path, name string) (*summed, error) {
-	s := &summed{path: folder.Join(name)}
+	s := &summed{store: store, path: folder.Join(name)}
 	if _, here := host.InPlace(store, s.path); !here {
 		s.sum = sha256.New()
 	}
 	var err error
-	s.Writer, err = store.Create(ctx, s.path)
+	if s.w, err = store.Create(ctx, s.path); s.sum != nil && errs.Is(err, errs.Exist) {
+		s.w, err = nil, nil
+	}
 	return s, err
 }
 
-func (s *summed) Write(b []byte) (int, error) {
-	n, err := s.Writer.Write(b)
+func (s *summed) Write(b []byte) (n int, err error) {
+	if n = len(b); s.w != nil {
+		n, err = s.w.Write(b)
+	}
 	s.n += int64(n)
 	if s.sum != nil {
 		s.sum.Write(b[:n])
 	}
 	return n, err
+}
+
+// Commit makes the file visible. One that is there already must have as many bytes; whoever fetches it checks the digest.
+func (s *summed) Commit(ctx context.Context) error {
+	if s.w != nil {
+		err := s.w.Commit(ctx)
+		if s.sum == nil || !errs.Is(err, errs.Exist) {
+			return err
+		}
+	}
+	there, err := s.store.Stat(ctx, s.path)
+	if err == nil && there.Size != s.n {
+		err = errs.E("commit", errs.Corrupt, string(s.path), fmt.Errorf("it is there already with %d bytes, and should have %d", there.Size, s.n))
+	}
+	return errors.Join(err, s.Abort())
+}
+
+// Abort drops what was not committed.
+func (s *summed) Abort() error {
+	if s.w == nil {
+		return nil
+	}
+	return s.w.Abort()
 }
 
 func (s *summed) file() blobs.File {

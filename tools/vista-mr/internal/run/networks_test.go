@@ -307,7 +307,7 @@ func TestEachNetworkIsMeasured(t *testing.T) {
 		}
 	}
 	choice.Estimate.Seconds = 2 * worthwhile
-	p, err := lay(ctx, w.job, d, ns, written, choice, m, at, o)
+	p, err := lay(ctx, w.job, d, ns, written, choice, m, &Claim{place: at}, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -324,6 +324,12 @@ func (p *place) markFinished(ctx context.Context) error {
 	return dfs.WriteFile(ctx, p.out, SuccessFile, nil)
 }
 
+// finished tells whether that marker is known to be there.
+func (p *place) finished(ctx context.Context) bool {
+	_, err := p.out.Stat(ctx, SuccessFile)
+	return err == nil
+}
+
 // Tidy removes what a finished run was made from where the process was stopped before it could do so itself. It does
 // nothing to a folder that is anything else.
 func Tidy(dir string) {

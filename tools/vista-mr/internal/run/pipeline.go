@@ -99,9 +99,10 @@ func (w *publisher) writePipeline(ctx context.Context, m *onnx.Attached, limit i
 
 // stream makes a file of the output like write, from what fn writes.
 func (w *publisher) stream(ctx context.Context, name dfs.Path, fn func(io.Writer) error) error {
-	if err := w.out.Remove(ctx, name); err != nil {
-		return err
-	}
+	return w.claim.replace(ctx, w.out, name, func() error { return w.streamOnce(ctx, name, fn) })
+}
+
+func (w *publisher) streamOnce(ctx context.Context, name dfs.Path, fn func(io.Writer) error) error {
 	out, err := w.out.Create(ctx, name)
 	if err != nil {
 		return err

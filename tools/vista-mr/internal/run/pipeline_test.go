@@ -69,7 +69,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 	if err != nil {
 		t.Fatal(err)
 	}
-	pr, err := lay(ctx, w.job, d, ns, written, choice, vistaopt.Machine{}, at, &Options{})
+	pr, err := lay(ctx, w.job, d, ns, written, choice, vistaopt.Machine{}, &Claim{place: at}, &Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

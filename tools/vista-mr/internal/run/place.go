@@ -94,19 +94,33 @@ func (p *place) programs() (string, error) {
 
 // clear removes what a run has left in the store, but for what keep names; nil: nothing.
 func (p *place) clear(ctx context.Context, keep func(dfs.Path) bool) error {
-	var all []dfs.Path
+	all, err := p.files(ctx)
+	if err != nil {
+		return err
+	}
+	return p.remove(ctx, all, keep)
+}
+
+// files are those in the job's store.
+func (p *place) files(ctx context.Context) (all []dfs.Path, _ error) {
 	for i, err := range p.store.List(ctx, "") {
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if keep == nil || !keep(i.Path) {
-			all = append(all, i.Path)
-		}
+		all = append(all, i.Path)
 	}
+	return all, nil
+}
+
+// remove removes files of the job's store, but for what keep names; nil: nothing.
+func (p *place) remove(ctx context.Context, all []dfs.Path, keep func(dfs.Path) bool) error {
 	// There is a file for each task, and a store far away answers each request late.
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(removers)
 	for _, f := range all {
+		if keep != nil && keep(f) {
+			continue
+		}
 		g.Go(func() error { return p.store.Remove(ctx, f) })
 	}
 	return g.Wait()

@@ -44,7 +44,8 @@ type finished struct {
 	ort     string
 	version string
 	at      *place
-	work    *Work // as the engine has left it
+	claim   *Claim // nil: nobody else writes there
+	work    *Work  // as the engine has left it
 }
 
 type phases = map[mr.PhaseID]*mr.PhaseManifest
@@ -57,6 +58,7 @@ type publisher struct {
 	p          *prepared
 	phases     phases
 	report     evaluate.Report
+	claim      *Claim // nil: nobody else writes to the output
 	made       *results.Pipeline
 
 	mu      sync.Mutex
@@ -65,7 +67,7 @@ type publisher struct {
 
 // publish writes everything but the marker that says so.
 func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finished) (*results.Summary, error) {
-	w := &publisher{out: f.at.out, store: f.at.store, j: j, p: p, phases: ph, digests: map[string]string{}}
+	w := &publisher{out: f.at.out, store: f.at.store, claim: f.claim, j: j, p: p, phases: ph, digests: map[string]string{}}
 	if err := json.Unmarshal(ph[compile.EvaluatePhase].Tasks[0].Value, &w.report); err != nil {
 		return nil, errs.E("results", errs.Corrupt, "", err)
 	}
@@ -105,12 +107,9 @@ func (w *publisher) digest(name dfs.Path, sum []byte) {
 
 // write makes a file of the output, replacing what an interrupted publication left.
 func (w *publisher) write(ctx context.Context, name dfs.Path, data []byte) error {
-	if err := w.out.Remove(ctx, name); err != nil {
-		return err
-	}
 	sum := sha256.Sum256(data)
 	w.digest(name, sum[:])
-	return dfs.WriteFile(ctx, w.out, name, data)
+	return w.claim.replace(ctx, w.out, name, func() error { return dfs.WriteFile(ctx, w.out, name, data) })
 }
 
 // models makes the files of all models, and returns what writes each.
@@ -144,7 +143,7 @@ func (w *publisher) model(t *evaluate.Target) *export.Model {
 		n = &w.p.Networks[0]
 	}
 	return &export.Model{Layer: t.Name, Classes: w.report.Classes, Structured: w.p.Columns, Dim: w.p.Dims[t.Name],
-		Pool: n.CNN.Pool, Network: n.CNN.Model, Model: t.Model.Model}
+		Pool: n.CNN.Pool, Network: n.CNN.ModelName(), Model: t.Model.Model}
 }
 
 // features copies the exported features to where the user looks for them.
@@ -182,9 +181,10 @@ func (w *publisher) quarantine(ctx context.Context) error {
 
 // copy copies a phase's file, if it is what the phase's manifest says.
 func (w *publisher) copy(ctx context.Context, f mr.PartFile, to dfs.Path) error {
-	if err := w.out.Remove(ctx, to); err != nil {
-		return err
-	}
+	return w.claim.replace(ctx, w.out, to, func() error { return w.copyOnce(ctx, f, to) })
+}
+
+func (w *publisher) copyOnce(ctx context.Context, f mr.PartFile, to dfs.Path) error {
 	in, err := w.store.Open(ctx, f.Path)
 	if err != nil {
 		return err

@@ -69,8 +69,11 @@ func submit(ctx context.Context, j *conf.Job, o Options, start time.Time) (_ *re
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, claim.Close()) }()
-	p, err := prepare(ctx, j, at, f, &o)
-	if err != nil {
+	p, err := prepare(ctx, j, claim, f, &o)
+	if err = claim.taken(ctx, err); err != nil {
+		if s, ferr := o.finished(ctx, at, j); s != nil && ferr == nil {
+			return s, nil
+		}
 		return nil, inOutput(at, errors.Join(notReady(err), claim.Undo(ctx)))
 	}
 	s, err := execute(ctx, j, claim, p, start, &o)
