@@ -167,7 +167,9 @@ func (s *State) judge(j *job, p *phase, t *task, a *attempt, err *errs.Error, ki
 		return s.pause(tr.system), nil
 	}
 	p.failures++
-	s.blame(j, a.worker, mr.TaskID{Phase: p.spec.ID, Index: a.index}, kind, err.Err.Error())
+	if !a.held { // else the worker has done its part
+		s.blame(j, a.worker, mr.TaskID{Phase: p.spec.ID, Index: a.index}, kind, err.Err.Error())
+	}
 	tr.failures++
 	if ofWorker(kind) && !tr.refusedBy(a.worker.id) {
 		tr.refused = append(tr.refused, a.worker.id)

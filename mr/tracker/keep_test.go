@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
@@ -251,6 +252,44 @@ func TestLateAnswersAreOfTheirOwnJob(t *testing.T) {
 			close(now.goOn)
 			if err := <-second; err != nil {
 				t.Errorf("the next one: %v", err)
+			}
+		})
+	}
+}
+
+// TestWhatIsBeingKeptIsNotRunAgain, however long the store takes for it: the worker has told its result and names the attempt no more, or is
+// gone itself.
+func TestWhatIsBeingKeptIsNotRunAgain(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			tr := New(Options{Registry: &mr.Registry{}, Rules: sched.Options{Expire: 5000}, Beat: time.Second})
+			defer tr.Close()
+			a, b := make(launches, 9), make(launches, 9)
+			tr.Join(a, sched.WorkerUp{Worker: "a", Slots: 1})
+			pub := newWaits("keep", nil)
+			ended := make(chan error, 1)
+			go func() {
+				_, err := tr.Run(t.Context(), mapJob("j", 1), JobOptions{Store: mem.New(), Publisher: pub, Epoch: 1})
+				ended <- err
+			}()
+			tr.Report(result(<-a), nil)
+			<-pub.began
+			tr.Join(b, sched.WorkerUp{Worker: "b", Slots: 1})
+			if gone {
+				tr.Leave(a, "a")
+			}
+			for range 14 {
+				time.Sleep(time.Second)
+				for _, id := range []sched.WorkerID{"a", "b"} {
+					tr.Report(worker.Report{Event: sched.Beat{Worker: id}}, nil)
+				}
+			}
+			close(pub.goOn)
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			if n := len(a) + len(b); n > 0 {
+				t.Errorf("worker gone: %v: the task was launched %d times more", gone, n)
 			}
 		})
 	}
