@@ -407,7 +407,7 @@ func (s *State) cancelFor(a *attempt, reason string) {
 }
 
 // discard gives an attempt up for good: its files are removed. One of an earlier epoch is remembered, because its worker may name it
-// later as one that nobody has heard of yet.
+// later as one that nobody has heard of yet (see trouble.dropped).
 func (s *State) discard(j *job, p *phase, i int, a try) {
 	t := &p.tasks[i]
 	if a.epoch < j.epoch && !t.trouble.discarded(a) {

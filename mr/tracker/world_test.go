@@ -385,7 +385,7 @@ func (w *world) begin() *generation {
 	o.Observe = func(u Update) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if u.Kind == AttemptFailed && g.keeping[u.Attempt] > 0 && w.wrong == nil {
+		if u.Kind == AttemptFailed && errs.Is(u.Err, errs.Lost) && g.keeping[u.Attempt] > 0 && w.wrong == nil {
 			w.wrong = fmt.Errorf("%s is given up while its result is being kept: %w", u.Attempt, u.Err)
 		}
 		if u.Kind == AttemptSucceeded && w.now == g { // what an old tracker counts counts no more
@@ -396,7 +396,7 @@ func (w *world) begin() *generation {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	g.tracker = New(Options{Registry: registry, Rules: sched.Options{Epoch: o.Epoch, Expire: 5000, Backoff: 200, Speculate: true}, Beat: time.Second})
+	g.tracker = New(Options{Registry: registry, Rules: sched.Options{Epoch: o.Epoch, Expire: 5000, Hang: 9000, Backoff: 200, Speculate: true}, Beat: time.Second})
 	if o.Epoch > 1 {
 		g.tracker.Expect("j")
 	}

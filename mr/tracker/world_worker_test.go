@@ -184,6 +184,13 @@ func (s *simWorker) run(ctx context.Context, k string, spec mr.TaskSpec) {
 	if s.w.chance(0.05) {
 		took += 20 * time.Second
 	}
+	path := spec.Out.Join("x")
+	write := func() error { return dfs.WriteFile(ctx, s.fs, path, []byte(k)) }
+	var err error
+	early := s.w.dice(2) == 0
+	if early {
+		err = write()
+	}
 	select {
 	case <-time.After(took):
 	case <-ctx.Done():
@@ -196,9 +203,10 @@ func (s *simWorker) run(ctx context.Context, k string, spec mr.TaskSpec) {
 			}
 		}
 	}
-	path := spec.Out.Join("x")
 	var ev sched.Event
-	err := dfs.WriteFile(ctx, s.fs, path, []byte(k))
+	if !early {
+		err = write()
+	}
 	if err == nil && s.w.chance(0.05) {
 		err = errs.E("run", errs.Transient, "", errors.New("no luck"))
 	}
