@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vista-mr/vista-mr/mr"
@@ -130,7 +131,7 @@ func (f asks) commit(context.Context) (mr.PartFile, error) {
 func (f asks) abort() error { return nil }
 
 func TestFilesAreCommittedUnlocked(t *testing.T) {
-	a := &attempt{spec: &mr.TaskSpec{}}
+	a := &attempt{spec: &mr.TaskSpec{}, moves: new(atomic.Int64)}
 	a.parts = map[string]output{"x": asks{a}}
 	if _, err := a.commitFiles(t.Context()); err != nil {
 		t.Error(err)
