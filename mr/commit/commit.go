@@ -349,8 +349,5 @@ func (p *Publisher) TakeOver(ctx context.Context, job *mr.JobSpec) (epoch int64,
 			return 0, nil, nil, err
 		}
 	}
-	p.journal.mu.Lock()
-	p.journal.known = true
-	p.journal.mu.Unlock()
 	return epoch, done, kept, nil
 }

@@ -34,8 +34,7 @@ type journal struct {
 	books   map[mr.PhaseID]*book
 	epoch   int64 // that was claimed; else the highest that was kept
 	claimed bool
-	known   bool // TakeOver has seen or sealed off all that others have kept
-	seq     int  // of the last segment
+	seq     int // of the last segment
 
 	pending []*entry
 	bytes   int  // of pending
@@ -104,20 +103,12 @@ func (j *journal) bookLocked(phase mr.PhaseID) *book {
 	return b
 }
 
-// mayHold tells whether an attempt of a task may have been kept.
-func (j *journal) mayHold(phase mr.PhaseID, index int) bool {
-	j.mu.Lock()
-	known, b := j.known, j.bookLocked(phase)
-	j.mu.Unlock()
-	return !known || b.noted(index)
-}
-
 // claim notes the epoch that segments are written in from now on.
 func (j *journal) claim(epoch int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.claimed || epoch > j.epoch {
-		j.epoch, j.claimed, j.known, j.books = epoch, true, false, nil
+		j.epoch, j.claimed, j.books = epoch, true, nil
 	}
 }
 

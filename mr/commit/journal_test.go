@@ -292,20 +292,20 @@ func TestTwoCoordinatorsKeep(t *testing.T) {
 	}
 }
 
-// TestForgetting: what was forgotten stays so, though it be told again, and costs a look only, if it was never there.
+// TestForgetting: what was forgotten stays so, though it be told again, to this coordinator or the next one, and though it was never kept.
 func TestForgetting(t *testing.T) {
-	store := fault.New(mem.New(), fault.Options{})
+	store := mem.New()
 	p, epoch, _ := takeOver(t, store, 40)
-	if err := p.Forget(t.Context(), result(7, 1, epoch).Attempt, epoch); err != nil {
+	if err := p.Forget(t.Context(), result(7, 3, epoch).Attempt, epoch); err != nil {
 		t.Fatal(err)
-	}
-	if n := store.CountOp(fault.Create); n != 0 {
-		t.Errorf("%d files are written for what was never kept", n)
 	}
 	for i := range 40 {
 		a := result(i, 1, epoch)
-		if err := errors.Join(p.Keep(t.Context(), a), p.Keep(t.Context(), result(i, 2, epoch)), p.Forget(t.Context(), a.Attempt, epoch), p.Keep(t.Context(), a)); err != nil {
+		if err := errors.Join(p.Keep(t.Context(), a), p.Keep(t.Context(), result(i, 2, epoch)), p.Forget(t.Context(), a.Attempt, epoch)); err != nil {
 			t.Fatal(err)
+		}
+		if err := p.Keep(t.Context(), a); !errs.Is(err, errs.Preempted) {
+			t.Errorf("what was forgotten is kept: %v", err)
 		}
 	}
 	p.Wait()
@@ -316,6 +316,11 @@ func TestForgetting(t *testing.T) {
 	for _, m := range kept {
 		if m.Attempt.Number != 2 {
 			t.Errorf("%v was forgotten", m.Attempt)
+		}
+	}
+	for _, m := range []mr.Manifest{result(7, 3, epoch), result(8, 1, epoch)} {
+		if err := next.Keep(t.Context(), m); !errs.Is(err, errs.Preempted) {
+			t.Errorf("the next coordinator keeps %v, which was forgotten: %v", m.Attempt, err)
 		}
 	}
 	// Another coordinator, which has this from its predecessor, may take it back.

@@ -19,7 +19,8 @@ func (p *Publisher) tasks(phase mr.PhaseID) dfs.Path { return p.folder(phase).Jo
 
 // Keep makes the result of a task durable while its phase is not published yet, so that a coordinator that comes
 // after need not run it again. Results that come while others are being written are written together, in one file. Keeping the
-// same attempt again changes nothing, nor does keeping one that was forgotten. If another coordinator has taken over, it
+// same attempt again changes nothing. One that was forgotten, by this coordinator or one before, is refused with errs.Preempted: its
+// files may be gone. If another coordinator has taken over, it
 // fails with errs.Lost; whoever comes later may see the result all the same, or not.
 func (p *Publisher) Keep(ctx context.Context, m mr.Manifest) error {
 	t := tryOf(m.Attempt, m.Epoch)
@@ -33,24 +34,28 @@ func (p *Publisher) Keep(ctx context.Context, m mr.Manifest) error {
 		return &errs.Error{Op: "keep", Kind: errs.Invalid, ID: "E-MANIFEST-SIZE", Path: m.Attempt.String(),
 			Err: fmt.Errorf("the manifest has %d bytes, more than %d", len(data), p.limit()), Fix: "use fewer partitions"}
 	}
-	p.journal.book(m.Attempt.Task.Phase).note(t.index)
+	if p.journal.book(m.Attempt.Task.Phase).forgot(t) {
+		return errs.E("keep", errs.Preempted, m.Attempt.String(), fmt.Errorf("it was given up in epoch %d, and its files may have been removed", m.Epoch))
+	}
 	if err := p.await(ctx, &entry{phase: m.Attempt.Task.Phase, data: data, epoch: m.Epoch}); err != nil {
 		return errs.E("keep", errs.Unknown, m.Attempt.String(), err)
 	}
 	return nil
 }
 
-// Forget takes back what Keep has kept of an attempt: its files are about to be removed. What was never kept is no error. If
-// another coordinator has taken over, it fails with errs.Lost: the files may be needed.
+// Forget takes back what Keep has kept of an attempt: its files are about to be removed. What was never kept is forgotten all the same: its
+// worker may not know that it was given up, and tell its result to another coordinator, who finds by this that it has no files. If
+// that one has taken over by now, Forget fails with errs.Lost: the files may be needed.
 func (p *Publisher) Forget(ctx context.Context, a mr.AttemptID, epoch int64) error {
 	t := tryOf(a, epoch)
 	e := &entry{phase: a.Task.Phase, epoch: epoch}
-	if t.index >= 0 && t.number >= 0 && t.epoch >= 0 && p.journal.mayHold(a.Task.Phase, t.index) {
+	if t.index >= 0 && t.number >= 0 && t.epoch >= 0 {
 		e.data = appendRecord(nil, recordForgotten, t, nil)
 	}
 	if err := p.await(ctx, e); err != nil {
 		return errs.E("forget", errs.Unknown, a.String(), err)
 	}
+	p.journal.book(a.Task.Phase).forget(t)
 	return nil
 }
 
@@ -65,27 +70,29 @@ func (p *Publisher) LoadTasks(ctx context.Context, job *mr.JobSpec, done []mr.Ph
 	var out []mr.Manifest
 	for i := range job.Phases {
 		ph := &job.Phases[i]
-		stands := ph.Type != mr.RoundsPhase && !ready[ph.ID]
+		if ph.Type == mr.RoundsPhase || ready[ph.ID] {
+			continue
+		}
+		stands := true
 		for _, in := range ph.Inputs {
 			stands = stands && ready[in.Phase]
 		}
 		for _, id := range ph.After {
 			stands = stands && ready[id]
 		}
-		if !stands {
-			continue
-		}
 		// What was published once may have lost files to a phase that dropped them.
 		if m, err := p.marker(ctx, ph.ID); err != nil {
 			return nil, err
 		} else if m.digest != "" {
-			continue
+			stands = false
 		}
 		kept, err := p.kept(ctx, ph)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, kept...)
+		if stands { // else what was forgotten is read all the same
+			out = append(out, kept...)
+		}
 	}
 	return out, nil
 }
@@ -117,12 +124,14 @@ func (p *Publisher) kept(ctx context.Context, ph *mr.PhaseSpec) ([]mr.Manifest, 
 		if r.kind != recordKept || r.index >= len(newest) {
 			continue
 		}
-		book.note(r.index)
 		if old := newest[r.index]; !gone[r.try] && (old == nil || r.newer(old.try)) {
 			newest[r.index] = r
 		}
 	}
 	book.reset(live, dead)
+	for t := range gone {
+		book.forget(t)
+	}
 	var out []mr.Manifest
 	for _, r := range newest {
 		if r == nil {
@@ -165,29 +174,24 @@ func (p *Publisher) readSegment(ctx context.Context, phase mr.PhaseID, s *segmen
 type book struct {
 	mu   sync.Mutex
 	live []segment
-	dead []segment // that say nothing that counts, and may still be there
-	kept []uint64  // a bit for each task of which an attempt may have been kept
+	dead []segment        // that say nothing that counts, and may still be there
+	gone map[try]struct{} // attempts that were forgotten
 }
 
-// maxNoted bounds the bits; a task beyond counts as noted.
-const maxNoted = 1 << 26
-
-func (b *book) note(index int) {
-	if index >= maxNoted {
-		return
-	}
+func (b *book) forget(t try) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.kept) <= index/64 {
-		b.kept = append(b.kept, make([]uint64, 1+len(b.kept))...)
+	if b.gone == nil {
+		b.gone = map[try]struct{}{}
 	}
-	b.kept[index/64] |= 1 << (index % 64)
+	b.gone[t] = struct{}{}
 }
 
-func (b *book) noted(index int) bool {
+func (b *book) forgot(t try) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return index >= maxNoted || index/64 < len(b.kept) && b.kept[index/64]&(1<<(index%64)) != 0
+	_, gone := b.gone[t]
+	return gone
 }
 
 func (b *book) reset(live, dead []segment) {

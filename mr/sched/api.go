@@ -68,6 +68,14 @@ type (
 		Job      mr.JobID
 		Manifest mr.Manifest
 	}
+	// Held says that an attempt has succeeded and that its result is being made durable: Succeeded or Failed follows, from whoever says
+	// this, and not from the worker. Until then the attempt is neither lost nor hung nor slow, whatever becomes of its worker. It still takes its
+	// slot, as long as that worker is there. Nothing becomes of it where no such attempt runs, nor in a rounds phase.
+	Held struct {
+		Job     mr.JobID
+		Attempt mr.AttemptID
+		Epoch   int64
+	}
 	// Failed delivers the error of an attempt. Its kind decides what happens next.
 	Failed struct {
 		Worker  WorkerID
@@ -245,6 +253,7 @@ func (WorkerDown) event()    {}
 func (Beat) event()          {}
 func (Submit) event()        {}
 func (Succeeded) event()     {}
+func (Held) event()          {}
 func (Failed) event()        {}
 func (Published) event()     {}
 func (PublishFailed) event() {}

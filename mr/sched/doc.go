@@ -9,6 +9,7 @@
 //   - a worker never runs more attempts than it has slots, nor more memory than it has;
 //   - in every round each partition is counted exactly once;
 //   - files that a manifest names were never given up for removal before it was committed;
+//   - a result that is being made durable is not given up, and its task is not run again meanwhile;
 //   - an answer to an earlier coordinator is never taken for one to this one;
 //   - every job ends with one Done.
 //
@@ -51,6 +52,8 @@
 //	again     tasks that were launched before and are ready to be launched anew
 //	later     those of them that wait for their time
 //	hung      running, but its worker has said for too long that it does nothing; it is given up
+//	held      running, but it has succeeded, and its result is being made durable; its slot is taken until then
+//	adrift    held, and its worker is gone
 //	lost      given up without knowing how it ended; it may still succeed, or be taken back
 //	charge    count a failure that is not the task's own; there may be systemAttempts of them
 //	judge     count a failure that is, and decide whether the task is tried again

@@ -29,6 +29,7 @@ type judgedJob struct {
 	gone      map[string]bool   // attempts discarded
 	dropped   map[dfs.Path]bool // files
 	succeeded map[string]bool   // attempts that said so
+	held      map[string]bool   // those whose results are being kept
 	ended     bool
 }
 
@@ -59,14 +60,23 @@ func (g *judge) event(ev Event) {
 			return
 		}
 		j := &judgedJob{spec: &ev.Job, phases: map[mr.PhaseID]*judgedPhase{}, launched: map[mr.TaskID]int{},
-			kept: map[mr.TaskID]bool{}, gone: map[string]bool{}, dropped: map[dfs.Path]bool{}, succeeded: map[string]bool{}}
+			kept: map[mr.TaskID]bool{}, gone: map[string]bool{}, dropped: map[dfs.Path]bool{}, succeeded: map[string]bool{}, held: map[string]bool{}}
 		for i := range ev.Job.Phases {
 			j.phases[ev.Job.Phases[i].ID] = &judgedPhase{spec: &ev.Job.Phases[i], round: -1, counted: map[int]bool{}}
 		}
 		g.jobs[ev.Job.ID] = j
+	case Held:
+		if j := g.jobs[ev.Job]; j != nil {
+			j.held[name(ev.Attempt, ev.Epoch)] = true
+		}
+	case Failed:
+		if j := g.jobs[ev.Job]; j != nil {
+			delete(j.held, name(ev.Attempt, ev.Epoch))
+		}
 	case Succeeded:
 		if j := g.jobs[ev.Job]; j != nil {
 			j.succeeded[name(ev.Manifest.Attempt, ev.Manifest.Epoch)] = true
+			delete(j.held, name(ev.Manifest.Attempt, ev.Manifest.Epoch))
 		}
 	case Published:
 		if j := g.jobs[ev.Job]; j != nil {
@@ -100,6 +110,7 @@ func (g *judge) resubmitted(j *judgedJob, ev Submit) {
 		p.published, p.manifest, p.epoch, p.revision = true, &m, m.Epoch, m.Revision
 	}
 	clear(j.kept)
+	clear(j.held)
 	for _, m := range ev.Committed {
 		if j.phases[m.Attempt.Task.Phase].spec.Type != mr.RoundsPhase {
 			j.kept[m.Attempt.Task] = true
@@ -167,6 +178,17 @@ func (g *judge) live(id mr.JobID, phase mr.PhaseID) (*judgedJob, *judgedPhase, e
 		return nil, nil, errors.New("no such phase")
 	}
 	return j, p, nil
+}
+
+// gaveUp checks that nothing was given up whose result is being kept. (Attempts of different epochs may have one number; only those
+// of the last are given up under a name that is not another one's too.)
+func (g *judge) gaveUp(all []GivenUp) error {
+	for _, a := range all {
+		if j := g.jobs[a.Job]; j.held[name(a.Attempt, g.w.o.Epoch)] {
+			return fmt.Errorf("attempt %s is given up while its result is being kept: %w", a.Attempt, a.Err)
+		}
+	}
+	return nil
 }
 
 func (g *judge) launch(a Launch) error {

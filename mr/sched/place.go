@@ -277,10 +277,22 @@ func (s *State) release(t *task, a *attempt) {
 			break
 		}
 	}
-	w := a.worker
-	if _, ok := w.running[a]; !ok {
+	if _, ok := a.worker.running[a]; ok {
+		s.leave(a)
+	} else if i := slices.Index(s.adrift, a); i >= 0 {
+		s.adrift = slices.Delete(s.adrift, i, i+1)
+	} else {
 		return
 	}
+	a.p.running--
+	if a.copy {
+		s.copies--
+	}
+}
+
+// leave takes an attempt off its worker.
+func (s *State) leave(a *attempt) {
+	w := a.worker
 	delete(w.running, a)
 	if a.opened {
 		a.p.loop.pinned--
@@ -288,12 +300,8 @@ func (s *State) release(t *task, a *attempt) {
 		s.claim(a.j, w, -1)
 	}
 	w.held -= a.memory
-	a.p.running--
 	if a.p.pins != nil {
 		a.p.pins[w]--
-	}
-	if a.copy {
-		s.copies--
 	}
 }
 

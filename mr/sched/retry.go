@@ -47,7 +47,10 @@ type trouble struct {
 	mends    int
 	lastErr  string
 	lost     []lostAttempt
-	dropped  []try      // attempts of earlier epochs that were discarded in this one
+	// dropped are attempts of earlier epochs that were discarded in this one: it must not take them back. The next coordinator does not
+	// know, and need not: files of an earlier epoch's attempts are not removed, and what a coordinator has removed of its own epoch, who keeps
+	// results refuses (package commit, Forget).
+	dropped  []try
 	refused  []WorkerID // that had no disk space or access for it
 	bad      []try      // attempts that were committed, and whose files were damaged later
 	badFiles []dfs.Path // theirs
@@ -167,7 +170,9 @@ func (s *State) judge(j *job, p *phase, t *task, a *attempt, err *errs.Error, ki
 		return s.pause(tr.system), nil
 	}
 	p.failures++
-	s.blame(j, a.worker, mr.TaskID{Phase: p.spec.ID, Index: a.index}, kind, err.Err.Error())
+	if !a.held { // else the worker has done its part
+		s.blame(j, a.worker, mr.TaskID{Phase: p.spec.ID, Index: a.index}, kind, err.Err.Error())
+	}
 	tr.failures++
 	if ofWorker(kind) && !tr.refusedBy(a.worker.id) {
 		tr.refused = append(tr.refused, a.worker.id)

@@ -257,7 +257,7 @@ func (x *script) event(cmd string, a args) (Event, error) {
 		n, err := strconv.Atoi(a.word(2))
 		return RoundDone{Worker: worker, Job: job, Phase: mr.PhaseID(a.word(1)), Epoch: a.int("epoch", x.o.Epoch), Round: n, Tasks: ints(a.word(3))}, err
 	}
-	// ok, fail, opened ATTEMPT [worker=W]
+	// ok, fail, held, opened ATTEMPT [worker=W]
 	id, err := attemptID(a.word(0))
 	if err != nil {
 		return nil, err
@@ -274,6 +274,8 @@ func (x *script) event(cmd string, a args) (Event, error) {
 		return Succeeded{Worker: worker, Job: job, Manifest: x.manifest(id, a)}, nil
 	case "fail": // fail ATTEMPT KIND WORDS... [path=P]
 		return Failed{Worker: worker, Job: job, Attempt: id, Epoch: x.epoch(id, a), Err: failureOf(a, 1)}, nil
+	case "held":
+		return Held{Job: job, Attempt: id, Epoch: x.epoch(id, a)}, nil
 	case "opened":
 		return Opened{Worker: worker, Job: job, Attempt: id, Epoch: x.epoch(id, a)}, nil
 	}

@@ -56,7 +56,7 @@ func (s *State) speculate() {
 		slots += w.slots
 		for a := range w.running {
 			p := a.p
-			if p.spec.Type == mr.RoundsPhase || p.state != running || p.visible || p.committed*2 < len(p.tasks) ||
+			if a.held || p.spec.Type == mr.RoundsPhase || p.state != running || p.visible || p.committed*2 < len(p.tasks) ||
 				len(p.tasks[a.index].attempts) > 1 || p.times.n == 0 || p.wants() || !s.mayStart(a.j, p) {
 				continue
 			}

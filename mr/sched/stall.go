@@ -32,7 +32,7 @@ func (s *State) shakeJob(j *job) {
 	}
 	for _, w := range s.workers {
 		for _, a := range s.sorted(w) {
-			if a.j == j && a.awaited() {
+			if a.j == j && a.awaited() && !a.held {
 				stuck = append(stuck, a)
 			}
 		}
@@ -76,7 +76,7 @@ func (s *State) giveUpHung() {
 	for _, w := range slices.Clone(s.workers) {
 		for _, a := range s.sorted(w) {
 			limit := s.hangLimit(a.p)
-			if limit == 0 || a.opened {
+			if limit == 0 || a.opened || a.held {
 				continue
 			}
 			if _, runs := w.running[a]; !runs {
@@ -123,11 +123,26 @@ func (p *phase) inFlight() bool {
 	return false
 }
 
+// held is how many results of a phase are being kept.
+func (p *phase) held() (n int) {
+	for i := range p.tasks {
+		for _, a := range p.tasks[i].attempts {
+			if a.held {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 func (s *State) waitsFor(j *job, stuck []*attempt) string {
 	if len(stuck) > 0 {
 		return fmt.Sprintf("%d attempts, the first of them %s on worker %s", len(stuck), stuck[0].id(), stuck[0].worker.id)
 	}
 	for _, p := range j.phases {
+		if n := p.held(); n > 0 {
+			return fmt.Sprintf("the store has not kept the results of %d attempts of phase %s", n, p.spec.ID)
+		}
 		if p.inFlight() {
 			return fmt.Sprintf("phase %s is %s", p.spec.ID, p.state)
 		}

@@ -41,7 +41,7 @@ type Options struct {
 // rules can be broken by tests, which must then fail: they show that the tests notice.
 type rules struct {
 	commitTwice, startEarly, countTwice, ignoreSlots, ignoreMemory, loserCounts, takeDiscarded, forgetLost, chargeLost,
-	anyEpoch, keepStrangers, sameRevision bool
+	anyEpoch, keepStrangers, sameRevision, forgetHeld bool
 	adoptDropped bool // tried by a script: no world is unlucky enough
 }
 
@@ -65,6 +65,7 @@ type State struct {
 	out     []Action
 	gaveUp  []GivenUp // by the last step
 
+	adrift   []*attempt     // held ones whose workers are gone; few
 	held     map[string]int // slots that users' jobs take
 	free     int            // slots that are free, over all workers
 	busy     int            // running attempts that hold a slot
@@ -173,6 +174,7 @@ type attempt struct {
 	moves   int64
 	moved   Tick // when it did something last
 	opened  bool // a pinned partition: holds memory, no slot
+	held    bool // it has succeeded, and its result is being kept
 	copy    bool // speculative
 }
 
@@ -219,6 +221,8 @@ func (s *State) take(ev Event) {
 		if j := s.jobByID[ev.Job]; j != nil {
 			s.end(j, given(ev.Err))
 		}
+	case Held:
+		s.hold(ev)
 	case Succeeded:
 		s.succeeded(ev)
 	case Failed:
@@ -338,6 +342,9 @@ func (s *State) reconnected(w *worker, running []Progress) {
 	}
 	open := map[*phase]bool{}
 	for _, a := range s.sorted(w) {
+		if a.held {
+			continue
+		}
 		if !has[key{a.j.spec.ID, a.id(), a.epoch}] {
 			s.lose(a, "", fmt.Errorf("worker %s has connected anew and does not name it", w.id))
 		} else if a.opened {
@@ -353,7 +360,7 @@ func (s *State) reconnected(w *worker, running []Progress) {
 	}
 }
 
-// workerDown loses what ran there. The order of the lost attempts is fixed, so that the
+// workerDown loses what ran there, but for results that are being kept. The order of the lost attempts is fixed, so that the
 // trace is.
 func (s *State) workerDown(w *worker) {
 	if w == nil {
@@ -364,6 +371,11 @@ func (s *State) workerDown(w *worker) {
 		s.workers = slices.Delete(s.workers, i, i+1)
 	}
 	for _, a := range s.sorted(w) {
+		if a.held {
+			s.leave(a)
+			s.adrift = append(s.adrift, a)
+			continue
+		}
 		s.lose(a, w.id, fmt.Errorf("worker %s is gone", w.id))
 	}
 	s.free -= max(0, w.slots-w.used)
@@ -395,7 +407,7 @@ func (s *State) cancelFor(a *attempt, reason string) {
 }
 
 // discard gives an attempt up for good: its files are removed. One of an earlier epoch is remembered, because its worker may name it
-// later as one that nobody has heard of yet.
+// later as one that nobody has heard of yet (see trouble.dropped).
 func (s *State) discard(j *job, p *phase, i int, a try) {
 	t := &p.tasks[i]
 	if a.epoch < j.epoch && !t.trouble.discarded(a) {
@@ -455,15 +467,16 @@ func (s *State) beat(ev Beat) {
 	if s.o.Expire <= 0 {
 		return
 	}
-	missing := false
+	missing := func(a *attempt) bool { return !a.held && s.now-a.seen > s.o.Expire }
+	some := false
 	for a := range w.running {
-		missing = missing || s.now-a.seen > s.o.Expire
+		some = some || missing(a)
 	}
-	if !missing {
+	if !some {
 		return
 	}
 	for _, a := range s.sorted(w) {
-		if s.now-a.seen > s.o.Expire {
+		if missing(a) {
 			s.lose(a, "", fmt.Errorf("worker %s has not named it for %d ms", w.id, s.now-a.seen))
 		}
 	}
@@ -481,6 +494,9 @@ func (s *State) named(w *worker, pr Progress) {
 	if t != nil && a == nil {
 		s.heardOf(j, p, t, w, pr)
 		a = s.takeBack(j, p, t, w, pr)
+	}
+	if a != nil && a.held && a.worker.id == w.id {
+		return // it has told, and is named until it hears that it need not tell again; also when it was taken for gone meanwhile
 	}
 	if a == nil || a.worker != w {
 		s.stranger(w, pr)

@@ -38,6 +38,18 @@ func (s *State) Wants(job mr.JobID, id mr.AttemptID, epoch int64) bool {
 	return t != nil && t.manifest == nil && (a != nil || t.trouble.isLost(try{id.Number, epoch}))
 }
 
+// hold notes that an attempt's result is being kept: to run its task again meanwhile would be in vain, because of a task one result at a
+// time is kept.
+func (s *State) hold(ev Held) {
+	_, p := s.phase(ev.Job, ev.Attempt.Task.Phase)
+	if p == nil || p.spec.Type == mr.RoundsPhase || s.o.rules.forgetHeld {
+		return
+	}
+	if _, a := p.find(ev.Attempt, ev.Epoch); a != nil {
+		a.held = true
+	}
+}
+
 func (s *State) succeeded(ev Succeeded) {
 	id, epoch := ev.Manifest.Attempt, ev.Manifest.Epoch
 	j, p := s.phase(ev.Job, id.Task.Phase)

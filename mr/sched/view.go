@@ -79,18 +79,22 @@ func (s *State) Job(id mr.JobID) JobView {
 		n += p.running
 	}
 	v.Attempts = make([]AttemptView, 0, n)
-	for _, w := range s.workers {
-		for _, a := range s.sorted(w) {
+	add := func(all []*attempt) {
+		for _, a := range all {
 			if a.j != j {
 				continue
 			}
 			if a.p.tasks[a.index].attempts[0] != a {
 				twice[a.p]++
 			}
-			v.Attempts = append(v.Attempts, AttemptView{Attempt: a.id(), Worker: w.id, Started: a.started,
+			v.Attempts = append(v.Attempts, AttemptView{Attempt: a.id(), Worker: a.worker.id, Started: a.started,
 				Done: a.done, Total: a.total, Pinned: a.opened, Copy: a.copy})
 		}
 	}
+	for _, w := range s.workers {
+		add(s.sorted(w))
+	}
+	add(s.adrift)
 	for _, p := range j.phases {
 		busy := p.running - twice[p]
 		v.Phases = append(v.Phases, PhaseView{ID: p.spec.ID, Type: p.spec.Type, State: p.state.String(), Tasks: len(p.tasks),

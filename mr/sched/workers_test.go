@@ -171,8 +171,29 @@ func (w *world) launch(a Launch) {
 			return
 		}
 		w.ends(a.Worker, k)
-		w.send(Succeeded{Worker: a.Worker, Job: spec.Job, Manifest: w.manifest(&spec)})
+		w.succeeds(a.Worker, &spec)
 	})
+}
+
+// succeeds tells of a result: kept at once, or while the store takes its time, or not at all.
+func (w *world) succeeds(id WorkerID, spec *mr.TaskSpec) {
+	if !w.chance(0.2) {
+		w.send(Succeeded{Worker: id, Job: spec.Job, Manifest: w.manifest(spec)})
+		return
+	}
+	d, long := w.delay(), w.delay()
+	if w.rnd.IntN(3) == 0 {
+		long += w.o.Expire * Tick(1+w.rnd.IntN(3))
+	}
+	w.at(d, Held{Job: spec.Job, Attempt: spec.Attempt, Epoch: spec.Epoch})
+	if w.chance(0.1) { // told twice
+		w.at(d+Tick(w.rnd.IntN(int(long))), Held{Job: spec.Job, Attempt: spec.Attempt, Epoch: spec.Epoch})
+	}
+	if w.chance(0.1) {
+		w.at(d+long, Failed{Worker: id, Job: spec.Job, Attempt: spec.Attempt, Epoch: spec.Epoch, Err: failure(errs.Unreachable, "", errors.New("no answer"))})
+		return
+	}
+	w.at(d+long, Succeeded{Worker: id, Job: spec.Job, Manifest: w.manifest(spec)})
 }
 
 // failure makes an error of any kind; those that end a job at once are rare.
@@ -271,7 +292,7 @@ func (w *world) restart() {
 	left := w.queue[:0]
 	for _, h := range w.queue {
 		switch h.ev.(type) {
-		case Published, PublishFailed, Message:
+		case Published, PublishFailed, Message, Held:
 		case WorkerUp: // it was made to the first one, on a connection of its
 		default:
 			left = append(left, h)

@@ -74,6 +74,7 @@ func TestWorldsNotice(t *testing.T) {
 		"ignore slots": {ignoreSlots: true}, "ignore memory": {ignoreMemory: true}, "losers count": {loserCounts: true},
 		"take discarded": {takeDiscarded: true}, "forget lost": {forgetLost: true}, "charge lost": {chargeLost: true},
 		"any epoch": {anyEpoch: true}, "keep strangers": {keepStrangers: true}, "same revision": {sameRevision: true},
+		"forget what is held": {forgetHeld: true},
 	} {
 		err, seed := error(nil), uint64(0)
 		for err == nil && seed < 300 {
@@ -333,7 +334,11 @@ func (w *world) step(ev Event) error {
 	if up, ok := ev.(WorkerUp); ok && w.workers[up.Worker] != nil {
 		w.workers[up.Worker].dialing = false
 	}
-	for _, a := range w.s.Step(w.now, ev) {
+	actions := w.s.Step(w.now, ev)
+	if err := w.judge.gaveUp(w.s.GaveUp()); err != nil {
+		return fmt.Errorf("at %d: %w", w.now, err)
+	}
+	for _, a := range actions {
 		w.note(func() string { return "         " + show(a) })
 		if err := w.judge.action(a); err != nil {
 			return fmt.Errorf("at %d: %s: %w", w.now, show(a), err)

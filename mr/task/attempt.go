@@ -195,8 +195,7 @@ const atOnce = 8
 
 // commitFiles makes every file of the attempt durable, side by side. Their order in the manifest is that of the channels' names.
 func (a *attempt) commitFiles(ctx context.Context) ([]mr.PartFile, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.mu.Lock() // not while they are committed: combiners run then, which may ask the attempt for something
 	var commits []func(context.Context) (mr.PartFile, error)
 	for _, n := range slices.Sorted(maps.Keys(a.parts)) {
 		commits = append(commits, a.parts[n].commit)
@@ -204,6 +203,7 @@ func (a *attempt) commitFiles(ctx context.Context) ([]mr.PartFile, error) {
 	if a.shuffle != nil {
 		commits = append(commits, a.commitShuffle)
 	}
+	a.mu.Unlock()
 	files := make([]mr.PartFile, len(commits))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)

@@ -44,7 +44,10 @@ func begin(ctx context.Context, fs dfs.FS, p dfs.Path) *begun {
 		}
 		b.w = w
 		if len(b.early) > 0 {
-			_, b.err = w.Write(b.early)
+			b.err = errs.Guard(func() error {
+				_, err := w.Write(b.early)
+				return err
+			})
 			b.early = nil
 		}
 	}()

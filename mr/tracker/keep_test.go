@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
@@ -254,4 +255,110 @@ func TestLateAnswersAreOfTheirOwnJob(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestWhatIsBeingKeptIsNotRunAgain, however long the store takes for it: the worker has told its result and names the attempt no more, or is
+// gone itself.
+func TestWhatIsBeingKeptIsNotRunAgain(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			tr := New(Options{Registry: &mr.Registry{}, Rules: sched.Options{Expire: 5000}, Beat: time.Second})
+			defer tr.Close()
+			a, b := make(launches, 9), make(launches, 9)
+			tr.Join(a, sched.WorkerUp{Worker: "a", Slots: 1})
+			pub := newWaits("keep", nil)
+			ended := make(chan error, 1)
+			go func() {
+				_, err := tr.Run(t.Context(), mapJob("j", 1), JobOptions{Store: mem.New(), Publisher: pub, Epoch: 1})
+				ended <- err
+			}()
+			tr.Report(result(<-a), nil)
+			<-pub.began
+			tr.Join(b, sched.WorkerUp{Worker: "b", Slots: 1})
+			if gone {
+				tr.Leave(a, "a")
+			}
+			for range 14 {
+				time.Sleep(time.Second)
+				for _, id := range []sched.WorkerID{"a", "b"} {
+					tr.Report(worker.Report{Event: sched.Beat{Worker: id}}, nil)
+				}
+			}
+			close(pub.goOn)
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+			if n := len(a) + len(b); n > 0 {
+				t.Errorf("worker gone: %v: the task was launched %d times more", gone, n)
+			}
+		})
+	}
+}
+
+// TestWhatAnEarlierTrackerHasDiscardedDoesNotCount: an attempt hung and was given up, its files were removed, and its worker, which has not
+// heard of that, names it to the next tracker and ends it well.
+func TestWhatAnEarlierTrackerHasDiscardedDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, spec := mem.New(), mapJob("j", 1)
+		run := func(slots int, running []sched.Progress) (*Tracker, launches, chan error) {
+			pub := &commit.Publisher{FS: store}
+			epoch, done, kept, err := pub.TakeOver(t.Context(), spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr, got, ended := New(Options{Registry: &mr.Registry{}, Rules: sched.Options{Expire: 5000, Hang: 3000}, Beat: time.Second}), make(launches, 9), make(chan error, 1)
+			tr.Expect("j")
+			tr.Join(got, sched.WorkerUp{Worker: "a", Slots: slots, Running: running})
+			go func() {
+				_, err := tr.Run(t.Context(), spec, JobOptions{Store: store, Publisher: pub, Epoch: epoch, Done: done, Committed: kept})
+				ended <- err
+			}()
+			return tr, got, ended
+		}
+		write := func(s mr.TaskSpec) worker.Report {
+			r := result(s)
+			ev := r.Event.(sched.Succeeded)
+			ev.Manifest.Files = []mr.PartFile{{Channel: "x", Path: s.Out.Join("x")}}
+			if err := dfs.WriteFile(t.Context(), store, s.Out.Join("x"), []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			r.Event = ev
+			return r
+		}
+		old, got, ended := run(1, nil)
+		first := <-got
+		late := write(first)
+		named := []sched.Progress{{Job: "j", Attempt: first.Attempt, Epoch: first.Epoch}}
+		for range 5 {
+			time.Sleep(time.Second)
+			old.Report(worker.Report{Event: sched.Beat{Worker: "a", Progress: named}}, nil)
+		}
+		<-got // given up, and launched again
+		old.Close()
+		<-ended
+		if _, err := store.Stat(t.Context(), first.Out.Join("x")); !errs.Is(err, errs.NotExist) {
+			t.Fatalf("the file of what was discarded: %v", err)
+		}
+		next, got, ended := run(1, named)
+		defer next.Close()
+		next.Report(late, nil)
+		select {
+		case again := <-got:
+			next.Report(write(again), nil)
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		case err := <-ended:
+			t.Errorf("it was not run again: %v", err)
+		}
+		m, err := (&commit.Publisher{FS: store}).Load(t.Context(), "p")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range m.Files("x") {
+			if _, err := store.Stat(t.Context(), f.Path); err != nil {
+				t.Errorf("a file that counts: %v", err)
+			}
+		}
+	})
 }

@@ -75,7 +75,7 @@ func TestWorldsNotice(t *testing.T) {
 }
 
 // census counts what worlds went through.
-type census struct{ faults, killed, overtaken, crashes, lost, twice, launches int }
+type census struct{ faults, killed, overtaken, crashes, lost, twice, launches, kept int }
 
 // world is a store, workers, and one tracker after the other.
 type world struct {
@@ -108,6 +108,7 @@ type generation struct {
 	ended   chan struct{}
 	// overtaken says that another tracker has taken over; w.mu guards it.
 	overtaken bool
+	keeping   map[mr.AttemptID]int // calls of Keep that have not returned; w.mu guards it
 }
 
 func (w *world) chance(p float64) bool {
@@ -142,6 +143,7 @@ const rules = `lose commit p=0.04
 	fail list p=0.02
 	delay commit by=300ms p=0.2
 	delay commit by=3s p=0.03
+	delay commit by=9s p=0.02
 	delay claim by=700ms p=0.2
 	delay remove by=400ms p=0.2
 	delay list by=100ms p=0.2`
@@ -248,6 +250,8 @@ func (b *broken) Publish(ctx context.Context, m mr.PhaseManifest) error {
 }
 
 func (b *broken) Keep(ctx context.Context, m mr.Manifest) error {
+	b.keeps(m.Attempt, 1)
+	defer b.keeps(m.Attempt, -1)
 	if b.w.m.ackFirst {
 		b.w.work.Go(func() {
 			b.w.pause(500 * time.Millisecond)
@@ -256,6 +260,15 @@ func (b *broken) Keep(ctx context.Context, m mr.Manifest) error {
 		return nil
 	}
 	return b.Publisher.Keep(ctx, m)
+}
+
+func (b *broken) keeps(a mr.AttemptID, n int) {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	b.g.keeping[a] += n
+	if n > 0 {
+		b.w.census.kept++
+	}
 }
 
 func (b *broken) Current(ctx context.Context, epoch int64) error {
@@ -283,6 +296,7 @@ func runWorld(t *testing.T, seed uint64, m mutation, add ...*census) (err error)
 			}
 			c.faults, c.killed, c.overtaken = c.faults+w.census.faults, c.killed+w.census.killed, c.overtaken+w.census.overtaken
 			c.crashes, c.lost, c.twice, c.launches = c.crashes+w.census.crashes, c.lost+w.census.lost, c.twice+w.census.twice, c.launches+w.census.launches
+			c.kept += w.census.kept
 		}
 	})
 	return err
@@ -342,7 +356,7 @@ func (w *world) play() {
 
 // begin takes the job over and goes on with it.
 func (w *world) begin() *generation {
-	g := &generation{fs: w.client(), ended: make(chan struct{})}
+	g := &generation{fs: w.client(), ended: make(chan struct{}), keeping: map[mr.AttemptID]int{}}
 	g.pub = &commit.Publisher{FS: g.fs.faulty, Root: "j"}
 	var o JobOptions
 	for {
@@ -371,6 +385,9 @@ func (w *world) begin() *generation {
 	o.Observe = func(u Update) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
+		if u.Kind == AttemptFailed && errs.Is(u.Err, errs.Lost) && g.keeping[u.Attempt] > 0 && w.wrong == nil {
+			w.wrong = fmt.Errorf("%s is given up while its result is being kept: %w", u.Attempt, u.Err)
+		}
 		if u.Kind == AttemptSucceeded && w.now == g { // what an old tracker counts counts no more
 			w.counted[u.Attempt.Task] = who(u.Manifest)
 		}
@@ -379,7 +396,7 @@ func (w *world) begin() *generation {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	g.tracker = New(Options{Registry: registry, Rules: sched.Options{Epoch: o.Epoch, Expire: 5000, Backoff: 200, Speculate: true}, Beat: time.Second})
+	g.tracker = New(Options{Registry: registry, Rules: sched.Options{Epoch: o.Epoch, Expire: 5000, Hang: 9000, Backoff: 200, Speculate: true}, Beat: time.Second})
 	if o.Epoch > 1 {
 		g.tracker.Expect("j")
 	}

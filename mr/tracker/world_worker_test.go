@@ -80,7 +80,7 @@ func (s *simWorker) live() (crashed bool) {
 			s.dial(g)
 		default:
 			s.mu.Lock()
-			g.tracker.Report(worker.Report{Event: sched.Beat{Worker: s.id, Progress: s.named()}}, nil)
+			g.tracker.Report(worker.Report{Event: sched.Beat{Worker: s.id, Progress: s.runs()}}, nil)
 			s.mu.Unlock()
 		}
 	}
@@ -115,13 +115,18 @@ func (s *simWorker) dial(g *generation) {
 	}
 }
 
-// named are the attempts that run and those whose end was not told. Called with s.mu held.
-func (s *simWorker) named() []sched.Progress {
-	var out []sched.Progress
+// runs are the attempts that run, which signs of life name. Called with s.mu held.
+func (s *simWorker) runs() (out []sched.Progress) {
 	for _, k := range slices.Sorted(maps.Keys(s.running)) {
 		a := s.running[k]
 		out = append(out, sched.Progress{Job: "j", Attempt: a.spec.Attempt, Epoch: a.spec.Epoch})
 	}
+	return out
+}
+
+// named are also those whose end was not told. Called with s.mu held.
+func (s *simWorker) named() []sched.Progress {
+	out := s.runs()
 	for _, k := range slices.Sorted(maps.Keys(s.untold)) {
 		switch ev := s.untold[k].(type) {
 		case sched.Succeeded:
@@ -179,6 +184,13 @@ func (s *simWorker) run(ctx context.Context, k string, spec mr.TaskSpec) {
 	if s.w.chance(0.05) {
 		took += 20 * time.Second
 	}
+	path := spec.Out.Join("x")
+	write := func() error { return dfs.WriteFile(ctx, s.fs, path, []byte(k)) }
+	var err error
+	early := s.w.dice(2) == 0
+	if early {
+		err = write()
+	}
 	select {
 	case <-time.After(took):
 	case <-ctx.Done():
@@ -191,9 +203,10 @@ func (s *simWorker) run(ctx context.Context, k string, spec mr.TaskSpec) {
 			}
 		}
 	}
-	path := spec.Out.Join("x")
 	var ev sched.Event
-	err := dfs.WriteFile(ctx, s.fs, path, []byte(k))
+	if !early {
+		err = write()
+	}
 	if err == nil && s.w.chance(0.05) {
 		err = errs.E("run", errs.Transient, "", errors.New("no luck"))
 	}

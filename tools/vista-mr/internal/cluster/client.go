@@ -203,7 +203,7 @@ func (c *Client) do(req *http.Request) (*http.Response, error) {
 }
 
 func (c *Client) unreachable(err error) error {
-	fix := cmp.Or(mistake(err), "check that a tracker runs at this address (vista-mr tracker)")
+	fix := cmp.Or(mistake(err), advice(err), "check that a tracker runs at this address (vista-mr tracker)")
 	return exit.As(exit.Unreachable, &errs.Error{Op: "tracker", Kind: errs.Unreachable, ID: "E-TRACKER", Path: c.URL, Err: err, Fix: fix})
 }
 
@@ -272,6 +272,7 @@ func (c *Client) refusal(resp *http.Response) error {
 		if e.Fix != "" {
 			e.Kind = errs.Invalid
 		}
+		e.Fix = cmp.Or(e.Fix, advice(said))
 	}
 	return exit.As(exit.Unreachable, e)
 }

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 )
 
@@ -57,19 +58,50 @@ func (d *drivers) tidy(what string, f func() error) {
 	}
 }
 
-// start runs one driver to its end. An error says that it died instead of ending.
+// notStarted says that a driver never ran: its tracker's own folder or this program is at fault.
+type notStarted struct {
+	scratch string
+	err     error
+}
+
+func (e *notStarted) Error() string {
+	if errs.Is(e.err, errs.NoSpace) {
+		return fmt.Sprintf("the tracker's local folder (--scratch %s) has no room: %v", e.scratch, e.err)
+	}
+	return fmt.Sprintf("in the tracker's local folder (--scratch %s): %v", e.scratch, e.err)
+}
+
+func (e *notStarted) Unwrap() error { return e.err }
+
+// ErrorID tells a full disk from the rest.
+func (e *notStarted) ErrorID() string {
+	if errs.Is(e.err, errs.NoSpace) {
+		return "E-NO-SPACE"
+	}
+	return "E-DRIVER"
+}
+
+// Hint says what to do next.
+func (e *notStarted) Hint() string {
+	if errs.Is(e.err, errs.NoSpace) {
+		return "free space there, on the tracker's machine, then submit the job again: it goes on where it stopped"
+	}
+	return "see that the tracker's user can write there and run this program, then submit the job again"
+}
+
+// start runs one driver to its end. An error says that it died instead of ending, or was never started (*notStarted).
 func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine)) (ending, error) {
 	dir := filepath.Dir(logName(d.scratch, s.ID))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return ending{}, err
+		return ending{}, d.not(err)
 	}
 	file := filepath.Join(dir, "job.yaml")
 	if err := os.WriteFile(file, []byte(s.Text), 0o600); err != nil {
-		return ending{}, err
+		return ending{}, d.not(err)
 	}
 	log, err := os.OpenFile(logName(d.scratch, s.ID), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return ending{}, err
+		return ending{}, d.not(err)
 	}
 	defer d.tidy(log.Name(), log.Close)
 	args := []string{"submit", file, "-o", "json", "--tracker", d.url}
@@ -82,7 +114,7 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	// A driver that is killed leaves what it has in its folder for temporary files: it is this one, and goes with the driver.
 	tmp, err := newFolder(filepath.Join(dir, "tmp"))
 	if err != nil {
-		return ending{}, err
+		return ending{}, d.not(err)
 	}
 	defer d.tidy(tmp, func() error { return os.RemoveAll(tmp) })
 	cmd := exec.Command(d.program, args...)
@@ -90,7 +122,7 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	ca := d.ca
 	if ca != "" {
 		if ca, err = filepath.Abs(ca); err != nil {
-			return ending{}, err
+			return ending{}, d.not(err)
 		}
 	}
 	cmd.Env = append(os.Environ(), DriverVariable+"="+s.ID, TokenVariable+"="+d.token, CAVariable+"="+ca, CertVariable+"=", KeyVariable+"=", AgainVariable+"=", "TMPDIR="+tmp)
@@ -103,17 +135,17 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	// The driver ends when this pipe does, which is when the tracker ends, however that comes about.
 	alive, err := cmd.StdinPipe()
 	if err != nil {
-		return ending{}, err
+		return ending{}, d.not(err)
 	}
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
-		return ending{}, err
+		return ending{}, d.not(err)
 	}
 	fmt.Fprintf(log, "%s driver of %s starts\n", time.Now().UTC().Format(time.RFC3339), s.ID)
 	if err := cmd.Start(); err != nil {
-		return ending{}, err
+		return ending{}, d.not(err)
 	}
 	stopped := context.AfterFunc(ctx, func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // it has ended, or ends
@@ -148,6 +180,8 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	}
 	return end, nil
 }
+
+func (d *drivers) not(err error) error { return &notStarted{d.scratch, err} }
 
 // newFolder makes an empty folder.
 func newFolder(name string) (string, error) {

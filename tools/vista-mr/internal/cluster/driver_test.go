@@ -3,14 +3,24 @@
 package cluster
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/vista-mr/vista-mr/mr/dfs/fault"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
 // What a driver leaves in its folder for temporary files goes with it, however it ends, and a Kerberos ticket is still looked for
@@ -66,5 +76,56 @@ d=$(dirname "$TMPDIR") && mv "$d" "$d.away" && touch "$d" && echo '{"verdict":{"
 	}
 	if logs.Len() != 1 {
 		t.Errorf("the tracker's log: %v", logs.All())
+	}
+}
+
+// TestDriverWithoutRoom: no driver is started where the tracker's own folder cannot be written, and it is tried again after a while; the
+// failure says so, and not that a driver has died.
+func TestDriverWithoutRoom(t *testing.T) {
+	scratch := filepath.Join(t.TempDir(), "scratch")
+	if err := os.WriteFile(scratch, nil, 0o600); err != nil { // no folder can be made below
+		t.Fatal(err)
+	}
+	d := &drivers{program: "/bin/true", scratch: scratch}
+	_, err := d.start(t.Context(), &submission{ID: "job"}, func(driverLine) {})
+	var not *notStarted
+	if !errors.As(err, &not) || not.ErrorID() != "E-DRIVER" || !strings.Contains(err.Error(), scratch) {
+		t.Errorf("%v", err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		full := d.not(&os.PathError{Op: "write", Path: "job.yaml", Err: syscall.ENOSPC})
+		began := time.Now()
+		m := newJobs(t, mem.New(), &drive{ends: map[string]func(context.Context) (ending, error){
+			"never": func(context.Context) (ending, error) { return ending{}, full },
+			"later": func(context.Context) (ending, error) {
+				if time.Since(began) < 4*time.Second {
+					return ending{}, full
+				}
+				return ending{verdict: "it helps"}, nil
+			}}}, 2)
+		never, later := submitted(t, m, "never"), submitted(t, m, "later")
+		m.work.Wait()
+		j, _ := m.get(never)
+		var f struct{ ID, Cause, Next string }
+		if err := json.Unmarshal(j.Failure, &f); err != nil || j.State != Failed || j.ExitCode != 5 || f.ID != "E-NO-SPACE" || !strings.Contains(f.Cause, scratch) || !strings.Contains(f.Next, "tracker's machine") {
+			t.Errorf("%+v, %s, %v", j, j.Failure, err)
+		}
+		if took := j.Ended.Sub(j.Started); took < 20*time.Second || took > time.Minute {
+			t.Errorf("given up after %v", took)
+		}
+		if j, _ := m.get(later); j.State != Succeeded {
+			t.Errorf("with room later: %+v, %s", j, j.Failure)
+		}
+	})
+}
+
+// TestStateWithoutRoom: who submits a job learns whose disk is full.
+func TestStateWithoutRoom(t *testing.T) {
+	full := fault.New(mem.New(), fault.Options{Rules: []fault.Rule{{Do: fault.Fail, Op: fault.Create, Path: "*/job.json", Kind: errs.NoSpace}}})
+	m := newJobs(t, full, &drive{}, 1)
+	m.stateURI = "hdfs://ns/vista-mr"
+	_, err := m.submit(t.Context(), Request{Name: "a", Text: "x"})
+	if e := errs.Of("", err); e.ErrorID() != "E-NO-SPACE" || !strings.Contains(e.Error(), "--state hdfs://ns/vista-mr") || !strings.Contains(e.Hint(), "tracker") {
+		t.Errorf("%v; %s", err, e.Hint())
 	}
 }

@@ -102,15 +102,16 @@ func (s *submission) file() dfs.Path { return dfs.Path("jobs").Join(s.ID, "job.j
 
 // jobs are the tracker's jobs. All methods may be called from any goroutine.
 type jobs struct {
-	store   dfs.FS // the tracker's state
-	start   func(ctx context.Context, s *submission, tell func(driverLine)) (ending, error)
-	dismiss func(mr.JobID)                  // of runs that will not come any more
-	epoch   int64                           // of this tracker
-	current func(ctx context.Context) error // errs.Lost: another tracker has the state; nil: nobody else can have it
-	log     *zap.Logger
-	base    context.Context
-	stop    context.CancelFunc
-	work    sync.WaitGroup
+	store    dfs.FS // the tracker's state
+	stateURI string // its place, for messages
+	start    func(ctx context.Context, s *submission, tell func(driverLine)) (ending, error)
+	dismiss  func(mr.JobID)                  // of runs that will not come any more
+	epoch    int64                           // of this tracker
+	current  func(ctx context.Context) error // errs.Lost: another tracker has the state; nil: nobody else can have it
+	log      *zap.Logger
+	base     context.Context
+	stop     context.CancelFunc
+	work     sync.WaitGroup
 
 	submitting sync.Mutex // held for a whole submission where the number of jobs that wait is limited
 
@@ -173,7 +174,7 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 		}
 	}
 	if err := dfs.WriteFile(ctx, m.store, s.file(), data); err != nil {
-		return Job{}, err
+		return Job{}, m.full(err)
 	}
 	b := &book{sub: s, past: &status.History{}, over: make(chan struct{}), Job: Job{ID: s.ID, Name: r.Name, User: r.User, Output: r.Output, State: Queued, Submitted: s.Submitted}}
 	// A tracker that has taken over since then has listed the jobs without this one, unless it did so behind this look.
@@ -192,6 +193,15 @@ func (m *jobs) submit(ctx context.Context, r Request) (Job, error) {
 	}
 	m.changes.Add(1)
 	return b.Job, nil
+}
+
+// full names the tracker's state where that has no room for a job: whoever submits it may be on another machine.
+func (m *jobs) full(err error) error {
+	if !errs.Is(err, errs.NoSpace) {
+		return err
+	}
+	return &errs.Error{Op: "submit", Kind: errs.NoSpace, ID: "E-NO-SPACE", Path: m.stateURI, Err: fmt.Errorf("the tracker's state (--state %s) has no room: %w", m.stateURI, err),
+		Fix: "free space there, as the tracker sees it, then submit the job again"}
 }
 
 // mayWait refuses a job of a user of whom as many wait as may.
@@ -251,6 +261,9 @@ func (m *jobs) fill() {
 	}
 }
 
+// firstPause is how long to wait after a driver could not be started for the first time; then four times as long, and so on.
+const firstPause = time.Second
+
 // maxDrivers is how many drivers of a job may die before it has failed.
 const maxDrivers = 4
 
@@ -278,7 +291,19 @@ func (m *jobs) run(b *book) {
 			if err == nil || ctx.Err() != nil || try == maxDrivers {
 				break
 			}
-			m.log.Warn("a job's driver has died and is started again", zap.String("job", b.ID), zap.Error(err))
+			var not *notStarted
+			if !errors.As(err, &not) {
+				m.log.Warn("a job's driver has died and is started again", zap.String("job", b.ID), zap.Error(err))
+				continue
+			}
+			pause := firstPause << (2 * (try - 1))
+			m.log.Warn("a job's driver cannot be started; it is tried again", zap.String("job", b.ID), zap.Duration("in", pause), zap.Error(err))
+			select {
+			case <-time.After(pause): // there may be room by then
+				continue
+			case <-ctx.Done():
+			}
+			break
 		}
 		m.over(ctx, b, end, err)
 	})
@@ -315,6 +340,7 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	runs := b.runs
 	m.mu.Unlock()
 	var killed errKill
+	var not *notStarted
 	switch well := err == nil && end.code == 0; {
 	case !well && errors.As(context.Cause(ctx), &killed): // a kill that comes when all is done is too late
 		e.State, e.ExitCode = Killed, int(exit.Killed)
@@ -324,6 +350,9 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	case m.superseded(m.base): // its driver has lost to the other one's, or is about to
 		m.log.Warn("how a job's driver ended is not told: another tracker goes on with it", zap.String("job", b.ID), zap.Int("code", end.code), zap.Error(err))
 		return
+	case errors.As(err, &not):
+		e.State, e.ExitCode = Failed, int(exit.JobFailed)
+		e.Failure = failureJSON(not.ErrorID(), fmt.Sprintf("the job's driver could not be started %d times: %v", maxDrivers, err), not.Hint(), e.ExitCode)
 	case err != nil:
 		e.State, e.ExitCode = Failed, 1
 		e.Failure = failureJSON("E-DRIVER", fmt.Sprintf("the job's driver died %d times: %v", maxDrivers, err), "see its log: vista-mr logs "+b.ID, 1)

@@ -275,6 +275,9 @@ func TestTheFirstStart(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	first.close()
+	if list, err := ReadJobs(t.Context(), store); err != nil || len(list.Jobs) != 1 || list.Jobs[0].State != Running || !list.Jobs[0].Started.Equal(began) || list.Jobs[0].Waits == "" {
+		t.Errorf("while no tracker is there: %+v, %v", list, err)
+	}
 	next := newJobs(t, store, &drive{ends: map[string]func(context.Context) (ending, error){"a": well}}, 1)
 	if _, err := next.load(t.Context()); err != nil {
 		t.Fatal(err)

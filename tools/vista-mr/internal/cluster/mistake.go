@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/wire"
@@ -22,6 +23,8 @@ func mistake(err error) string {
 	var noTLS tls.RecordHeaderError
 	var status *wire.StatusError
 	switch {
+	case early(err):
+		return "" // its time comes, or this machine's clock is put right
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "give the tracker a certificate that is good now (vista-mr tracker --cert), and see that both machines have the right time"
 	case distrusted(err):
@@ -34,10 +37,28 @@ func mistake(err error) string {
 		return ""
 	case status.Code == http.StatusBadRequest && strings.Contains(status.Says, "HTTPS server"): // so says Go's
 		return "the tracker speaks TLS at this address: write https://HOST:PORT"
-	case status.Code < 400, status.Code == http.StatusNotFound, status.Code == http.StatusMethodNotAllowed:
+	case status.Code < 400, status.Code == http.StatusMethodNotAllowed:
 		return "check the tracker's address, and that the tracker is of this program's version: write http://HOST:PORT"
 	}
 	return ""
+}
+
+// advice is what to look at where nothing needs to be changed for a call to succeed later; "": nothing special.
+func advice(err error) string {
+	var status *wire.StatusError
+	switch {
+	case early(err):
+		return "the tracker's certificate is not valid yet: see that this machine's clock is right, and the tracker's"
+	case errors.As(err, &status) && status.Code == http.StatusNotFound:
+		return "check the tracker's address, and that a tracker of this program's version runs behind it: write http://HOST:PORT"
+	}
+	return ""
+}
+
+// early tells whether the tracker's certificate is not valid yet, as this machine's clock has it. The library calls that expired too.
+func early(err error) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore)
 }
 
 // distrusted tells whether it is the tracker's certificate that a connection has failed for.

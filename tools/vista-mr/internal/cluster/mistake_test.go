@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -39,7 +40,7 @@ func TestMistakes(t *testing.T) {
 	plain := serve(t, TrackerOptions{})
 	stranger := other.issue(dir, "eve")
 	stranger.CA = ca
-	website := httptest.NewServer(http.NotFoundHandler())
+	website := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "only GET", http.StatusMethodNotAllowed) }))
 	defer website.Close()
 	for name, c := range map[string]struct {
 		url, token string
@@ -53,7 +54,7 @@ func TestMistakes(t *testing.T) {
 		"another authority":                {secure, "s3cret", Certificates{CA: other.file(dir)}, exit.Unreachable, "certificate", "--ca"},
 		"a certificate that is not taken":  {secure, "", stranger, exit.Unreachable, "certificate", "--client-ca"},
 		"a wrong token":                    {secure, "guess", Certificates{CA: ca}, exit.Unreachable, "401", "--token-file"},
-		"another server":                   {website.URL, "", Certificates{}, exit.Unreachable, "404", "address"},
+		"another server":                   {website.URL, "", Certificates{}, exit.Unreachable, "405", "address"},
 		"no address":                       {"tracker:7531", "", Certificates{}, exit.Usage, "no address", ""},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -82,7 +83,12 @@ func TestNoMistake(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, url := range []string{gateway.URL, nobody} {
+	nothing := httptest.NewServer(http.NotFoundHandler()) // a gateway's usual answer
+	defer nothing.Close()
+	if e := errs.Of("", call(t, nothing.URL, "", Certificates{})); e.ErrorID() != "E-TRACKER" || !strings.Contains(e.Hint(), "address") || !errs.Is(e, errs.Unreachable) {
+		t.Errorf("a command: %v; %s", e, e.Hint())
+	}
+	for _, url := range []string{gateway.URL, nobody, nothing.URL} {
 		core, said := observer.New(zap.WarnLevel)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -97,6 +103,24 @@ func TestNoMistake(t *testing.T) {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+// TestCertificateOfAnotherTime: one that is not valid yet may be later, one that has expired may not.
+func TestCertificateOfAnotherTime(t *testing.T) {
+	for _, c := range []struct {
+		from, until  time.Duration
+		ends         bool
+		word, really string
+	}{{time.Hour, 2 * time.Hour, false, "not valid yet", "clock"}, {-2 * time.Hour, -time.Hour, true, "good now", "--cert"}} {
+		now := time.Now()
+		err := errs.E("dial", errs.Unreachable, "", x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{NotBefore: now.Add(c.from), NotAfter: now.Add(c.until)}})
+		if ends := hopeless("https://x")(err) != nil; ends != c.ends {
+			t.Errorf("valid from %v on: a worker ends: %v", c.from, ends)
+		}
+		if said := errs.Of("", (&Client{URL: "https://x"}).unreachable(err)).Hint(); !strings.Contains(said, c.word) || !strings.Contains(said, c.really) {
+			t.Errorf("valid from %v on: %s", c.from, said)
 		}
 	}
 }

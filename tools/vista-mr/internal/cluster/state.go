@@ -269,7 +269,8 @@ func (m *jobs) superseded(ctx context.Context) bool {
 	return m.current != nil && errs.Is(m.current(ctx), errs.Lost)
 }
 
-// ReadJobs lists the jobs in a tracker's state, the newest first, without a tracker. Those that are not over count as queued. A folder that
+// ReadJobs lists the jobs in a tracker's state, the newest first, without a tracker. Those that are not over count as running if they have ever
+// begun, else as queued. A folder that
 // no tracker has had is refused: exit class invalid.
 func ReadJobs(ctx context.Context, state dfs.FS) (JobList, error) {
 	m := &jobs{store: state, log: zap.NewNop(), byID: map[string]*book{}, most: 1}
@@ -289,8 +290,12 @@ func ReadJobs(ctx context.Context, state dfs.FS) (JobList, error) {
 	}
 	list := m.list()
 	for i := range list {
-		if list[i].State == Queued {
-			list[i].Waits = "waits for a tracker on this state"
+		switch j := &list[i]; {
+		case j.State != Queued:
+		case j.Started.IsZero():
+			j.Waits = "waits for a tracker on this state, or for its turn there"
+		default:
+			j.State, j.Waits = Running, "goes on when a tracker has this state; whether one has it now cannot be told from here"
 		}
 	}
 	return JobList{SchemaVersion: 1, Jobs: list}, nil

@@ -71,13 +71,31 @@ func (c *Claim) Check(ctx context.Context) error {
 	}
 	err := c.runs().Current(ctx, c.epoch)
 	if errs.Is(err, errs.Lost) {
+		if c.gone(ctx) {
+			return goneError(c.place)
+		}
 		return takenError(c.place)
 	}
 	return err
 }
 
-// taken replaces a failure by its cause, if that is another run that has taken over, or has come to the end before this one could: what
-// this one meets then is chance.
+// gone tells whether somebody has removed the output: neither is it anybody's, nor has a run any epoch there. (A run that is done has none
+// either, and leaves its results.)
+func (c *Claim) gone(ctx context.Context) bool {
+	epoch, err := c.runs().Epoch(ctx)
+	if err != nil || epoch > 0 {
+		return false
+	}
+	for _, f := range []dfs.Path{MarkerFile, SuccessFile} {
+		if _, err := c.place.out.Stat(ctx, f); !errs.Is(err, errs.NotExist) {
+			return false
+		}
+	}
+	return true
+}
+
+// taken replaces a failure by its cause, if that is another run that has taken over, or has come to the end before this one could, or
+// that the output was removed: what this one meets then is chance.
 func (c *Claim) taken(ctx context.Context, err error) error {
 	if err == nil || c.lock != nil {
 		return err

@@ -215,3 +215,9 @@ func takenError(p *place) error {
 	return &errs.Error{Op: "run", Kind: errs.Lost, ID: "E-OUTPUT-TAKEN", Path: p.name, Err: fmt.Errorf("%s: another run of this job has taken over", p.name),
 		Fix: "leave it to that one; vista-mr results " + conf.Quote(p.name) + " shows what it has found when it is done"}
 }
+
+// goneError says that an output was removed while its job ran.
+func goneError(p *place) error {
+	return &errs.Error{Op: "run", Kind: errs.Lost, ID: "E-OUTPUT-GONE", Path: p.name, Err: fmt.Errorf("%s: the output has been removed while the job ran", p.name),
+		Fix: "submit the job again; what tasks wrote late may be left in " + inFolder(p.name, workFolder) + ", and may be removed"}
+}
