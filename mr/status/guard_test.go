@@ -103,6 +103,9 @@ func TestLogin(t *testing.T) {
 			return &http.Cookie{Name: "c", Value: "v"}
 		}
 	})
+	if _, page := get(t, h, "/"); strings.Contains(page, "Log in") { // who sees this page is logged in
+		t.Errorf("the list of jobs offers to log in:\n%s", page)
+	}
 	_, page := get(t, h, "/login?next=jobs/foods-a/log")
 	wants(t, page, `name="next" value="jobs/foods-a/log"`, `action="./login"`, `type="password"`)
 	for next, to := range map[string]string{"": "./", "workers": "./workers", "jobs/a/log": "./jobs/a/log", "//evil.example": "./", "https://evil.example": "./", "jobs/../x": "./", "/": "./"} {

@@ -52,15 +52,47 @@ func (f *FS) RemoveFolder(ctx context.Context, dir dfs.Path) error {
 		}
 		return s.removeFolder(name)
 	})
+	f.forgetBelow(name)
+	if kindOf(err) == errs.NotExist {
+		return nil
+	}
+	return f.wrap("remove", dir, err)
+}
+
+// HasFolder tells whether there is a folder of this name.
+func (f *FS) HasFolder(ctx context.Context, dir dfs.Path) (bool, error) {
+	if err := f.folder(ctx, "stat", dir); err != nil {
+		return false, err
+	}
+	st, err := f.stat(ctx, f.abs(dir))
+	if kindOf(err) == errs.NotExist {
+		return false, nil
+	}
+	return err == nil && st.GetFileType() == typeFolder, f.wrap("stat", dir, err)
+}
+
+// RemoveEmpty removes a folder in which there is nothing; another one is an error, and stays as it is. Writers that have just made sure that
+// it is there fail.
+func (f *FS) RemoveEmpty(ctx context.Context, dir dfs.Path) error {
+	if ok, err := f.HasFolder(ctx, dir); !ok || dir == "" {
+		return err
+	}
+	name := f.abs(dir)
+	err := f.pool.do(ctx, f.opt.Patience, func(s *session) error { return s.remove(name) })
+	f.forgetBelow(name)
+	if kindOf(err) == errs.NotExist {
+		return nil
+	}
+	return f.wrap("remove", dir, err)
+}
+
+// forgetBelow forgets that a folder and those in it can be used.
+func (f *FS) forgetBelow(name string) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	for known := range f.usable {
 		if known == name || strings.HasPrefix(known, name+"/") {
 			delete(f.usable, known)
 		}
 	}
-	f.mu.Unlock()
-	if kindOf(err) == errs.NotExist {
-		return nil
-	}
-	return f.wrap("remove", dir, err)
 }

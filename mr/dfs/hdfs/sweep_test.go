@@ -79,6 +79,23 @@ func TestSweepAndRemoveFolder(t *testing.T) {
 	if err := dfs.RemoveAll(t.Context(), f, "job/a"); err != nil || !exists("job/a") {
 		t.Errorf("a file is no folder: %v, it is there: %v", err, exists("job/a"))
 	}
+	if err := dfs.WriteFile(t.Context(), f, "new/er/x", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.RemoveEmpty(t.Context(), "new"); err == nil || !exists("new/er/x") {
+		t.Errorf("a folder that is not empty: %v, its file is there: %v", err, exists("new/er/x"))
+	}
+	if err := f.Remove(t.Context(), "new/er/x"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []dfs.Path{"new/er", "new", "never"} {
+		if err := f.RemoveEmpty(t.Context(), p); err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
+		if there, err := f.HasFolder(t.Context(), p); there || err != nil {
+			t.Errorf("%s is there: %v, %v", p, there, err)
+		}
+	}
 	if err := f.RemoveFolder(t.Context(), ""); !errs.Is(err, errs.Invalid) {
 		t.Errorf("the root: %v", err)
 	}

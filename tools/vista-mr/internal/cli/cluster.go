@@ -215,6 +215,9 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 		if *slots < 1 {
 			return usageOf(cmd, "--slots %d: a worker runs at least one attempt at a time", *slots)
 		}
+		if *grace < 0 {
+			return usageOf(cmd, "--grace %v: a time of 0 or more", *grace)
+		}
 		limit, err := workerMemory(*memory, machine.Memory())
 		if err != nil {
 			return usageOf(cmd, "--memory: %v", err)

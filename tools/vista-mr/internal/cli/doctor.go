@@ -15,9 +15,9 @@ func (a *app) doctorCmd() *cobra.Command {
 		Use:   "doctor [URI...]",
 		Short: "Check the set-up, and what stores can do",
 		Long: `Check the machine: the ONNX Runtime library, memory and its limits, room for temporary files, the clock. And of
-each URI, a folder on a disk or s3://BUCKET/FOLDER, whether the store does what jobs rely on: that of many writers of one
-name one wins, that what was written is read and listed at once, that large files come out whole, that an operation whose
-reply was lost is not taken for another's, and that files can be removed.
+each URI, a folder on a disk, hdfs://NAMENODE/FOLDER or s3://BUCKET/FOLDER, whether the store does what jobs rely on: that
+of many writers of one name one wins, that what was written is read and listed at once, that large files come out whole,
+that an operation whose reply was lost is not taken for another's, and that files can be removed.
 
 A store is tried in a new folder below the URI, which is removed again; it takes less than a minute. The exit code is 6 if
 a store does not answer or refuses, and 3 if something else is wrong.`,

@@ -236,6 +236,9 @@ func (a *app) waitCmd() *cobra.Command {
 	format := a.outputFlag(cmd, "text", "json")
 	timeout := cmd.Flags().Duration("timeout", 0, "`time` to wait, as 90s or 5m; 0: as long as it takes")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *timeout < 0 {
+			return usageOf(cmd, "--timeout %v: a time above 0, or 0 for as long as it takes", *timeout)
+		}
 		ctx := cmd.Context()
 		if *timeout > 0 {
 			var cancel context.CancelFunc

@@ -70,8 +70,9 @@ func (a *app) followOutput(ctx context.Context, output string) (*run.Past, error
 		if err != nil {
 			return nil, err
 		}
+		took := p.Seconds()
 		for _, q := range p.Phases {
-			u := progress.Update{Stage: q.Name, Unit: "tasks", Done: int64(q.Done), Total: int64(max(q.Tasks, q.Done)), End: q.Published}
+			u := progress.Update{Stage: q.Name, Unit: "tasks", Done: int64(q.Done), Total: int64(max(q.Tasks, q.Done)), End: q.Published, Seconds: took[q.Name]}
 			if told[q.Name] != u && (q.Published || u.Done < u.Total) {
 				told[q.Name] = u
 				sink.Update(u)

@@ -38,3 +38,13 @@ func TestHere(t *testing.T) {
 		}
 	}
 }
+
+// TestTimesBelowZero are mistakes and no times.
+func TestTimesBelowZero(t *testing.T) {
+	for _, args := range [][]string{{"wait", "a-1", "--timeout", "-1s"}, {"worker", "--grace", "-5s"}} {
+		var stderr bytes.Buffer
+		if code := Main(append(args, "--tracker", "http://127.0.0.1:1"), process(&stderr)); code != int(exit.Usage) || !strings.Contains(stderr.String(), args[len(args)-1]) {
+			t.Errorf("%v: exit code %d\n%s", args, code, stderr.String())
+		}
+	}
+}

@@ -33,6 +33,7 @@ type Update struct {
 	MemoryLimit int64   // what may be used; 0: not known
 	Left        float64 // seconds until the whole work of which this is a stage is done; 0: not known
 	Retries     int64   // attempts that had to be repeated
+	Seconds     float64 // that a stage which is over has taken, in all; 0: as long as it was seen
 	End         bool    // the stage is over, even if Total is not known or not reached
 }
 
@@ -250,7 +251,10 @@ func (s *stage) line(now time.Time, bar bool) string {
 
 // final describes a stage that is over.
 func (s *stage) final(now time.Time) string {
-	took := now.Sub(s.start)
+	took, done := now.Sub(s.start), s.Done-s.Kept
+	if s.Seconds > 0 { // it was seen for a part of it, or when it was over
+		took, done = time.Duration(s.Seconds*float64(time.Second)), s.Done
+	}
 	parts := []string{s.Stage, fmt.Sprintf("%s %s in %s", results.Count(s.Done), s.unit(s.Done), Duration(took))}
 	switch {
 	case s.Unit == "":
@@ -258,7 +262,7 @@ func (s *stage) final(now time.Time) string {
 	case s.Total > 0 && s.Done < s.Total:
 		parts[1] = fmt.Sprintf("stopped at %s of %s %s after %s", results.Count(s.Done), results.Count(s.Total), s.unit(s.Total), Duration(took))
 	}
-	if rate := float64(s.Done-s.Kept) / took.Seconds(); s.Done > s.Kept && took > 0 {
+	if rate := float64(done) / took.Seconds(); done > 0 && took > 0 {
 		parts = append(parts, fmt.Sprintf("%s %s/s", short(rate), s.Unit))
 	}
 	return strings.Join(append(parts, s.extras()...), "  ")

@@ -183,6 +183,16 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestAStageThatWasOver when it was first seen took what it says, not the time of the looking.
+func TestAStageThatWasOver(t *testing.T) {
+	var b bytes.Buffer
+	now := time.Unix(0, 0)
+	New(&b, Options{Now: func() time.Time { return now }}).Update(Update{Stage: "extract", Done: 72, Total: 72, Kept: 10, Unit: "images", Seconds: 36, End: true})
+	if got := b.String(); got != "extract  72 images in 36s  2.00 images/s\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestManyGoroutines(t *testing.T) {
 	var b bytes.Buffer
 	c := newClock()

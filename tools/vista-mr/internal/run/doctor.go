@@ -218,7 +218,7 @@ func lookStore(ctx context.Context, uri string, o Checkup, note func(string, pro
 		}
 		told = true
 	}
-	undo := newFolders(fs, dir)
+	undo := newFolders(ctx, fs, dir)
 	s.Checks, err = probe.Run(ctx, fs, dir, o.Probe, func(c probe.Check) {
 		settings() // only now it is known whose credentials were found
 		note(uri, c)
@@ -227,9 +227,12 @@ func lookStore(ctx context.Context, uri string, o Checkup, note func(string, pro
 	return s, err
 }
 
-// newFolders returns a function that removes the folders that a probe has made on a local disk, where they stay
+// newFolders returns a function that removes the folders that a probe has made on a local disk or HDFS, where they stay
 // when their files are gone. Those that were there before, or are not empty, stay.
-func newFolders(fs dfs.FS, dir dfs.Path) (undo func()) {
+func newFolders(ctx context.Context, fs dfs.FS, dir dfs.Path) (undo func()) {
+	if f, ok := fs.(folders); ok {
+		return newFoldersOf(ctx, f, dir)
+	}
 	if fs.Caps().Name != "local" {
 		return func() {}
 	}
@@ -257,6 +260,30 @@ func newFolders(fs dfs.FS, dir dfs.Path) (undo func()) {
 		}
 		for _, m := range missing {
 			_ = os.Remove(m) // it may hold what others have put there
+		}
+	}
+}
+
+// folders is a store where folders are something, and stay.
+type folders interface {
+	HasFolder(ctx context.Context, dir dfs.Path) (bool, error)
+	RemoveEmpty(ctx context.Context, dir dfs.Path) error
+}
+
+// newFoldersOf is newFolders for a store: the folder itself and those above it. What a probe makes in it, the probe removes.
+func newFoldersOf(ctx context.Context, f folders, dir dfs.Path) (undo func()) {
+	var missing []dfs.Path // from the inside out
+	for up := dir; up != ""; up = up.Dir() {
+		if there, err := f.HasFolder(ctx, up); there || err != nil { // what is wrong the probe says
+			break
+		}
+		missing = append(missing, up)
+	}
+	return func() {
+		for _, m := range missing {
+			if f.RemoveEmpty(context.WithoutCancel(ctx), m) != nil { // it may hold what others have put there
+				return
+			}
 		}
 	}
 }

@@ -240,7 +240,8 @@ func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 		u.Done = min(u.Done+max(running, 0), u.Total)
 	}
 	switch {
-	case end:
+	case end: // all of it is there, whatever was heard of it: who takes another process's place has not heard all
+		u.Done, u.Seconds = u.Total, w.phase(id).spent
 	case running == unknown:
 		u.Left = w.left
 	default:

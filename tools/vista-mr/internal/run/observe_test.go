@@ -3,6 +3,8 @@ package run
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -91,5 +93,36 @@ func TestBadRecordsAreLines(t *testing.T) {
 	want := "a\uFFFDerror  E-FORGED  b\uFFFD\uFFFD\uFFFD[2J: extract: open a\uFFFD\uFFFDb\uFFFD: no\ntoo many; so far: 1 x"
 	if got := e.Error(); got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestAPublishedPhaseIsWhole: whoever takes the place of a process that was killed has not heard of all its tasks, and whoever looks
+// afterwards has not seen the time pass.
+func TestAPublishedPhaseIsWhole(t *testing.T) {
+	var log bytes.Buffer
+	clock := time.Unix(1000, 0)
+	var last progress.Update
+	w := &watch{events: &events{w: journal.NewWriter(&log, func() time.Time { return clock })}, sink: sinkFunc(func(u progress.Update) { last = u }),
+		job: &prepared{Spec: mr.JobSpec{Phases: []mr.PhaseSpec{{ID: "train", Splits: make([]mr.Split, 40)}}}}}
+	w.events.w.Append(journal.Event{Schema: 1, Kind: started})
+	for i := range 28 {
+		a := mr.AttemptID{Task: mr.TaskID{Phase: "train", Index: i}, Number: 1}
+		w.update(tracker.Update{Kind: tracker.AttemptStarted, Phase: "train", Attempt: a, Tasks: 40})
+		w.update(tracker.Update{Kind: tracker.AttemptSucceeded, Phase: "train", Attempt: a, Manifest: &mr.Manifest{Attempt: a}})
+	}
+	clock = clock.Add(7 * time.Second)
+	w.update(tracker.Update{Kind: tracker.PhasePublished, Phase: "train"})
+	if !last.End || last.Done != 40 || last.Total != 40 || last.Seconds <= 0 {
+		t.Errorf("%+v", last)
+	}
+	dir := t.TempDir()
+	for name, data := range map[string][]byte{MarkerFile: []byte(`{"name":"a"}`), EventsFile: log.Bytes(), SuccessFile: nil} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := Look(t.Context(), dir)
+	if err != nil || len(p.Phases) != 1 || p.Phases[0].Done != 40 || p.Seconds()["train"] != 7 {
+		t.Fatalf("%+v, %v, %v", p, p.Seconds(), err)
 	}
 }

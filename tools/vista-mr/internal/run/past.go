@@ -222,14 +222,26 @@ func (p *Past) phasesNow() {
 	for i := range p.Phases {
 		q := &p.Phases[i]
 		switch {
-		case q.Published:
-			q.State = "published"
+		case q.Published: // with all its tasks, whatever of them is in the log of a run whose process was killed
+			q.State, q.Done = "published", max(q.Done, q.Tasks)
 		case goesOn:
 			q.State, q.Running = "running", len(q.runs)
 		default:
 			q.State = "ended"
 		}
 	}
+}
+
+// Seconds is what the phases have taken that are published, by their names.
+func (p *Past) Seconds() map[string]float64 {
+	w, out := &watch{}, map[string]float64{}
+	w.take(bytes.NewReader(p.log))
+	for id, t := range w.phases {
+		if t.done {
+			out[string(id)] = t.spent
+		}
+	}
+	return out
 }
 
 // Events are the events of the log, as far as it can be read.
