@@ -24,7 +24,7 @@ func TestFollowGivesUpAtOnce(t *testing.T) {
 	defer tls.Close()
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.WriteHeader(http.StatusNotFound)
+		w.WriteHeader(http.StatusMethodNotAllowed)
 		_, _ = w.Write([]byte("<!doctype html>\n<p>Not here")) // who does not get it fails the test
 	}))
 	defer other.Close()
@@ -34,7 +34,7 @@ func TestFollowGivesUpAtOnce(t *testing.T) {
 	}{
 		{"nobody is there", nobody.URL, "refused", false},
 		{"a certificate that is not trusted", tls.URL, "certificate", true},
-		{"another server", other.URL, "it answers 404 Not Found", true},
+		{"another server", other.URL, "it answers 405 Method Not Allowed", true},
 	} {
 		j, err := (&Client{URL: c.url}).Follow(ctx, "a-1", Following{Known: c.known, See: func(JobReply) {}})
 		if ctx.Err() != nil || exit.Code(err) != 6 || j.ID != "a-1" {
@@ -53,7 +53,9 @@ func TestFollowRidesOut(t *testing.T) {
 		switch n.Add(1) {
 		case 1:
 			_, _ = w.Write([]byte(`{"job":{"id":"a-1","state":"running"}}`)) // who does not get it fails the test
-		case 2, 3:
+		case 3: // a gateway's other answer
+			http.NotFound(w, nil)
+		case 2:
 			http.Error(w, "no tracker\nbehind this", http.StatusBadGateway)
 		default:
 			_, _ = w.Write([]byte(`{"job":{"id":"a-1","state":"succeeded"}}`))

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -49,6 +50,8 @@ type drivers struct {
 	ca      string // file with the tracker's certificate; "": it has none
 	scratch string
 	log     *zap.Logger // may be nil
+
+	sweeping sync.Mutex
 }
 
 // tidy does what a driver has to leave behind: if that fails, it costs room and says nothing of how the job ended.
@@ -95,7 +98,7 @@ func (d *drivers) start(ctx context.Context, s *submission, tell func(driverLine
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return ending{}, d.not(err)
 	}
-	file := filepath.Join(dir, "job.yaml")
+	file := filepath.Join(dir, jobFile)
 	if err := os.WriteFile(file, []byte(s.Text), 0o600); err != nil {
 		return ending{}, d.not(err)
 	}

@@ -129,3 +129,40 @@ func TestStateWithoutRoom(t *testing.T) {
 		t.Errorf("%v; %s", err, e.Hint())
 	}
 }
+
+// TestEndedJobsLeaveTheirLogs, a bounded number of them, and nothing else; those of jobs that are not over are left alone.
+func TestEndedJobsLeaveTheirLogs(t *testing.T) {
+	scratch := t.TempDir()
+	d := &drivers{program: "/bin/true", scratch: scratch}
+	folder := func(id string) string { return filepath.Dir(logName(scratch, id)) }
+	for i := range keptLogs + 20 {
+		id := fmt.Sprintf("job-%03d", i)
+		if _, err := d.start(t.Context(), &submission{ID: id}, func(driverLine) {}); err == nil {
+			t.Fatal("it has printed results")
+		}
+		at := time.Now().Add(time.Duration(i-200) * time.Hour)
+		if err := os.Chtimes(logName(scratch, id), at, at); err != nil {
+			t.Fatal(err)
+		}
+		if i >= 10 { // the first ones are another tracker's, and not over
+			d.over(id)
+		}
+	}
+	for i := range keptLogs + 20 {
+		id := fmt.Sprintf("job-%03d", i)
+		_, file := os.Stat(filepath.Join(folder(id), jobFile))
+		_, log := os.Stat(logName(scratch, id))
+		_, dir := os.Stat(folder(id))
+		if runs := i < 10; (file == nil) != runs || (log == nil) != (runs || i >= 20) || (dir == nil) != (log == nil) {
+			t.Errorf("%s: its file: %v, its log: %v, its folder: %v", id, file, log, dir)
+		}
+	}
+	old := time.Now().Add(-2 * abandoned)
+	if err := errors.Join(os.Chtimes(filepath.Join(folder("job-003"), jobFile), old, old), os.Chtimes(logName(scratch, "job-003"), old, old)); err != nil {
+		t.Fatal(err)
+	}
+	d.sweep()
+	if all, err := os.ReadDir(filepath.Join(scratch, "jobs")); err != nil || len(all) != keptLogs+9 {
+		t.Errorf("%d folders, %v", len(all), err)
+	}
+}

@@ -105,6 +105,7 @@ type jobs struct {
 	store    dfs.FS // the tracker's state
 	stateURI string // its place, for messages
 	start    func(ctx context.Context, s *submission, tell func(driverLine)) (ending, error)
+	putAway  func(id string)                 // what drivers of a job that is over have left here; nil: nothing
 	dismiss  func(mr.JobID)                  // of runs that will not come any more
 	epoch    int64                           // of this tracker
 	current  func(ctx context.Context) error // errs.Lost: another tracker has the state; nil: nobody else can have it
@@ -360,6 +361,9 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 		e.State = Failed
 	}
 	m.keepEnd(b.ID, &e)
+	if m.putAway != nil {
+		m.putAway(b.ID)
+	}
 	for _, r := range runs {
 		m.dismiss(r)
 	}

@@ -115,8 +115,9 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	defer d.tracker.Close()
 	base, stop := context.WithCancel(context.Background())
 	starts := &drivers{program: o.Program, url: url, token: who.drivers, ca: o.TLS.Cert, scratch: o.Scratch, log: o.Log}
-	d.jobs = &jobs{store: o.State, stateURI: o.StateURI, start: starts.start, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers), limits: o.Limits,
+	d.jobs = &jobs{store: o.State, stateURI: o.StateURI, start: starts.start, putAway: starts.over, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers), limits: o.Limits,
 		epoch: d.epoch, current: func(ctx context.Context) error { return pub.Current(ctx, d.epoch) }}
+	starts.sweep()
 	expected, err := d.jobs.load(ctx)
 	if err != nil {
 		stop()

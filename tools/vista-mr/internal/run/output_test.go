@@ -16,6 +16,8 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
@@ -261,5 +263,39 @@ func TestLabelRemarks(t *testing.T) {
 	}
 	if got := listed([]string{"a", "b", "c", "d", "e", "f", "g"}, " and "); got != `"a", "b", "c", "d", "e" and 2 more` {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestOutputRemovedMeanwhile: whoever removes an output in a store while its job runs is told so, and not that another run has taken over.
+func TestOutputRemovedMeanwhile(t *testing.T) {
+	alone(t)
+	w := newWorld(t, true)
+	w.ownNetwork(t)
+	for what, want := range map[string]string{"removed": "E-OUTPUT-GONE", "done": "E-OUTPUT-TAKEN", "taken": "E-OUTPUT-TAKEN"} {
+		fs := mem.New()
+		bucket(t, fs)
+		j := w.away(t, fs, "s3://bucket/out")
+		c, err := ClaimOutput(t.Context(), j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Check(t.Context()); err != nil {
+			t.Errorf("%s: before: %v", what, err)
+		}
+		if what == "taken" {
+			if _, err := ClaimOutput(t.Context(), j); err != nil {
+				t.Fatal(err)
+			}
+		} else if err := dfs.RemoveAll(t.Context(), c.place.out, ""); err != nil {
+			t.Fatal(err)
+		}
+		if what == "done" { // by another run, which has removed what it was made from
+			if err := dfs.WriteFile(t.Context(), c.place.out, SuccessFile, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Check(t.Context()); err == nil || errs.Of("", err).ErrorID() != want || exit.Code(exit.Running(err)) != int(exit.JobFailed) {
+			t.Errorf("%s: %v, want %s", what, err, want)
+		}
 	}
 }
