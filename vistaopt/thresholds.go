@@ -58,6 +58,8 @@ func Thresholds(want plan.Plan, ns []Network, s Stats, t Training, m Machine) []
 	}
 	for i := range out {
 		if th := &out[i]; th.Of == OfMemory && !th.Refused {
+			m := m
+			m.Memory = th.At
 			th.Gain = now.Estimate.Seconds / estimateOf(th.Plan, ns, s, t, m).Seconds
 		}
 	}

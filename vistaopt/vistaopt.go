@@ -212,6 +212,9 @@ func keepsVolumes(p plan.Plan) bool { return p.Inference == plan.Eager || p.Infe
 // flagSize is a size as flags take it.
 func flagSize(n int64) string { return fmt.Sprintf("%dMiB", (n+mib-1)/mib) }
 
+// Sizes are what is needed, rounded up, and what there is, rounded down, in words.
+func Sizes(needed, available int64) (string, string) { return size(needed), whole(available) }
+
 // whole is a size that is there, of which nothing is that would have to be rounded up to: else what is needed and what
 // there is could look the same.
 func whole(n int64) string {

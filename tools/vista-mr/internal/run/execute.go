@@ -226,7 +226,8 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 
 // beyond says that a plan runs although it does not fit.
 func beyond(need, available int64) string {
-	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", progress.Size(need), progress.Size(available))
+	needed, there := vistaopt.Sizes(need, available)
+	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", needed, there)
 }
 
 // noResume says why a run is not taken up that was to be taken up and nothing else.
