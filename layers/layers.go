@@ -114,6 +114,10 @@ type CNN struct {
 	digests    *onnx.Digester
 }
 
+// Forget lets go of the weights, of which nothing that stays refers to any: neither the graph nor the digests that are
+// remembered by where the bytes lie. Layers and sizes stay; programs can be made no more.
+func (c *CNN) Forget() { c.Model, c.digests = nil, nil }
+
 // Source says where a CNN comes from.
 type Source struct {
 	Model   string // name in the catalogue, or URI of an ONNX file

@@ -13,9 +13,11 @@ import (
 // Choose fills in the knobs that are zero in want with the cheapest plan that fits: the quickest, and of those that take
 // within a hundredth as long as it, which no estimate can tell apart, the one that writes the fewest bytes.
 //
-// Which kind of plan it is (inference, placement, join, storage) is decided as for one worker of one core at the default
-// rates: plans of different kinds give features whose last bits differ, and the same job must give the same bits on any number
-// of workers and whatever was measured. How many images are in flight is decided for the machine at hand.
+// Which kind of plan it is (inference, placement, join, storage, networks) is decided as for one worker of one core at the
+// default rates: a staged plan's features may differ in their last bits from others', and a shuffle puts other rows into a
+// partition, so that sums do; and the same job must give the same bits on any number of workers and whatever was measured.
+// What the memory keeps a kind from using of the cores and of a batch is part of what it costs (search.standard). How many
+// images are in flight is decided for the machine at hand.
 //
 // ns are the networks whose layers are compared, at least one, in their order; want.Networks counts if there are several.
 func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choice, error) {
@@ -32,7 +34,7 @@ func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choi
 		return nil, q.refusal()
 	}
 	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: regionsOf(q.best.Plan, ns, s, t), Estimate: estimateOf(q.best.Plan, ns, s, t, m)}
-	c.Room = c.Regions.spread(c.Plan, s.Rows, t, m.Memory)
+	c.Room = c.Regions.spread(c.Plan, s.trained(), t, m.Memory)
 	c.Pinned.Bytes = pinned(c.Plan, ns, s, t) / int64(max(m.Workers, 1))
 	c.Pinned.Disk = max(c.Pinned.Bytes-c.Room.Cache, 0)
 	c.Rejected = q.rejected(m)
@@ -66,6 +68,7 @@ type search struct {
 	t     Training
 	m     Machine
 	all   []Rejected // the best of each kind
+	costs []Estimate // what each of them costs where kinds are compared, with the best numbers there
 	best  *Rejected
 	least *InfeasibleError // of those that do not fit the one that needs the least
 	ruled error            // why no kind was tried at all
@@ -90,24 +93,32 @@ func (q *search) kinds() {
 		}
 	}
 	quickest := math.Inf(1)
-	for _, r := range q.all {
+	for i, r := range q.all {
 		if r.Fits {
-			quickest = min(quickest, q.standard(r.Plan).Seconds)
+			quickest = min(quickest, q.costs[i].Seconds)
 		}
 	}
 	for i := range q.all {
 		r := &q.all[i]
-		if r.Fits && q.standard(r.Plan).Seconds <= quickest*(1+noise) && (q.best == nil || r.Estimate.Written < q.best.Estimate.Written) {
+		if r.Fits && q.costs[i].Seconds <= quickest*(1+noise) && (q.best == nil || r.Estimate.Written < q.best.Estimate.Written) {
 			q.best = r
 		}
 	}
 }
 
-// standard is what a kind of plan costs on the machine that kinds are compared on.
+// standard is what a plan costs on the machine that kinds are compared on: one worker of one core and the memory that there is, of
+// which nothing was measured. A plan that the memory keeps from using all cores has as much less of that one: where all kinds
+// fit, the number of cores changes no kind, and where they do not, what it costs not to use them counts.
 func (q *search) standard(p plan.Plan) Estimate {
-	p.CPU, p.Batch = 1, batches[0]
-	return estimateOf(p, unmeasured(q.ns), q.s, q.t, Machine{Workers: 1})
+	cores := 1.0
+	if q.want.CPU == 0 {
+		cores = float64(p.CPU) / float64(q.most(p))
+	}
+	return estimateWith(cores, p, unmeasured(q.ns), q.s, q.t, Machine{Workers: 1, Memory: q.m.Memory})
 }
+
+// most is how many attempts a worker may run at once: a slot that is one more than partitions would have no task.
+func (q *search) most(p plan.Plan) int { return max(min(q.m.Cores, p.Partitions), 1) }
 
 // open returns the value that was given, or all.
 func open[T comparable](given T, all ...T) []T {
@@ -122,14 +133,15 @@ func open[T comparable](given T, all ...T) []T {
 func (q *search) kind(p plan.Plan) {
 	if why, err := q.rule(p); why != "" {
 		p.CPU, p.Batch = max(p.CPU, 1), max(p.Batch, 1)
-		q.all = append(q.all, Rejected{Plan: p, Why: why})
+		q.all, q.costs = append(q.all, Rejected{Plan: p, Why: why}), append(q.costs, Estimate{})
 		q.ruled = err
 		return
 	}
 	var best *Rejected
+	var cost Estimate
 	var least *InfeasibleError
 	for _, batch := range open(p.Batch, batches...) {
-		for _, cpu := range open(p.CPU, down(q.m.Cores)...) {
+		for _, cpu := range open(p.CPU, down(q.most(p))...) {
 			p.CPU, p.Batch = cpu, batch
 			r := regionsOf(p, q.ns, q.s, q.t)
 			if need := r.Need(); need > q.m.Memory {
@@ -141,18 +153,23 @@ func (q *search) kind(p plan.Plan) {
 			if e := estimateOf(p, q.ns, q.s, q.t, q.m); best == nil || e.Seconds < best.Estimate.Seconds {
 				best = &Rejected{Plan: p, Estimate: e, Fits: true}
 			}
-			break // fewer attempts at once are never faster
+			if e := q.standard(p); cost.Seconds == 0 || e.Seconds < cost.Seconds {
+				cost = e
+			}
+			if free := q.m.Memory - r.always(); free-r.Train >= min(free/4, maxCache) {
+				break // fewer attempts at once are never faster, unless they leave more to the cache
+			}
 		}
 		p.CPU = q.want.CPU
 	}
 	if best == nil {
 		best = &Rejected{Plan: least.Plan, Estimate: estimateOf(least.Plan, q.ns, q.s, q.t, q.m),
-			Why: fmt.Sprintf("needs %s of %s even with %d at a time and batches of %d", size(least.Needed), size(q.m.Memory), least.Plan.CPU, least.Plan.Batch)}
+			Why: fmt.Sprintf("needs %s, there are %s, even with %d at a time and batches of %d", size(least.Needed), whole(q.m.Memory), least.Plan.CPU, least.Plan.Batch)}
 		if q.least == nil || least.Needed < q.least.Needed {
 			q.least = least
 		}
 	}
-	q.all = append(q.all, *best)
+	q.all, q.costs = append(q.all, *best), append(q.costs, cost)
 }
 
 // batches are what is tried. Beyond 6 images AlexNet, whose weights outweigh its images, gains 2 to 3 % for a third more

@@ -35,9 +35,11 @@ const (
 // estimator adds phases up as package compile chains them. It knows their order, but neither their parameters nor kinds.
 type estimator struct {
 	p        plan.Plan
-	ns       []Network // that run one after the other
+	ns       []Network // that run one after the other, in terms of the machine's rates
+	own      []Network // the same as they are
 	all      []Layer   // of all of them
 	n        Network   // at hand
+	bytes    []Layer   // its layers as they are
 	first    int       // its first layer among all
 	heaviest int64     // weights of the largest network, in bytes
 	weights  int64     // of all networks
@@ -46,6 +48,8 @@ type estimator struct {
 	t        Training
 	r        Rates
 	workers  int
+	cores    float64 // of a worker, that its attempts can use; less than 1: that part of one
+	cache    int64   // bytes of pinned partitions that a worker holds in memory; 0: all of them
 	out      Estimate
 }
 
@@ -54,15 +58,25 @@ func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
 	return estimateOf(p, []Network{n}, s, t, m)
 }
 
-// estimateOf is the cost of a plan on so many workers of p.CPU slots each.
+// estimateOf is the cost of a plan on so many workers of p.CPU slots each, of which as many compute at once as there are
+// cores. A machine whose cores or memory are 0 has as many as the plan can use.
 func estimateOf(p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estimate {
-	e := &estimator{p: p, s: s, t: t, r: m.Rates.or(), workers: max(m.Workers, 1)}
+	cores := p.CPU
+	if m.Cores > 0 {
+		cores = min(cores, m.Cores)
+	}
+	return estimateWith(float64(cores), p, ns, s, t, m)
+}
+
+// estimateWith is estimateOf with so many cores of each worker.
+func estimateWith(cores float64, p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estimate {
+	e := &estimator{p: p, s: s, t: t, r: m.Rates.or(), workers: max(m.Workers, 1), cores: cores}
 	for _, n := range ns {
 		if len(n.Layers) == 0 { // nothing is known of them: one that is all
 			n.Layers = []Layer{{Name: n.Name, Weights: n.WeightBytes, Raw: n.RawBytes, Pooled: n.PooledBytes}}
 		}
 		e.all = append(e.all, n.Layers...)
-		e.ns = append(e.ns, n.at(e.r))
+		e.ns, e.own = append(e.ns, n.at(e.r)), append(e.own, n)
 		e.heaviest = max(e.heaviest, n.WeightBytes)
 		e.weights += n.WeightBytes
 		for _, b := range programs(p, n) {
@@ -70,7 +84,10 @@ func estimateOf(p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estim
 		}
 	}
 	if p.Networks == plan.Together {
-		e.ns = []Network{joined(e.ns)}
+		e.ns, e.own = []Network{joined(e.ns)}, []Network{joined(e.own)}
+	}
+	if m.Memory > 0 {
+		e.cache = regionsOf(p, ns, s, t).cache(m.Memory)
 	}
 	e.start()
 	e.table()
@@ -86,10 +103,10 @@ func estimateOf(p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estim
 // phase adds a phase of even tasks, each of which writes so many files. compute is in core-seconds, bytes pass the store once. Of a phase that broadcasts, each
 // worker reads the table before its first task ends.
 func (e *estimator) phase(name string, tasks, files int, compute float64, read, written int64, broadcasts bool) {
-	slots := e.p.CPU * e.workers
 	tasks = max(tasks, 1)
+	slots := e.slots(tasks)
 	compute += float64(tasks) * (e.r.Task + float64(files)*e.r.File)
-	waves := math.Ceil(float64(tasks) / float64(slots))
+	waves := math.Ceil(float64(tasks) / slots)
 	seconds := waves * compute / float64(tasks)
 	used := min(tasks, e.workers)
 	if broadcasts {
@@ -98,6 +115,14 @@ func (e *estimator) phase(name string, tasks, files int, compute float64, read, 
 	}
 	store := float64(read)/(e.r.Read*float64(used)) + float64(written)/(e.r.Write*float64(used))
 	e.add(PhaseEstimate{Name: name, Tasks: tasks, Seconds: max(seconds, store) + e.r.Phase, Compute: compute, Read: read, Written: written})
+}
+
+// slots is how many of so many tasks compute at once; a task alone has a core.
+func (e *estimator) slots(tasks int) float64 {
+	if tasks == 1 {
+		return max(e.cores, 1) * float64(e.workers)
+	}
+	return e.cores * float64(e.workers)
 }
 
 func (e *estimator) add(p PhaseEstimate) {
@@ -222,7 +247,12 @@ func (e *estimator) infer(name string, from, to, files int, writes amount, sorts
 		bytes += e.baseBytes(to)
 	}
 	e.phase(name, e.partitions(), files, float64(n)*(per+write)+calls, n*read, n*bytes, broadcasts)
-	e.ready(weights)
+	// However fast the network runs, its bytes are made ready at one rate.
+	ready := e.bytes[to].Weights
+	if from >= 0 {
+		ready -= e.bytes[from].Weights
+	}
+	e.ready(ready)
 }
 
 // baseBytes is what is written of a matched row beside its layers' vectors: once, by the first phase of inference.
@@ -271,9 +301,17 @@ func (e *estimator) train(name string, from, to int) {
 	// A round reads every value twice: for the margins and for the gradient.
 	// Its sums are encoded, merged and decoded for each partition, whatever the number of rows.
 	work := rounds * float64(columns) * models * (2*float64(n)/e.r.Train + float64(e.partitions())*e.r.Sum)
-	slots := float64(min(e.p.CPU*e.workers, e.partitions()))
+	slots := min(e.slots(e.partitions()), float64(e.partitions()))
 	work += float64(e.partitions()) * e.r.Task
 	seconds := (float64(n)*unpack+work)/slots + rounds*e.r.Round + e.r.Phase
+	// What does not fit into the cache is on the worker's disk, and read back in every round.
+	pinned := n * 4 * e.t.structured()
+	for _, l := range e.all[from:to] {
+		pinned += n * l.Pooled
+	}
+	if over := pinned/int64(e.workers) - e.cache; e.cache > 0 && over > 0 {
+		seconds += rounds * float64(over) / e.r.Read
+	}
 	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work + rounds*e.r.Round, Read: n * bytes})
 }
 
@@ -289,18 +327,12 @@ func (e *estimator) columns(target int) int64 {
 const roundsPerIteration = 1.4
 
 // trained is how many rows models are made from and judged by.
-func (e *estimator) trained() int64 {
-	n := min(e.s.Rows, e.s.Images)
-	if e.s.Matched > 0 {
-		n = min(n, e.s.Matched)
-	}
-	return n
-}
+func (e *estimator) trained() int64 { return e.s.trained() }
 
 // chain adds the phases that the plan's way of inference makes, for one network after the other.
 func (e *estimator) chain() {
-	for _, n := range e.ns {
-		e.n = n
+	for i, n := range e.ns {
+		e.n, e.bytes = n, e.own[i].Layers
 		e.network()
 		e.first += len(n.Layers)
 	}
@@ -312,10 +344,7 @@ func (e *estimator) chain() {
 // network adds those of the network at hand.
 func (e *estimator) network() {
 	last, extract := len(e.n.Layers)-1, "extract"
-	files := len(e.n.Layers) // of a task that computes all layers
-	if e.first == 0 {
-		files++ // and one for the rows
-	}
+	files := len(e.n.Layers) + e.rows(0) // of a task that computes all layers
 	if e.p.Networks == plan.Apart {
 		extract += "-" + e.n.Name
 	}
@@ -334,30 +363,38 @@ func (e *estimator) network() {
 		}
 	case plan.Lazy:
 		for i, l := range e.n.Layers {
-			e.infer("extract-"+l.Name, -1, i, 1, e.vectors(l), sorts)
-			e.joinOutputs("extract-"+l.Name, 1, e.vectors(l))
+			e.infer("extract-"+l.Name, -1, i, 1+e.rows(i), e.vectors(l), sorts)
+			e.joinOutputs("extract-"+l.Name, 1+e.rows(i), e.vectors(l))
 			train(i, l)
 		}
 	case plan.Staged:
 		for i, l := range e.n.Layers {
-			writes := e.vectors(l)
+			writes, files := e.vectors(l), 1+e.rows(i)
 			if i < last {
-				writes = writes.and(e.volumes(l))
+				writes, files = writes.and(e.volumes(l)), files+1
 			}
-			e.infer("stage-"+l.Name, i-1, i, 2, writes, false)
+			e.infer("stage-"+l.Name, i-1, i, files, writes, false)
 			if sorts {
 				e.sortPooled(i)
 			}
-			e.joinOutputs("stage-"+l.Name, 1, e.vectors(l))
+			e.joinOutputs("stage-"+l.Name, 1+e.rows(i), e.vectors(l))
 			train(i, l)
 		}
 	}
 }
 
+// rows is the one file that a task of the job's first phase of inference writes beside its layers': the rows.
+func (e *estimator) rows(layer int) int {
+	if e.first+layer == 0 {
+		return 1
+	}
+	return 0
+}
+
 // sortPooled charges the phase before for sorting a layer's vectors: a staged plan's volumes stay where they are.
 func (e *estimator) sortPooled(layer int) {
 	more := float64(e.images()*e.n.Layers[layer].Pooled) / e.r.Sort / 2
-	slots := float64(min(e.p.CPU*e.workers, e.partitions()))
+	slots := min(e.slots(e.partitions()), float64(e.partitions()))
 	last := &e.out.Phases[len(e.out.Phases)-1]
 	last.Compute += more
 	last.Seconds += more / slots

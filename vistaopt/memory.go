@@ -139,7 +139,7 @@ func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
 		Decode:    minDecode,
 		Cache:     minCache,
 		Train:     t.moments(p.CPU) + w.largest*perTraining(p.CPU) + w.all*trainedBytes + w.kept*keptBytes,
-		Evaluate:  s.Rows*(t.judged()+t.probabilities()) + w.kept*keptBytes,
+		Evaluate:  s.trained()*(t.judged()+t.probabilities()) + w.kept*keptBytes,
 	}
 	if n.Mapped {
 		may := max(n.WeightBytes-n.ConvBytes, 0) / droppable
@@ -194,7 +194,15 @@ func (t Training) probabilities() int64 {
 	return probabilityBytes * int64(n)
 }
 
-// spread says what may be taken of the memory that is left. It raises no region: Need stays what is expected.
+// cache is what pinned partitions may take of so much memory while models are trained: a quarter of what is free. The models,
+// whose classes a plan is made without, cannot do with less than they need; partitions can.
+func (r Regions) cache(memory int64) int64 {
+	free := memory - r.always()
+	return max(min(free/4, free-r.Train, maxCache), minCache)
+}
+
+// spread says what may be taken of the memory that is left, where so many rows have an image. It raises no region: Need stays
+// what is expected.
 func (r Regions) spread(p plan.Plan, rows int64, t Training, memory int64) Room {
 	cpu := int64(p.CPU)
 	room := Room{Sort: minSort, File: fileBytes, PerTraining: perTraining(p.CPU), PerTrained: trainedBytes, PerKept: keptBytes}
@@ -218,11 +226,9 @@ func (r Regions) spread(p plan.Plan, rows int64, t Training, memory int64) Room 
 	// Making a model ready comes before anything is decoded: what it takes beyond that is there, because Need counts it.
 	room.Arena = max(room.Arena, r.Prepare)
 
-	// Training: a quarter of what is free for partitions. The models, whose classes a plan is made without, cannot do with
-	// less than they need; partitions can.
 	free := memory - r.always()
 	w := t.weights()
-	room.Cache = max(min(free/4, free-r.Train, maxCache), minCache)
+	room.Cache = r.cache(memory)
 	room.Models = free - room.Cache - t.moments(p.CPU)
 	room.Classes = []Classes{
 		{"training one model at a time", r.always() + room.Cache + t.moments(p.CPU), w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},

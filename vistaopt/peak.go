@@ -28,7 +28,7 @@ func peak(p plan.Plan, ns []Network, s Stats, t Training, memory int64) int64 {
 		inference = max(inference, n.inference(p, s))
 	}
 	// Training reads what it pins; the models of all targets are in training together where memory allows.
-	room := r.spread(p, s.Rows, t, max(memory, r.Need()))
+	room := r.spread(p, s.trained(), t, max(memory, r.Need()))
 	pinned := min(room.Cache, pinned(p, ns, s, t))
 	train := min(t.moments(p.CPU)+t.weights().all*room.PerTraining, room.Models)
 	always := programBytes + r.Rows + r.Table
@@ -115,7 +115,7 @@ func pinned(p plan.Plan, ns []Network, s Stats, t Training) int64 {
 	if p.Inference != plan.Fused && largest > 0 {
 		vectors = largest
 	}
-	return s.Rows * (vectors + 4*t.structured())
+	return s.trained() * (vectors + 4*t.structured())
 }
 
 // structured is how many columns models take beside a layer's.

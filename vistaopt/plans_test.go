@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -150,7 +151,7 @@ func TestChoiceIsTheCheapest(t *testing.T) {
 				for _, join := range open(want.Join, plan.Joins...) {
 					for _, storage := range open(want.Storage, plan.Storages...) {
 						for _, batch := range open(want.Batch, batches...) {
-							for _, cpu := range open(want.CPU, down(m.Cores)...) {
+							for _, cpu := range open(want.CPU, down(min(m.Cores, want.Partitions))...) {
 								p := plan.Plan{Inference: inference, Placement: placement, Join: join, Storage: storage, CPU: cpu, Partitions: want.Partitions, Batch: batch}
 								if why, _ := q.rule(p); why != "" || regions(p, n, s, tr).Need() > m.Memory {
 									continue
@@ -158,7 +159,7 @@ func TestChoiceIsTheCheapest(t *testing.T) {
 								if err != nil {
 									t.Fatalf("%s fits, and the job is refused: %v", p, err)
 								}
-								if a, b := q.standard(p).Seconds, q.standard(c.Plan).Seconds; a*(1+noise) < b {
+								if a, b := q.standard(p).Seconds, q.cheapest(c.Plan); a*(1+noise) < b {
 									t.Fatalf("%s takes %.2f s on one core, the chosen %s %.2f s", p, a, c.Plan, b)
 								}
 								same := c.Plan
@@ -173,6 +174,19 @@ func TestChoiceIsTheCheapest(t *testing.T) {
 			}
 		}
 	})
+}
+
+// cheapest is what a kind of plan costs where kinds are compared, with the best numbers in flight that fit.
+func (q *search) cheapest(p plan.Plan) float64 {
+	least := math.Inf(1)
+	for _, p.Batch = range open(q.want.Batch, batches...) {
+		for _, p.CPU = range open(q.want.CPU, down(q.most(p))...) {
+			if regionsOf(p, q.ns, q.s, q.t).Need() <= q.m.Memory {
+				least = min(least, q.standard(p).Seconds)
+			}
+		}
+	}
+	return least
 }
 
 // TestKindsAreTheSameEverywhere: what was measured, cores and workers change how many images are in flight, and nothing that

@@ -22,8 +22,8 @@ const (
 	OfRows   = "rows"
 )
 
-// reach is how far thresholds are looked for, up and down.
-const reach = 64
+// Reach is how far thresholds are looked for, up and down: so many times what there is, or such a part of it.
+const Reach = 64
 
 // Thresholds finds what would change a choice: less and more memory in each worker, and less and more data of the same
 // kind. What changes nothing within 64 times as much is left out.
@@ -58,6 +58,8 @@ func Thresholds(want plan.Plan, ns []Network, s Stats, t Training, m Machine) []
 	}
 	for i := range out {
 		if th := &out[i]; th.Of == OfMemory && !th.Refused {
+			m := m
+			m.Memory = th.At
 			th.Gain = now.Estimate.Seconds / estimateOf(th.Plan, ns, s, t, m).Seconds
 		}
 	}
@@ -85,7 +87,7 @@ func nearest(of string, from int64, up bool, now plan.Plan, at func(int64) (*Cho
 		step = 1 / step
 	}
 	same := float64(max(from, 1))
-	for v := same * step; v >= 1 && v <= same*reach && v >= float64(from)/reach; v *= step {
+	for v := same * step; v >= 1 && v <= same*Reach && v >= float64(from)/Reach; v *= step {
 		p, changed, refused := other(int64(v))
 		if !changed {
 			continue

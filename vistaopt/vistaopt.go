@@ -15,6 +15,7 @@ package vistaopt
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -63,6 +64,15 @@ type Stats struct {
 	ImageBytes int64 // of one image file, on average
 	PerRecord  int64 // images of one record, at most; 0 means 1
 	UnitBytes  int64 // the largest thing that is unpacked to get at images in it; 0: there is none
+}
+
+// trained is how many rows models are made from and judged by: those that have an image, as far as is known.
+func (s Stats) trained() int64 {
+	n := min(s.Rows, s.Images)
+	if s.Matched > 0 {
+		n = min(n, s.Matched)
+	}
+	return n
 }
 
 // Machine is what a worker may use, how many there are, and how fast they are.
@@ -138,7 +148,7 @@ func (e *InfeasibleError) Error() string {
 		on = " on worker " + e.Worker
 	}
 	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: model %s, %d images in flight %s, decoding %s, table %s, training %s, base %s)",
-		size(e.Needed), size(e.Available), on, e.Regions.largest(), size(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, size(e.Regions.Inference),
+		size(e.Needed), whole(e.Available), on, e.Regions.largest(), size(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, size(e.Regions.Inference),
 		size(e.Regions.Decode), size(e.Regions.Table+e.Regions.Rows), size(e.Regions.Train), size(e.Regions.Base))
 }
 
@@ -201,6 +211,18 @@ func keepsVolumes(p plan.Plan) bool { return p.Inference == plan.Eager || p.Infe
 
 // flagSize is a size as flags take it.
 func flagSize(n int64) string { return fmt.Sprintf("%dMiB", (n+mib-1)/mib) }
+
+// Sizes are what is needed, rounded up, and what there is, rounded down, in words.
+func Sizes(needed, available int64) (string, string) { return size(needed), whole(available) }
+
+// whole is a size that is there, of which nothing is that would have to be rounded up to: else what is needed and what
+// there is could look the same.
+func whole(n int64) string {
+	if n >= 10<<30 {
+		return fmt.Sprintf("%.1f GiB", math.Floor(float64(n)/(1<<30)*10)/10)
+	}
+	return fmt.Sprintf("%d MiB", n/mib)
+}
 
 func size(n int64) string {
 	switch {

@@ -232,7 +232,7 @@ type Cost struct {
 	Seconds         float64 `json:"seconds,omitempty" jsonschema_description:"Wall-clock time."`
 	CoreSeconds     float64 `json:"coreSeconds,omitempty" jsonschema_description:"Processor time of all cores; measured only where the job ran in one process."`
 	Records         int64   `json:"records,omitempty" jsonschema_description:"Records read."`
-	Images          int64   `json:"images,omitempty" jsonschema_description:"CNN inferences, counted in images."`
+	Images          int64   `json:"images,omitempty" jsonschema_description:"Images that a CNN ran over; each counts once, however many networks and phases it passes."`
 	ImagesPerSecond float64 `json:"imagesPerSecond,omitempty" jsonschema_description:"Images per second."`
 	BytesRead       int64   `json:"bytesRead,omitempty" jsonschema_description:"Bytes read."`
 	BytesWritten    int64   `json:"bytesWritten,omitempty" jsonschema_description:"Bytes written."`

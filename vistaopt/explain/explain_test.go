@@ -61,6 +61,14 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestNothingChangesIt: where no threshold was found, that is said.
+func TestNothingChangesIt(t *testing.T) {
+	x := example(t)
+	if x.Thresholds = nil; !strings.Contains(string(x.Text()), "What would change the choice\n  nothing within 64 times the memory or rows") {
+		t.Errorf("%s", x.Text())
+	}
+}
+
 // TestJSON: what is written can be read, and is what was written.
 func TestJSON(t *testing.T) {
 	x := example(t)

@@ -167,10 +167,10 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 }
 
 func (x *Explanation) changes(b *bytes.Buffer) {
-	if len(x.Thresholds) == 0 {
-		return
-	}
 	fmt.Fprintf(b, "\nWhat would change the choice\n")
+	if len(x.Thresholds) == 0 {
+		fmt.Fprintf(b, "  nothing within %d times the memory or rows, up or down, changes it\n", vistaopt.Reach)
+	}
 	for _, t := range x.Thresholds {
 		fmt.Fprintf(b, "  %s\n", change(t, x.Plan))
 	}

@@ -173,7 +173,7 @@ func (b *Bundle) Release() error {
 	for _, m := range b.maps {
 		all = append(all, unmapFile(m.data))
 	}
-	b.maps = nil
+	b.maps, b.data = nil, nil
 	return errors.Join(all...)
 }
 

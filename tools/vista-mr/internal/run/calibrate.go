@@ -106,7 +106,7 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vista
 	decode := m.Rates.Decode
 	m.Rates = ns.rates(o.ortVersion)
 	m.Rates.Decode = decode
-	if again := chooseAgain(j, ns, d, c.Plan, c.From, limited(j, m)); again != nil {
+	if again, err := chooseAgain(j, ns, d, c.Plan, c.From, limited(j, m)); err == nil {
 		return again, nil
 	}
 	return c, nil

@@ -75,6 +75,7 @@ func (w *watch) pace(spec *mr.PhaseSpec, u *progress.Update, now time.Time) {
 	if p.since.IsZero() || expected <= 0 || u.Total == 0 {
 		return
 	}
+	p.furthest(u)
 	since, done, total := now.Sub(p.since), u.Done-u.Kept, u.Total-u.Kept
 	pace := w.paces.known(spec.ID, cnn)
 	if believable(done, total, since) {

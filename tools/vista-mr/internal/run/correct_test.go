@@ -69,6 +69,27 @@ func TestEstimatesAreCorrected(t *testing.T) {
 	}
 }
 
+// What an attempt has done is not told between its end and its commit: progress that goes back is no slower rate, and corrects
+// nothing.
+func TestProgressThatGoesBack(t *testing.T) {
+	var log bytes.Buffer
+	w := slow(&log)
+	begun := time.Unix(1000, 0)
+	w.note(string(tracker.AttemptStarted), "one", begun)
+	for _, c := range []struct {
+		after      time.Duration
+		done, want int64
+	}{{5 * time.Second, 50, 50}, {6 * time.Second, 12, 50}, {7 * time.Second, 60, 60}, {8 * time.Second, 20, 60}, {9 * time.Second, 90, 90}} {
+		u := progress.Update{Done: c.done, Total: 100, Unit: "images"}
+		if w.pace(&w.job.Spec.Phases[0], &u, begun.Add(c.after)); u.Done != c.want {
+			t.Errorf("after %v with %d running: %d are done, want %d", c.after, c.done, u.Done, c.want)
+		}
+	}
+	if len(w.corrections) != 0 {
+		t.Errorf("corrected: %+v", w.corrections)
+	}
+}
+
 // Less memory is said, too: a batch that an attempt has halved, and an attempt that was given up.
 func TestHalvedBatchesAreSaid(t *testing.T) {
 	var log bytes.Buffer

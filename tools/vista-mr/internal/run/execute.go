@@ -226,7 +226,8 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 
 // beyond says that a plan runs although it does not fit.
 func beyond(need, available int64) string {
-	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", progress.Size(need), progress.Size(available))
+	needed, there := vistaopt.Sizes(need, available)
+	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", needed, there)
 }
 
 // noResume says why a run is not taken up that was to be taken up and nothing else.
@@ -282,22 +283,43 @@ func lay(ctx context.Context, j *conf.Job, d *data, ns networks, written program
 func choose(j *conf.Job, ns networks, d *data, old *kept, m vistaopt.Machine) (c *vistaopt.Choice, follows bool, err error) {
 	m = limited(j, m)
 	if old != nil {
-		if c := chooseAgain(j, ns, d, old.Plan, old.From, m); c != nil {
+		if c, err = chooseAgain(j, ns, d, old.Plan, old.From, m); err == nil {
 			return c, true, nil
 		}
 	}
 	c, err = vistaopt.Choose(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m)
 	var no *vistaopt.InfeasibleError
-	if !j.Limits.Refuse && errors.As(err, &no) {
-		m.Memory = no.Needed
-		if c, err = vistaopt.Choose(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m); err == nil {
-			c.Beyond = no.Available
+	if !j.Limits.Refuse && errors.As(err, &no) { // nothing fits: what the interrupted run did is as good as anything
+		if old != nil {
+			c, err = beyondMemory(m, func(m vistaopt.Machine) (*vistaopt.Choice, error) {
+				return chooseAgain(j, ns, d, old.Plan, old.From, m)
+			})
+			if err == nil {
+				return c, true, nil
+			}
 		}
+		c, err = beyondMemory(m, func(m vistaopt.Machine) (*vistaopt.Choice, error) {
+			return vistaopt.Choose(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m)
+		})
 	}
 	if err == nil {
 		err = needs(j, c).Fit(len(d.table.Classes))
 	}
 	return c, false, exit.As(exit.Infeasible, err)
+}
+
+// beyondMemory makes a choice that does not fit as if there were the least memory that it needs.
+func beyondMemory(m vistaopt.Machine, choose func(vistaopt.Machine) (*vistaopt.Choice, error)) (*vistaopt.Choice, error) {
+	c, err := choose(m)
+	var no *vistaopt.InfeasibleError
+	if !errors.As(err, &no) {
+		return c, err
+	}
+	m.Memory = no.Needed
+	if c, err = choose(m); err == nil {
+		c.Beyond = no.Available
+	}
+	return c, err
 }
 
 // limited is a machine of which a job takes no more than it says.
@@ -308,19 +330,22 @@ func limited(j *conf.Job, m vistaopt.Machine) vistaopt.Machine {
 	return m
 }
 
-// chooseAgain makes the choice of a plan anew but for processors and batches; nil: it does not fit.
-func chooseAgain(j *conf.Job, ns networks, d *data, was plan.Plan, from map[string]string, m vistaopt.Machine) *vistaopt.Choice {
+// chooseAgain makes the choice of a plan anew but for processors and batches. It fails if the plan does not fit.
+func chooseAgain(j *conf.Job, ns networks, d *data, was plan.Plan, from map[string]string, m vistaopt.Machine) (*vistaopt.Choice, error) {
 	was.CPU, was.Batch = j.Plan.CPU, j.Plan.Batch
 	c, err := vistaopt.Choose(was, ns.sizes(), d.stats, training(j, d, ns), m)
-	if err != nil || needs(j, c).Fit(len(d.table.Classes)) != nil {
-		return nil
+	if err == nil {
+		err = needs(j, c).Fit(len(d.table.Classes))
+	}
+	if err != nil {
+		return nil, err
 	}
 	for knob := range c.From {
 		if knob != "cpu" && knob != "batch" {
 			c.From[knob] = from[knob]
 		}
 	}
-	return c
+	return c, nil
 }
 
 // needs is what a job asks of its classes; without a choice, what does not depend on it.

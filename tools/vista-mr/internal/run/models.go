@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -420,8 +421,11 @@ func toModel(p *layers.Program, network string) extract.Model {
 	return m
 }
 
-// forget lets go of the weights: from here on the runtime reads them from files.
+// forget lets go of the weights: from here on the runtime reads them from files. What they took is free for those of the
+// next network when it returns, without the collector being waited for.
 func (n *network) forget() error {
-	n.cnn.Model = nil
-	return n.files.Release()
+	n.cnn.Forget()
+	err := n.files.Release()
+	debug.FreeOSMemory()
+	return err
 }

@@ -25,6 +25,7 @@ type phaseTime struct {
 	spent    float64   // seconds before that
 	done     bool
 	attempts int
+	most     int64         // work that was seen done, in this run
 	begun    time.Duration // processor time of the process when since was set
 	cpu      float64       // core-seconds so far
 }
@@ -144,6 +145,13 @@ func (p *phaseTime) stop(at time.Time) {
 	}
 }
 
+// furthest keeps progress from going back. What an attempt has done is not told between its end and its commit, and what a lost
+// one had done is done again: neither makes what was done before slower.
+func (p *phaseTime) furthest(u *progress.Update) {
+	p.most = max(p.most, u.Done)
+	u.Done = p.most
+}
+
 // seconds is what a published phase has taken.
 func (w *watch) seconds(id mr.PhaseID) float64 {
 	w.mu.Lock()
@@ -239,6 +247,7 @@ func (w *watch) show(id mr.PhaseID, running int64, end bool) {
 		u.Unit = "images"
 		u.Done = min(u.Done+max(running, 0), u.Total)
 	}
+	w.phase(id).furthest(&u)
 	switch {
 	case end: // all of it is there, whatever was heard of it: who takes another process's place has not heard all
 		u.Done, u.Seconds = u.Total, w.phase(id).spent

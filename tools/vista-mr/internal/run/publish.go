@@ -35,6 +35,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
 // finished is what is known of a run beside its phases.
@@ -377,6 +378,9 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 			ph.Attempts = t.attempts
 		}
 		ph.Actual = results.Cost{Seconds: f.watch.seconds(spec.ID), CoreSeconds: f.watch.coreSeconds(spec.ID), Images: m.Sum("cnn.images")}
+		if p.Networks == plan.Together { // each image runs through all networks
+			ph.Actual.Images /= int64(len(w.p.Networks))
+		}
 		ph.Estimate = estimateOf(&w.p.Expect, ph.Name)
 		for _, t := range m.Tasks {
 			for _, file := range t.Files {
@@ -388,7 +392,7 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 			ph.Actual.ImagesPerSecond = float64(ph.Actual.Images) / ph.Actual.Seconds
 		}
 		s.Plan.Actual.CoreSeconds += ph.Actual.CoreSeconds
-		s.Plan.Actual.Images += ph.Actual.Images
+		s.Plan.Actual.Images = max(s.Plan.Actual.Images, ph.Actual.Images) // other phases run the same ones, through other layers
 		s.Plan.Actual.BytesWritten += ph.Actual.BytesWritten
 		s.Plan.Phases = append(s.Plan.Phases, ph)
 	}
