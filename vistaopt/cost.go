@@ -53,11 +53,6 @@ type estimator struct {
 	out      Estimate
 }
 
-// estimate is the cost of a plan of one network.
-func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
-	return estimateOf(p, []Network{n}, s, t, m)
-}
-
 // estimateOf is the cost of a plan on so many workers of p.CPU slots each, of which as many compute at once as there are
 // cores. A machine whose cores or memory are 0 has as many as the plan can use.
 func estimateOf(p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estimate {

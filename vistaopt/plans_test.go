@@ -261,3 +261,8 @@ func BenchmarkChoose(b *testing.B) {
 		}
 	}
 }
+
+// estimate is the cost of a plan of one network.
+func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
+	return estimateOf(p, []Network{n}, s, t, m)
+}

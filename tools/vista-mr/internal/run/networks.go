@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,11 +10,8 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/layers"
-	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/vistaopt"
-	"github.com/vista-mr/vista-mr/vistaopt/compile"
 	"github.com/vista-mr/vista-mr/vistaopt/explain"
-	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
 // networks are the CNNs of a job, in the job file's order.
@@ -158,16 +154,6 @@ func (n *network) describe() string {
 		detail = n.name + ": " + detail
 	}
 	return strings.Join(append([]string{detail}, n.notes...), " ")
-}
-
-// writePrograms writes the programs of all networks, whose weights are there.
-func (ns networks) writePrograms(ctx context.Context, store dfs.FS, p plan.Plan, in *compile.Inputs) (programs, error) {
-	out := programs{}
-	var all []error
-	for i, n := range ns {
-		all = append(all, n.writePrograms(ctx, store, p, in, i, out))
-	}
-	return out, errors.Join(all...)
 }
 
 // laid is what results need to know of a network.

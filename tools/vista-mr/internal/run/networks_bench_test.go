@@ -3,7 +3,7 @@ package run
 import (
 	"testing"
 
-	"github.com/vista-mr/vista-mr/mr/mrtest/cputime"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -28,9 +28,9 @@ func BenchmarkTwoNetworks(b *testing.B) {
 	p := plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy}
 	cpu := func(ns networks, how plan.Networks) float64 {
 		x.n, p.Networks = ns, how
-		before := cputime.Taken()
+		before := machine.CPU()
 		x.run(p, true)
-		return (cputime.Taken() - before).Seconds()
+		return (machine.CPU() - before).Seconds()
 	}
 	cpu(both, plan.Together) // prepares the caches
 	var together, apart, each float64

@@ -80,6 +80,20 @@ func (e *expected) truth(key string, v map[string][]float64) {
 	e.count["matched"]++
 }
 
+// withoutImages counts the rows whose images were not seen.
+func (e *expected) withoutImages(seen map[string]bool, required bool) {
+	for key := range e.labels {
+		switch {
+		case seen[key]:
+		case required:
+			e.count["bad"]++
+			e.count["bad.no-image"]++
+		default:
+			e.count["left-out.row"]++
+		}
+	}
+}
+
 // oracle does the whole work in one loop, on plain files and with the whole network, sharing nothing with
 // the engine, the joins or the pooling in the graph.
 func (w *world) oracle(t *testing.T, rt *ort.Runtime, n networks, required bool) *expected {
@@ -130,16 +144,7 @@ func (w *world) oracle(t *testing.T, rt *ort.Runtime, n networks, required bool)
 		e.truth(key, v)
 	}
 	e.count["tried.joined"] = e.count["matched"] + e.count["bad.truncated"]
-	for key := range labels {
-		switch {
-		case seen[key]:
-		case required:
-			e.count["bad"]++
-			e.count["bad.no-image"]++
-		default:
-			e.count["left-out.row"]++
-		}
-	}
+	e.withoutImages(seen, required)
 	return e
 }
 

@@ -359,16 +359,7 @@ func (w *world) oracleOfAlbums(t *testing.T, rt *ort.Runtime, n networks, requir
 			e.truth(key, combine(all, how))
 		}
 	}
-	for key := range e.labels {
-		switch {
-		case seen[key]:
-		case required:
-			e.count["bad"]++
-			e.count["bad.no-image"]++
-		default:
-			e.count["left-out.row"]++
-		}
-	}
+	e.withoutImages(seen, required)
 	return e
 }
 

@@ -2,6 +2,8 @@ package run
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	stdimage "image"
 	"image/color"
@@ -17,6 +19,9 @@ import (
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/vistaopt/compile"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
 // small is a network with everything that matters to a plan: volumes with odd and even sides, a
@@ -168,4 +173,14 @@ func (ns networks) names() (out []string) {
 		}
 	}
 	return out
+}
+
+// writePrograms writes the programs of all networks, whose weights are there.
+func (ns networks) writePrograms(ctx context.Context, store dfs.FS, p plan.Plan, in *compile.Inputs) (programs, error) {
+	out := programs{}
+	var all []error
+	for i, n := range ns {
+		all = append(all, n.writePrograms(ctx, store, p, in, i, out))
+	}
+	return out, errors.Join(all...)
 }
