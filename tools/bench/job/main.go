@@ -37,6 +37,7 @@ type bench struct {
 	rounds, records                int
 	small, there                   bool          // of optimizer: one network, one size, two limits; a cluster, too
 	budget                         time.Duration // of optimizer
+	log                            string        // of optimizer: file of all runs
 }
 
 func main() {
@@ -51,6 +52,7 @@ func main() {
 	flag.BoolVar(&b.small, "small", false, "optimizer with one network, one size and two limits")
 	flag.BoolVar(&b.there, "cluster", false, "optimizer on a cluster on this machine, too")
 	flag.DurationVar(&b.budget, "budget", 25*time.Minute, "what optimizer may take; plans beside the chosen one are left out when it is used up")
+	flag.StringVar(&b.log, "log", "", "file to which optimizer appends what the results of each run say of the plan, a line of JSON for each")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
