@@ -129,7 +129,7 @@ func (e *estimator) add(p PhaseEstimate) {
 
 // start is what comes before the first phase: the networks' weights are read and digested, and written into programs.
 func (e *estimator) start() {
-	s := e.r.Job + float64(e.weights)/e.r.Ready + float64(e.programs)/e.r.Write
+	s := e.r.Job + float64(e.weights+e.programs)/e.r.Load
 	e.add(PhaseEstimate{Name: startPhase, Tasks: 1, Seconds: s, Compute: s * float64(e.workers)})
 }
 
@@ -298,7 +298,7 @@ func (e *estimator) train(name string, from, to int) {
 	work := rounds * float64(columns) * models * (2*float64(n)/e.r.Train + float64(e.partitions())*e.r.Sum)
 	slots := min(e.slots(e.partitions()), float64(e.partitions()))
 	work += float64(e.partitions()) * e.r.Task
-	seconds := (float64(n)*unpack+work)/slots + rounds*e.r.Round + e.r.Phase
+	seconds := (float64(n)*unpack+work)/slots + rounds*e.r.Round + e.r.Phase + e.r.Fit
 	// What does not fit into the cache is on the worker's disk, and read back in every round.
 	pinned := n * 4 * e.t.structured()
 	for _, l := range e.all[from:to] {
@@ -307,7 +307,7 @@ func (e *estimator) train(name string, from, to int) {
 	if over := pinned/int64(e.workers) - e.cache; e.cache > 0 && over > 0 {
 		seconds += rounds * float64(over) / e.r.Read
 	}
-	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work + rounds*e.r.Round, Read: n * bytes})
+	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work + rounds*e.r.Round + e.r.Fit, Read: n * bytes})
 }
 
 // columns is how many a target's models have; 0: those of the structured features alone.
@@ -415,7 +415,7 @@ func (e *estimator) finish() {
 	judged := float64(n) * float64(len(e.t.Columns)*max(e.t.Settings, 1)) * judgeSeconds
 	e.phase("evaluate", 1, 0, judged, 0, 0, false)
 	weights := float64(e.heaviest) // of several networks nobody knows which one wins
-	e.phase(resultsPhase, 1, 0, weights/e.r.Copy+weights/e.r.Write, e.heaviest, 0, false)
+	e.phase(resultsPhase, 1, 0, weights/e.r.Save, e.heaviest, 0, false)
 }
 
 // judgeSeconds is what a prediction takes while it is compared.

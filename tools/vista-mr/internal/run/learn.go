@@ -19,8 +19,11 @@ type lesson struct {
 	rates vistaopt.Rates // that the plan was made with
 }
 
-// teaches is how many images a job must have had to say how fast its network is.
-const teaches = 48
+// teaches is how many images a job must have had to say how fast its network is, or how many core-seconds they must have taken.
+const (
+	teaches     = 48
+	teachesTime = 3
+)
 
 // learn keeps how fast a finished job's network was, if nothing is known of it or if it was quicker: other work makes jobs slower,
 // and none makes one quicker. A job that ran all cores says more than a second on one. core tells a phase's processor time in
@@ -36,7 +39,7 @@ func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, no
 			continue
 		}
 		images, spent := m.Sum("cnn.images"), float64(m.Sum("time.cnn.us"))/1e6
-		if images < teaches || spent <= 0 {
+		if images < teaches && spent < teachesTime || spent <= 0 {
 			continue
 		}
 		if all := core(id); all > 0 {
