@@ -43,17 +43,23 @@ func (f *FS) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	if err := f.file(ctx, "open", p); err != nil {
 		return nil, err
 	}
-	st, err := f.stat(ctx, f.abs(p))
-	if err == nil && st.GetFileType() != typeFile {
-		err = os.ErrNotExist
-	}
-	if err == nil {
-		err = readable(st)
-	}
+	of := &file{fs: f, path: p}
+	r, st, err := of.open(ctx)
 	if err != nil {
 		return nil, f.wrap("open", p, err)
 	}
-	return &file{fs: f, path: p, size: int64(st.GetLength()), id: st.GetFileId()}, nil
+	if st.GetFileType() != typeFile {
+		err = os.ErrNotExist
+	} else {
+		err = readable(st)
+	}
+	if err != nil {
+		of.drop(r, nil)
+		return nil, f.wrap("open", p, err)
+	}
+	of.size, of.id = int64(st.GetLength()), st.GetFileId()
+	of.idle = []*reader{r} // a small file is most often read once: asking for it again would be half of its calls
+	return of, nil
 }
 
 func (f *file) Size() int64 { return f.size }
@@ -148,7 +154,7 @@ func (f *file) take(off int64) (*reader, error) {
 	f.mu.Unlock()
 	if r == nil {
 		var err error
-		if r, err = f.open(); err != nil {
+		if r, err = f.another(); err != nil {
 			return nil, err
 		}
 	}
@@ -162,21 +168,32 @@ func (f *file) take(off int64) (*reader, error) {
 	return r, nil
 }
 
-func (f *file) open() (*reader, error) {
-	var r *reader
-	err := f.fs.pool.do(context.Background(), f.fs.opt.Patience, func(s *session) error {
+// another returns one more reader of the file.
+func (f *file) another() (*reader, error) {
+	r, st, err := f.open(context.Background())
+	if err == nil && st.GetFileId() != f.id {
+		f.drop(r, nil)
+		return nil, os.ErrNotExist // another file of the same name
+	}
+	return r, err
+}
+
+// open returns a reader at the start of what has the name now, be it a folder, and what it is.
+func (f *file) open(ctx context.Context) (r *reader, st *hadoop.FileStatus, err error) {
+	err = f.fs.pool.do(ctx, f.fs.opt.Patience, func(s *session) error {
 		h, err := s.c.Open(f.fs.abs(f.path))
 		if err != nil {
 			return err
 		}
-		if st, ok := h.Stat().Sys().(*hadoop.FileStatus); !ok || st.GetFileId() != f.id {
-			return errors.Join(os.ErrNotExist, h.Close()) // another file of the same name
+		var ok bool
+		if st, ok = h.Stat().Sys().(*hadoop.FileStatus); !ok {
+			return errors.Join(errs.E("open", errs.Internal, "", errors.New("the HDFS client library says nothing of a file")), h.Close())
 		}
 		f.fs.pool.hold(s)
 		r = &reader{r: h, s: s}
 		return nil
 	})
-	return r, err
+	return r, st, err
 }
 
 // keep lets the next read use the reader.
