@@ -294,12 +294,19 @@ func (s *State) release(t *task, a *attempt) {
 func (s *State) leave(a *attempt) {
 	w := a.worker
 	delete(w.running, a)
-	if a.opened {
+	switch {
+	case a.parted:
+		a.parted = false
+		if w.parted--; w.parted == w.slots-1 { // others may have waited for this
+			s.partNext(w)
+		}
+	case a.opened:
 		a.p.loop.pinned--
-	} else {
+		w.held -= a.memory
+	default:
 		s.claim(a.j, w, -1)
+		w.held -= a.memory
 	}
-	w.held -= a.memory
 	if a.p.pins != nil {
 		a.p.pins[w]--
 	}

@@ -91,6 +91,7 @@ type worker struct {
 	near         []string // its machine's names, host among them
 	slots, used  int
 	memory, held int64
+	parted       int // attempts whose results are being kept, beyond the slots
 	seen         Tick
 	running      map[*attempt]struct{}
 	jobs         map[*job]struct{} // that have had attempts here and have not ended: what they share stays
@@ -173,6 +174,7 @@ type attempt struct {
 	moved   Tick // when it did something last
 	opened  bool // a pinned partition: holds memory, no slot
 	held    bool // it has succeeded, and its result is being kept
+	parted  bool // held, and its slot and memory are somebody else's
 	copy    bool // speculative
 }
 

@@ -39,14 +39,42 @@ func (s *State) Wants(job mr.JobID, id mr.AttemptID, epoch int64) bool {
 }
 
 // hold notes that an attempt's result is being kept: to run its task again meanwhile would be in vain, because of a task one result at a
-// time is kept.
+// time is kept. Its worker has done its part, so the slot goes on to the next attempt; but a store that is slower than the workers
+// must not make results pile up, so a worker has no more of them than slots.
 func (s *State) hold(ev Held) {
 	_, p := s.phase(ev.Job, ev.Attempt.Task.Phase)
 	if p == nil || p.spec.Type == mr.RoundsPhase || s.o.rules.forgetHeld {
 		return
 	}
-	if _, a := p.find(ev.Attempt, ev.Epoch); a != nil {
-		a.held = true
+	_, a := p.find(ev.Attempt, ev.Epoch)
+	if a == nil || a.held {
+		return
+	}
+	a.held = true
+	if _, here := a.worker.running[a]; here {
+		s.part(a)
+	}
+}
+
+// part frees the slot of a held attempt, unless as many have been freed as the worker has.
+func (s *State) part(a *attempt) {
+	w := a.worker
+	if w.parted >= w.slots {
+		return
+	}
+	a.parted = true
+	w.parted++
+	w.held -= a.memory
+	s.claim(a.j, w, -1)
+}
+
+// partNext frees the slot of one that had to keep it, after another is kept no longer.
+func (s *State) partNext(w *worker) {
+	for _, a := range s.sorted(w) {
+		if a.held && !a.parted {
+			s.part(a)
+			return
+		}
 	}
 }
 
