@@ -44,7 +44,7 @@ func (b *bench) cluster(ctx context.Context) error {
 	defer c.stop()
 	var alone, there []usage
 	for i := range b.rounds + 1 {
-		file, out, err := b.jobFile("cluster", data, "resnet50", "weights: random", mainJob)
+		file, out, err := b.jobFile("cluster", data, "{model: resnet50, weights: random}", mainJob)
 		if err != nil {
 			return err
 		}
@@ -96,7 +96,7 @@ func (b *bench) empty(ctx context.Context) error {
 	defer c.stop()
 	var took []usage
 	for i := range b.rounds + 1 {
-		file, _, err := b.jobFile("empty", data, c.data+"/tiny.onnx", "layers: 2, preprocess: {resize: 32, crop: 32}", "")
+		file, _, err := b.jobFile("empty", data, "{model: "+c.data+"/tiny.onnx, layers: 2, preprocess: {resize: 32, crop: 32}}", "")
 		if err != nil {
 			return err
 		}

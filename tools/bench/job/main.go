@@ -86,8 +86,8 @@ func (b *bench) data(ctx context.Context, records int) (string, error) {
 	return dir, nil
 }
 
-// jobFile writes a job over a data set; cnn is what is said of the network beside its name, extra are further lines of YAML.
-func (b *bench) jobFile(name, data, model, cnn, extra string) (file, out string, err error) {
+// jobFile writes a job over a data set; cnn is the network, or several, and extra are further lines of YAML.
+func (b *bench) jobFile(name, data, cnn, extra string) (file, out string, err error) {
 	out = filepath.Join(b.dir, name)
 	if err := os.RemoveAll(out); err != nil {
 		return "", "", err
@@ -98,15 +98,15 @@ name: bench
 seed: 2019
 table: {uri: %[1]s/table.csv, key: id, label: label}
 images: {uri: %[1]s/images}
-cnn: {model: %[2]s, %[3]s}
-output: %[4]s
-%[5]s`, data, model, cnn, out, extra)
+cnn: %[2]s
+output: %[3]s
+%[4]s`, data, cnn, out, extra)
 	return file, out, os.WriteFile(file, []byte(text), 0o666)
 }
 
 // submit runs a job over a data set to its end, with further arguments, and removes its output.
 func (b *bench) submit(ctx context.Context, name, data, model, extra string, args ...string) (usage, error) {
-	file, out, err := b.jobFile(name, data, model, "weights: random", extra)
+	file, out, err := b.jobFile(name, data, "{model: "+model+", weights: random}", extra)
 	if err != nil {
 		return usage{}, err
 	}
@@ -204,7 +204,7 @@ func (b *bench) limits(ctx context.Context) error {
 		model string
 		limit int64 // MiB
 	}{{"alexnet", 512}, {"resnet50", 512}, {"vgg16", 1536}} {
-		file, out, err := b.jobFile("limit-"+c.model, data, c.model, "weights: random", fmt.Sprintf("limits: {memory: %dMiB}\n", c.limit))
+		file, out, err := b.jobFile("limit-"+c.model, data, "{model: "+c.model+", weights: random}", fmt.Sprintf("limits: {memory: %dMiB}\n", c.limit))
 		if err != nil {
 			return err
 		}

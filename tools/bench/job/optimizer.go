@@ -24,19 +24,32 @@ import (
 // network is one of the catalogue, with the layers and the numbers of records of its cells, and its limits of memory in
 // MiB (0: none): one with which batches are smaller, and one that is scarce.
 type network struct {
-	model  string
+	model  string // two: compared in one job, joined by +
 	layers int
-	sizes  [3]int
-	limits [3]int
+	sizes  []int
+	limits []int
 }
 
-// networks have sizes of some 3, 6 and 12 seconds on two cores.
+// networks have sizes of some 3, 5 and 10 seconds on two cores.
 func networks() []network {
 	return []network{
-		{"alexnet", 4, [3]int{60, 300, 900}, [3]int{0, 340, 310}},
-		{"resnet50", 5, [3]int{30, 90, 240}, [3]int{0, 340, 260}},
-		{"vgg16", 3, [3]int{12, 30, 72}, [3]int{0, 900, 660}},
+		{"alexnet", 4, []int{60, 200, 600}, []int{0, 340, 310}},
+		{"resnet50", 5, []int{30, 60, 150}, []int{0, 340, 260}},
+		{"vgg16", 3, []int{12, 24, 48}, []int{0, 900, 660}},
+		{"alexnet+resnet50", 2, []int{60}, []int{0, 420, 320}},
 	}
+}
+
+// cnn is what a job file says of it.
+func (n network) cnn() string {
+	var all []string
+	for _, m := range strings.Split(n.model, "+") {
+		all = append(all, fmt.Sprintf("{model: %s, weights: random, layers: %d}", m, n.layers))
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return "[" + strings.Join(all, ", ") + "]"
 }
 
 // cell is a point of the optimizer's grid.
@@ -94,7 +107,7 @@ type tried struct {
 // many are run at most beside the chosen one: beyond, a plan could be the best only if estimates were wrong by as much.
 const (
 	worth  = 1.3
-	others = 3
+	others = 2
 )
 
 // optimizer measures what the optimizer's choice is worth: in each cell of the grid the chosen plan and those that might be
@@ -200,7 +213,7 @@ func (o *grid) prepare(ctx context.Context, c cell) (file, out string, err error
 	if c.memory > 0 {
 		extra = fmt.Sprintf("limits: {memory: %dMiB}\n", c.memory)
 	}
-	return o.jobFile("optimizer", data, c.model, "weights: random, layers: "+strconv.Itoa(c.layers), extra)
+	return o.jobFile("optimizer", data, c.cnn(), extra)
 }
 
 // cell runs the plans of a cell until a time: the chosen one first, then others that might be better.
@@ -216,6 +229,9 @@ func (o *grid) cell(ctx context.Context, c cell, until time.Time) ([]tried, erro
 	cmd := exec.CommandContext(ctx, o.bin, args...)
 	cmd.Stderr = os.Stderr
 	text, err := cmd.Output()
+	if refused(err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", cmd, err)
 	}
@@ -239,27 +255,67 @@ func (o *grid) cell(ctx context.Context, c cell, until time.Time) ([]tried, erro
 		half.Batch /= 2
 		all = append(all, tried{plan: half})
 	}
+	if other := x.Plan; c.memory > 0 && other.CPU*other.Batch > 1 { // and so is how many slots share those that memory allows
+		if other.CPU == 1 {
+			other.CPU, other.Batch = 2, other.Batch/2
+		} else {
+			other.CPU, other.Batch = other.CPU/2, min(2*other.Batch, 6)
+		}
+		all = append(all, tried{plan: other})
+	}
+	turn := func(i int) error {
+		t := &all[i]
+		got, err := o.once(ctx, c, file, out, t.plan)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case refused(err) && i > 0: // it was not among the plans that fit
+		case err != nil:
+			t.err = err
+		case t.actual == nil || got.Actual.Seconds < t.actual.Seconds:
+			t.actual, t.estimate = &got.Actual, *got.Estimate
+		}
+		return nil
+	}
 	for round := range o.rounds {
 		for i := range all {
 			// Each round begins with another plan: what runs first after a pause is often slower. But the chosen one runs in any case.
 			i = (i + round) % len(all)
-			t := &all[i]
 			if (round > 0 || i > 0) && time.Now().After(until) {
 				continue
 			}
-			got, err := o.once(ctx, c, file, out, t.plan)
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
+			if err := turn(i); err != nil {
+				return nil, err
 			}
-			switch {
-			case err != nil:
-				t.err = err
-			case t.actual == nil || got.Actual.Seconds < t.actual.Seconds:
-				t.actual, t.estimate = &got.Actual, *got.Estimate
+		}
+	}
+	// Of several plans that are as good, the quickest run of all is of another one than the chosen one most of the time. So
+	// the chosen one and its rival run as often again: in turns, and both must do with the same number of runs.
+	rival := quickest(all)
+	for round := 0; rival > 0 && round < o.rounds && time.Now().Before(until); round++ {
+		for _, i := range []int{rival, 0} {
+			if err := turn(i); err != nil {
+				return nil, err
 			}
 		}
 	}
 	return slices.DeleteFunc(all, func(t tried) bool { return t.actual == nil && t.err == nil }), nil
+}
+
+// quickest is which plan was the quickest, the first one if none has ended.
+func quickest(all []tried) (best int) {
+	for i, t := range all {
+		if t.actual != nil && (all[best].actual == nil || t.actual.Seconds < all[best].actual.Seconds) {
+			best = i
+		}
+	}
+	return best
+}
+
+// refused says whether a job was refused because it does not fit.
+func refused(err error) bool {
+	var e *exec.ExitError
+	return errors.As(err, &e) && e.ExitCode() == 4
 }
 
 // once runs a job by a plan and returns what its results say of it.
@@ -268,6 +324,9 @@ func (o *grid) once(ctx context.Context, c cell, file, out string, p plan.Plan) 
 	for _, s := range []string{"inference=" + string(p.Inference), "placement=" + string(p.Placement), "join=" + string(p.Join), "storage=" + string(p.Storage),
 		"cpu=" + strconv.Itoa(p.CPU), "batch=" + strconv.Itoa(p.Batch), "partitions=" + strconv.Itoa(p.Partitions)} {
 		args = append(args, "--set", "plan."+s)
+	}
+	if p.Networks != plan.One {
+		args = append(args, "--set", "plan.networks="+string(p.Networks))
 	}
 	o.runs++
 	kills, err := 0, error(nil)
@@ -316,16 +375,17 @@ func (o *grid) note(c cell, p *results.Plan) error {
 
 // report prints a cell's line.
 func (o *grid) report(c cell, all []tried) error {
-	chosen, best := all[0], all[0]
+	if len(all) == 0 {
+		fmt.Printf("| %s | refused | | | | | | | | 0 |\n", c)
+		return nil
+	}
+	chosen, best := all[0], all[quickest(all)]
 	for _, t := range all {
 		if t.err != nil {
 			o.failed = append(o.failed, fmt.Errorf("%s by %s: %w", c, t.plan, t.err))
 		}
 		if t.actual == nil {
 			continue
-		}
-		if best.actual == nil || t.actual.Seconds < best.actual.Seconds {
-			best = t
 		}
 		e, a := t.estimate, t.actual
 		o.times = append(o.times, math.Abs(off(e.Seconds, a.Seconds)))
@@ -354,7 +414,11 @@ func off(estimate, actual float64) float64 {
 
 // short is a plan in a cell of a table.
 func short(p plan.Plan) string {
-	return strings.Join([]string{string(p.Inference), string(p.Placement), string(p.Join), string(p.Storage), fmt.Sprintf("%dx%d", p.CPU, p.Batch)}, " ")
+	words := []string{string(p.Inference), string(p.Placement), string(p.Join), string(p.Storage), fmt.Sprintf("%dx%d", p.CPU, p.Batch)}
+	if p.Networks != "" {
+		words = append(words, string(p.Networks))
+	}
+	return strings.Join(words, " ")
 }
 
 // summary prints what the grid says in all. A plan that fitted and did not finish is an error.

@@ -39,7 +39,7 @@ func (b *bench) refusals(ctx context.Context) error {
 		if b.model != "" && b.model != c.model {
 			continue
 		}
-		file, out, err := b.jobFile("refusals", data, c.model, "weights: random, layers: "+strconv.Itoa(c.layers), "")
+		file, out, err := b.jobFile("refusals", data, fmt.Sprintf("{model: %s, weights: random, layers: %d}", c.model, c.layers), "")
 		if err != nil {
 			return err
 		}
