@@ -94,6 +94,19 @@ func Init(o Options) (*Runtime, error) {
 	return current, nil
 }
 
+// renewArena lets go of what the arena has grown to, which it never does by itself: no session is open, and what comes next
+// (training, another network) has a use for the memory.
+func renewArena(limit int64) error {
+	info, err := ort.GetMemoryInfo()
+	if err != nil {
+		return err
+	}
+	if err := ort.UnregisterAllocator(info); err != nil {
+		return err
+	}
+	return limitArena(limit)
+}
+
 // limitArena makes one arena that all sessions allocate from. It grows by what is asked for:
 // growing by powers of two would waste up to half of a limit.
 func limitArena(limit int64) error {

@@ -226,6 +226,22 @@ func TestMemoryLimitIsAnErrorAndNotTheEnd(t *testing.T) {
 	}
 }
 
+func TestMemoryOfAClosedSessionIsForTheNext(t *testing.T) {
+	rt := start(t, Options{ArenaLimit: 24 << 20})
+	for _, c := range []int{256, 272, 288} { // 16, 17 and 18 MiB in one piece: none has room in what another has left
+		path, in, out := network(t, c)
+		s := open(t, rt, path, "", in, out)
+		r := runner(t, s, 64)
+		fill(r.Input(), 1)
+		if err := r.Run(t.Context(), 64); err != nil {
+			t.Fatalf("%d channels: %v", c, err)
+		}
+		if err := errors.Join(r.Close(), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestCancelEndsARunningInference(t *testing.T) {
 	rt := start(t, Options{})
 	path, in, out := endless(t)

@@ -214,6 +214,9 @@ func (r *Runtime) release(c *core) error {
 		delete(r.sessions, c.key)
 	}
 	err := fail("close", idRun, "", c.s.Destroy())
+	if r.open == 0 && r.o.ArenaLimit > 0 {
+		err = errors.Join(err, fail("give memory back", idRun, "", renewArena(r.o.ArenaLimit)))
+	}
 	trim()
 	return err
 }
