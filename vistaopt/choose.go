@@ -13,11 +13,10 @@ import (
 // Choose fills in the knobs that are zero in want with the cheapest plan that fits: the quickest, and of those that take
 // within a hundredth as long as it, which no estimate can tell apart, the one that writes the fewest bytes.
 //
-// Which kind of plan it is (inference, placement, join, storage, networks) is decided as for one worker of one core at the
-// default rates: a staged plan's features may differ in their last bits from others', and a shuffle puts other rows into a
-// partition, so that sums do; and the same job must give the same bits on any number of workers and whatever was measured.
-// What the memory keeps a kind from using of the cores and of a batch is part of what it costs (search.standard). How many
-// images are in flight is decided for the machine at hand.
+// The same job must give the same bits on any number of workers and whatever was measured, and two knobs change the last ones
+// (bits): they are decided as for one worker of one core at the default rates, and all others for the machines at hand, among
+// the plans that have those two. What the memory keeps a plan from using of the cores and of a batch is part of what it costs
+// where the two are decided (search.standard).
 //
 // ns are the networks whose layers are compared, at least one, in their order; want.Networks counts if there are several.
 func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choice, error) {
@@ -28,16 +27,15 @@ func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choi
 	if want.Partitions == 0 {
 		q.want.Partitions = partitions(s)
 	}
-	q.m.Workers = 1
 	q.kinds()
 	if q.best == nil {
 		return nil, q.refusal()
 	}
-	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: regionsOf(q.best.Plan, ns, s, t), Estimate: estimateOf(q.best.Plan, ns, s, t, m)}
+	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: regionsOf(q.best.Plan, ns, s, t), Estimate: q.best.Estimate}
 	c.Room = c.Regions.spread(c.Plan, s.trained(), t, m.Memory)
 	c.Pinned.Bytes = pinned(c.Plan, ns, s, t) / int64(max(m.Workers, 1))
 	c.Pinned.Disk = max(c.Pinned.Bytes-c.Room.Cache, 0)
-	c.Rejected = q.rejected(m)
+	c.Rejected = q.rejected()
 	return c, c.Plan.Validate()
 }
 
@@ -68,7 +66,7 @@ type search struct {
 	t     Training
 	m     Machine
 	all   []Rejected // the best of each kind
-	costs []Estimate // what each of them costs where kinds are compared, with the best numbers there
+	costs []Estimate // what each kind costs on the standard machine, with the best numbers there
 	best  *Rejected
 	least *InfeasibleError // of those that do not fit the one that needs the least
 	ruled error            // why no kind was tried at all
@@ -76,6 +74,16 @@ type search struct {
 
 // noise is the share of the time that no estimate can tell from none.
 const noise = 0.01
+
+// bits are the knobs on which the last bits of results depend (docs/decisions.md, 127). A staged program begins where another
+// one ends, and the runtime may join other operations than in one that runs through; a join decides which rows make up a
+// partition, and so the blocks in which training adds up.
+type bits struct {
+	inference plan.Inference
+	join      plan.Join
+}
+
+func bitsOf(p plan.Plan) bits { return bits{p.Inference, p.Join} }
 
 // kinds tries every kind of plan; of plans that cost the same the first one is taken.
 func (q *search) kinds() {
@@ -92,23 +100,34 @@ func (q *search) kinds() {
 			}
 		}
 	}
-	quickest := math.Inf(1)
-	for i, r := range q.all {
-		if r.Fits {
-			quickest = min(quickest, q.costs[i].Seconds)
-		}
+	standard := q.leanest(func(int) bool { return true }, func(i int) float64 { return q.costs[i].Seconds })
+	if standard < 0 {
+		return
 	}
-	for i := range q.all {
-		r := &q.all[i]
-		if r.Fits && q.costs[i].Seconds <= quickest*(1+noise) && (q.best == nil || r.Estimate.Written < q.best.Estimate.Written) {
-			q.best = r
-		}
-	}
+	same := bitsOf(q.all[standard].Plan)
+	q.best = &q.all[q.leanest(func(i int) bool { return bitsOf(q.all[i].Plan) == same }, func(i int) float64 { return q.all[i].Estimate.Seconds })]
 }
 
-// standard is what a plan costs on the machine that kinds are compared on: one worker of one core and the memory that there is, of
-// which nothing was measured. A plan that the memory keeps from using all cores has as much less of that one: where all kinds
-// fit, the number of cores changes no kind, and where they do not, what it costs not to use them counts.
+// leanest is which of some plans that fit writes the fewest bytes of those that are as quick as the quickest, as far as an
+// estimate can tell; -1: none fits.
+func (q *search) leanest(of func(i int) bool, seconds func(i int) float64) int {
+	quickest, best := math.Inf(1), -1
+	for i, r := range q.all {
+		if r.Fits && of(i) {
+			quickest = min(quickest, seconds(i))
+		}
+	}
+	for i, r := range q.all {
+		if r.Fits && of(i) && seconds(i) <= quickest*(1+noise) && (best < 0 || r.Estimate.Written < q.all[best].Estimate.Written) {
+			best = i
+		}
+	}
+	return best
+}
+
+// standard is what a plan costs on the machine that bits are decided on: one worker of one core and the memory that there is, of
+// which nothing was measured. A plan that the memory keeps from using all cores has as much less of that one: where all plans
+// fit, the number of cores changes no bit, and where they do not, what it costs not to use them counts.
 func (q *search) standard(p plan.Plan) Estimate {
 	cores := 1.0
 	if q.want.CPU == 0 {
@@ -217,19 +236,16 @@ func (q *search) refusal() error {
 	return q.least
 }
 
-// rejected returns the others, as they would run on the workers that there are, the cheapest first and those that do not
-// fit last.
-func (q *search) rejected(m Machine) []Rejected {
-	best := estimateOf(q.best.Plan, q.ns, q.s, q.t, m)
+// rejected returns the others, the cheapest first and those that do not fit last.
+func (q *search) rejected() []Rejected {
 	var out []Rejected
 	for i := range q.all {
 		r := q.all[i]
 		if &q.all[i] == q.best {
 			continue
 		}
-		r.Estimate = estimateOf(r.Plan, q.ns, q.s, q.t, m)
 		if r.Why == "" {
-			r.Why = slower(&r.Estimate, &best)
+			r.Why = slower(&r, q.best)
 		}
 		out = append(out, r)
 	}
@@ -245,13 +261,14 @@ func (q *search) rejected(m Machine) []Rejected {
 	return out
 }
 
-// slower says in words by how much a plan is slower, and which part of it is most to blame.
-func slower(e, best *Estimate) string {
+// slower says in words by how much a plan is slower than the choice, and which part of it is most to blame.
+func slower(r, choice *Rejected) string {
+	e, best := &r.Estimate, &choice.Estimate
 	ratio := fmt.Sprintf("%.2f times as long", e.Seconds/best.Seconds)
 	switch {
 	case e.Seconds > best.Seconds*(1+noise):
-	case e.Seconds*(1+noise) < best.Seconds:
-		return fmt.Sprintf("%.2f times as long here, but slower on one core, where kinds of plans are compared", e.Seconds/best.Seconds)
+	case bitsOf(r.Plan) != bitsOf(choice.Plan) && (e.Seconds*(1+noise) < best.Seconds || e.Written < best.Written):
+		return ratio + " here, but not on one core, by which plan.inference and plan.join are chosen"
 	case e.Written > best.Written:
 		return fmt.Sprintf("as long within 1 %%, and writes %s instead of %s", size(e.Written), size(best.Written))
 	default:

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -86,61 +84,6 @@ func TestTogetherDecodesOnce(t *testing.T) {
 	if got := strings.Join(names, " "); got != "start table extract-alexnet0 extract-resnet501 extract-vgg162 train unmatched evaluate results" {
 		t.Errorf("phases %s", got)
 	}
-}
-
-// TestChoiceOfSeveralIsTheCheapest is TestChoiceIsTheCheapest for several networks, with how they share the images.
-func TestChoiceOfSeveralIsTheCheapest(t *testing.T) {
-	ns, all := several(t, "alexnet", "resnet50")
-	rapid.Check(t, func(t *rapid.T) {
-		want, s, tr, m := drawn(t, all)
-		want.Networks = rapid.SampledFrom([]plan.Networks{plan.One, plan.One, plan.Together, plan.Apart}).Draw(t, "networks")
-		ns := slices.Clone(ns)
-		if rapid.Bool().Draw(t, "measured") {
-			ns[0].Speed, ns[1].Speed = Speed{20e9, 9e9}, Speed{90e9, 30e9}
-		}
-		c, err := Choose(want, ns, s, tr, m)
-		if err == nil && c.Plan.Validate() != nil {
-			t.Fatalf("chosen %s: %v", c.Plan, c.Plan.Validate())
-		}
-		m.Workers = 1
-		if want.Partitions == 0 {
-			want.Partitions = partitions(s)
-		}
-		q := &search{want: want, ns: ns, s: s, t: tr, m: m}
-		for _, inference := range open(want.Inference, plan.Inferences...) {
-			for _, placement := range open(want.Placement, plan.Placements...) {
-				for _, join := range open(want.Join, plan.Joins...) {
-					for _, storage := range open(want.Storage, plan.Storages...) {
-						for _, networks := range open(want.Networks, plan.Together, plan.Apart) {
-							for _, batch := range open(want.Batch, batches...) {
-								for _, cpu := range open(want.CPU, down(min(m.Cores, want.Partitions))...) {
-									p := plan.Plan{Inference: inference, Placement: placement, Join: join, Storage: storage, CPU: cpu, Partitions: want.Partitions, Batch: batch, Networks: networks}
-									if p.Validate() != nil {
-										continue
-									}
-									if why, _ := q.rule(p); why != "" || regionsOf(p, ns, s, tr).Need() > m.Memory {
-										continue
-									}
-									if err != nil {
-										t.Fatalf("%s fits, and the job is refused: %v", p, err)
-									}
-									if a, b := q.standard(p).Seconds, q.cheapest(c.Plan); a*(1+noise) < b {
-										t.Fatalf("%s takes %.2f s on one core, the chosen %s %.2f s", p, a, c.Plan, b)
-									}
-								}
-							}
-						}
-					}
-				}
-			}
-		}
-		if err == nil {
-			again, err := plan.Parse(c.Plan.String())
-			if err != nil || again != c.Plan {
-				t.Errorf("%s is read as %s, %v", c.Plan, again, err)
-			}
-		}
-	})
 }
 
 // What was measured of networks changes how long they take, and not what kind of plan they get.
