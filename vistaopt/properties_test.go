@@ -11,7 +11,7 @@ import (
 )
 
 // jobs is how many random jobs the properties below are tried on. More than the default are for who changes the search.
-var jobs = flag.Int("jobs", 500, "random jobs that properties of choices are tried on")
+var jobs = flag.Int("jobs", 200, "random jobs that properties of choices are tried on")
 
 // What a choice may lose, measured on 6,000 random jobs (docs/decisions.md, 127).
 const (

@@ -8,9 +8,9 @@ import (
 )
 
 // BenchmarkTwoNetworks compares two networks in one job, together and apart, with a job for each: processor time of the
-// whole jobs but their planning.
+// whole jobs but their planning. Each image passes the networks five times, so there are few: it takes a minute of processor time.
 func BenchmarkTwoNetworks(b *testing.B) {
-	x := newBench(b, "alexnet", 200)
+	x := newBench(b, "alexnet", 64)
 	x.job.CNN = append(x.job.CNN, x.job.CNN[0])
 	x.job.CNN[1].Model = "resnet50"
 	var both, alone networks
