@@ -83,7 +83,7 @@ func TestTogetherDecodesOnce(t *testing.T) {
 	for _, ph := range each.Phases {
 		names = append(names, ph.Name)
 	}
-	if got := strings.Join(names, " "); got != "start table extract-alexnet0 extract-resnet501 extract-vgg162 train unmatched evaluate results" {
+	if got := strings.Join(names, " "); got != "start table extract-alexnet0 unmatched extract-resnet501 extract-vgg162 train evaluate results" {
 		t.Errorf("phases %s", got)
 	}
 }
@@ -103,10 +103,8 @@ func TestChoiceOfSeveralIsTheCheapest(t *testing.T) {
 			t.Fatalf("chosen %s: %v", c.Plan, c.Plan.Validate())
 		}
 		m.Workers = 1
-		if want.Partitions == 0 {
-			want.Partitions = partitions(s)
-		}
-		q := &search{want: want, ns: ns, s: s, t: tr, m: m}
+		q := newSearch(want, ns, s, tr, m)
+		want = q.want
 		for _, inference := range open(want.Inference, plan.Inferences...) {
 			for _, placement := range open(want.Placement, plan.Placements...) {
 				for _, join := range open(want.Join, plan.Joins...) {
@@ -118,13 +116,13 @@ func TestChoiceOfSeveralIsTheCheapest(t *testing.T) {
 									if p.Validate() != nil {
 										continue
 									}
-									if why, _ := q.rule(p); why != "" || regionsOf(p, ns, s, tr).Need() > m.Memory {
+									if why, _ := q.rule(p); why != "" || q.j.regions(p).Need() > m.Memory {
 										continue
 									}
 									if err != nil {
 										t.Fatalf("%s fits, and the job is refused: %v", p, err)
 									}
-									if a, b := q.standard(p).Seconds, q.cheapest(c.Plan); a*(1+noise) < b {
+									if a, b := q.standard(p, q.j.regions(p)).Seconds, q.cheapest(c.Plan); a*(1+noise) < b {
 										t.Fatalf("%s takes %.2f s on one core, the chosen %s %.2f s", p, a, c.Plan, b)
 									}
 								}
