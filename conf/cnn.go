@@ -100,11 +100,16 @@ func (l *loader) checkCNNs(j *Job) {
 		if !l.sound(c.Key("model"), c.Key("name")) || c.Model == "" {
 			continue
 		}
-		if other := first[c.Called()]; other != nil {
+		// Files are named after networks, and many file systems take A for a.
+		called := strings.ToLower(c.Called())
+		switch other := first[called]; {
+		case other == nil:
+			first[called] = c
+		case other.Called() == c.Called():
 			l.addf(l.at(c.Key("name"), c.Key("model")), c.Key("name"), "%s and %s are both called %q, as their layers would be; give one of them another name (%s)", other.at, c.at, c.Called(), c.Key("name"))
-			continue
+		default:
+			l.addf(l.at(c.Key("name"), c.Key("model")), c.Key("name"), "%s is called %q and %s %q: files of their layers would have one name where case does not count; give one of them another name (%s)", other.at, other.Called(), c.at, c.Called(), c.Key("name"))
 		}
-		first[c.Called()] = c
 	}
 }
 
@@ -138,8 +143,10 @@ func (l *loader) checkCNN(c *CNN) {
 	}
 }
 
+// checkPlan refuses knobs that contradict each other. That plan.networks says nothing of one network is no contradiction.
 func (l *loader) checkPlan(j *Job) {
-	if j.Plan.Networks == "together" && j.Plan.Inference != "" && j.Plan.Inference != "fused" && l.sound("plan.networks", "plan.inference") {
+	one := len(j.CNN) == 1 && l.sound("cnn")
+	if !one && j.Plan.Networks == "together" && j.Plan.Inference != "" && j.Plan.Inference != "fused" && l.sound("plan.networks", "plan.inference") {
 		l.addf(l.at("plan.networks"), "plan.networks", "plan.networks: together goes with plan.inference: fused only; the others run one network after the other")
 	}
 }

@@ -94,7 +94,7 @@ type Plan struct {
 	CPU        int    `yaml:"cpu" json:"cpu,omitempty" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Query parallelism per worker."`
 	Partitions int    `yaml:"partitions" json:"partitions,omitempty" jsonschema:"minimum=1,maximum=1000000" jsonschema_description:"Number of partitions."`
 	Batch      int    `yaml:"batch" json:"batch,omitempty" jsonschema:"minimum=1,maximum=4096" jsonschema_description:"Images per CNN call."`
-	Networks   string `yaml:"networks" json:"networks,omitempty" jsonschema:"enum=together,enum=apart" jsonschema_description:"Of several networks: together (each image is decoded once and runs through all of them; fused only) or apart (one network after the other)."`
+	Networks   string `yaml:"networks" json:"networks,omitempty" jsonschema:"enum=together,enum=apart" jsonschema_description:"Of several networks: together (each image is decoded once and runs through all of them; fused only) or apart (one network after the other). Of one network it says nothing."`
 }
 
 // Limits bounds what a job may use and put up with.
@@ -151,6 +151,9 @@ func (j *Job) Digest() string {
 	c := *j
 	c.Limits = Limits{}
 	c.Output, c.Reuse = "", ""
+	if len(c.CNN) == 1 { // of which it says nothing
+		c.Plan.Networks = ""
+	}
 	b, err := json.Marshal(&c)
 	if err != nil {
 		// Every field is a string, number, bool or list of them with its own marshaller above;

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -145,7 +146,7 @@ func TestGoodFiles(t *testing.T) {
 	}
 }
 
-// The example shows every key; those that it comments out are shown at their defaults.
+// The example shows every key.
 func TestExampleIsComplete(t *testing.T) {
 	job, err := Load("example.yaml", []byte(Example()), nil)
 	if err != nil {
@@ -157,16 +158,58 @@ func TestExampleIsComplete(t *testing.T) {
 			t.Errorf("the example does not show %s", o.Path)
 		}
 	}
-	var all []string
-	for _, line := range strings.Split(Example(), "\n") {
-		if strings.HasPrefix(line, "  # ") && !strings.HasPrefix(line, "  #   ") || strings.HasPrefix(line, "# keep") || strings.HasPrefix(line, "#   features") || strings.HasPrefix(line, "# reuse") {
-			line = strings.Replace(line, "# ", "", 1)
-		}
-		all = append(all, strings.Replace(line, "plan: {}", "plan:", 1))
+}
+
+// switchedOn is a line of the example without its comment sign, and the key that it then has; ok is false for a line that
+// comments on something else.
+func switchedOn(line string) (on, key string, ok bool) {
+	m := regexp.MustCompile(`^( *)# (([A-Za-z]+): .*)$`).FindStringSubmatch(line)
+	if m == nil {
+		return "", "", false
 	}
-	text := strings.Join(all, "\n")
-	if _, err := Load("example.yaml", []byte(text), nil); err != nil {
-		t.Errorf("with all keys switched on:\n%v\n%s", err, text)
+	return m[1] + m[2], m[3], true
+}
+
+// TestExampleCanBeSwitchedOn: each key that the example comments out works as it stands there, alone and with all others; and
+// below the head every comment is such a key.
+func TestExampleCanBeSwitchedOn(t *testing.T) {
+	accepted := func(what, text string) {
+		t.Helper()
+		if _, err := Load("example.yaml", []byte(text), nil); err != nil {
+			t.Errorf("with %s switched on:\n%v", what, err)
+		} else if err := editorsAccept(t, []byte(text)); err != nil {
+			t.Errorf("with %s switched on, the schema refuses it: %v", what, err)
+		}
+	}
+	lines := strings.Split(Example(), "\n")
+	head := slices.IndexFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "#") })
+	all := slices.Clone(lines)
+	section, seen := "", map[string]bool{}
+	n := 0
+	for i, line := range lines[head:] {
+		i += head
+		if line != "" && !strings.ContainsAny(line[:1], " #") {
+			section, _, _ = strings.Cut(line, ":")
+		}
+		on, key, ok := switchedOn(line)
+		if !ok {
+			if strings.HasPrefix(strings.TrimSpace(line), "#") {
+				t.Errorf("line %d is a comment that cannot be switched on: %s", i+1, line)
+			}
+			continue
+		}
+		n++
+		one := slices.Clone(lines)
+		one[i] = on
+		accepted(strings.TrimSpace(line), strings.Join(one, "\n"))
+		if path := section + "." + key; !seen[path] { // what stands there twice is one thing or the other
+			seen[path] = true
+			all[i] = on
+		}
+	}
+	accepted("all keys", strings.Join(all, "\n"))
+	if n < 30 {
+		t.Errorf("only %d keys are commented out", n)
 	}
 }
 

@@ -82,6 +82,7 @@ func TestSetsOfNetworks(t *testing.T) {
 		"cnn.1.model.x=2":       "cnn.1.model holds no further keys",
 		"cnn.1=resnet50":        "cnn.1 must be a mapping",
 		"cnn.0.name=theirs":     "are both called",
+		"cnn.0.name=THEIRS":     `cnn.0 is called "THEIRS" and cnn.1 "theirs": files of their layers would have one name where case does not count`,
 		"cnn.0.layrs=2":         "did you mean",
 		"cnn.0.layers.0=fc6":    "holds no further keys",
 		"plan.inference=staged": "fused only",
@@ -93,6 +94,18 @@ func TestSetsOfNetworks(t *testing.T) {
 	}
 	if _, err := Load("f", read(t, "minimal.yaml"), []string{"cnn.0.layers=2"}); err == nil || !strings.Contains(err.Error(), "cnn is no list here; write cnn.layers") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Of one network plan.networks says nothing, whatever else is asked for.
+func TestNetworksOfOne(t *testing.T) {
+	with, err := Load("f", read(t, "minimal.yaml"), []string{"plan.networks=together", "plan.inference=lazy"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without, err := Load("f", read(t, "minimal.yaml"), []string{"plan.inference=lazy"})
+	if err != nil || with.Digest() != without.Digest() || with.Plan.Networks != "together" {
+		t.Errorf("another job: %v, %+v", err, with.Plan)
 	}
 }
 

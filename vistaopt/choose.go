@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -23,16 +24,14 @@ func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choi
 	if len(ns) == 1 {
 		want.Networks = plan.One
 	}
-	q := &search{want: want, ns: ns, s: s, t: t, m: m}
-	if want.Partitions == 0 {
-		q.want.Partitions = partitions(s)
-	}
+	q := newSearch(want, ns, s, t, m)
 	q.kinds()
 	if q.best == nil {
 		return nil, q.refusal()
 	}
-	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: regionsOf(q.best.Plan, ns, s, t), Estimate: q.best.Estimate}
-	c.Room = c.Regions.spread(c.Plan, s.trained(), t, m.Memory)
+	q.best.Estimate = q.here.whole(q.best.Plan, m)
+	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: q.j.regions(q.best.Plan), Estimate: q.best.Estimate}
+	c.Room = q.j.spread(c.Plan, c.Regions, m.Memory)
 	c.Pinned.Bytes = pinned(c.Plan, ns, s, t) / int64(max(m.Workers, 1))
 	c.Pinned.Disk = max(c.Pinned.Bytes-c.Room.Cache, 0)
 	c.Rejected = q.rejected()
@@ -61,15 +60,24 @@ func from(want, got plan.Plan) map[string]string {
 // search goes through the plans that a job file allows.
 type search struct {
 	want  plan.Plan
-	ns    []Network
-	s     Stats
-	t     Training
+	j     *job
 	m     Machine
+	here  *costs     // at the machine's rates
+	alike *costs     // at rates that are the same everywhere
 	all   []Rejected // the best of each kind
 	costs []Estimate // what each kind costs on the standard machine, with the best numbers there
 	best  *Rejected
 	least *InfeasibleError // of those that do not fit the one that needs the least
 	ruled error            // why no kind was tried at all
+}
+
+func newSearch(want plan.Plan, ns []Network, s Stats, t Training, m Machine) *search {
+	q := &search{want: want, j: newJob(ns, s, t), m: m}
+	q.here, q.alike = q.j.at(m.Rates), newJob(unmeasured(ns), s, t).at(Rates{})
+	if want.Partitions == 0 {
+		q.want.Partitions = partitions(s)
+	}
+	return q
 }
 
 // noise is the share of the time that no estimate can tell from none.
@@ -128,12 +136,12 @@ func (q *search) leanest(of func(i int) bool, seconds func(i int) float64) int {
 // standard is what a plan costs on the machine that bits are decided on: one worker of one core and the memory that there is, of
 // which nothing was measured. A plan that the memory keeps from using all cores has as much less of that one: where all plans
 // fit, the number of cores changes no bit, and where they do not, what it costs not to use them counts.
-func (q *search) standard(p plan.Plan) Estimate {
+func (q *search) standard(p plan.Plan, r Regions) Estimate {
 	cores := 1.0
 	if q.want.CPU == 0 {
 		cores = float64(p.CPU) / float64(q.most(p))
 	}
-	return estimateWith(cores, p, unmeasured(q.ns), q.s, q.t, Machine{Workers: 1, Memory: q.m.Memory})
+	return q.alike.sums(p, r, cores, Machine{Workers: 1, Memory: q.m.Memory})
 }
 
 // most is how many attempts a worker may run at once: a slot that is one more than partitions would have no task.
@@ -162,17 +170,17 @@ func (q *search) kind(p plan.Plan) {
 	for _, batch := range open(p.Batch, batches...) {
 		for _, cpu := range open(p.CPU, down(q.most(p))...) {
 			p.CPU, p.Batch = cpu, batch
-			r := regionsOf(p, q.ns, q.s, q.t)
+			r := q.j.regions(p)
 			if need := r.Need(); need > q.m.Memory {
 				if least == nil || need < least.Needed {
 					least = &InfeasibleError{Plan: p, Regions: r, Needed: need, Available: q.m.Memory, Worker: q.m.Least}
 				}
 				continue
 			}
-			if e := estimateOf(p, q.ns, q.s, q.t, q.m); best == nil || e.Seconds < best.Estimate.Seconds {
+			if e := q.here.sums(p, r, q.m.slots(p), q.m); best == nil || e.Seconds < best.Estimate.Seconds {
 				best = &Rejected{Plan: p, Estimate: e, Fits: true}
 			}
-			if e := q.standard(p); cost.Seconds == 0 || e.Seconds < cost.Seconds {
+			if e := q.standard(p, r); cost.Seconds == 0 || e.Seconds < cost.Seconds {
 				cost = e
 			}
 			if free := q.m.Memory - r.always(); free-r.Train >= min(free/4, maxCache) {
@@ -182,8 +190,8 @@ func (q *search) kind(p plan.Plan) {
 		p.CPU = q.want.CPU
 	}
 	if best == nil {
-		best = &Rejected{Plan: least.Plan, Estimate: estimateOf(least.Plan, q.ns, q.s, q.t, q.m),
-			Why: fmt.Sprintf("needs %s, there are %s, even with %d at a time and batches of %d", size(least.Needed), whole(q.m.Memory), least.Plan.CPU, least.Plan.Batch)}
+		best = &Rejected{Plan: least.Plan, Estimate: q.here.sums(least.Plan, least.Regions, q.m.slots(least.Plan), q.m),
+			Why: fmt.Sprintf("needs %s, there are %s, even with %d at a time and batches of %d", bytesize.AtLeast(least.Needed), bytesize.AtMost(q.m.Memory), least.Plan.CPU, least.Plan.Batch)}
 		if q.least == nil || least.Needed < q.least.Needed {
 			q.least = least
 		}
@@ -209,12 +217,12 @@ const maxBroadcast = 0.25
 
 // rule says why a kind of plan is out of the question whatever it costs.
 func (q *search) rule(p plan.Plan) (why string, err error) {
-	if v := q.s.PerRecord * largestRaw(q.ns); keepsVolumes(p) && q.s.PerRecord > 1 && v > maxRecord {
-		e := &RecordError{Plan: p, PerRecord: q.s.PerRecord, Volumes: v}
-		return fmt.Sprintf("a record's volumes would take %s, where %s is the most", size(v), size(maxRecord)), e
+	if v := q.j.s.PerRecord * largestRaw(q.j.ns); keepsVolumes(p) && q.j.s.PerRecord > 1 && v > maxRecord {
+		e := &RecordError{Plan: p, PerRecord: q.j.s.PerRecord, Volumes: v}
+		return fmt.Sprintf("a record's volumes would take %s, where %s is the most", bytesize.AtLeast(v), bytesize.AtLeast(maxRecord)), e
 	}
-	if table := q.s.Rows * q.s.RowBytes; p.Join == plan.Broadcast && q.want.Join == "" && float64(table) > maxBroadcast*float64(q.m.Memory) {
-		return fmt.Sprintf("the table takes %s in each worker, more than a quarter of %s", size(table), size(q.m.Memory)), nil
+	if table := q.j.s.Rows * q.j.s.RowBytes; p.Join == plan.Broadcast && q.want.Join == "" && float64(table) > maxBroadcast*float64(q.m.Memory) {
+		return fmt.Sprintf("the table takes %s in each worker, more than a quarter of %s", bytesize.AtLeast(table), bytesize.AtLeast(q.m.Memory)), nil
 	}
 	return "", nil
 }
@@ -224,13 +232,13 @@ func (q *search) refusal() error {
 	if q.least == nil {
 		return q.ruled
 	}
-	change := fmt.Sprintf("set limits.memory to %s or more", size(q.least.Needed))
+	change := fmt.Sprintf("set limits.memory to %s or more", bytesize.AtLeast(q.least.Needed))
 	switch w := q.least.Worker; w { // a plan must fit on each of them
 	case "":
 	case EachWorker:
-		change = fmt.Sprintf("start the workers with --memory %s or more", flagSize(q.least.Needed))
+		change = fmt.Sprintf("start the workers with --memory %s or more", bytesize.Flag(q.least.Needed))
 	default:
-		change = fmt.Sprintf("end worker %s, or start it with --memory %s or more", w, flagSize(q.least.Needed))
+		change = fmt.Sprintf("end worker %s, or start it with --memory %s or more", w, bytesize.Flag(q.least.Needed))
 	}
 	q.least.Change = change + smaller(q.least)
 	return q.least
@@ -244,6 +252,7 @@ func (q *search) rejected() []Rejected {
 		if &q.all[i] == q.best {
 			continue
 		}
+		r.Estimate = q.here.whole(r.Plan, q.m)
 		if r.Why == "" {
 			r.Why = slower(&r, q.best)
 		}
@@ -270,7 +279,8 @@ func slower(r, choice *Rejected) string {
 	case bitsOf(r.Plan) != bitsOf(choice.Plan) && (e.Seconds*(1+noise) < best.Seconds || e.Written < best.Written):
 		return ratio + " here, but not on one core, by which plan.inference and plan.join are chosen"
 	case e.Written > best.Written:
-		return fmt.Sprintf("as long within 1 %%, and writes %s instead of %s", size(e.Written), size(best.Written))
+		mine, its := bytesize.Distinct(e.Written, best.Written)
+		return fmt.Sprintf("as long within 1 %%, and writes %s instead of %s", mine, its)
 	default:
 		return "as long and as much to write within what an estimate can tell"
 	}
@@ -284,7 +294,11 @@ func slower(r, choice *Rejected) string {
 	if worst == "" {
 		return ratio
 	}
-	return fmt.Sprintf("%s: %s takes %s instead of %s", ratio, worst, seconds(mine[worst]), seconds(its[worst]))
+	a, b := seconds(mine[worst]), seconds(its[worst])
+	if a == b { // to the minute, say: what there is more of is said instead
+		return fmt.Sprintf("%s: %s takes %s more", ratio, worst, seconds(most))
+	}
+	return fmt.Sprintf("%s: %s takes %s instead of %s", ratio, worst, a, b)
 }
 
 // Parts of an estimate, in words, and the phases that are in them.
@@ -304,7 +318,7 @@ func (e *Estimate) parts() map[string]float64 {
 	out := map[string]float64{}
 	for _, p := range e.Phases {
 		part := partRest
-		for _, of := range []struct{ prefix, part string }{{startPhase, partStart}, {"extract", partCNN}, {"stage-", partCNN}, {"pool-", partPool},
+		for _, of := range []struct{ prefix, part string }{{StartPhase, partStart}, {"extract", partCNN}, {"stage-", partCNN}, {"pool-", partPool},
 			{"join", partJoin}, {"load", partJoin}, {"train", partTrain}} {
 			if strings.HasPrefix(p.Name, of.prefix) {
 				part = of.part
@@ -318,6 +332,10 @@ func (e *Estimate) parts() map[string]float64 {
 
 func seconds(s float64) string {
 	switch {
+	case s == 0:
+		return "0 s"
+	case s < 0.01:
+		return fmt.Sprintf("%.2g ms", 1000*s)
 	case s < 0.95:
 		return fmt.Sprintf("%.2f s", s)
 	case s < 99.5:

@@ -9,8 +9,8 @@ import (
 
 // Estimate is what a plan is expected to cost.
 type Estimate struct {
-	Phases  []PhaseEstimate `json:"phases"`
-	Seconds float64         `json:"seconds"` // of the clock, from the start of the first phase to the results
+	Phases  []PhaseEstimate `json:"phases"`  // in the order in which they run
+	Seconds float64         `json:"seconds"` // of the clock, from the command to the results
 	Compute float64         `json:"compute"` // core-seconds of all workers
 	Written int64           `json:"written"` // bytes that phases write to the store, shuffled records included; not the programs and the results
 	Memory  int64           `json:"memory"`  // bytes that a worker is expected to hold at its peak
@@ -18,9 +18,9 @@ type Estimate struct {
 
 // PhaseEstimate is one phase's part of it. Name is the phase's, as package compile gives it.
 type PhaseEstimate struct {
-	Name    string  `json:"name"`
-	Tasks   int     `json:"tasks"`
-	Seconds float64 `json:"seconds"`
+	Name    string  `json:"name"`    // of the phase; start and results stand for what is done around the phases
+	Tasks   int     `json:"tasks"`   // how many
+	Seconds float64 `json:"seconds"` // of the clock
 	Compute float64 `json:"compute"` // core-seconds
 	Read    int64   `json:"read"`    // bytes
 	Written int64   `json:"written"` // bytes
@@ -28,71 +28,105 @@ type PhaseEstimate struct {
 
 // Phases that stand for what is done around the chain.
 const (
-	startPhase   = "start"   // the engine and the network are made ready
-	resultsPhase = "results" // models and report are written
+	StartPhase   = "start"   // from the command to the first phase: the engine and the network are made ready
+	ResultsPhase = "results" // behind the last phase: models and report are written
 )
 
 // estimator adds phases up as package compile chains them. It knows their order, but neither their parameters nor kinds.
 type estimator struct {
-	p        plan.Plan
-	ns       []Network // that run one after the other, in terms of the machine's rates
-	own      []Network // the same as they are
-	all      []Layer   // of all of them
-	n        Network   // at hand
-	bytes    []Layer   // its layers as they are
-	first    int       // its first layer among all
-	heaviest int64     // weights of the largest network, in bytes
-	weights  int64     // of all networks
-	programs int64     // of all programs that are written
-	s        Stats
-	t        Training
-	r        Rates
-	workers  int
-	cores    float64 // of a worker, that its attempts can use; less than 1: that part of one
-	cache    int64   // bytes of pinned partitions that a worker holds in memory; 0: all of them
-	out      Estimate
+	*costs
+	p       plan.Plan
+	n       Network // at hand
+	bytes   []Layer // its layers as they are
+	first   int     // its first layer among all
+	workers int
+	cores   float64 // of a worker, that its attempts can use; less than 1: that part of one
+	cache   int64   // bytes of pinned partitions that a worker holds in memory; 0: all of them
+	unnamed bool    // phases are told by their kinds
+	out     Estimate
+}
+
+// name is a phase's, of a kind. In a search it would be most of the work.
+func (e *estimator) name(kind, of string) string {
+	if e.unnamed {
+		return kind
+	}
+	return kind + of
+}
+
+// costs are a job's networks at a machine's rates. What does not depend on the plan is worked out once, because a search
+// estimates hundreds of them.
+type costs struct {
+	*job
+	r                Rates
+	apart, own       []Network                // that run one after the other, in terms of the rates, and as they are
+	together, joined []Network                // one that is all of them, likewise
+	all              []Layer                  // of all of them
+	heaviest         int64                    // weights of the largest network, in bytes
+	weights          int64                    // of all networks
+	written          map[plan.Inference]int64 // bytes of all programs
+	phases           []PhaseEstimate          // of the plan before, whose room the next one takes
+}
+
+func (j *job) at(r Rates) *costs {
+	c := &costs{job: j, r: r.or(), written: map[plan.Inference]int64{}}
+	for _, n := range j.ns {
+		if len(n.Layers) == 0 { // nothing is known of them: one that is all
+			n.Layers = []Layer{{Name: n.Name, Weights: n.WeightBytes, Raw: n.RawBytes, Pooled: n.PooledBytes}}
+		}
+		c.all = append(c.all, n.Layers...)
+		c.apart, c.own = append(c.apart, n.at(c.r)), append(c.own, n)
+		c.heaviest = max(c.heaviest, n.WeightBytes)
+		c.weights += n.WeightBytes
+	}
+	c.together, c.joined = []Network{joined(c.apart)}, []Network{joined(c.own)}
+	return c
 }
 
 // estimateOf is the cost of a plan on so many workers of p.CPU slots each, of which as many compute at once as there are
 // cores. A machine whose cores or memory are 0 has as many as the plan can use.
 func estimateOf(p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estimate {
-	cores := p.CPU
-	if m.Cores > 0 {
-		cores = min(cores, m.Cores)
-	}
-	return estimateWith(float64(cores), p, ns, s, t, m)
+	return newJob(ns, s, t).at(m.Rates).whole(p, m)
 }
 
-// estimateWith is estimateOf with so many cores of each worker.
-func estimateWith(cores float64, p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estimate {
-	e := &estimator{p: p, s: s, t: t, r: m.Rates.or(), workers: max(m.Workers, 1), cores: cores}
-	for _, n := range ns {
-		if len(n.Layers) == 0 { // nothing is known of them: one that is all
-			n.Layers = []Layer{{Name: n.Name, Weights: n.WeightBytes, Raw: n.RawBytes, Pooled: n.PooledBytes}}
-		}
-		e.all = append(e.all, n.Layers...)
-		e.ns, e.own = append(e.ns, n.at(e.r)), append(e.own, n)
-		e.heaviest = max(e.heaviest, n.WeightBytes)
-		e.weights += n.WeightBytes
-		for _, b := range programs(p, n) {
-			e.programs += b
-		}
+// slots is how many of a plan's attempts compute at once in each worker.
+func (m Machine) slots(p plan.Plan) float64 {
+	if m.Cores > 0 {
+		return float64(min(p.CPU, m.Cores))
 	}
-	if p.Networks == plan.Together {
-		e.ns, e.own = []Network{joined(e.ns)}, []Network{joined(e.own)}
-	}
+	return float64(p.CPU)
+}
+
+// whole is all of a plan's estimate, and nothing that is written over.
+func (c *costs) whole(p plan.Plan, m Machine) Estimate {
+	r := c.regions(p)
+	e := &estimator{costs: c, p: p, workers: max(m.Workers, 1), cores: m.slots(p)}
+	e.run(r, m)
+	e.out.Memory = c.peak(p, r, m.Memory)
+	return e.out
+}
+
+// sums are what a plan takes with so many cores of each worker, and what it writes, where its regions are r.
+func (c *costs) sums(p plan.Plan, r Regions, cores float64, m Machine) Estimate {
+	e := &estimator{costs: c, p: p, workers: max(m.Workers, 1), cores: cores, unnamed: true}
+	e.out.Phases = c.phases[:0]
+	e.run(r, m)
+	c.phases, e.out.Phases = e.out.Phases, nil
+	return e.out
+}
+
+// run adds all phases up.
+func (e *estimator) run(r Regions, m Machine) {
 	if m.Memory > 0 {
-		e.cache = regionsOf(p, ns, s, t).cache(m.Memory)
+		e.cache = r.cache(m.Memory)
 	}
 	e.start()
 	e.table()
-	if p.Join == plan.Shuffle && p.Placement == plan.AfterJoin {
+	if e.p.Join == plan.Shuffle && e.p.Placement == plan.AfterJoin {
 		e.joinImages()
 	}
 	e.chain()
 	e.finish()
-	e.out.Memory = peak(p, ns, s, t, m.Memory)
-	return e.out
 }
 
 // phase adds a phase of even tasks, each of which writes so many files. compute is in core-seconds, bytes pass the store once. Of a phase that broadcasts, each
@@ -129,8 +163,22 @@ func (e *estimator) add(p PhaseEstimate) {
 
 // start is what comes before the first phase: the networks' weights are read and digested, and written into programs.
 func (e *estimator) start() {
-	s := e.r.Job + float64(e.weights+e.programs)/e.r.Load
-	e.add(PhaseEstimate{Name: startPhase, Tasks: 1, Seconds: s, Compute: s * float64(e.workers)})
+	s := e.r.Job + float64(e.weights+e.programs(e.p))/e.r.Load
+	e.add(PhaseEstimate{Name: StartPhase, Tasks: 1, Seconds: s, Compute: s * float64(e.workers)})
+}
+
+// programs is how many bytes all programs of a plan have.
+func (c *costs) programs(p plan.Plan) int64 {
+	sum, known := c.written[p.Inference]
+	if !known {
+		for i := range c.own {
+			for _, b := range programs(p, &c.own[i]) {
+				sum += b
+			}
+		}
+		c.written[p.Inference] = sum
+	}
+	return sum
 }
 
 func (e *estimator) partitions() int { return e.p.Partitions }
@@ -266,18 +314,26 @@ func (e *estimator) ready(weights int64) {
 	e.out.Seconds, e.out.Compute = e.out.Seconds+s, e.out.Compute+s*float64(e.workers)
 }
 
-// joinOutputs adds the join behind the CNN, of plan before-join.
-func (e *estimator) joinOutputs(name string, files int, a amount) {
-	if e.p.Placement != plan.BeforeJoin {
-		return
+// matched adds what stands behind a phase of the CNN: the join, of plan before-join, and behind the job's first phase the look for
+// rows that no image was found for.
+func (e *estimator) matched(name string, layer, files int, a amount) {
+	if e.p.Placement == plan.BeforeJoin {
+		e.joinOutputs(name, files, a)
 	}
+	if e.first+layer == 0 && e.p.Join == plan.Broadcast {
+		e.phase("unmatched", 1, 0, 0, 0, 0, true)
+	}
+}
+
+// joinOutputs adds the join behind the CNN.
+func (e *estimator) joinOutputs(name string, files int, a amount) {
 	n := e.s.Images
 	if e.p.Join == plan.Shuffle {
-		e.shuffled("join-"+name, a.times(n))
+		e.shuffled(e.name("join-", name), a.times(n))
 		return
 	}
 	bytes, write, read := e.stored(a)
-	e.phase("join-"+name, e.partitions(), files, float64(n)*(write+read), n*bytes, n*(bytes+e.s.RowBytes), true)
+	e.phase(e.name("join-", name), e.partitions(), files, float64(n)*(write+read), n*bytes, n*(bytes+e.s.RowBytes), true)
 }
 
 // train adds the rounds over layers [from, to) of all, with the structured columns alone in the first of them.
@@ -326,8 +382,12 @@ func (e *estimator) trained() int64 { return e.s.trained() }
 
 // chain adds the phases that the plan's way of inference makes, for one network after the other.
 func (e *estimator) chain() {
-	for i, n := range e.ns {
-		e.n, e.bytes = n, e.own[i].Layers
+	ns, own := e.apart, e.own
+	if e.p.Networks == plan.Together {
+		ns, own = e.together, e.joined
+	}
+	for i, n := range ns {
+		e.n, e.bytes = n, own[i].Layers
 		e.network()
 		e.first += len(n.Layers)
 	}
@@ -344,22 +404,22 @@ func (e *estimator) network() {
 		extract += "-" + e.n.Name
 	}
 	sorts := e.p.Placement == plan.BeforeJoin && e.p.Join == plan.Shuffle
-	train := func(i int, l Layer) { e.train("train-"+l.Name, e.first+i, e.first+i+1) }
+	train := func(i int, l Layer) { e.train(e.name("train-", l.Name), e.first+i, e.first+i+1) }
 	switch e.p.Inference {
 	case plan.Fused:
 		e.infer(extract, -1, last, files, e.vectors(e.n.Layers...), sorts)
-		e.joinOutputs(extract, files, e.vectors(e.n.Layers...))
+		e.matched(extract, 0, files, e.vectors(e.n.Layers...))
 	case plan.Eager:
 		e.infer(extract, -1, last, files, e.volumes(e.n.Layers...), sorts)
-		e.joinOutputs(extract, files, e.volumes(e.n.Layers...))
+		e.matched(extract, 0, files, e.volumes(e.n.Layers...))
 		for i, l := range e.n.Layers {
-			e.pool("pool-"+l.Name, i)
+			e.pool(e.name("pool-", l.Name), i)
 			train(i, l)
 		}
 	case plan.Lazy:
 		for i, l := range e.n.Layers {
-			e.infer("extract-"+l.Name, -1, i, 1+e.rows(i), e.vectors(l), sorts)
-			e.joinOutputs("extract-"+l.Name, 1+e.rows(i), e.vectors(l))
+			e.infer(e.name("extract-", l.Name), -1, i, 1+e.rows(i), e.vectors(l), sorts)
+			e.matched(e.name("extract-", l.Name), i, 1+e.rows(i), e.vectors(l))
 			train(i, l)
 		}
 	case plan.Staged:
@@ -368,11 +428,11 @@ func (e *estimator) network() {
 			if i < last {
 				writes, files = writes.and(e.volumes(l)), files+1
 			}
-			e.infer("stage-"+l.Name, i-1, i, files, writes, false)
+			e.infer(e.name("stage-", l.Name), i-1, i, files, writes, false)
 			if sorts {
 				e.sortPooled(i)
 			}
-			e.joinOutputs("stage-"+l.Name, 1+e.rows(i), e.vectors(l))
+			e.matched(e.name("stage-", l.Name), i, 1+e.rows(i), e.vectors(l))
 			train(i, l)
 		}
 	}
@@ -405,17 +465,14 @@ func (e *estimator) pool(name string, layer int) {
 	e.phase(name, e.partitions(), 1, float64(n)*(unpack+pack+float64(l.Raw)/e.r.Copy), n*in, n*out, false)
 }
 
-// finish adds what ends a job: rows without an image are looked for, predictions are judged, results are written. The
+// finish adds what ends a job: predictions are judged, results are written. The
 // pipeline of the results has the weights up to the best layer once more; no plan writes more or less of them than another.
 func (e *estimator) finish() {
 	n := e.trained()
-	if e.p.Join == plan.Broadcast {
-		e.phase("unmatched", 1, 0, 0, 0, 0, true)
-	}
 	judged := float64(n) * float64(len(e.t.Columns)*max(e.t.Settings, 1)) * judgeSeconds
 	e.phase("evaluate", 1, 0, judged, 0, 0, false)
 	weights := float64(e.heaviest) // of several networks nobody knows which one wins
-	e.phase(resultsPhase, 1, 0, weights/e.r.Save, e.heaviest, 0, false)
+	e.phase(ResultsPhase, 1, 0, weights/e.r.Save, e.heaviest, 0, false)
 }
 
 // judgeSeconds is what a prediction takes while it is compared.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -146,7 +147,7 @@ func TestFilesOfPlans(t *testing.T) {
 // What is needed and what there is never look the same.
 func TestRefusalRoundsApart(t *testing.T) {
 	e := &InfeasibleError{Needed: 303*mib - 10, Available: 302*mib + 20}
-	if got := e.Error(); size(e.Needed) != "303 MiB" || whole(e.Available) != "302 MiB" || whole(12<<30-1) != "11.9 GiB" {
-		t.Errorf("%s; %s", got, whole(12<<30-1))
+	if got := e.Error(); bytesize.AtLeast(e.Needed) != "303 MiB" || bytesize.AtMost(e.Available) != "302 MiB" || bytesize.AtMost(12<<30-1) != "11.9 GiB" {
+		t.Errorf("%s; %s", got, bytesize.AtMost(12<<30-1))
 	}
 }

@@ -115,7 +115,28 @@ type Classes struct {
 	Fixed, PerClass int64 // bytes: two classes need as much as one
 }
 
-func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
+// job is what every plan of a workload deals with. What its models take is added up once.
+type job struct {
+	ns []Network
+	s  Stats
+	t  Training
+
+	one     Network // all networks as one: joined
+	w       weights
+	columns int64 // of all targets
+}
+
+func newJob(ns []Network, s Stats, t Training) *job {
+	j := &job{ns: ns, s: s, t: t, one: joined(ns), w: t.weights()}
+	for _, c := range t.Columns {
+		j.columns += int64(c)
+	}
+	return j
+}
+
+// network are the regions of one network that runs alone, beside which there is no other.
+func (j *job) network(p plan.Plan, n *Network) Regions {
+	s := j.s
 	inFlight := int64(p.CPU * p.Batch)
 	out := n.PooledBytes
 	record := int64(0) // what is held of a record of several images until its last one
@@ -128,26 +149,29 @@ func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
 			record += s.PerRecord * n.RawBytes
 		}
 	}
-	w := t.weights()
 	r := Regions{
-		Base:      baseBytes,
-		Rows:      (s.Rows + s.Aside) * rowBytes,
 		Model:     n.WeightBytes,
 		Prepare:   n.WeightBytes + int64(convCopies*float64(n.ConvBytes)), // as they lie in the file, and packed
 		Inference: inFlight * n.ImageBytes,
 		Buffers:   inFlight*(n.PixelBytes+2*out) + int64(p.CPU)*(fileBytes+pipelineBytes+record) + int64(p.CPU+1)*s.UnitBytes,
-		Decode:    minDecode,
-		Cache:     minCache,
-		Train:     t.moments(p.CPU) + w.largest*perTraining(p.CPU) + w.all*trainedBytes + w.kept*keptBytes,
-		Evaluate:  s.trained()*(t.judged()+t.probabilities()) + w.kept*keptBytes,
 	}
 	if n.Mapped {
 		may := max(n.WeightBytes-n.ConvBytes, 0) / droppable
-		r.Mapped = min(may, r.Decode+int64(p.CPU)*fileBytes)
+		r.Mapped = min(may, minDecode+int64(p.CPU)*fileBytes)
 		r.Prepare += max(2*n.LargestWeight-may, 0)
 	} else {
 		r.Prepare += 2 * n.LargestWeight
 	}
+	return r
+}
+
+// shared adds what does not depend on the networks.
+func (j *job) shared(p plan.Plan, r Regions) Regions {
+	s, t, w := j.s, j.t, j.w
+	r.Base, r.Rows = baseBytes, (s.Rows+s.Aside)*rowBytes
+	r.Decode, r.Cache = minDecode, minCache
+	r.Train = j.moments(p.CPU) + w.largest*perTraining(p.CPU) + w.all*trainedBytes + w.kept*keptBytes
+	r.Evaluate = s.trained()*(t.judged()+t.probabilities()) + w.kept*keptBytes
 	if p.Join == plan.Broadcast {
 		r.Table = s.Rows*s.RowBytes + (s.Rows+s.Aside)*tableOverhead
 	} else {
@@ -172,12 +196,8 @@ func (t Training) weights() (w weights) {
 }
 
 // moments are the statistics of all columns, which are those of each layer once and the structured ones once.
-func (t Training) moments(slots int) int64 {
-	var columns int64
-	for _, c := range t.Columns {
-		columns += int64(c)
-	}
-	return columns * int64(max(t.Folds, 1)) * momentBytes * int64(1+slots)
+func (j *job) moments(slots int) int64 {
+	return j.columns * int64(max(j.t.Folds, 1)) * momentBytes * int64(1+slots)
 }
 
 // judged and probabilities are what a row takes while targets are compared: one target with all settings, and of each
@@ -201,9 +221,9 @@ func (r Regions) cache(memory int64) int64 {
 	return max(min(free/4, free-r.Train, maxCache), minCache)
 }
 
-// spread says what may be taken of the memory that is left, where so many rows have an image. It raises no region: Need stays
-// what is expected.
-func (r Regions) spread(p plan.Plan, rows int64, t Training, memory int64) Room {
+// spread says what may be taken of the memory that a plan's regions leave. It raises no region: Need stays what is expected.
+func (j *job) spread(p plan.Plan, r Regions, memory int64) Room {
+	rows, t, w := j.s.trained(), j.t, j.w
 	cpu := int64(p.CPU)
 	room := Room{Sort: minSort, File: fileBytes, PerTraining: perTraining(p.CPU), PerTrained: trainedBytes, PerKept: keptBytes}
 	left := memory - r.always() - r.inference()
@@ -227,11 +247,10 @@ func (r Regions) spread(p plan.Plan, rows int64, t Training, memory int64) Room 
 	room.Arena = max(room.Arena, r.Prepare)
 
 	free := memory - r.always()
-	w := t.weights()
 	room.Cache = r.cache(memory)
-	room.Models = free - room.Cache - t.moments(p.CPU)
+	room.Models = free - room.Cache - j.moments(p.CPU)
 	room.Classes = []Classes{
-		{"training one model at a time", r.always() + room.Cache + t.moments(p.CPU), w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
+		{"training one model at a time", r.always() + room.Cache + j.moments(p.CPU), w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
 		{"comparing predictions", r.always() + r.Evaluate - w.kept*keptBytes - t.probabilities()*rows, t.probabilities()*rows + w.kept*keptBytes},
 	}
 	room.Heap = heapBytes + r.Rows + r.Table + inference

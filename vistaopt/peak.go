@@ -17,20 +17,20 @@ const (
 
 // peak is the resident memory that a worker is expected to reach: the largest of the phases, each with what its parts
 // really take. It is at most what the plan was given.
-func peak(p plan.Plan, ns []Network, s Stats, t Training, memory int64) int64 {
-	r := regionsOf(p, ns, s, t)
-	runs := ns // one after the other
-	if p.Networks == plan.Together {
-		runs = []Network{joined(ns)}
-	}
+func (j *job) peak(p plan.Plan, r Regions, memory int64) int64 {
+	t := j.t
 	var inference int64
-	for _, n := range runs {
-		inference = max(inference, n.inference(p, s))
+	if p.Networks == plan.Together {
+		inference = j.one.inference(p, j.s)
+	} else { // one after the other
+		for i := range j.ns {
+			inference = max(inference, j.ns[i].inference(p, j.s))
+		}
 	}
 	// Training reads what it pins; the models of all targets are in training together where memory allows.
-	room := r.spread(p, s.trained(), t, max(memory, r.Need()))
-	pinned := min(room.Cache, pinned(p, ns, s, t))
-	train := min(t.moments(p.CPU)+t.weights().all*room.PerTraining, room.Models)
+	room := j.spread(p, r, max(memory, r.Need()))
+	pinned := min(room.Cache, pinned(p, j.ns, j.s, t))
+	train := min(j.moments(p.CPU)+j.w.all*room.PerTraining, room.Models)
 	always := programBytes + r.Rows + r.Table
 	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
 	if memory > 0 {
@@ -42,7 +42,7 @@ func peak(p plan.Plan, ns []Network, s Stats, t Training, memory int64) int64 {
 // inference is what the CNN's phases of a network are expected to hold.
 func (n *Network) inference(p plan.Plan, s Stats) int64 {
 	var model int64
-	for _, b := range programs(p, *n) {
+	for _, b := range programs(p, n) {
 		model = max(model, b)
 	}
 	inFlight := int64(p.CPU * p.Batch)
@@ -82,7 +82,7 @@ func volumes(p plan.Plan, n Network) (most int64) {
 }
 
 // programs are the bytes of weights of each program that a plan runs, of which one is open at a time.
-func programs(p plan.Plan, n Network) (out []int64) {
+func programs(p plan.Plan, n *Network) (out []int64) {
 	if len(n.Layers) == 0 {
 		return []int64{n.WeightBytes}
 	}

@@ -1,6 +1,9 @@
 package vistaopt
 
 import (
+	"fmt"
+	"regexp"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -43,6 +46,46 @@ func shape(n Network, rows int64, columns int) (Stats, Training) {
 	return Stats{Rows: rows, RowBytes: int64(4*columns + 32), Images: rows, ImageBytes: 40 << 10}, t
 }
 
+// TestWhyNeverSaysTheSameTwice: what sank a plan is told by figures that differ.
+func TestWhyNeverSaysTheSameTwice(t *testing.T) {
+	pair := regexp.MustCompile(`(?:takes|writes|needs) (.+) (?:instead of|, there are) (.+?)(?:,|$)`)
+	twice := func(t interface{ Fatalf(string, ...any) }, why string) {
+		if m := pair.FindStringSubmatch(why); m != nil && m[1] == m[2] {
+			t.Fatalf("%s", why)
+		}
+		if strings.Contains(why, " 0 s more") {
+			t.Fatalf("%s", why)
+		}
+	}
+	phases := func(cnn, train float64, written int64) *Rejected {
+		return &Rejected{Estimate: Estimate{Phases: []PhaseEstimate{{Name: "extract", Seconds: cnn}, {Name: "train", Seconds: train}}, Seconds: cnn + train, Written: written}}
+	}
+	shuffled := phases(5, 0, 5)
+	shuffled.Plan.Join = plan.Shuffle
+	for want, of := range map[string][2]*Rejected{
+		"1.05 times as long: the CNN takes 18.0 s more":                                                  {phases(375, 5, 0), phases(357, 5, 0)},
+		"as long within 1 %, and writes 2.001 MiB instead of 2.000 MiB":                                  {phases(10, 0, 2*mib+1000), phases(10, 0, 2*mib)},
+		"1.33 times as long: the CNN takes 8 min instead of 6 min":                                       {phases(480, 0, 0), phases(360, 0, 0)},
+		"as long and as much to write within what an estimate can tell":                                  {phases(10, 0, 5), phases(10, 0, 5)},
+		"0.50 times as long here, but not on one core, by which plan.inference and plan.join are chosen": {shuffled, phases(10, 0, 5)},
+	} {
+		if got := slower(of[0], of[1]); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	n := roster(t, "resnet50")
+	rapid.Check(t, func(t *rapid.T) {
+		want, s, tr, m := drawn(t, n)
+		c, err := Choose(want, []Network{n}, s, tr, m)
+		if err != nil {
+			return
+		}
+		for _, r := range c.Rejected {
+			twice(t, r.Why)
+		}
+	})
+}
+
 // drawn is a workload and a machine of any size.
 func drawn(t *rapid.T, n Network) (plan.Plan, Stats, Training, Machine) {
 	draw := func(name string, from, to int64) int64 { return rapid.Int64Range(from, to).Draw(t, name) }
@@ -72,6 +115,36 @@ func BenchmarkChoose(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkChooseOfFifty plans fifty networks of five layers each, where everything fits and near the edge.
+func BenchmarkChooseOfFifty(b *testing.B) {
+	var ns []Network
+	for i := range 50 {
+		n := roster(b, []string{"resnet50", "alexnet"}[i%2])
+		n.Name = fmt.Sprint("n", i)
+		ns = append(ns, n)
+	}
+	s, tr := shape(joined(ns), 20_000, 130)
+	for _, memory := range []int64{900 * mib, 64 << 30} {
+		b.Run(fmt.Sprintf("memory=%dMiB", memory/mib), func(b *testing.B) {
+			for b.Loop() {
+				if _, err := Choose(plan.Plan{}, ns, s, tr, Machine{Cores: 8, Memory: memory}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// regions are those of a plan of one network, peak what a plan is expected to hold.
+func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
+	return newJob([]Network{n}, s, t).regions(p)
+}
+
+func peak(p plan.Plan, ns []Network, s Stats, t Training, memory int64) int64 {
+	j := newJob(ns, s, t)
+	return j.peak(p, j.regions(p), memory)
 }
 
 // estimate is the cost of a plan of one network.

@@ -199,7 +199,7 @@ func kindOf(p plan.Plan) plan.Plan {
 
 // everything tries all plans that a job allows, with every number of attempts and of images at a time.
 func everything(j *simulated) map[plan.Plan]found {
-	q := &search{want: j.want, ns: j.ns, s: j.s, t: j.t, m: j.m}
+	q := newSearch(j.want, j.ns, j.s, j.t, j.m)
 	if q.want.Partitions == 0 {
 		q.want.Partitions = partitions(j.s)
 	}
@@ -218,12 +218,12 @@ func everything(j *simulated) map[plan.Plan]found {
 		why, _ := q.rule(p)
 		for _, p.Batch = range open(q.want.Batch, batches...) {
 			for _, p.CPU = range open(q.want.CPU, down(max(min(j.m.Cores, q.want.Partitions), 1))...) {
-				if why != "" || regionsOf(p, j.ns, j.s, j.t).Need() > j.m.Memory {
+				if why != "" || q.j.regions(p).Need() > j.m.Memory {
 					continue
 				}
 				k.fits = true
 				k.seconds = min(k.seconds, estimateOf(p, j.ns, j.s, j.t, j.m).Seconds)
-				k.standard = min(k.standard, q.standard(p).Seconds)
+				k.standard = min(k.standard, q.standard(p, q.j.regions(p)).Seconds)
 			}
 		}
 		kinds[kindOf(p)] = k

@@ -73,35 +73,35 @@ func largestRaw(ns []Network) (n int64) {
 	return n
 }
 
-// regionsOf is what a plan needs for all networks.
-func regionsOf(p plan.Plan, ns []Network, s Stats, t Training) Regions {
+// regions is what a plan needs for all networks of a job.
+func (j *job) regions(p plan.Plan) Regions {
 	if p.Networks == plan.Together {
-		r := regions(p, joined(ns), s, t)
+		r := j.network(p, &j.one)
 		var ready int64 // of those that were made ready before
 		r.Prepare = 0
-		for _, n := range ns {
-			one := regions(p, n, s, t)
+		for i := range j.ns {
+			one := j.network(p, &j.ns[i])
 			r.Prepare = max(r.Prepare, ready+one.Prepare)
 			ready += one.Model
 		}
-		return r
+		return j.shared(p, r)
 	}
-	r := regions(p, ns[0], s, t)
-	for _, n := range ns[1:] { // one after the other: the largest of each
-		one := regions(p, n, s, t)
+	r := j.network(p, &j.ns[0])
+	for i := range j.ns[1:] { // one after the other: the largest of each
+		one := j.network(p, &j.ns[1+i])
 		if one.Model+one.Inference-one.Mapped > r.Model+r.Inference-r.Mapped {
 			r.Model, r.Inference, r.Mapped = one.Model, one.Inference, one.Mapped
 		}
 		r.Prepare, r.Buffers = max(r.Prepare, one.Prepare), max(r.Buffers, one.Buffers)
 	}
-	return r
+	return j.shared(p, r)
 }
 
 // sharings are the ways in which several networks may share the images in a plan.
 func (q *search) sharings(inference plan.Inference) []plan.Networks {
 	fused := inference == plan.Fused
 	switch {
-	case len(q.ns) == 1:
+	case len(q.j.ns) == 1:
 		return []plan.Networks{plan.One}
 	case q.want.Networks == plan.Together && !fused:
 		q.ruled = fmt.Errorf("plan.networks together goes with plan.inference fused only, not with %s", inference)

@@ -6,14 +6,15 @@ import (
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// Threshold is the nearest change of one thing that changes the choice.
+// Threshold is the nearest change of one thing that changes the choice. At is exact: at it the choice is another one, and one row
+// or one MiB nearer to what there is it is the one that there is.
 type Threshold struct {
-	Of      string    `json:"of"`      // memory or rows
-	From    int64     `json:"from"`    // what it is now: bytes of a worker, rows of the table
-	At      int64     `json:"at"`      // the nearest value at which the choice is another one, within a hundredth
-	Plan    plan.Plan `json:"plan"`    // the choice there
-	Refused bool      `json:"refused"` // nothing fits there
-	Gain    float64   `json:"gain"`    // the time now over the time there, where memory changes the plan
+	Of      string    `json:"of" jsonschema:"enum=memory,enum=rows"` // memory of a worker, or rows of the table
+	From    int64     `json:"from"`                                  // what it is now: bytes, or rows
+	At      int64     `json:"at"`                                    // the nearest value at which the choice is another one; of memory a whole number of MiB, in bytes
+	Plan    plan.Plan `json:"plan"`                                  // the choice there, with the partitions that there are then; empty if nothing fits
+	Refused bool      `json:"refused"`                               // nothing fits there
+	Gain    float64   `json:"gain"`                                  // the time now over the time there, where memory changes the plan; else 0
 }
 
 // Things whose thresholds are looked for.
@@ -26,44 +27,56 @@ const (
 const Reach = 64
 
 // Thresholds finds what would change a choice: less and more memory in each worker, and less and more data of the same
-// kind. What changes nothing within 64 times as much is left out.
+// kind. What changes nothing within 64 times as much is left out. Partitions follow from the data as they do in Choose, unless
+// want fixes them, and their number alone is no other choice.
 func Thresholds(want plan.Plan, ns []Network, s Stats, t Training, m Machine) []Threshold {
 	now, err := Choose(want, ns, s, t, m)
 	if err != nil {
 		return nil
 	}
-	want.Partitions = now.Plan.Partitions
+	memory := func(mibs int64) (*Choice, error) {
+		m := m
+		m.Memory = mibs * mib
+		return Choose(want, ns, s, t, m)
+	}
+	rows := func(rows int64) (*Choice, error) {
+		return Choose(want, ns, s.scaled(rows), t, m)
+	}
 	var out []Threshold
-	for _, up := range []bool{false, true} {
-		at := func(memory int64) (*Choice, error) {
+	for _, th := range []struct {
+		of       string
+		from     int64
+		up       bool
+		nearest  int64 // what counts as no change
+		unit     int64
+		at       func(int64) (*Choice, error)
+		measured bool
+	}{
+		{OfMemory, m.Memory, false, (m.Memory + mib - 1) / mib, mib, memory, true},
+		{OfMemory, m.Memory, true, m.Memory / mib, mib, memory, true},
+		{OfRows, s.Rows, false, s.Rows, 1, rows, false},
+		{OfRows, s.Rows, true, s.Rows, 1, rows, false},
+	} {
+		at, p, refused, ok := nearest(th.nearest, th.up, now.Plan, th.at)
+		if !ok {
+			continue
+		}
+		one := Threshold{Of: th.of, From: th.from, At: at * th.unit, Plan: p, Refused: refused}
+		if th.measured && !refused {
 			m := m
-			m.Memory = memory
-			return Choose(want, ns, s, t, m)
+			m.Memory = one.At
+			one.Gain = now.Estimate.Seconds / estimateOf(p, ns, s, t, m).Seconds
 		}
-		if th, ok := nearest(OfMemory, m.Memory, up, now.Plan, at); ok {
-			out = append(out, th)
-		}
-	}
-	for _, up := range []bool{false, true} {
-		at := func(rows int64) (*Choice, error) {
-			by := float64(rows) / float64(max(s.Rows, 1))
-			s := s
-			s.Rows = rows
-			s.Images, s.Matched, s.Aside = scale(s.Images, by), scale(s.Matched, by), scale(s.Aside, by)
-			return Choose(want, ns, s, t, m)
-		}
-		if th, ok := nearest(OfRows, s.Rows, up, now.Plan, at); ok {
-			out = append(out, th)
-		}
-	}
-	for i := range out {
-		if th := &out[i]; th.Of == OfMemory && !th.Refused {
-			m := m
-			m.Memory = th.At
-			th.Gain = now.Estimate.Seconds / estimateOf(th.Plan, ns, s, t, m).Seconds
-		}
+		out = append(out, one)
 	}
 	return out
+}
+
+// scaled are statistics of so many rows of the same kind of data.
+func (s Stats) scaled(rows int64) Stats {
+	by := float64(rows) / float64(max(s.Rows, 1))
+	s.Rows, s.Images, s.Matched, s.Aside = rows, scale(s.Images, by), scale(s.Matched, by), scale(s.Aside, by)
+	return s
 }
 
 func scale(n int64, by float64) int64 {
@@ -73,38 +86,51 @@ func scale(n int64, by float64) int64 {
 	return max(int64(math.Round(float64(n)*by)), 1)
 }
 
-// nearest goes away from what is by steps of a fifth until the choice is another one, and halves the step back.
-func nearest(of string, from int64, up bool, now plan.Plan, at func(int64) (*Choice, error)) (Threshold, bool) {
-	other := func(v int64) (plan.Plan, bool, bool) {
-		c, err := at(v)
-		if err != nil {
-			return plan.Plan{}, true, true
-		}
-		return c.Plan, c.Plan != now, false
-	}
-	step := 1.2
-	if !up {
-		step = 1 / step
-	}
-	same := float64(max(from, 1))
-	for v := same * step; v >= 1 && v <= same*Reach && v >= float64(from)/Reach; v *= step {
-		p, changed, refused := other(int64(v))
-		if !changed {
-			continue
-		}
-		low, high := v/step, v // low is as now
-		for math.Abs(high-low) > 0.005*high {
-			middle := (low + high) / 2
-			if int64(middle) == int64(low) || int64(middle) == int64(high) {
-				break
-			}
-			if q, changed, no := other(int64(middle)); changed {
-				high, p, refused = middle, q, no
-			} else {
-				low = middle
-			}
-		}
-		return Threshold{Of: of, From: from, At: int64(high), Plan: p, Refused: refused}, true
-	}
-	return Threshold{}, false
+// sameBut tells whether a choice is the same but for the partitions, which the data alone decide.
+func sameBut(p, now plan.Plan) bool {
+	p.Partitions = now.Partitions
+	return p == now
 }
+
+// nearest goes away from what there is by steps of a fifth until the choice is another one, and halves the step back down to one
+// unit. What lies between two steps, and is over before the second, is not seen.
+func nearest(from int64, up bool, now plan.Plan, at func(int64) (*Choice, error)) (found int64, p plan.Plan, refused, ok bool) {
+	changed := func(v int64) bool {
+		c, err := at(v)
+		switch {
+		case err != nil:
+			p, refused = plan.Plan{}, true
+		case !sameBut(c.Plan, now):
+			p, refused = c.Plan, false
+		default:
+			return false
+		}
+		found = v
+		return true
+	}
+	same := max(from, 1)
+	for v := same; ; {
+		if up {
+			v = max(v+1, v+v/5)
+		} else {
+			v = min(v-1, v-v/6)
+		}
+		if v < 1 || v < from/Reach || v > max(from, 1)*Reach {
+			return 0, plan.Plan{}, false, false
+		}
+		if changed(v) {
+			break
+		}
+		same = v
+	}
+	for high := found; abs(high-same) > 1; {
+		if middle := same + (high-same)/2; changed(middle) {
+			high = middle
+		} else {
+			same = middle
+		}
+	}
+	return found, p, refused, true
+}
+
+func abs(n int64) int64 { return max(n, -n) }

@@ -3,23 +3,27 @@ package vistaopt
 import (
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// TestThresholdsAreTrue: at a threshold the choice is the one that it names, and just before it the one there is.
-func TestThresholdsAreTrue(t *testing.T) {
-	n := roster(t, "vgg16")
-	s, tr := shape(n, 20_000, 200)
-	m := Machine{Cores: 8, Memory: 1500 * mib}
-	now, err := Choose(plan.Plan{}, []Network{n}, s, tr, m)
-	if err != nil {
-		t.Fatal(err)
-	}
+// trueThresholds sees to it that at each threshold of a job the planner chooses what it names, and one step before what it chooses
+// now. It returns how many there are of which thing. Each row has an image, so that so many rows are so many images.
+func trueThresholds(t interface {
+	Helper()
+	Errorf(string, ...any)
+}, want plan.Plan, n Network, s Stats, tr Training, m Machine) map[string]int {
+	t.Helper()
+	now, err := Choose(want, []Network{n}, s, tr, m)
 	seen := map[string]int{}
-	for _, th := range Thresholds(plan.Plan{}, []Network{n}, s, tr, m) {
-		seen[th.Of]++
+	for _, th := range Thresholds(want, []Network{n}, s, tr, m) {
+		if seen[th.Of]++; err != nil {
+			t.Errorf("a job that is refused has a threshold: %+v", th)
+			continue
+		}
 		at := func(v int64) (plan.Plan, bool) {
-			m, s, want := m, s, plan.Plan{Partitions: now.Plan.Partitions}
+			m, s := m, s
 			if th.Of == OfMemory {
 				m.Memory = v
 			} else {
@@ -31,18 +35,82 @@ func TestThresholdsAreTrue(t *testing.T) {
 			}
 			return c.Plan, false
 		}
-		if p, refused := at(th.At); p != th.Plan || refused != th.Refused || p == now.Plan {
-			t.Errorf("at %d of %s: %s, refused %v; the threshold says %s, %v", th.At, th.Of, p, refused, th.Plan, th.Refused)
+		same := func(p plan.Plan) bool {
+			p.Partitions = now.Plan.Partitions
+			return p == now.Plan
 		}
-		before := th.At + (th.From-th.At)/50
-		if p, refused := at(before); p != now.Plan || refused {
-			t.Errorf("at %d of %s, before the threshold at %d: %s, refused %v", before, th.Of, th.At, p, refused)
+		if p, refused := at(th.At); p != th.Plan || refused != th.Refused || same(p) {
+			t.Errorf("at %d of %s: %s, refused %v; the threshold says %s, %v; now it is %s", th.At, th.Of, p, refused, th.Plan, th.Refused, now.Plan)
 		}
-		if th.Of == OfMemory && th.At > th.From && th.Gain < 1 {
-			t.Errorf("more memory gains %.2f", th.Gain)
+		step := int64(1)
+		if th.Of == OfMemory {
+			if step = mib; th.At%mib != 0 {
+				t.Errorf("a threshold of %d bytes, which is not what is shown", th.At)
+			}
+		}
+		before := th.At + step
+		if th.At > th.From {
+			before = max(th.At-step, th.From)
+		} else {
+			before = min(before, th.From)
+		}
+		if p, refused := at(before); !same(p) || refused {
+			t.Errorf("at %d of %s, one step before the threshold at %d: %s, refused %v; now it is %s", before, th.Of, th.At, p, refused, now.Plan)
+		}
+		if th.Of == OfMemory && th.At > th.From && th.Gain < 0.95 {
+			t.Errorf("more memory gains %.3f", th.Gain)
 		}
 	}
-	if seen[OfMemory] != 2 || seen[OfRows] != 1 { // fewer rows change nothing
+	return seen
+}
+
+// TestThresholdsAreTrue: of a job that has thresholds of both things.
+func TestThresholdsAreTrue(t *testing.T) {
+	n := roster(t, "vgg16")
+	s, tr := shape(n, 20_000, 200)
+	if seen := trueThresholds(t, plan.Plan{}, n, s, tr, Machine{Cores: 8, Memory: 1500 * mib}); seen[OfMemory] != 2 || seen[OfRows] != 1 { // fewer rows change nothing
 		t.Errorf("thresholds found: %v", seen)
+	}
+}
+
+// TestThresholdsOfRandomJobs: of jobs of any size, whose partitions are fixed or follow from the rows.
+func TestThresholdsOfRandomJobs(t *testing.T) {
+	type job struct {
+		want plan.Plan
+		s    Stats
+		tr   Training
+		m    Machine
+	}
+	n := roster(t, "alexnet")
+	jobs := rapid.Custom(func(t *rapid.T) (j job) {
+		j.want, j.s, j.tr, j.m = drawn(t, n)
+		j.s.Rows = rapid.OneOf(rapid.Int64Range(1, 3000), rapid.Int64Range(1, 300_000)).Draw(t, "few rows")
+		j.s.Images, j.s.Matched = j.s.Rows, 0
+		j.m.Memory = rapid.OneOf(rapid.Int64Range(300, 1500), rapid.Int64Range(300, 40_000)).Draw(t, "little memory") * mib
+		if rapid.Bool().Draw(t, "open") {
+			j.want.Partitions = 0
+		}
+		return j
+	})
+	seen := map[string]int{}
+	for seed := range 40 {
+		j := jobs.Example(seed)
+		for of, n := range trueThresholds(t, j.want, n, j.s, j.tr, j.m) {
+			seen[of] += n
+		}
+	}
+	if seen[OfMemory] < 20 || seen[OfRows] < 10 {
+		t.Errorf("only so many thresholds were found: %v", seen)
+	}
+}
+
+// TestScaled: all that is counted grows with the rows.
+func TestScaled(t *testing.T) {
+	s := Stats{Rows: 1000, Images: 3000, Matched: 2000, Aside: 10, RowBytes: 7}
+	if got, want := s.scaled(1500), (Stats{Rows: 1500, Images: 4500, Matched: 3000, Aside: 15, RowBytes: 7}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got, want := s.scaled(1), (Stats{Rows: 1, Images: 3, Matched: 2, Aside: 1, RowBytes: 7}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

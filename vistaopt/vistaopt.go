@@ -15,8 +15,8 @@ package vistaopt
 
 import (
 	"fmt"
-	"math"
 
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -122,8 +122,8 @@ type Pinned struct {
 
 // Rejected is a plan that was not chosen. CPU and Batch of it are the best that fit, or the least if none does.
 type Rejected struct {
-	Plan     plan.Plan `json:"plan"`
-	Estimate Estimate  `json:"estimate"`
+	Plan     plan.Plan `json:"plan"`     // with the best number at a time and batch that fit, or the least if none does
+	Estimate Estimate  `json:"estimate"` // what it would cost
 	// Fits is false for a plan that needs more memory than there is, or is ruled out by Why.
 	Fits bool   `json:"fits"`
 	Why  string `json:"why"` // in words, with the number that sank it
@@ -148,8 +148,8 @@ func (e *InfeasibleError) Error() string {
 		on = " on worker " + e.Worker
 	}
 	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: model %s, %d images in flight %s, decoding %s, table %s, training %s, base %s)",
-		size(e.Needed), whole(e.Available), on, e.Regions.largest(), size(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, size(e.Regions.Inference),
-		size(e.Regions.Decode), size(e.Regions.Table+e.Regions.Rows), size(e.Regions.Train), size(e.Regions.Base))
+		bytesize.AtLeast(e.Needed), bytesize.AtMost(e.Available), on, e.Regions.largest(), bytesize.AtLeast(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, bytesize.AtLeast(e.Regions.Inference),
+		bytesize.AtLeast(e.Regions.Decode), bytesize.AtLeast(e.Regions.Table+e.Regions.Rows), bytesize.AtLeast(e.Regions.Train), bytesize.AtLeast(e.Regions.Base))
 }
 
 // ErrorID is stable.
@@ -168,7 +168,7 @@ type RecordError struct {
 }
 
 func (e *RecordError) Error() string {
-	return fmt.Sprintf("plan.inference %s keeps whole volumes: %s for a record with %d images, %s is the most", e.Plan.Inference, size(e.Volumes), e.PerRecord, size(maxRecord))
+	return fmt.Sprintf("plan.inference %s keeps whole volumes: %s for a record with %d images, %s is the most", e.Plan.Inference, bytesize.AtLeast(e.Volumes), e.PerRecord, bytesize.AtLeast(maxRecord))
 }
 
 // ErrorID is stable.
@@ -196,9 +196,9 @@ func smaller(e *InfeasibleError) string {
 }
 
 // partitions depends on the data alone, never on the machine: the partitions are the unit in which sums are formed, so
-// the same data give the same bits everywhere. There are 32 of them, so that no slot of a small cluster waits long for
-// the last one, unless they would have less than a batch, for which a task costs too much, or more than 66 images, which
-// are a few seconds of CNN work.
+// the same data give the same bits everywhere. Each has a 32nd of the images, so that no slot of a small cluster waits long for
+// the last one, rounded up to whole batches, because a task costs too much for less than one, and at most 66, which are a few
+// seconds of CNN work: one for each 6 of up to 192 images, 17 to 32 of up to 2,112, then one for each 66, and 4096 at most.
 func partitions(s Stats) int {
 	const spread, batch, perTask, most = 32, 6, 66, 4096
 	up := func(n, of int64) int64 { return (n + of - 1) / of }
@@ -208,27 +208,3 @@ func partitions(s Stats) int {
 
 // keepsVolumes tells whether a plan stores whole volumes.
 func keepsVolumes(p plan.Plan) bool { return p.Inference == plan.Eager || p.Inference == plan.Staged }
-
-// flagSize is a size as flags take it.
-func flagSize(n int64) string { return fmt.Sprintf("%dMiB", (n+mib-1)/mib) }
-
-// Sizes are what is needed, rounded up, and what there is, rounded down, in words.
-func Sizes(needed, available int64) (string, string) { return size(needed), whole(available) }
-
-// whole is a size that is there, of which nothing is that would have to be rounded up to: else what is needed and what
-// there is could look the same.
-func whole(n int64) string {
-	if n >= 10<<30 {
-		return fmt.Sprintf("%.1f GiB", math.Floor(float64(n)/(1<<30)*10)/10)
-	}
-	return fmt.Sprintf("%d MiB", n/mib)
-}
-
-func size(n int64) string {
-	switch {
-	case n >= 10<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	default:
-		return fmt.Sprintf("%d MiB", (n+mib-1)/mib)
-	}
-}

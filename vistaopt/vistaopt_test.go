@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -83,7 +84,7 @@ func TestRefusalSaysTheNumbers(t *testing.T) {
 	if !errors.As(err, &e) || e.Available != 100*mib || e.Needed != e.Regions.Need() {
 		t.Fatalf("got %v", err)
 	}
-	if !strings.Contains(e.Error(), size(e.Needed)) || !strings.Contains(e.Error(), "100 MiB is available") || !strings.Contains(e.Hint(), "limits.memory to "+size(e.Needed)) {
+	if !strings.Contains(e.Error(), bytesize.AtLeast(e.Needed)) || !strings.Contains(e.Error(), "100 MiB is available") || !strings.Contains(e.Hint(), "limits.memory to "+bytesize.AtLeast(e.Needed)) {
 		t.Errorf("%v; %s", e, e.Hint())
 	}
 	// The hint tells the truth: with that much it runs.
@@ -96,7 +97,7 @@ func TestRefusalSaysTheNumbers(t *testing.T) {
 func TestPreparationIsInTheModel(t *testing.T) {
 	r := regions(plan.Plan{Join: plan.Broadcast, CPU: 1, Batch: 1, Partitions: 1}, alexnet, Stats{Rows: 80, RowBytes: 500, Images: 80, ImageBytes: 1 << 15}, Training{Columns: []int{1}, Settings: 1})
 	if need := r.Need(); need < 312*mib { // measured: docs/runtime.md
-		t.Errorf("AlexNet needs %s, and its first start took 312 MiB", size(need))
+		t.Errorf("AlexNet needs %s, and its first start took 312 MiB", bytesize.AtLeast(need))
 	}
 }
 
@@ -108,7 +109,7 @@ func TestAsidesTakeMemory(t *testing.T) {
 	s.Aside = 1_000_000
 	after := regions(p, alexnet, s, Training{Columns: []int{1}, Settings: 1})
 	if more := after.Need() - before.Need(); more != s.Aside*(tableOverhead+rowBytes) || after.Evaluate != before.Evaluate {
-		t.Errorf("a million of them take %s", size(more))
+		t.Errorf("a million of them take %s", bytesize.AtLeast(more))
 	}
 }
 

@@ -45,7 +45,7 @@ type Summary struct {
 	Digests       map[string]string `json:"digests,omitempty" jsonschema_description:"SHA-256 in hex of inputs and outputs by name: job, table (of several files: of their digests in hex, a line each), network (graph and weights) and weights (of the file; absent with random ones), of several CNNs each with a dot and the CNN's name, models/LAYER.json and the other files of the output but this one, features and quarantine."`
 	Warnings      []string          `json:"warnings,omitempty" jsonschema_description:"What the reader of the results should know."`
 	Started       string            `json:"started,omitempty" jsonschema_description:"Start, RFC 3339."`
-	Seconds       float64           `json:"seconds" jsonschema_description:"Duration of the whole job."`
+	Seconds       float64           `json:"seconds" jsonschema_description:"Duration of the whole job, until this file is written."`
 }
 
 // Job names the job and what decides its results.
@@ -205,6 +205,7 @@ type Plan struct {
 	Estimate   *Cost             `json:"estimate,omitempty" jsonschema_description:"What the plan was expected to cost."`
 	Actual     Cost              `json:"actual" jsonschema_description:"What it cost."`
 	Phases     []Phase           `json:"phases,omitempty" jsonschema_description:"The phases in the order in which they were started."`
+	Around     []Phase           `json:"around,omitempty" jsonschema_description:"What the job's last run has done before its first phase (start: inputs are read, the plan is made, networks are made ready) and behind its last one (results: models and the other files are written, all but this one)."`
 	Corrected  []Correction      `json:"corrected,omitempty" jsonschema_description:"What was decided while the job ran, because an estimate was off by two or memory was short; a hundred at most."`
 }
 

@@ -52,7 +52,7 @@ func sample() *Summary {
 			Structured: Baseline{Dim: 130, Metrics: Metrics{Accuracy: m(0.64, 0.012), F1: m(0.62, 0.013)}, Chosen: &Chosen{Reg: 0.01, ElasticNet: 0.5, Iterations: 10, Converged: true}, Seconds: 0.1},
 		},
 		Pipeline: &Pipeline{File: "models/best-pipeline.onnx", Layer: "conv5_3", Outputs: []string{"probability", "label"}, Preprocess: Preprocess{EXIF: "ignore", Resize: 256, Interpolation: "bilinear", Height: 224, Width: 224, Channels: "RGB", Scale: 1.0 / 255, Mean: []float64{0.485, 0.456, 0.406}, Std: []float64{0.229, 0.224, 0.225}}},
-		Plan:     Plan{Inference: "fused", Placement: "before-join", Join: "broadcast", Storage: "snappy", CPU: 2, Partitions: 16, Batch: 8, From: map[string]string{"inference": "default"}, Actual: Cost{Seconds: 361.4, Images: 20000, ImagesPerSecond: 55.3}, Phases: []Phase{{Name: "extract", Tasks: 16, Attempts: 17, Actual: Cost{Seconds: 350}}}},
+		Plan:     Plan{Inference: "fused", Placement: "before-join", Join: "broadcast", Storage: "snappy", CPU: 2, Partitions: 16, Batch: 8, From: map[string]string{"inference": "default"}, Actual: Cost{Seconds: 361.4, Images: 20000, ImagesPerSecond: 55.3}, Phases: []Phase{{Name: "extract", Tasks: 16, Attempts: 17, Actual: Cost{Seconds: 350}}}, Around: []Phase{{Name: "start", Tasks: 1, Actual: Cost{Seconds: 9.2}}, {Name: "results", Tasks: 1, Actual: Cost{Seconds: 1.1}}}},
 		Counters: Counters{Rows: 20000, Images: 20003, Matched: 19998, Bad: 5, Train: 15998, Test: 4000, Causes: map[string]int64{"image without row": 3, "unreadable image": 2}},
 		Versions: Versions{VistaMR: "v0.1.0", Go: "go1.26", Platform: "linux/amd64", ORT: "1.29.0", Decoder: "go"},
 		Digests:  map[string]string{"job": strings.Repeat("ab", 32)},

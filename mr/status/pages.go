@@ -269,14 +269,14 @@ func count(n any) string {
 	return s
 }
 
-// size prints bytes.
+// size prints bytes, as package bytesize does for the command line: the engine imports nothing beside itself.
 func size(n int64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%d B", n)
 	}
-	f, units := float64(n), "KMGTP"
+	f, units := float64(n), "KMGTPE"
 	i := -1
-	for f >= 1024 && i < len(units)-1 {
+	for (f >= 1024 || i >= 0 && f >= 1023.5) && i < len(units)-1 {
 		f /= 1024
 		i++
 	}
@@ -284,7 +284,7 @@ func size(n int64) string {
 }
 
 func decimals(f float64) int {
-	if f < 10 {
+	if f < 9.95 { // above, one digit more would make it 10.0
 		return 1
 	}
 	return 0

@@ -379,7 +379,7 @@ func TestEvents(t *testing.T) {
 
 func TestFigures(t *testing.T) {
 	for _, c := range [][2]string{
-		{count(0), "0"}, {count(999), "999"}, {count(int64(41233)), "41,233"}, {count(-1234567), "-1,234,567"}, {size(1023), "1023 B"}, {size(1536), "1.5 KiB"}, {size(24 << 30), "24 GiB"},
+		{count(0), "0"}, {count(999), "999"}, {count(int64(41233)), "41,233"}, {count(-1234567), "-1,234,567"}, {size(1023), "1023 B"}, {size(10_200), "10 KiB"}, {size(1<<20 - 1), "1.0 MiB"}, {size(1 << 62), "4.0 EiB"}, {size(1536), "1.5 KiB"}, {size(24 << 30), "24 GiB"},
 		{duration(0), "0 s"}, {duration(1500 * time.Microsecond), "1.5 ms"}, {duration(9 * time.Microsecond), "< 0.1 ms"}, {duration(9960 * time.Millisecond), "10 s"}, {duration(59700 * time.Millisecond), "1 min 00 s"},
 		{duration(61 * time.Minute), "1 h 01 min"}, {duration(50 * time.Hour), "2 d 2 h"}, {share(2999, 3000), "99 %"}, {share(1, 0), ""}, {clip("ääää", 3), "ä … (cut)"},
 		{masked("see hdfs://u:p@h/x and s3://b/k"), "see hdfs://…@h/x and s3://b/k"}, {root("/"), "./"}, {root("/jobs/a"), "../"}, {root("/jobs/a/log"), "../../"},

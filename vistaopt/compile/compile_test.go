@@ -15,6 +15,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -108,6 +109,42 @@ func describe(phases []mr.PhaseSpec) string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// TestEstimatesAreInTheOrderOfTheChain: every phase is estimated where it runs, so that a tree of estimates is the chain.
+func TestEstimatesAreInTheOrderOfTheChain(t *testing.T) {
+	for _, w := range workloads() {
+		in := w.inputs()
+		in.Features = false // are written by plans of any kind, and not estimated
+		phases, err := Compile(w.Plan, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ns []vistaopt.Network
+		for i := range in.Networks {
+			n := vistaopt.Network{Name: in.Networks[i].Name}
+			for _, l := range in.Networks[i].named() {
+				n.Layers = append(n.Layers, vistaopt.Layer{Name: l.Name, Raw: int64(l.Raw), Pooled: int64(l.Pooled)})
+			}
+			ns = append(ns, n)
+		}
+		c, err := vistaopt.Choose(w.Plan, ns, vistaopt.Stats{Rows: 10, RowBytes: 10, Images: 10, ImageBytes: 10}, vistaopt.Training{Columns: []int{1}, Settings: 1}, vistaopt.Machine{Cores: 2, Memory: 8 << 30})
+		if err != nil || c.Plan != w.Plan {
+			t.Fatalf("%s was asked for: %v", w.Plan, err)
+		}
+		var runs, expected []string
+		for _, p := range phases {
+			runs = append(runs, string(p.ID))
+		}
+		for _, p := range c.Estimate.Phases {
+			if p.Name != vistaopt.StartPhase && p.Name != vistaopt.ResultsPhase {
+				expected = append(expected, p.Name)
+			}
+		}
+		if d := cmp.Diff(runs, expected); d != "" {
+			t.Errorf("%s (-runs +expected):\n%s", w.Plan, d)
+		}
+	}
 }
 
 func TestChains(t *testing.T) {

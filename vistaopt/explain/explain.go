@@ -10,10 +10,13 @@ package explain
 
 import (
 	"bytes"
+	_ "embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/paper"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -23,32 +26,33 @@ const SchemaVersion = 1
 
 // Explanation is all that is known of a choice. Bytes and seconds are plain numbers.
 type Explanation struct {
-	SchemaVersion int                  `json:"schemaVersion"`
-	Job           string               `json:"job"`
-	Network       string               `json:"network"`
-	Layers        []string             `json:"layers"` // bottom to top
-	Preprocess    string               `json:"preprocess,omitempty"`
-	Networks      []Network            `json:"networks,omitempty"` // each of several; what stands above is then of all
-	Data          Data                 `json:"data"`
-	Machine       Machine              `json:"machine"`
-	Plan          plan.Plan            `json:"plan"`
-	From          map[string]string    `json:"from"` // knob -> file, set, optimizer
-	Estimate      vistaopt.Estimate    `json:"estimate"`
-	Regions       vistaopt.Regions     `json:"regions"`
-	Pinned        vistaopt.Pinned      `json:"pinned"`
-	Rejected      []vistaopt.Rejected  `json:"rejected"`
-	Thresholds    []vistaopt.Threshold `json:"thresholds"`
-	Override      *Override            `json:"override,omitempty"`
-	Paper         []paper.Choice       `json:"paper,omitempty"`
-	Actual        *Actual              `json:"actual,omitempty"`
+	SchemaVersion int                  `json:"schemaVersion"`        // version of this format
+	Job           string               `json:"job"`                  // name of the job
+	Network       string               `json:"network"`              // the CNN; of several their names
+	Layers        []string             `json:"layers"`               // bottom to top
+	Preprocess    string               `json:"preprocess,omitempty"` // how images become the network's input, in words
+	Networks      []Network            `json:"networks,omitempty"`   // each of several; what stands above is then of all
+	Data          Data                 `json:"data"`                 // what was found out about the input
+	Machine       Machine              `json:"machine"`              // what the plan was made for
+	Plan          plan.Plan            `json:"plan"`                 // the plan that would run
+	From          map[string]string    `json:"from"`                 // knob -> file, set, optimizer
+	Remarks       []string             `json:"remarks,omitempty"`    // what of the job file says nothing, in sentences
+	Estimate      vistaopt.Estimate    `json:"estimate"`             // what the plan is expected to cost
+	Regions       vistaopt.Regions     `json:"regions"`              // what a worker's memory is needed for, in bytes
+	Pinned        vistaopt.Pinned      `json:"pinned"`               // what a worker keeps of its rows while models are trained
+	Rejected      []vistaopt.Rejected  `json:"rejected"`             // the other plans that the job file allows, the cheapest first
+	Thresholds    []vistaopt.Threshold `json:"thresholds"`           // the nearest changes of memory and rows that change the choice
+	Override      *Override            `json:"override,omitempty"`   // what the knobs that the user has set cost
+	Paper         []paper.Choice       `json:"paper,omitempty"`      // what the formulas of the Vista paper choose, for each of its CNNs
+	Actual        *Actual              `json:"actual,omitempty"`     // what a finished run has measured
 }
 
 // Network is one of several CNNs.
 type Network struct {
-	Name       string   `json:"name"`   // that its layers begin with
-	Model      string   `json:"model"`  // of the catalogue, or a file
-	Layers     []string `json:"layers"` // bottom to top
-	Preprocess string   `json:"preprocess"`
+	Name       string   `json:"name"`       // that its layers begin with
+	Model      string   `json:"model"`      // of the catalogue, or a file
+	Layers     []string `json:"layers"`     // bottom to top
+	Preprocess string   `json:"preprocess"` // how images become its input, in words
 }
 
 // Data is what was found out about the input.
@@ -63,10 +67,10 @@ type Data struct {
 
 // Machine is what the plan was made for.
 type Machine struct {
-	Workers int    `json:"workers"`
-	Cores   int    `json:"cores"`  // of each
-	Memory  int64  `json:"memory"` // of each, that may be used
-	Rates   string `json:"rates"`  // where speeds come from
+	Workers int    `json:"workers"` // how many
+	Cores   int    `json:"cores"`   // of each
+	Memory  int64  `json:"memory"`  // of each, that may be used
+	Rates   string `json:"rates"`   // where speeds come from
 }
 
 // Override says what the knobs that the user has set cost.
@@ -76,23 +80,34 @@ type Override struct {
 	Ratio float64   `json:"ratio"` // time of the plan over its time
 }
 
-// Actual is what a finished run has measured.
+// Actual is what a finished run has measured. Its phases and what lies between them add up to its seconds.
 type Actual struct {
-	Plan    plan.Plan          `json:"plan"`
-	Seconds float64            `json:"seconds"`
-	Memory  int64              `json:"memory"` // the peak of a worker
-	Written int64              `json:"written"`
-	Phases  map[string]float64 `json:"phases"`       // seconds
-	Bytes   map[string]int64   `json:"bytesWritten"` // by phase
+	Plan    plan.Plan          `json:"plan"`              // that ran
+	Seconds float64            `json:"seconds"`           // from the command to the results
+	Between float64            `json:"between"`           // seconds that belong to no phase; less than 0 where phases ran at the same time
+	Memory  int64              `json:"memory"`            // bytes: the peak of a worker
+	Written int64              `json:"written"`           // bytes that phases wrote
+	Phases  map[string]float64 `json:"phases"`            // seconds by phase, start and results among them
+	Bytes   map[string]int64   `json:"bytesWritten"`      // by phase
+	Differs []string           `json:"differs,omitempty"` // what of its job differs from the job file beside the plan, in words
 }
 
-// JSON is an explanation as a document, indented.
+//go:embed schema/explain.schema.json
+var schema []byte
+
+// Schema returns the JSON Schema (draft-07) of an explanation, generated from the types of this package and of those that it
+// shows. It allows further keys: readers should, too.
+func Schema() []byte { return slices.Clone(schema) }
+
+// JSON is an explanation as a document, indented. It satisfies Schema.
 func (x *Explanation) JSON() ([]byte, error) {
+	c := *x
+	c.Rejected, c.Thresholds = append([]vistaopt.Rejected{}, x.Rejected...), append([]vistaopt.Threshold{}, x.Thresholds...)
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	err := enc.Encode(x)
+	err := enc.Encode(&c)
 	return b.Bytes(), err
 }
 
@@ -104,7 +119,7 @@ func (x *Explanation) DOT() []byte {
 	for i, p := range x.Estimate.Phases {
 		label := fmt.Sprintf("%s\\n%s\\n%d tasks", escape(p.Name), duration(p.Seconds), p.Tasks)
 		if p.Written > 0 {
-			label += "\\nwrites " + bytesOf(p.Written)
+			label += "\\nwrites " + bytesize.Nearest(p.Written)
 		}
 		if x.Actual != nil {
 			if s, ok := x.Actual.Phases[p.Name]; ok {

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"math"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/invopop/jsonschema"
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/paper"
@@ -38,7 +42,9 @@ func example(t *testing.T) *Explanation {
 		t.Fatal(err)
 	}
 	x.Paper = []paper.Choice{*f}
-	x.Actual = &Actual{Plan: c.Plan, Seconds: 600, Memory: 1 << 30, Written: 2 << 30, Phases: map[string]float64{"extract": 580}, Bytes: map[string]int64{"extract": 1 << 30}}
+	x.Remarks = []string{"plan.networks is ignored: the job has one network."}
+	x.Actual = &Actual{Plan: c.Plan, Seconds: 600, Between: 0.25, Memory: 1 << 30, Written: 2 << 30, Phases: map[string]float64{"start": 1.5, "table": 4, "extract": 580, "unmatched": 0.25, "train": 12, "features": 1, "evaluate": 0.2, "results": 0.8},
+		Bytes: map[string]int64{"table": 191 << 20, "extract": 1 << 30, "features": 833 << 20}, Differs: []string{"seed 7 there, 2019 here"}}
 	return x
 }
 
@@ -84,6 +90,108 @@ func TestJSON(t *testing.T) {
 	}
 	if !reflect.DeepEqual(x, &y) {
 		t.Error("another explanation was read")
+	}
+}
+
+// TestActualsAddUp: each phase has what was measured, and the parts add up to the whole.
+func TestActualsAddUp(t *testing.T) {
+	x := example(t)
+	sum := x.Actual.Between
+	for _, s := range x.Actual.Phases {
+		sum += s
+	}
+	if math.Abs(sum-x.Actual.Seconds) > 1e-9 {
+		t.Fatalf("the example's parts are %v s of %v", sum, x.Actual.Seconds)
+	}
+	text := string(x.Text())
+	for _, p := range x.Estimate.Phases {
+		i := strings.Index(text, "\n  "+p.Name+" ")
+		if i < 0 {
+			t.Fatalf("%s is not shown", p.Name)
+		}
+		if line, _, _ := strings.Cut(text[i+1:], "\n"); !strings.Contains(line, " "+duration(x.Actual.Phases[p.Name])+" ") || !strings.Contains(line, "%") {
+			t.Errorf("%s took %s: %q", p.Name, duration(x.Actual.Phases[p.Name]), line)
+		}
+	}
+	for _, want := range []string{"\n  features  ", "\n  in no phase  ", "of a job that differs in: seed 7 there, 2019 here\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not shown", want)
+		}
+	}
+	if x.Actual.Between = -3; !strings.Contains(string(x.Text()), "\n  at the same time ") {
+		t.Error("phases that ran at the same time are not named")
+	}
+}
+
+// TestSchema: the schema is what the types say, with a word on each key, and what is written satisfies it.
+func TestSchema(t *testing.T) {
+	r := &jsonschema.Reflector{Anonymous: true, DoNotReference: true, ExpandedStruct: true, AllowAdditionalProperties: true}
+	if err := r.AddGoComments("github.com/vista-mr/vista-mr/vistaopt/explain", "../"); err != nil {
+		t.Fatal(err)
+	}
+	s := r.Reflect(&Explanation{})
+	s.Version, s.Title = "http://json-schema.org/draft-07/schema#", "vista-mr explain -o json"
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const file = "schema/explain.schema.json"
+	if b = append(b, '\n'); *update {
+		if err := os.WriteFile(file, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want, err := os.ReadFile(file); err != nil || !bytes.Equal(b, want) {
+		t.Errorf("%s is not what the types say, %v; run: go test ./vistaopt/explain -update", file, err)
+	}
+	described(t, "", s)
+
+	doc, err := validator.UnmarshalJSON(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := validator.NewCompiler()
+	if err := c.AddResource("x", doc); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, bare := example(t), example(t)
+	bare.Rejected, bare.Thresholds, bare.Override, bare.Paper, bare.Actual, bare.Remarks = nil, nil, nil, nil, nil, nil
+	for _, x := range []*Explanation{full, bare} {
+		data, err := x.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		inst, err := validator.UnmarshalJSON(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := compiled.Validate(inst); err != nil {
+			t.Errorf("what JSON writes does not satisfy the schema: %v", err)
+		}
+		delete(inst.(map[string]any)["plan"].(map[string]any), "cpu")
+		if compiled.Validate(inst) == nil {
+			t.Error("the schema does not require plan.cpu")
+		}
+	}
+}
+
+// described sees to it that each key of a schema has a description.
+func described(t *testing.T, path string, s *jsonschema.Schema) {
+	t.Helper()
+	if path != "" && s.Description == "" {
+		t.Errorf("%s has no description", path)
+	}
+	if s.Items != nil {
+		for p := s.Items.Properties.Oldest(); p != nil; p = p.Next() {
+			described(t, path+"[]."+p.Key, p.Value)
+		}
+	}
+	for p := s.Properties.Oldest(); p != nil; p = p.Next() {
+		described(t, path+"."+p.Key, p.Value)
 	}
 }
 

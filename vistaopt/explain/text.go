@@ -3,10 +3,14 @@ package explain
 import (
 	"bytes"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -19,7 +23,7 @@ func (x *Explanation) Text() []byte {
 		networks = fmt.Sprintf(", networks %s", p.Networks)
 	}
 	fmt.Fprintf(&b, "Plan      %s, %s, %s join, %s%s; %d at a time, batches of %d, %d partitions\n", p.Inference, p.Placement, p.Join, p.Storage, networks, p.CPU, p.Batch, p.Partitions)
-	fmt.Fprintf(&b, "Estimate  %s, a peak of %s of memory a worker, writes %s\n", duration(e.Seconds), bytesOf(e.Memory), bytesOf(e.Written))
+	fmt.Fprintf(&b, "Estimate  %s, a peak of %s of memory a worker, writes %s\n", duration(e.Seconds), bytesize.Nearest(e.Memory), bytesize.Nearest(e.Written))
 	x.data(&b)
 	x.phases(&b)
 	x.memory(&b)
@@ -47,8 +51,8 @@ func (x *Explanation) data(b *bytes.Buffer) {
 		}
 		head = "          "
 	}
-	fmt.Fprintf(b, "          %d rows of %d columns, %d images of %s; %s\n", x.Data.Rows, x.Data.Columns, x.Data.Images, bytesOf(x.Data.ImageBytes), x.Data.Found)
-	fmt.Fprintf(b, "On        %s of %s, %s each\n", count(x.Machine.Workers, "worker"), count(x.Machine.Cores, "core"), bytesOf(x.Machine.Memory))
+	fmt.Fprintf(b, "          %d rows of %d columns, %d images of %s; %s\n", x.Data.Rows, x.Data.Columns, x.Data.Images, bytesize.Nearest(x.Data.ImageBytes), x.Data.Found)
+	fmt.Fprintf(b, "On        %s of %s, %s each\n", count(x.Machine.Workers, "worker"), count(x.Machine.Cores, "core"), bytesize.Nearest(x.Machine.Memory))
 }
 
 // table writes rows with aligned columns.
@@ -69,22 +73,50 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 	}
 	rows := [][]string{head}
 	for _, p := range x.Estimate.Phases {
-		r := []string{p.Name, fmt.Sprint(p.Tasks), duration(p.Seconds), fmt.Sprintf("%.1f", p.Compute), bytesOf(p.Written)}
+		if p.Name == "evaluate" && x.Actual != nil { // all else comes before
+			rows = append(rows, x.unforeseen()...)
+		}
+		r := []string{p.Name, fmt.Sprint(p.Tasks), duration(p.Seconds), fmt.Sprintf("%.1f", p.Compute), bytesize.Nearest(p.Written)}
 		if x.Actual != nil {
 			r = append(r, x.measured(p)...)
 		}
 		rows = append(rows, r)
 	}
 	if a := x.Actual; a != nil {
-		rows = append(rows, []string{"in all", "", duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesOf(x.Estimate.Written), duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds), bytesOf(a.Written), off(float64(x.Estimate.Written), float64(a.Written))})
+		rows = append(rows, x.between()...)
+		rows = append(rows, []string{"in all", "", duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written))})
 	}
 	table(b, rows)
 	if a := x.Actual; a != nil {
-		fmt.Fprintf(b, "Measured  peak memory %s, estimate %s (%s)\n", bytesOf(a.Memory), bytesOf(x.Estimate.Memory), off(float64(x.Estimate.Memory), float64(a.Memory)))
+		fmt.Fprintf(b, "Measured  peak memory %s, estimate %s (%s)\n", bytesize.Nearest(a.Memory), bytesize.Nearest(x.Estimate.Memory), off(float64(x.Estimate.Memory), float64(a.Memory)))
 		if a.Plan != x.Plan {
 			fmt.Fprintf(b, "          by another plan: %s\n", a.Plan)
 		}
+		if len(a.Differs) > 0 {
+			fmt.Fprintf(b, "          of a job that differs in: %s\n", strings.Join(a.Differs, "; "))
+		}
 	}
+}
+
+// unforeseen are rows for phases that were measured and not estimated: of another plan, or of features that are kept.
+func (x *Explanation) unforeseen() (rows [][]string) {
+	for _, name := range slices.Sorted(maps.Keys(x.Actual.Phases)) {
+		if !slices.ContainsFunc(x.Estimate.Phases, func(p vistaopt.PhaseEstimate) bool { return p.Name == name }) {
+			rows = append(rows, []string{name, "", "-", "", "-", duration(x.Actual.Phases[name]), "", bytesize.Nearest(x.Actual.Bytes[name]), ""})
+		}
+	}
+	return rows
+}
+
+// between is a row for time that belongs to no phase.
+func (x *Explanation) between() (rows [][]string) {
+	switch between := x.Actual.Between; {
+	case between >= 0.0005:
+		rows = append(rows, []string{"in no phase", "", "-", "", "", duration(between), "", "", ""})
+	case between <= -0.0005:
+		rows = append(rows, []string{"at the same time", "", "-", "", "", "-" + duration(-between), "", "", ""})
+	}
+	return rows
 }
 
 func (x *Explanation) measured(p vistaopt.PhaseEstimate) []string {
@@ -93,7 +125,7 @@ func (x *Explanation) measured(p vistaopt.PhaseEstimate) []string {
 		return []string{"-", "", "-", ""}
 	}
 	wrote := x.Actual.Bytes[p.Name]
-	return []string{duration(took), off(p.Seconds, took), bytesOf(wrote), off(float64(p.Written), float64(wrote))}
+	return []string{duration(took), off(p.Seconds, took), bytesize.Nearest(wrote), off(float64(p.Written), float64(wrote))}
 }
 
 // off is by how much an estimate is off, as a share of what was measured.
@@ -101,12 +133,16 @@ func off(estimate, actual float64) string {
 	if actual == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%+.0f %%", 100*(estimate-actual)/actual)
+	share := math.Round(100 * (estimate - actual) / actual)
+	if share == 0 {
+		return "0 %" // and no -0
+	}
+	return fmt.Sprintf("%+.0f %%", share)
 }
 
 func (x *Explanation) memory(b *bytes.Buffer) {
 	r := x.Regions
-	fmt.Fprintf(b, "\nMemory    needs %s of %s, an expected peak of %s: ", bytesOf(r.Need()), bytesOf(x.Machine.Memory), bytesOf(x.Estimate.Memory))
+	fmt.Fprintf(b, "\nMemory    needs %s of %s, an expected peak of %s: ", bytesize.AtLeast(r.Need()), bytesize.AtMost(x.Machine.Memory), bytesize.Nearest(x.Estimate.Memory))
 	var parts []string
 	for _, of := range []struct {
 		name  string
@@ -114,13 +150,13 @@ func (x *Explanation) memory(b *bytes.Buffer) {
 	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the network ready", r.Prepare}, {"weights", r.Model}, {"of which it may drop", r.Mapped}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
 		{"decoding", r.Decode}, {"sorting", r.Sort}, {"cache", r.Cache}, {"models", r.Train}, {"evaluation", r.Evaluate}} {
 		if of.bytes >= 1<<20 {
-			parts = append(parts, of.name+" "+bytesOf(of.bytes))
+			parts = append(parts, of.name+" "+bytesize.Nearest(of.bytes))
 		}
 	}
 	fmt.Fprintf(b, "%s\n          (the network's, training's and evaluation's parts are not held at the same time;\n          what is needed is what each part may take, the peak what it most likely takes)\n", strings.Join(parts, ", "))
-	fmt.Fprintf(b, "          training keeps %s of rows in each worker: ", bytesOf(x.Pinned.Bytes))
+	fmt.Fprintf(b, "          training keeps %s of rows in each worker: ", bytesize.Nearest(x.Pinned.Bytes))
 	if x.Pinned.Disk > 0 {
-		fmt.Fprintf(b, "%s in memory, %s on the local disk\n", bytesOf(x.Pinned.Bytes-x.Pinned.Disk), bytesOf(x.Pinned.Disk))
+		fmt.Fprintf(b, "%s in memory, %s on the local disk\n", bytesize.Nearest(x.Pinned.Bytes-x.Pinned.Disk), bytesize.Nearest(x.Pinned.Disk))
 	} else {
 		fmt.Fprintf(b, "all of it in memory\n")
 	}
@@ -140,6 +176,9 @@ func (x *Explanation) knobs(b *bytes.Buffer) {
 		}
 	}
 	fmt.Fprintf(b, "Knobs     %s\n", strings.Join(parts, "; "))
+	for _, r := range x.Remarks {
+		fmt.Fprintf(b, "          %s\n", r)
+	}
 	switch o := x.Override; {
 	case o == nil:
 	case o.Ratio > 1.005:
@@ -161,7 +200,7 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 			at = duration(r.Estimate.Seconds)
 		}
 		p := r.Plan
-		rows = append(rows, []string{strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks)), at, bytesOf(r.Estimate.Memory), r.Why})
+		rows = append(rows, []string{strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks)), at, bytesize.Nearest(r.Estimate.Memory), r.Why})
 	}
 	table(b, rows)
 }
@@ -182,13 +221,13 @@ func change(t vistaopt.Threshold, now plan.Plan) string {
 	var where string
 	switch {
 	case t.Of == vistaopt.OfMemory && more:
-		where = fmt.Sprintf("with %s a worker (%s more)", bytesOf(t.At), bytesOf(t.At-t.From))
+		where = fmt.Sprintf("with %d MiB a worker (%s more)", t.At>>20, bytesize.Nearest(t.At-t.From))
 	case t.Of == vistaopt.OfMemory:
-		where = fmt.Sprintf("with %s a worker or less", bytesOf(t.At))
+		where = fmt.Sprintf("with %d MiB a worker or less", t.At>>20)
 	case more:
-		where = fmt.Sprintf("above %d rows", t.At)
+		where = fmt.Sprintf("above %d rows", t.At-1)
 	default:
-		where = fmt.Sprintf("below %d rows", t.At)
+		where = fmt.Sprintf("below %d rows", t.At+1)
 	}
 	if t.Refused {
 		return where + ", nothing fits"
@@ -227,20 +266,6 @@ func count(n int, of string) string {
 		return "1 " + of
 	}
 	return fmt.Sprintf("%d %ss", n, of)
-}
-
-// bytesOf is a size in words, with at least two digits.
-func bytesOf(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	v, i := float64(n), 0
-	for v >= 1024 && i < len(units)-1 {
-		v /= 1024
-		i++
-	}
-	if i == 0 || v >= 9.95 {
-		return fmt.Sprintf("%.0f %s", v, units[i])
-	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
 }
 
 // duration is a time in words.

@@ -79,7 +79,7 @@ var (
 
 // Choice is what its optimizer decides.
 type Choice struct {
-	CNN         string  `json:"cnn"`
+	CNN         string  `json:"cnn"`         // its name
 	CPU         int     `json:"cpu"`         // threads of a node
 	Partitions  int     `json:"partitions"`  // np
 	Join        string  `json:"join"`        // broadcast or shuffle

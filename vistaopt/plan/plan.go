@@ -63,14 +63,14 @@ const (
 
 // Plan is one way to run a workload.
 type Plan struct {
-	Inference  Inference `json:"inference"`
-	Placement  Placement `json:"placement"`
-	Join       Join      `json:"join"`
-	Storage    Storage   `json:"storage"`
-	CPU        int       `json:"cpu"`        // attempts at once in each worker
-	Partitions int       `json:"partitions"` // of images, and of everything made from them
-	Batch      int       `json:"batch"`      // images per call of the CNN
-	Networks   Networks  `json:"networks,omitempty"`
+	Inference  Inference `json:"inference"`          // lazy, eager, staged or fused
+	Placement  Placement `json:"placement"`          // before-join or after-join: where the CNN runs
+	Join       Join      `json:"join"`               // broadcast or shuffle
+	Storage    Storage   `json:"storage"`            // raw or snappy
+	CPU        int       `json:"cpu"`                // attempts at once in each worker
+	Partitions int       `json:"partitions"`         // of images, and of everything made from them
+	Batch      int       `json:"batch"`              // images per call of the CNN
+	Networks   Networks  `json:"networks,omitempty"` // together or apart; absent with one network
 }
 
 // Inferences, Placements, Joins and Storages are all values of each knob.

@@ -17,7 +17,8 @@ comes from, every other plan with the number that sank it, and what would change
 images and a few of them are read, and no weights; nothing is run or written. With --tracker the plan is made for that
 tracker's workers.
 
---analyze puts what a finished run has measured beside the estimates: JOB is its output folder or URI, or a tracker's job.
+--analyze puts what a finished run has measured beside the estimates: JOB is its output folder or URI, or a tracker's job. A run
+of other networks, layers, rows, columns or images is refused; what else differs is said.
 --paper adds what the formulas of the Vista paper choose for its data set Foods on its cluster.`,
 		Example: `  vista-mr explain foods.yaml
   vista-mr explain foods.yaml --set plan.inference=lazy
@@ -44,18 +45,14 @@ tracker's workers.
 		if c != nil {
 			o.Engine = &cluster.Engine{Client: *c}
 		}
+		if *analyze != "" {
+			if o.Analyze, err = a.outputOf(cmd, at, *analyze); err != nil {
+				return err
+			}
+		}
 		x, err := run.Explain(cmd.Context(), job, o)
 		if err != nil {
 			return err
-		}
-		if *analyze != "" {
-			dir, err := a.outputOf(cmd, at, *analyze)
-			if err != nil {
-				return err
-			}
-			if err := run.Analyze(cmd.Context(), x, dir); err != nil {
-				return err
-			}
 		}
 		if *withPaper {
 			for _, f := range paper.Roster() {

@@ -19,6 +19,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 )
 
 // request makes what a tracker is asked to run: the job file as it is, with overrides that make its paths good elsewhere.
@@ -219,7 +220,7 @@ func (a *app) workersCmd() *cobra.Command {
 		func(w *tabwriter.Writer, list cluster.WorkerList) {
 			fmt.Fprintln(w, "WORKER\tHOST\tSLOTS\tUSED\tMEMORY\tLAST HEARD")
 			for _, k := range list.Workers {
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s ago\n", printable(string(k.ID)), printable(k.Host), k.Slots, k.Used, progress.Size(k.Memory), time.Since(k.Seen).Round(100*time.Millisecond))
+				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s ago\n", printable(string(k.ID)), printable(k.Host), k.Slots, k.Used, bytesize.Nearest(k.Memory), time.Since(k.Seen).Round(100*time.Millisecond))
 			}
 		})
 	return cmd

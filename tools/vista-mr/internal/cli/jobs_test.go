@@ -117,7 +117,7 @@ func TestSizesOfWorkers(t *testing.T) {
 	var out, errOut bytes.Buffer
 	p := process(&errOut)
 	p.Stdout = &out
-	if code := Main([]string{"workers", "--tracker", fakeTracker(t)}, p); code != 0 || !strings.Contains(out.String(), " 31.4 GiB ") {
+	if code := Main([]string{"workers", "--tracker", fakeTracker(t)}, p); code != 0 || !strings.Contains(out.String(), " 31 GiB ") {
 		t.Errorf("exit code %d\n%s%s", code, out.String(), errOut.String())
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/pack"
 	"github.com/vista-mr/vista-mr/jobs/results"
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 )
 
 func (a *app) packCmd() *cobra.Command {
@@ -64,7 +64,7 @@ func (a *app) packed(s *pack.Summary) {
 	if s.Before > 0 {
 		fmt.Fprintf(a.out, "; %s were packed before", results.Count(s.Before))
 	}
-	fmt.Fprintf(a.out, "\nshards   %s, %s new, %s\n", results.Count(int64(s.Shards)), results.Count(int64(s.New)), progress.Size(s.Bytes))
+	fmt.Fprintf(a.out, "\nshards   %s, %s new, %s\n", results.Count(int64(s.Shards)), results.Count(int64(s.New)), bytesize.Nearest(s.Bytes))
 	fmt.Fprintf(a.out, "records  %s, %s images\n", results.Count(s.Records), results.Count(s.Images))
 	if s.Bad == 0 {
 		return

@@ -9,6 +9,7 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/export"
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr/journal"
+	"github.com/vista-mr/vista-mr/vistaopt/explain"
 )
 
 // schemas are the published formats. Each is generated from the types of the package that owns it.
@@ -20,6 +21,7 @@ var schemas = []struct {
 	{"job", "the job file", fixed(conf.JobSchema)},
 	{"results", "results.json", fixed(results.Schema)},
 	{"model", "models/LAYER.json", export.Schema},
+	{"explain", "what explain -o json prints", fixed(explain.Schema)},
 	{"events", "one line of events.jsonl", journal.Schema},
 }
 

@@ -8,7 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 )
 
 // Guard sheds attempts while the process holds more than a limit in bytes less a twentieth: the system would kill the whole
@@ -29,7 +29,7 @@ func Guard(ctx context.Context, shed func(why error) bool, limit int64, held fun
 		}
 		pause = look
 		if now := held(); now > most {
-			why := fmt.Errorf("the process holds %s, and may hold %s", progress.Size(now), progress.Size(limit))
+			why := fmt.Errorf("the process holds %s, and may hold %s", bytesize.Nearest(now), bytesize.Nearest(limit))
 			if shed(why) {
 				log.Warn("an attempt is given up, to be tried again with less", zap.Error(why))
 				debug.FreeOSMemory()

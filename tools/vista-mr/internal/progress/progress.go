@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 )
 
 // Update tells how far one stage has come.
@@ -283,9 +284,9 @@ func (s *stage) extras() []string {
 	}
 	switch {
 	case s.Memory > 0 && s.MemoryLimit > 0:
-		parts = append(parts, fmt.Sprintf("memory %s of %s", Size(s.Memory), Size(s.MemoryLimit)))
+		parts = append(parts, fmt.Sprintf("memory %s of %s", bytesize.Nearest(s.Memory), bytesize.Nearest(s.MemoryLimit)))
 	case s.Memory > 0:
-		parts = append(parts, "memory "+Size(s.Memory))
+		parts = append(parts, "memory "+bytesize.Nearest(s.Memory))
 	}
 	return parts
 }
@@ -305,19 +306,6 @@ func short(f float64) string {
 		return strconv.FormatFloat(f, 'f', 1, 64)
 	}
 	return strconv.FormatFloat(f, 'f', 2, 64)
-}
-
-// Size writes a number of bytes for people: 412 MiB, 1.5 GiB.
-func Size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
-	f, u := float64(n), 0
-	for math.Abs(f) >= 1024 && u < len(units)-1 {
-		f, u = f/1024, u+1
-	}
-	if u == 0 || math.Abs(f) >= 100 {
-		return strconv.FormatFloat(f, 'f', 0, 64) + " " + units[u]
-	}
-	return strconv.FormatFloat(f, 'f', 1, 64) + " " + units[u]
 }
 
 // Duration writes a length of time for people: 0.4s, 36s, 3m20s, 2h05m.

@@ -220,9 +220,4 @@ func TestWords(t *testing.T) {
 			t.Errorf("Duration(%v) = %s, want %s", d, got, want)
 		}
 	}
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1536: "1.5 KiB", 412 << 20: "412 MiB", 3 << 29: "1.5 GiB", 1 << 62: "4.0 EiB"} {
-		if got := Size(n); got != want {
-			t.Errorf("Size(%d) = %s, want %s", n, got, want)
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"time"
 
 	"go.uber.org/zap"
@@ -77,6 +78,27 @@ func onceSpeeds(ctx context.Context, d *data, o *Options) func(networks) (vistao
 			known = &r
 		}
 		return r, err
+	}
+}
+
+// onceChosen is choose for who is asked about the same networks more than once: of many networks each is told of twice, and what is
+// known of them seldom changes with their weights. The choice belongs to whoever asked last.
+func onceChosen(j *conf.Job, d *data, old *kept) func(networks, vistaopt.Machine) (*vistaopt.Choice, bool, error) {
+	var of []vistaopt.Network
+	var on vistaopt.Machine
+	var c *vistaopt.Choice
+	var follows bool
+	return func(ns networks, m vistaopt.Machine) (_ *vistaopt.Choice, _ bool, err error) {
+		sizes := ns.sizes()
+		if c != nil && on == m && reflect.DeepEqual(of, sizes) {
+			return c, follows, nil
+		}
+		if c, follows, err = choose(j, ns, d, old, m); err != nil {
+			c = nil
+			return nil, false, err
+		}
+		of, on = sizes, m
+		return c, follows, nil
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 )
 
 // Checkup is what Doctor looks at and how long.
@@ -152,13 +153,11 @@ const (
 	scratchLeast = 1 << 30
 )
 
-func gib(n int64) string { return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30)) }
-
 func lookMemory(Checkup) (string, error) {
 	all, may := machine.Total(), machine.Memory()
-	s := fmt.Sprintf("%s, %d cores", gib(may), machine.Cores())
+	s := fmt.Sprintf("%s, %d cores", bytesize.Nearest(may), machine.Cores())
 	if all > may {
-		s += fmt.Sprintf("; the control group's limit, the machine has %s", gib(all))
+		s += fmt.Sprintf("; the control group's limit, the machine has %s", bytesize.Nearest(all))
 	}
 	if may < memoryLeast {
 		return "", fmt.Errorf("%s are not enough for any network", s)
@@ -180,9 +179,10 @@ func lookScratch(Checkup) (string, error) {
 	case !known:
 		return os.TempDir(), nil
 	case free < scratchLeast:
-		return "", fmt.Errorf("%s has %s free, which is less than %s", os.TempDir(), gib(free), gib(scratchLeast))
+		there, least := bytesize.Distinct(free, scratchLeast)
+		return "", fmt.Errorf("%s has %s free, which is less than %s", os.TempDir(), there, least)
 	}
-	return fmt.Sprintf("%s, %s free", os.TempDir(), gib(free)), nil
+	return fmt.Sprintf("%s, %s free", os.TempDir(), bytesize.Nearest(free)), nil
 }
 
 // built is a time before which no clock that is right can be.

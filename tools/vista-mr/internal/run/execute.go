@@ -26,6 +26,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -86,13 +87,14 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 	var s *results.Summary
 	work := p.work(j, at.scratch, w)
 	phases, err := o.Engine.Run(ctx, work)
+	over := time.Now()
 	if err == nil {
 		err = c.Check(ctx)
 	}
 	if err != nil {
 		err = inTable(j, p.Columns, w.withBad(err))
 	} else {
-		s, err = publish(ctx, j, p, phases, &finished{seconds: w.before + time.Since(start).Seconds(), watch: w, ort: o.ortVersion, version: o.Version, at: at, claim: c, work: work})
+		s, err = publish(ctx, j, p, phases, &finished{start: start, over: over, watch: w, ort: o.ortVersion, version: o.Version, at: at, claim: c, work: work})
 	}
 	if err == nil {
 		if _, err := p.lesson.learn(p.Plan, phases, w.coreSeconds, time.Now()); err != nil {
@@ -160,11 +162,11 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	if err != nil {
 		return nil, err
 	}
-	rates := onceSpeeds(ctx, d, o)
+	rates, chosen := onceSpeeds(ctx, d, o), onceChosen(j, d, old)
 	written, inference := programs{}, plan.Inference("")
 	ns, err := openNetworks(ctx, j, models, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {
-			choice, follows, err = choose(j, ns, d, old, m)
+			choice, follows, err = chosen(ns, m)
 		}
 		return err
 	}, func(ns networks, i int) error {
@@ -186,7 +188,10 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 		return nil, err
 	}
 	locate(ctx, d, &p.Spec, o.Log)
-	p.Notes = append(slices.Clone(f.remarks), p.Notes...)
+	for _, note := range ignored(j) {
+		o.Log.Warn(note)
+	}
+	p.Notes = slices.Concat(ignored(j), f.remarks, p.Notes)
 	if p.Beyond > 0 {
 		note := beyond(p.Regions.Need(), p.Beyond)
 		o.Log.Warn(note)
@@ -227,8 +232,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 
 // beyond says that a plan runs although it does not fit.
 func beyond(need, available int64) string {
-	needed, there := vistaopt.Sizes(need, available)
-	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", needed, there)
+	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", bytesize.AtLeast(need), bytesize.AtMost(available))
 }
 
 // noResume says why a run is not taken up that was to be taken up and nothing else.

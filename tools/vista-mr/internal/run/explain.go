@@ -17,7 +17,8 @@ import (
 )
 
 // Explain plans a job as Submit would, and says why. It reads the table, the list of images and a sample of them, and no
-// weights; it writes nothing. Exit class: infeasible, if nothing fits.
+// weights; it writes nothing. o.Analyze names a finished run to compare with. Exit class: infeasible, if nothing fits; invalid, if
+// that run did other work.
 func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation, error) {
 	o.fill()
 	o.opensModel = true // images are listed whole
@@ -61,13 +62,20 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name,
 		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Columns: d.table.Encoding.Width(), Found: found},
 		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
-		Plan:    c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
+		Plan:    c.Plan, From: c.From, Remarks: ignored(j), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
 	t := training(j, d, ns)
 	m.Memory = c.Memory // more than there is, for a plan that runs although it does not fit
 	x.Thresholds = vistaopt.Thresholds(wanted(j), ns.sizes(), d.stats, t, m)
-	x.Override, err = override(c, ns.sizes(), d.stats, t, m)
-	return x, err
+	if x.Override, err = override(c, ns.sizes(), d.stats, t, m); err != nil {
+		return nil, err
+	}
+	if o.Analyze != "" {
+		if err := analyze(ctx, j, x, d, o.Analyze); err != nil {
+			return nil, err
+		}
+	}
+	return x, nil
 }
 
 // override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed.
@@ -124,20 +132,4 @@ func outline(ctx context.Context, j *conf.Job, i int) (_ *network, err error) {
 		return nil, exit.As(exit.Internal, fmt.Errorf("%s was opened without asking for its sizes", j.CNN[i].Model))
 	}
 	return nil, err
-}
-
-// Analyze adds what a finished run of the job has measured: output is its folder, or "" for the job's own.
-func Analyze(ctx context.Context, x *explain.Explanation, output string) error {
-	_, s, err := Results(ctx, output)
-	if err != nil {
-		return err
-	}
-	p := s.Plan
-	a := &explain.Actual{Seconds: p.Actual.Seconds, Memory: p.Actual.PeakMemory, Written: p.Actual.BytesWritten, Phases: map[string]float64{}, Bytes: map[string]int64{},
-		Plan: plan.Plan{Inference: plan.Inference(p.Inference), Placement: plan.Placement(p.Placement), Join: plan.Join(p.Join), Storage: plan.Storage(p.Storage), CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch, Networks: plan.Networks(p.Networks)}}
-	for _, ph := range p.Phases {
-		a.Phases[ph.Name], a.Bytes[ph.Name] = ph.Actual.Seconds, ph.Actual.BytesWritten
-	}
-	x.Actual = a
-	return nil
 }

@@ -40,6 +40,7 @@ type watch struct {
 	cpu func() time.Duration
 
 	mu      sync.Mutex
+	first   time.Time // when this run's first attempt was started
 	phases  map[mr.PhaseID]*phaseTime
 	retries int64
 	done    map[mr.PhaseID]int64 // work of committed tasks
@@ -152,6 +153,13 @@ func (p *phaseTime) furthest(u *progress.Update) {
 	u.Done = p.most
 }
 
+// begun is when this run's first attempt was started; zero: none was.
+func (w *watch) begun() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.first
+}
+
 // seconds is what a published phase has taken.
 func (w *watch) seconds(id mr.PhaseID) float64 {
 	w.mu.Lock()
@@ -184,7 +192,11 @@ func (w *watch) update(u tracker.Update) {
 	if u.Kind == tracker.AttemptStarted && w.phase(u.Phase).since.IsZero() {
 		w.events.w.Append(journal.Event{Kind: "phase-started", Phase: string(u.Phase), Tasks: u.Tasks})
 	}
-	w.note(string(u.Kind), u.Phase, time.Now())
+	now := time.Now()
+	if u.Kind == tracker.AttemptStarted && w.first.IsZero() {
+		w.first = now
+	}
+	w.note(string(u.Kind), u.Phase, now)
 	switch u.Kind {
 	case tracker.PhaseProgress:
 		w.show(u.Phase, u.Done, false)

@@ -75,6 +75,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 	}
 	pr.Spec.ID = jobID(w.job, newRun()) // as prepare does
 	ev := &watch{job: pr, sink: progress.Discard, events: &events{w: journal.NewWriter(io.Discard, time.Now)}}
+	start := time.Now()
 	phases, err := runPhases(ctx, pr, dir, rt, ev)
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +113,7 @@ func (w *world) finish(t *testing.T, rt *ort.Runtime, p plan.Plan) (*results.Sum
 			}
 		}
 	}
-	s, err := publish(ctx, w.job, pr, phases, &finished{watch: ev, work: &Work{}, at: at})
+	s, err := publish(ctx, w.job, pr, phases, &finished{start: start, over: time.Now(), watch: ev, work: &Work{}, at: at})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -40,13 +41,34 @@ import (
 
 // finished is what is known of a run beside its phases.
 type finished struct {
-	seconds float64
+	start   time.Time // of the command
+	over    time.Time // when the last phase had ended
+	end     time.Time // when all was written but what says so: set by publish
 	watch   *watch
 	ort     string
 	version string
 	at      *place
 	claim   *Claim // nil: nobody else writes there
 	work    *Work  // as the engine has left it
+}
+
+// seconds is what the job has taken, its earlier runs included.
+func (f *finished) seconds() float64 { return f.watch.before + f.end.Sub(f.start).Seconds() }
+
+// around is what this run has done before its first phase and behind its last one.
+func (f *finished) around(e *vistaopt.Estimate) []results.Phase {
+	first := f.watch.begun()
+	if first.IsZero() { // an earlier run had done all of them
+		first = f.over
+	}
+	var out []results.Phase
+	for _, part := range []struct {
+		name     string
+		from, to time.Time
+	}{{vistaopt.StartPhase, f.start, first}, {vistaopt.ResultsPhase, f.over, f.end}} {
+		out = append(out, results.Phase{Name: part.name, Tasks: 1, Estimate: estimateOf(e, part.name), Actual: results.Cost{Seconds: part.to.Sub(part.from).Seconds()}})
+	}
+	return out
 }
 
 type phases = map[mr.PhaseID]*mr.PhaseManifest
@@ -85,6 +107,7 @@ func publish(ctx context.Context, j *conf.Job, p *prepared, ph phases, f *finish
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	f.end = time.Now()
 	s := w.summary(f)
 	b, err := results.Marshal(s)
 	if err != nil {
@@ -221,7 +244,7 @@ func (w *publisher) summary(f *finished) *results.Summary {
 	s := &results.Summary{
 		Job: results.Job{Name: w.j.Name, Seed: w.j.Seed,
 			Kind: w.j.Downstream.Kind, Test: w.j.Downstream.Test, Classes: w.report.Classes, Features: w.p.Columns, Output: string(w.j.Output)},
-		Table: w.p.Table, Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds,
+		Table: w.p.Table, Counters: w.counters(), Digests: maps.Clone(w.digests), Started: w.p.Started.UTC().Format("2006-01-02T15:04:05Z"), Seconds: f.seconds(),
 		Versions: results.Versions{VistaMR: f.version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, ORT: f.ort},
 	}
 	s.Pipeline = w.made
@@ -396,7 +419,8 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 		s.Plan.Actual.BytesWritten += ph.Actual.BytesWritten
 		s.Plan.Phases = append(s.Plan.Phases, ph)
 	}
-	s.Plan.Actual.Seconds, s.Plan.Corrected = f.seconds, f.watch.corrections
+	s.Plan.Actual.Seconds, s.Plan.Corrected = f.seconds(), f.watch.corrections
+	s.Plan.Around = f.around(&w.p.Expect)
 	if s.Plan.Actual.PeakMemory = f.work.Peak; !f.work.Elsewhere {
 		_, s.Plan.Actual.PeakMemory = machine.Resident()
 	}

@@ -25,6 +25,7 @@ type Options struct {
 	ORTLib   string        // path of the ONNX Runtime library; empty: found by its usual places
 	Version  string        // of this program, for the results
 	Engine   Engine        // runs the phases; nil: this process
+	Analyze  string        // output of a finished run that Explain puts beside its estimates; "": none
 	Resume   bool          // only go on with an unfinished run: what would start anew is refused
 
 	// Patience is how long another process may go on writing to the output before that is an error: the one before this may not

@@ -13,8 +13,8 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -70,7 +70,7 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 	if err := Supported(j); err != nil {
 		return nil, nil, err
 	}
-	found := []Check{{"job", fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}}
+	found := []Check{{"job", strings.Join(append([]string{fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}, ignored(j)...), "; ")}}
 	f := &findings{}
 	var problems []error
 	at, err := openPlace(ctx, j.Output)
@@ -99,6 +99,14 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 		return nil, nil, invalid(problems[0])
 	}
 	return nil, nil, exit.As(exit.Invalid, &ProblemsError{Problems: problems})
+}
+
+// ignored says which keys of a job say nothing for it.
+func ignored(j *conf.Job) []string {
+	if len(j.CNN) == 1 && j.Plan.Networks != "" {
+		return []string{"plan.networks is ignored: the job has one network."}
+	}
+	return nil
 }
 
 // invalid puts an error about an input into its class: invalid, unless a remote store is to blame.
@@ -216,10 +224,10 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 	if f.place != nil {
 		old = readKept(ctx, f.place)
 	}
-	rates := onceSpeeds(ctx, f.data(), o)
+	rates, chosen := onceSpeeds(ctx, f.data(), o), onceChosen(j, f.data(), old)
 	ns, err := openNetworks(ctx, j, dir, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {
-			f.choice, _, err = choose(j, ns, f.data(), old, m)
+			f.choice, _, err = chosen(ns, m)
 		}
 		return err
 	}, func(ns networks, i int) error { return ns[i].forget() })
@@ -249,7 +257,7 @@ func checkPlan(_ context.Context, _ *conf.Job, _ *Options, f *findings) (string,
 		join += ", networks " + string(p.Networks)
 	}
 	return fmt.Sprintf("%s, %s, %s; %d at a time, batches of %d; needs %s%s of %s", p.Inference, p.Placement, join, p.CPU, p.Batch,
-		about, progress.Size(f.choice.Regions.Need()), progress.Size(f.choice.Memory)), nil
+		about, bytesize.AtLeast(f.choice.Regions.Need()), bytesize.AtMost(f.choice.Memory)), nil
 }
 
 func checkOutput(ctx context.Context, j *conf.Job, _ *Options, f *findings) (string, error) {

@@ -1,0 +1,247 @@
+package run
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/explain"
+)
+
+// ran is a finished run of the job of one network of the user's own.
+func ran(t *testing.T, sets func(j *conf.Job)) (*world, *conf.Job) {
+	t.Helper()
+	alone(t)
+	w := newWorld(t, true)
+	w.ownNetwork(t)
+	w.job.Keep.Features = false
+	sets(w.job)
+	if _, err := Submit(t.Context(), w.job, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return w, w.job
+}
+
+func analyzed(ctx context.Context, j conf.Job) (*explain.Explanation, error) {
+	return Explain(ctx, &j, Options{Analyze: string(j.Output)})
+}
+
+// TestAnalyze: every part of the estimate has what was measured, the parts add up to the whole, and a run of the very job differs in
+// nothing, whatever its plan.
+func TestAnalyze(t *testing.T) {
+	for name, sets := range map[string]func(j *conf.Job){
+		"chosen":      func(j *conf.Job) { j.Plan.Networks = "apart" }, // which says nothing of one network
+		"shuffle":     func(j *conf.Job) { j.Plan.Join, j.Plan.Placement, j.Plan.Partitions = "shuffle", "after-join", 3 },
+		"before-join": func(j *conf.Job) { j.Plan.Placement, j.Plan.Inference, j.Plan.CPU = "before-join", "staged", 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, j := ran(t, sets)
+			x, err := analyzed(t.Context(), *j)
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := x.Actual
+			sum := a.Between
+			for phase, s := range a.Phases {
+				if sum += s; s <= 0 {
+					t.Errorf("%s took %v s", phase, s)
+				}
+			}
+			if math.Abs(sum-a.Seconds) > 1e-6 || a.Seconds <= 0 {
+				t.Errorf("parts add up to %v s of %v", sum, a.Seconds)
+			}
+			for _, p := range x.Estimate.Phases {
+				if _, ok := a.Phases[p.Name]; !ok {
+					t.Errorf("nothing was measured of %s: %v", p.Name, a.Phases)
+				}
+			}
+			if len(a.Phases) != len(x.Estimate.Phases) || a.Plan != x.Plan || len(a.Differs) > 0 {
+				t.Errorf("measured %v of %s, which differs in %q; estimated %v of %s", a.Phases, a.Plan, a.Differs, x.Estimate.Phases, x.Plan)
+			}
+			satisfies(t, x)
+			// The times of a plan are compared with those of another one, which is said.
+			other := *j
+			other.Plan = conf.Plan{Inference: "lazy"}
+			if x, err = analyzed(t.Context(), other); err != nil || len(x.Actual.Differs) > 0 || !strings.Contains(string(x.Text()), "by another plan: ") {
+				t.Errorf("%v, %+v", err, x)
+			}
+		})
+	}
+}
+
+// satisfies sees to it that an explanation of a real job satisfies the published schema.
+func satisfies(t *testing.T, x *explain.Explanation) {
+	t.Helper()
+	doc, err := validator.UnmarshalJSON(bytes.NewReader(explain.Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := validator.NewCompiler()
+	if err := c.AddResource("x", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := x.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inst, err := validator.UnmarshalJSON(bytes.NewReader(data))
+	if err == nil {
+		err = s.Validate(inst)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAnalyzeOfAnotherJob: a run that did other work is refused, with what differs; what takes no other time is noted.
+func TestAnalyzeOfAnotherJob(t *testing.T) {
+	w, j := ran(t, func(*conf.Job) {})
+	table, err := os.ReadFile(w.table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(j *conf.Job)
+		want   string // of the refusal, or of what differs
+		exit   int
+	}{
+		"layers": {func(j *conf.Job) { j.CNN[0].Layers.Last = 1 }, "layers /f1_relu/Relu_output_0 /f2/Gemm_output_0 there, /f2/Gemm_output_0 here", 3},
+		"pool":   {func(j *conf.Job) { j.CNN[0].Pool = "avg-1x1" }, "pool max-2x2 there, avg-1x1 here", 3},
+		"network": {func(j *conf.Job) {
+			j.CNN[0] = conf.DefaultCNN()
+			j.CNN[0].Model, j.CNN[0].Weights = "alexnet", "random"
+		}, "model small.onnx there, alexnet here", 3},
+		"networks": {func(j *conf.Job) { j.CNN = append(j.CNN, j.CNN[0]); j.CNN[1].Name = "second" }, "networks 1 there, 2 here", 3},
+		"preprocess": {func(j *conf.Job) {
+			j.CNN[0].Preprocess = conf.Preprocess{Inline: &conf.PreprocessSettings{EXIF: "ignore", Channels: "BGR", Resize: 32, Interpolation: "bilinear", Crop: 30, Scale: 1, Mean: []float64{0, 0, 0}, Std: []float64{1, 1, 1}}}
+		}, "preprocess ", 3},
+		"rows":    {func(*conf.Job) { save(t, w.table, append(slices.Clone(table), "more,1,2,red,3\n"...)) }, "rows 63 there, 64 here", 3},
+		"columns": {func(j *conf.Job) { j.Table.Features = []string{"x"} }, "columns 3 there, 1 here", 3},
+		"images":  {func(*conf.Job) { save(t, w.images+"/late.png", []byte("late")) }, "images ", 3},
+		"content": {func(*conf.Job) { save(t, w.table, bytes.Replace(table, []byte("ragged,1,2"), []byte("ragged,1,3"), 1)) }, "the table's content", 0},
+		"name":    {func(j *conf.Job) { j.Name = "other" }, "name small there, other here", 0},
+		"seed":    {func(j *conf.Job) { j.Seed = 3 }, "seed 7 there, 3 here", 0},
+		"kind":    {func(j *conf.Job) { j.Downstream.Kind = "linear-svc" }, "downstream.kind logistic-regression there, linear-svc here", 0},
+		"folds":   {func(j *conf.Job) { j.Downstream.Folds = 3 }, "keys of the job file that results do not record", 0},
+		"memory":  {func(j *conf.Job) { j.Limits.Memory = 4 << 30 }, "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			save(t, w.table, table)
+			t.Cleanup(func() { _ = os.Remove(w.images + "/late.png") }) // most have none
+			other := *j
+			other.CNN = slices.Clone(j.CNN)
+			c.change(&other)
+			x, err := analyzed(t.Context(), other)
+			switch {
+			case c.exit != 0:
+				if errorID(err) != "E-OTHER-RUN" || exit.Code(err) != c.exit || !strings.Contains(fmt.Sprint(err), c.want) {
+					t.Errorf("%v, exit code %d; want %q and %d", err, exit.Code(err), c.want, c.exit)
+				}
+			case err != nil:
+				t.Error(err)
+			case c.want == "" && len(x.Actual.Differs) > 0, c.want != "" && (len(x.Actual.Differs) != 1 || !strings.HasPrefix(x.Actual.Differs[0], c.want)):
+				t.Errorf("differs in %q, want %q", x.Actual.Differs, c.want)
+			}
+		})
+	}
+}
+
+// TestAroundOfARunTakenUp: what the last run has done around its phases is told, also where an earlier one had run all of them.
+func TestAroundOfARunTakenUp(t *testing.T) {
+	alone(t)
+	w := newWorld(t, true)
+	w.ownNetwork(t)
+	ctx, sink := stopAt(t, func(u progress.Update) bool { return u.Stage == "evaluate" && u.End })
+	if _, err := Submit(ctx, w.job, Options{Progress: sink}); !errs.Is(err, errs.Canceled) {
+		t.Fatalf("stopped: %v", err)
+	}
+	s, err := Submit(t.Context(), w.job, Options{Resume: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Plan.Around) != 2 {
+		t.Fatalf("around the phases: %+v", s.Plan.Around)
+	}
+	for i, name := range []string{"start", "results"} {
+		if p := s.Plan.Around[i]; p.Name != name || p.Estimate == nil || p.Actual.Seconds <= 0 || p.Actual.Seconds > s.Seconds {
+			t.Errorf("%s: %+v of %v s", name, p, s.Seconds)
+		}
+	}
+}
+
+// TestChosenOnce: who is asked about the same networks again has the choice that there is, and about others a new one.
+func TestChosenOnce(t *testing.T) {
+	w := newWorld(t, true)
+	d, err := readInput(t.Context(), w.job, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns := w.network(t)
+	chosen := onceChosen(w.job, d, nil)
+	m := vistaopt.Machine{Cores: 2, Memory: 4 << 30}
+	ask := func() *vistaopt.Choice {
+		t.Helper()
+		c, _, err := chosen(ns, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	first := ask()
+	if ask() != first {
+		t.Error("the same was chosen twice")
+	}
+	ns[0].size.WeightBytes += 1 << 30
+	larger := ask()
+	if larger == first || larger.Regions.Model <= first.Regions.Model {
+		t.Errorf("of a larger network %+v", larger.Regions)
+	}
+	m.Memory = 8 << 30
+	if ask() == larger {
+		t.Error("more memory changes nothing")
+	}
+	m.Memory = 1 << 20
+	if _, _, err := chosen(ns, m); exit.Code(err) != int(exit.Infeasible) {
+		t.Errorf("where nothing fits: %v", err)
+	}
+}
+
+// TestNetworksOfOneAreIgnored: that plan.networks says nothing of one network is said wherever the job is looked at, and it runs.
+func TestNetworksOfOneAreIgnored(t *testing.T) {
+	const says = "plan.networks is ignored: the job has one network."
+	alone(t)
+	w := newWorld(t, true)
+	w.ownNetwork(t)
+	w.job.Plan.Networks = "together"
+	found, err := Validate(t.Context(), w.job, Options{})
+	if err != nil || !strings.Contains(found[0].Detail, says) {
+		t.Errorf("validate: %v, %v", found, err)
+	}
+	x, err := Explain(t.Context(), w.job, Options{})
+	if err != nil || !strings.Contains(string(x.Text()), says) {
+		t.Errorf("explain: %v", err)
+	}
+	core, logs := observer.New(zap.WarnLevel)
+	s, err := Submit(t.Context(), w.job, Options{Log: zap.New(core)})
+	if err != nil || !slices.Contains(s.Warnings, says) || logs.FilterMessage(says).Len() != 1 || s.Plan.Networks != "" {
+		t.Errorf("submit: %v, %+v", err, logs.All())
+	}
+}
