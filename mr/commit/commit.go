@@ -38,6 +38,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -285,18 +286,27 @@ func EpochMark(root dfs.Path, n int64) dfs.Path {
 	return root.Join(EpochsFolder, fmt.Sprintf("%010d", n))
 }
 
-// Epoch is the highest epoch that was claimed; 0 when there is none.
-func (p *Publisher) Epoch(ctx context.Context) (int64, error) {
-	highest := int64(0)
+// Epochs are those that were claimed, in order.
+func (p *Publisher) Epochs(ctx context.Context) (all []int64, _ error) {
 	for info, err := range p.FS.List(ctx, p.Root.Join(EpochsFolder)) {
 		if err != nil {
-			return 0, errs.E("find epoch", errs.Unknown, "", err)
+			return nil, errs.E("find epoch", errs.Unknown, "", err)
 		}
 		if n, err := strconv.ParseInt(info.Path.Base(), 10, 64); err == nil {
-			highest = max(highest, n)
+			all = append(all, n)
 		}
 	}
-	return highest, nil
+	slices.Sort(all)
+	return all, nil
+}
+
+// Epoch is the highest epoch that was claimed; 0 when there is none.
+func (p *Publisher) Epoch(ctx context.Context) (int64, error) {
+	all, err := p.Epochs(ctx)
+	if err != nil || len(all) == 0 {
+		return 0, err
+	}
+	return max(0, all[len(all)-1]), nil
 }
 
 // Current fails with errs.Lost unless the caller's epoch is the highest that was claimed: another one has taken over, or

@@ -200,6 +200,22 @@ func AtOnce(fs FS) bool {
 	return ok
 }
 
+// emptier is a file system where folders stay, and that can remove one in which there is nothing, and nothing else.
+type emptier interface {
+	RemoveEmpty(ctx context.Context, dir Path) error
+}
+
+// Prune removes a folder and those above it, up to the file system's root, as far as there is nothing in them, where folders are
+// something. What cannot be removed is in use or somebody else's, and stays: there is no error to tell. A writer that has just made
+// sure of such a folder begins anew, or fails.
+func Prune(ctx context.Context, fs FS, dir Path) {
+	whole, in := unwrap(fs, dir)
+	e, ok := whole.(emptier)
+	for ok && e.RemoveEmpty(ctx, in) == nil && dir != "" {
+		dir, in = dir.Dir(), in.Dir()
+	}
+}
+
 // RemoveAll removes every file below a folder, and what dead writers have left there, and the folder where folders are
 // something. It goes on after a file that it cannot remove. Nobody may be writing to the folder any more.
 func RemoveAll(ctx context.Context, fs FS, dir Path) error {

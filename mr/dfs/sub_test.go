@@ -2,6 +2,7 @@ package dfs_test
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 	"testing"
@@ -154,5 +155,33 @@ func TestSubSweepsAndRemovesFolders(t *testing.T) {
 	}
 	if want := []dfs.Path{"jobs/one/x", "jobs/one"}; !slices.Equal(b.removes, want) || !slices.Equal(b.sweeps, []dfs.Path{"jobs/one", ""}) {
 		t.Errorf("folders %q are removed, want %q; sweeps of %q", b.removes, want, b.sweeps)
+	}
+}
+
+// hollow is a file system where folders stay: those that hold something are named.
+type hollow struct {
+	dfs.FS
+	holds   map[dfs.Path]bool
+	removed []dfs.Path
+}
+
+func (h *hollow) RemoveEmpty(_ context.Context, dir dfs.Path) error {
+	if h.holds[dir] {
+		return errs.E("remove", errs.Invalid, string(dir), errors.New("it is not empty"))
+	}
+	h.removed = append(h.removed, dir)
+	return nil
+}
+
+// TestPrune: empty folders go up to the first that holds something, and no further than the root of the part.
+func TestPrune(t *testing.T) {
+	h := &hollow{FS: mem.New(), holds: map[dfs.Path]bool{"jobs/two/p": true}}
+	jobs := dfs.Sub(h, "jobs")
+	dfs.Prune(t.Context(), dfs.Sub(jobs, "one"), "p/0")
+	dfs.Prune(t.Context(), jobs, "two/p/0")
+	dfs.Prune(t.Context(), h, "")
+	dfs.Prune(t.Context(), mem.New(), "a/b") // has no folders
+	if want := []dfs.Path{"jobs/one/p/0", "jobs/one/p", "jobs/one", "jobs/two/p/0", ""}; !slices.Equal(h.removed, want) {
+		t.Errorf("removed %q, want %q", h.removed, want)
 	}
 }

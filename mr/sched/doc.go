@@ -31,7 +31,7 @@
 // Losses, preemptions and memory failures are not the task's fault and do not use up its
 // attempts, but are bounded, so that nothing goes on for ever. Wrong input or a broken budget
 // end the job at once. The same error twice on one task ends it too: a third try would only
-// cost time. A damaged file of the engine's own makes the task that wrote it run again, and the
+// cost time. A result that could not be kept is neither its task's fault nor its worker's. A damaged file of the engine's own makes the task that wrote it run again, and the
 // reader is not charged. What may pass by itself is tried again after a pause that doubles.
 //
 // A worker that was silent is taken for gone, and what it ran for lost. It may come back: it

@@ -22,6 +22,10 @@ import (
 //	transient, unreachable      again, up to the job's attempts
 //	all others                  the same, but not after the same words twice in a row
 //
+// What a result that is being kept fails with (Held) says nothing of its task or worker, which have done their part: all kinds but
+// those that fail the job at once lead to another try, up to 20 times, not charged to the task and held against no worker. A store
+// that stays full, or refuses everybody, ends the job by what the workers meet there.
+//
 // All but the losses of a worker and of memory wait before they are tried again, see later.go.
 
 // maxMends is how often the output of a task may turn out to be damaged.
@@ -135,7 +139,11 @@ func (s *State) fail(a *attempt, at WorkerID, err *errs.Error) {
 		return
 	}
 	if len(t.attempts) == 0 && !s.o.rules.forgetLost {
-		s.again(p, retry{index: i, avoid: a.worker.id, from: s.now + pause})
+		r := retry{index: i, avoid: a.worker.id, from: s.now + pause}
+		if a.held {
+			r.avoid = ""
+		}
+		s.again(p, r)
 	}
 }
 
@@ -169,10 +177,12 @@ func (s *State) judge(j *job, p *phase, t *task, a *attempt, err *errs.Error, ki
 		}
 		return s.pause(tr.system), nil
 	}
-	p.failures++
-	if !a.held { // else the worker has done its part
-		s.blame(j, a.worker, mr.TaskID{Phase: p.spec.ID, Index: a.index}, kind, err.Err.Error())
+	if a.held { // it has done its part, and so has its worker
+		p.losses++
+		return s.pause(tr.system + 1), t.charge(err)
 	}
+	p.failures++
+	s.blame(j, a.worker, mr.TaskID{Phase: p.spec.ID, Index: a.index}, kind, err.Err.Error())
 	tr.failures++
 	if ofWorker(kind) && !tr.refusedBy(a.worker.id) {
 		tr.refused = append(tr.refused, a.worker.id)

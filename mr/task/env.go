@@ -31,7 +31,8 @@ type Env struct {
 	// in bytes.
 	SortMemory int64
 	Log        *zap.Logger
-	// KeepLogs says that the logs of attempts go into the store (package attemptlog). Whoever runs them does that.
+	// KeepLogs says that the logs of attempts go into the store (package attemptlog). Whoever runs them does that. The store has the
+	// marks of the job's epochs (package commit): what is written when that of the attempt is gone is nobody's, logs and files alike.
 	KeepLogs bool
 	// Usage tells what the process uses, for the logs; nil: it is not known.
 	Usage func() Usage

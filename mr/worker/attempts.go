@@ -94,13 +94,16 @@ func (j *job) made() *task.Env {
 func (w *Worker) end(j *job, a *attempt, ev sched.Event) {
 	a.cancel()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if a.stopped {
-		return
+	wanted := !a.stopped
+	if wanted {
+		a.stopped = true
+		delete(j.running, try{a.spec.Attempt, a.spec.Epoch})
+		w.o.Report(Report{Event: ev})
 	}
-	a.stopped = true
-	delete(j.running, try{a.spec.Attempt, a.spec.Epoch})
-	w.o.Report(Report{Event: ev})
+	w.mu.Unlock()
+	if s, ok := ev.(sched.Succeeded); !ok || len(s.Manifest.Files) > 0 {
+		w.clearLate(j.made(), a)
+	}
 }
 
 func (w *Worker) failed(a *attempt, err error) sched.Event {

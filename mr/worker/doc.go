@@ -3,7 +3,8 @@
 //
 // Invariant: a worker decides nothing. It does what Commands say, in their order, and every attempt that it
 // was told to launch ends with one Succeeded or Failed, unless it was told to give it up. What it runs
-// is what its signs of life name, so that whoever listens can rely on them.
+// is what its signs of life name, so that whoever listens can rely on them. An attempt that ends when its job's folder is gone
+// leaves nothing in the store.
 //
 // How it works: Do takes a command and does not wait; each launch is a goroutine. Reports go out in the order
 // in which things happened, through a function that must not block. Rounds over pinned partitions use as

@@ -11,6 +11,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/task"
 )
 
@@ -53,6 +54,26 @@ func (w *Worker) writeLog(ctx context.Context, env *task.Env, a *attempt) {
 	if err := env.Store.Remove(ctx, p); err != nil {
 		w.log.Warn("the log of an attempt whose job is gone was not removed", zap.String("attempt", a.spec.Attempt.String()), zap.Error(err))
 	}
+	dfs.Prune(ctx, env.Store, p.Dir())
+}
+
+// clearLate removes the files of an attempt that has ended after its job's folder was removed: with the job, which this process may have
+// slept through, or by somebody who removed the whole output. Nobody else would. The attempt's end has been told; if the folder goes
+// after this look, the files go with it.
+func (w *Worker) clearLate(env *task.Env, a *attempt) {
+	if env == nil || !env.KeepLogs {
+		return
+	}
+	ctx, cancel := context.WithTimeout(w.base, logPatience)
+	defer cancel()
+	if !gone(ctx, env.Store, a.spec) {
+		return
+	}
+	out := sched.OutFolder(a.spec.Job, a.spec.Attempt, a.spec.Epoch)
+	if err := dfs.RemoveAll(ctx, env.Store, out); err != nil {
+		w.log.Warn("the files of an attempt whose job is gone were not removed", zap.String("attempt", a.spec.Attempt.String()), zap.Error(err))
+	}
+	dfs.Prune(ctx, env.Store, out)
 }
 
 // gone tells whether the coordinator's mark of an attempt is not there any more, with which the removal of a job's folder begins. A

@@ -168,7 +168,7 @@ up() {
 	local name deadline=$((SECONDS + 180))
 	for name; do
 		until serves "$name"; do
-			running "$name" || { echo "hdfs.sh: $name has ended: $(tail -n 3 "$dir/$name.log" | tr '\n' ' ')" >&2; return 1; }
+			running "$name" || { sleep 0.5 && running "$name"; } || { echo "hdfs.sh: $name has ended: $(tail -n 3 "$dir/$name.log" | tr '\n' ' ')" >&2; return 1; }
 			[ $SECONDS -lt $deadline ] || { echo "hdfs.sh: $name is not in service in time" >&2; return 1; }
 			sleep 0.1
 		done

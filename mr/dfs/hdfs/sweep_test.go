@@ -96,6 +96,22 @@ func TestSweepAndRemoveFolder(t *testing.T) {
 			t.Errorf("%s is there: %v, %v", p, there, err)
 		}
 	}
+	for _, p := range []dfs.Path{"late/er/x", "late/y"} {
+		if err := dfs.WriteFile(t.Context(), f, p, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		file  dfs.Path
+		stays bool
+	}{{"late/er/x", true}, {"late/y", false}} { // the part itself goes with the last of what is in it
+		if err := f.Remove(t.Context(), c.file); err != nil {
+			t.Fatal(err)
+		}
+		if dfs.Prune(t.Context(), dfs.Sub(f, "late"), "er"); exists("late") != c.stays || exists("late/er") {
+			t.Errorf("without %s: late is there: %v, late/er: %v", c.file, exists("late"), exists("late/er"))
+		}
+	}
 	if err := f.RemoveFolder(t.Context(), ""); !errs.Is(err, errs.Invalid) {
 		t.Errorf("the root: %v", err)
 	}

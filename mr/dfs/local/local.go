@@ -186,10 +186,11 @@ func (f *FS) Claim(ctx context.Context, p dfs.Path) error {
 		return err
 	}
 	dir := filepath.Dir(name)
-	if err := f.makeFolder(dir); err != nil {
-		return wrap("claim", f.shown(p), err)
-	}
-	h, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	var h *os.File
+	err = f.inFolder(dir, func() (err error) {
+		h, err = os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+		return err
+	})
 	if err != nil {
 		return wrap("claim", f.shown(p), err)
 	}
@@ -218,6 +219,52 @@ func (f *FS) Remove(ctx context.Context, p dfs.Path) error {
 	}
 	return wrap("remove", f.shown(p), err)
 }
+
+// RemoveFolder removes a folder and all that is in it, empty folders too. An absent folder is no error. Of a link to a folder the link
+// is removed.
+func (f *FS) RemoveFolder(ctx context.Context, dir dfs.Path) error {
+	name, err := f.folder(ctx, "remove", dir)
+	if err != nil {
+		return err
+	}
+	if dir == "" {
+		return errs.E("remove", errs.Invalid, "", errors.New("the root is not removed"))
+	}
+	if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
+		return nil // the name of a file is no folder
+	}
+	return wrap("remove", f.shown(dir), os.RemoveAll(name))
+}
+
+// RemoveEmpty removes a folder in which there is nothing; another one is an error, and stays as it is. An absent one is no error.
+func (f *FS) RemoveEmpty(ctx context.Context, dir dfs.Path) error {
+	name, err := f.folder(ctx, "remove", dir)
+	if err != nil {
+		return err
+	}
+	err = syscall.Rmdir(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return wrap("remove", f.shown(dir), err)
+}
+
+// inFolder makes a folder and then something in it. An empty folder may be removed between the two (RemoveEmpty): then both are done
+// again.
+func (f *FS) inFolder(dir string, do func() error) (err error) {
+	for range makeTries {
+		if err = f.makeFolder(dir); err == nil {
+			err = do()
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return err
+}
+
+// makeTries bounds how often a folder is made that is removed again at once.
+const makeTries = 100
 
 // errFileAbove is met where a file bears the name of a folder that is wanted.
 var errFileAbove = errors.New("a part of the path is a file, not a folder")

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -342,4 +343,84 @@ func TestReadErrorsHaveAKind(t *testing.T) {
 			t.Errorf("%v is %v, want %v", no, errs.KindOf(err), want)
 		}
 	}
+}
+
+// TestEmptyFoldersAreRemoved with Prune, and those in which something is stay. RemoveAll leaves no folders.
+func TestEmptyFoldersAreRemoved(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "root")
+	f := New(root, false)
+	there := func(name string) bool {
+		_, err := os.Lstat(filepath.Join(root, name))
+		return err == nil
+	}
+	for _, p := range []dfs.Path{"a/b/c/d", "a/e"} {
+		if err := dfs.WriteFile(t.Context(), f, p, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dfs.Prune(t.Context(), f, "a/b/c")
+	if !there("a/b/c/d") {
+		t.Fatal("a folder with a file in it is gone")
+	}
+	if err := f.RemoveEmpty(t.Context(), "a/e"); err == nil || !there("a/e") {
+		t.Errorf("a file was taken for a folder: %v", err)
+	}
+	if err := f.RemoveFolder(t.Context(), "a/e"); err != nil || !there("a/e") {
+		t.Errorf("a file was taken for a folder: %v", err)
+	}
+	if err := f.Remove(t.Context(), "a/b/c/d"); err != nil {
+		t.Fatal(err)
+	}
+	dfs.Prune(t.Context(), f, "a/b/c/absent")
+	if there("a/b") || !there("a/e") {
+		t.Errorf("a/b is there: %v; a/e is there: %v", there("a/b"), there("a/e"))
+	}
+	if err := dfs.RemoveAll(t.Context(), f, "a"); err != nil || there("a") {
+		t.Errorf("after RemoveAll: %v", err)
+	}
+	if err := f.RemoveFolder(t.Context(), ""); !errs.Is(err, errs.Invalid) {
+		t.Errorf("the root: %v", err)
+	}
+	// The root itself goes, too; and whoever has a file open there that has no name yet, or claims one, makes the folder anew.
+	w, err := f.Create(t.Context(), "x/y")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dfs.Prune(t.Context(), f, "x")
+	if err := w.Commit(t.Context()); err != nil || !there("x/y") {
+		t.Errorf("commit: %v", err)
+	}
+	if err := f.Remove(t.Context(), "x/y"); err != nil {
+		t.Fatal(err)
+	}
+	if dfs.Prune(t.Context(), f, "x"); there(".") {
+		t.Error("the root stays")
+	}
+}
+
+// TestWritersAndPruning: whoever writes and claims while others remove empty folders never fails for that.
+func TestWritersAndPruning(t *testing.T) {
+	f := New(filepath.Join(t.TempDir(), "root"), false)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				dfs.Prune(t.Context(), f, "a/b")
+			}
+		}
+	})
+	for range 300 {
+		if err := dfs.WriteFile(t.Context(), f, "a/b/c", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(f.Remove(t.Context(), "a/b/c"), f.Claim(t.Context(), "a/b/c"), f.Remove(t.Context(), "a/b/c")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
 }

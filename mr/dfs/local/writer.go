@@ -45,15 +45,17 @@ func (f *FS) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
 		return nil, err
 	}
 	dir := filepath.Dir(name)
-	if err := f.makeFolder(dir); err != nil {
-		return nil, wrap("create", f.shown(p), err)
-	}
-	if !f.hidden {
-		if h := openUnnamed(dir); h != nil {
-			return &writer{fs: f, path: f.shown(p), name: name, f: h}, nil
+	var w *writer
+	err = f.inFolder(dir, func() (err error) {
+		if !f.hidden {
+			if h := openUnnamed(dir); h != nil {
+				w = &writer{fs: f, path: f.shown(p), name: name, f: h}
+				return nil
+			}
 		}
-	}
-	w, err := f.createHidden(p, name)
+		w, err = f.createHidden(p, name)
+		return err
+	})
 	if err != nil {
 		return nil, wrap("create", f.shown(p), err)
 	}
@@ -126,7 +128,11 @@ func (w *writer) Commit(ctx context.Context) error {
 // publish gives the file its name, unless the name is taken.
 func (w *writer) publish() error {
 	if w.tmp == "" {
-		return linkUnnamed(w.f, w.name)
+		err := linkUnnamed(w.f, w.name)
+		if errors.Is(err, fs.ErrNotExist) { // a file without a name does not keep its folder
+			err = w.fs.inFolder(filepath.Dir(w.name), func() error { return linkUnnamed(w.f, w.name) })
+		}
+		return err
 	}
 	err := os.Link(w.tmp, w.name)
 	if err == nil || errors.Is(err, fs.ErrExist) || !noLinks(err) {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,6 +95,17 @@ func (c *Claim) gone(ctx context.Context) bool {
 	return true
 }
 
+// clearGone removes what this run has written since its output was removed. Late attempts on workers remove their own (package worker).
+func (c *Claim) clearGone(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx)
+	if c.lock != nil || !c.gone(ctx) {
+		return nil
+	}
+	err := dfs.RemoveAll(ctx, c.place.store, "")
+	dfs.Prune(ctx, c.place.out, "")
+	return err
+}
+
 // taken replaces a failure by its cause, if that is another run that has taken over, or has come to the end before this one could, or
 // that the output was removed: what this one meets then is chance.
 func (c *Claim) taken(ctx context.Context, err error) error {
@@ -119,23 +131,44 @@ func (c *Claim) index() dfs.Path {
 	return dfs.Path(fmt.Sprintf("images-%010d.index", c.epoch))
 }
 
-// replace has a file of a store written whose name another run may take at the same time: what is there is removed. As long as the claim
-// holds, who was first does not count. For a folder of this machine, and with nil, there are no others.
-func (c *Claim) replace(ctx context.Context, fs dfs.FS, name dfs.Path, write func() error) error {
+// replace has a file of a store written whose name another run may take at the same time: what is there is removed, unless it is the same
+// bytes already (nil: that is not looked at). As long as the claim holds, who was first does not count. For a folder of this machine, and
+// with nil, there are no others.
+func (c *Claim) replace(ctx context.Context, fs dfs.FS, name dfs.Path, same []byte, write func() error) error {
 	const tries = 5
 	for try := 1; ; try++ {
-		if c != nil {
-			if err := c.Check(ctx); err != nil {
-				return err
-			}
-		}
-		if err := fs.Remove(ctx, name); err != nil {
+		there, err := c.vacate(ctx, fs, name, same)
+		if err != nil || there {
 			return err
 		}
 		if err := write(); c == nil || c.lock != nil || try == tries || !errs.Is(err, errs.Exist) {
 			return err
 		}
 	}
+}
+
+// vacate removes a file, unless it is the same bytes as wanted: then it is there. A run may be stopped behind its last look at the
+// claims, for as long as another one needs to come to its end. What it does then must not hurt that one's files: so it removes nothing
+// of which it has not seen before that look that it is there, which is what earlier runs have left. To create a file hurts nobody.
+func (c *Claim) vacate(ctx context.Context, fs dfs.FS, name dfs.Path, same []byte) (there bool, _ error) {
+	info, err := fs.Stat(ctx, name)
+	absent := errs.Is(err, errs.NotExist)
+	if err != nil && !absent {
+		return false, err
+	}
+	if !absent && same != nil && info.Size == int64(len(same)) {
+		data, err := dfs.ReadFile(ctx, fs, name, info.Size)
+		there = err == nil && bytes.Equal(data, same)
+	}
+	if c != nil {
+		if err := c.Check(ctx); err != nil {
+			return false, err
+		}
+	}
+	if absent || there {
+		return there, nil
+	}
+	return false, fs.Remove(ctx, name)
 }
 
 func (c *Claim) runs() *commit.Publisher {
@@ -186,9 +219,19 @@ func claimStore(ctx context.Context, j *conf.Job, p *place) (*Claim, error) {
 	if c.epoch, err = c.runs().ClaimEpoch(ctx); err != nil {
 		return nil, elsewhere("output", p.name, err)
 	}
-	// The one before may have come to its end since the place was looked at.
-	if p.finished(ctx) {
-		return nil, errors.Join(finishedOutput(p.name), p.store.Remove(ctx, commit.EpochMark(runsFolder, c.epoch)))
+	// The one before may have come to its end since the place was looked at, or does so now.
+	ended, err := c.supersede(ctx)
+	if err != nil && !p.finished(ctx) {
+		return nil, elsewhere("output", p.name, err)
+	}
+	if ended {
+		if err := p.markFinished(ctx); err != nil && !p.finished(ctx) {
+			return nil, elsewhere("output", p.name, err)
+		}
+	}
+	if ended || p.finished(ctx) {
+		p.tidy(ctx)
+		return nil, finishedOutput(p.name)
 	}
 	return c, nil
 }

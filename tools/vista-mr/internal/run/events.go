@@ -188,7 +188,7 @@ func (p *pieces) Sync() error {
 	if p.joined {
 		return nil
 	}
-	err := p.claim.replace(p.ctx, p.out, EventsFile, p.join)
+	err := p.claim.replace(p.ctx, p.out, EventsFile, nil, p.join)
 	p.joined = err == nil
 	return err
 }

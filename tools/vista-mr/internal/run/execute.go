@@ -100,7 +100,7 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		if _, err := p.lesson.learn(p.Plan, phases, w.coreSeconds, time.Now()); err != nil {
 			o.Log.Warn("how fast the network was is not kept for the next job", zap.Error(err))
 		}
-		err = at.joinLogs(ctx, work, o.Log)
+		err = at.joinLogs(ctx, c, work, o.Log)
 	}
 	err = c.taken(ctx, err)
 	w.events.end(err) // before the marker, behind which nothing is written
@@ -108,8 +108,11 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		err = errors.Join(w.events.Sync(), c.Check(ctx))
 	}
 	if err == nil {
-		if err = at.markFinished(ctx); err != nil && !errs.Is(err, errs.Exist) && c.Check(ctx) == nil && at.finished(ctx) {
-			err = nil // what was lost was the store's answer
+		err = c.end(ctx)
+	}
+	if err == nil {
+		if err = at.markFinished(ctx); err != nil && at.finished(ctx) {
+			err = nil // what was lost was the store's answer, or a later run has written it for this one
 		}
 	}
 	err = c.taken(ctx, err)
@@ -415,7 +418,7 @@ func startAnew(ctx context.Context, c *Claim, p *prepared) error {
 	if err != nil {
 		return err
 	}
-	return c.replace(ctx, at.store, keptFile, func() error { return dfs.WriteFile(ctx, at.store, keptFile, b) })
+	return c.replace(ctx, at.store, keptFile, nil, func() error { return dfs.WriteFile(ctx, at.store, keptFile, b) })
 }
 
 const scratchFolder = "tmp"

@@ -26,8 +26,8 @@ const maxAttempts = 64 << 20
 
 // joinLogs puts the logs of all attempts into one file: the folder that they lie in goes when the job has succeeded. A job whose attempts
 // had nothing to say leaves none. What cannot be read or written of them is not worth a job that is done.
-func (p *place) joinLogs(ctx context.Context, w *Work, log *zap.Logger) error {
-	if err := p.out.Remove(ctx, AttemptsFile); err != nil && !errs.Is(err, errs.NotExist) {
+func (p *place) joinLogs(ctx context.Context, c *Claim, w *Work, log *zap.Logger) error {
+	if _, err := c.vacate(ctx, p.out, AttemptsFile, nil); err != nil {
 		return err // a file of an earlier try would be taken for this one's
 	}
 	var phases []mr.PhaseID

@@ -27,7 +27,7 @@ func TestLogsOutliveTheRun(t *testing.T) {
 	w := &Work{Ran: "job-1", Spec: mr.JobSpec{Phases: []mr.PhaseSpec{{ID: "table"}, {ID: "pool/3"}}}}
 	join := func() (string, error) {
 		t.Helper()
-		if err := p.joinLogs(t.Context(), w, zap.NewNop()); err != nil {
+		if err := p.joinLogs(t.Context(), nil, w, zap.NewNop()); err != nil {
 			t.Fatal(err)
 		}
 		b, err := dfs.ReadFile(t.Context(), out, AttemptsFile, 1<<20)

@@ -99,7 +99,7 @@ func (w *publisher) writePipeline(ctx context.Context, m *onnx.Attached, limit i
 
 // stream makes a file of the output like write, from what fn writes.
 func (w *publisher) stream(ctx context.Context, name dfs.Path, fn func(io.Writer) error) error {
-	return w.claim.replace(ctx, w.out, name, func() error { return w.streamOnce(ctx, name, fn) })
+	return w.claim.replace(ctx, w.out, name, nil, func() error { return w.streamOnce(ctx, name, fn) })
 }
 
 func (w *publisher) streamOnce(ctx context.Context, name dfs.Path, fn func(io.Writer) error) error {

@@ -218,6 +218,15 @@ func takenError(p *place) error {
 
 // goneError says that an output was removed while its job ran.
 func goneError(p *place) error {
-	return &errs.Error{Op: "run", Kind: errs.Lost, ID: "E-OUTPUT-GONE", Path: p.name, Err: fmt.Errorf("%s: the output has been removed while the job ran", p.name),
-		Fix: "submit the job again; what tasks wrote late may be left in " + inFolder(p.name, workFolder) + ", and may be removed"}
+	return &errs.Error{Op: "run", Kind: errs.Lost, ID: goneID, Path: p.name, Err: fmt.Errorf("%s: the output has been removed while the job ran", p.name),
+		Fix: "submit the job again"}
+}
+
+// goneID is the id of an output that was removed while its job ran.
+const goneID = "E-OUTPUT-GONE"
+
+// isGone tells whether that is the failure.
+func isGone(err error) bool {
+	var id interface{ ErrorID() string }
+	return errors.As(err, &id) && id.ErrorID() == goneID
 }

@@ -133,7 +133,7 @@ func (w *publisher) digest(name dfs.Path, sum []byte) {
 func (w *publisher) write(ctx context.Context, name dfs.Path, data []byte) error {
 	sum := sha256.Sum256(data)
 	w.digest(name, sum[:])
-	return w.claim.replace(ctx, w.out, name, func() error { return dfs.WriteFile(ctx, w.out, name, data) })
+	return w.claim.replace(ctx, w.out, name, data, func() error { return dfs.WriteFile(ctx, w.out, name, data) })
 }
 
 // models makes the files of all models, and returns what writes each.
@@ -205,7 +205,7 @@ func (w *publisher) quarantine(ctx context.Context) error {
 
 // copy copies a phase's file, if it is what the phase's manifest says.
 func (w *publisher) copy(ctx context.Context, f mr.PartFile, to dfs.Path) error {
-	return w.claim.replace(ctx, w.out, to, func() error { return w.copyOnce(ctx, f, to) })
+	return w.claim.replace(ctx, w.out, to, nil, func() error { return w.copyOnce(ctx, f, to) })
 }
 
 func (w *publisher) copyOnce(ctx context.Context, f mr.PartFile, to dfs.Path) error {

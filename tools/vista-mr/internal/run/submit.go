@@ -66,9 +66,17 @@ func submit(ctx context.Context, j *conf.Job, o Options, start time.Time) (_ *re
 	}
 	claim, err := at.claim(ctx, j)
 	if err != nil {
+		if s, ferr := o.finished(ctx, at, j); s != nil && ferr == nil { // the process before this one was stopped before it could say so
+			return s, nil
+		}
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, claim.Close()) }()
+	defer func() {
+		if isGone(err) {
+			err = errors.Join(err, claim.clearGone(ctx))
+		}
+		err = errors.Join(err, claim.Close())
+	}()
 	p, err := prepare(ctx, j, claim, f, &o)
 	if err = claim.taken(ctx, err); err != nil {
 		if s, ferr := o.finished(ctx, at, j); s != nil && ferr == nil {

@@ -18,84 +18,123 @@ import (
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/mem"
+	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
 
 // stop holds a run up before one of its operations of the store, until it may go on. Those of its phases do not count: all that the
 // phases of two runs have in common is guarded by epochs, and tested with them.
 type stop struct {
-	at      int // 1: the first operation; 0: none
+	at      int                                 // 1: the first operation; 0: none
+	when    func(op string, path dfs.Path) bool // or the first of which this says so; nil: none
+	dies    bool                                // what comes after that operation fails, as of a process that is killed
 	reached chan struct{}
 	on      chan struct{}
 
-	mu sync.Mutex
-	n  int
+	mu   sync.Mutex
+	n    int
+	held bool
+	dead bool
 }
+
+var errKilled = errors.New("killed")
 
 type stopKey struct{}
 
 // stopped is a store in which runs are held up by the stop in their contexts.
 type stopped struct{ dfs.FS }
 
-func (stopped) here(ctx context.Context) {
+func (stopped) here(ctx context.Context, op string, p dfs.Path) error {
 	s, _ := ctx.Value(stopKey{}).(*stop)
 	if s == nil {
-		return
+		return nil
 	}
 	s.mu.Lock()
 	s.n++
-	reached := s.n == s.at
+	reached := !s.held && (s.n == s.at || s.when != nil && s.when(op, p))
+	s.held = s.held || reached
+	dead := s.dead
 	s.mu.Unlock()
 	if reached {
 		close(s.reached)
 		<-s.on
+		s.mu.Lock()
+		s.dead = s.dies
+		s.mu.Unlock()
 	}
+	if dead {
+		return errs.E(op, errs.Internal, string(p), errKilled)
+	}
+	return nil
 }
 
 func (f stopped) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
-	f.here(ctx)
+	if err := f.here(ctx, "open", p); err != nil {
+		return nil, err
+	}
 	return f.FS.Open(ctx, p)
 }
 
 func (f stopped) Create(ctx context.Context, p dfs.Path) (dfs.Writer, error) {
-	f.here(ctx)
+	if err := f.here(ctx, "create", p); err != nil {
+		return nil, err
+	}
 	w, err := f.FS.Create(ctx, p)
-	return stoppedWriter{w, f}, err
+	return stoppedWriter{w, f, p}, err
 }
 
 func (f stopped) Claim(ctx context.Context, p dfs.Path) error {
-	f.here(ctx)
+	if err := f.here(ctx, "claim", p); err != nil {
+		return err
+	}
 	return f.FS.Claim(ctx, p)
 }
 
 func (f stopped) Stat(ctx context.Context, p dfs.Path) (dfs.Info, error) {
-	f.here(ctx)
+	if err := f.here(ctx, "stat", p); err != nil {
+		return dfs.Info{}, err
+	}
 	return f.FS.Stat(ctx, p)
 }
 
 func (f stopped) List(ctx context.Context, dir dfs.Path) iter.Seq2[dfs.Info, error] {
-	f.here(ctx)
+	if err := f.here(ctx, "list", dir); err != nil {
+		return func(yield func(dfs.Info, error) bool) { yield(dfs.Info{}, err) }
+	}
 	return f.FS.List(ctx, dir)
 }
 
 func (f stopped) Remove(ctx context.Context, p dfs.Path) error {
-	f.here(ctx)
+	if err := f.here(ctx, "remove", p); err != nil {
+		return err
+	}
 	return f.FS.Remove(ctx, p)
 }
 
 type stoppedWriter struct {
 	dfs.Writer
-	f stopped
+	f    stopped
+	path dfs.Path
 }
 
 func (w stoppedWriter) Commit(ctx context.Context) error {
-	w.f.here(ctx)
+	if err := w.f.here(ctx, "commit", w.path); err != nil {
+		return err
+	}
 	return w.Writer.Commit(ctx)
 }
 
 // startStopped submits a job that is held up before its operation at.
 func startStopped(ctx context.Context, j *conf.Job, at int) (s *stop, over chan error) {
-	s = &stop{at: at, reached: make(chan struct{}), on: make(chan struct{})}
+	s = newStop()
+	s.at = at
+	return s, s.submit(ctx, j)
+}
+
+func newStop() *stop { return &stop{reached: make(chan struct{}), on: make(chan struct{})} }
+
+// submit submits a job that is held up.
+func (s *stop) submit(ctx context.Context, j *conf.Job) (over chan error) {
 	e := &engineFunc{inProcess: inProcess{stores: stores()}}
 	e.run = func(ctx context.Context, w *Work) (map[mr.PhaseID]*mr.PhaseManifest, error) {
 		return e.inProcess.Run(context.WithValue(ctx, stopKey{}, nil), w)
@@ -105,7 +144,7 @@ func startStopped(ctx context.Context, j *conf.Job, at int) (s *stop, over chan 
 		_, err := Submit(context.WithValue(ctx, stopKey{}, s), j, Options{Engine: e})
 		over <- err
 	}()
-	return s, over
+	return over
 }
 
 // TestTwoRunsTogether: two runs of one job in one store, of which the second comes at any moment of the first and is then held up at
