@@ -125,21 +125,6 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 	return s, nil
 }
 
-// work is what the engine is given.
-func (p *prepared) work(j *conf.Job, scratch string, w *watch) *Work {
-	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Memory: p.Memory, Scratch: scratch, Plan: p.Plan.String(), Resumed: w.resume, Observe: w.update}
-}
-
-// arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
-// fails and is halved, instead of taking what it was not given. Without one, half of what there is may be taken: an arena
-// with a limit grows by what is asked for, and the runtime's own by powers of two, which took VGG16 a sixth more memory.
-func arenaLimit(j *conf.Job, p *prepared) int64 {
-	if j.Limits.Memory == 0 {
-		return max(p.Room.Arena, p.Memory/2)
-	}
-	return p.Room.Arena
-}
-
 // notReady puts an error of the preparation into its class: most are about what the user gave,
 // but a disk can be full before anything runs.
 func notReady(err error) error {
