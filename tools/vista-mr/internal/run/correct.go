@@ -78,6 +78,10 @@ func (w *watch) pace(spec *mr.PhaseSpec, u *progress.Update, now time.Time) {
 	p.furthest(u)
 	since, done, total := now.Sub(p.since), u.Done-u.Kept, u.Total-u.Kept
 	pace := w.paces.known(spec.ID, cnn)
+	if spec.Type == mr.RoundsPhase {
+		u.Left = max(expected*w.overdue(spec.ID, since, expected, pace)-since.Seconds(), 0) + w.later(spec.ID)
+		return
+	}
 	if believable(done, total, since) {
 		measured, before := since.Seconds()*float64(u.Total)/float64(done)/expected, pace
 		if pace = measured; measured >= offBy*before || measured*offBy <= before {
@@ -88,14 +92,34 @@ func (w *watch) pace(spec *mr.PhaseSpec, u *progress.Update, now time.Time) {
 				What: "the time that is left is worked out anew; tasks go to whoever is free, and partitions stay as they are"})
 		}
 	}
-	u.Left = expected * pace * float64(u.Total-u.Done) / float64(u.Total)
-	at := slices.IndexFunc(w.job.Spec.Phases, func(q mr.PhaseSpec) bool { return q.ID == spec.ID })
+	u.Left = expected*pace*float64(u.Total-u.Done)/float64(u.Total) + w.later(spec.ID)
+}
+
+// later is what the phases behind one will take, in seconds. It is called with w.mu held.
+func (w *watch) later(id mr.PhaseID) (left float64) {
+	at := slices.IndexFunc(w.job.Spec.Phases, func(q mr.PhaseSpec) bool { return q.ID == id })
 	for i := range w.job.Spec.Phases[at+1:] {
 		q := &w.job.Spec.Phases[at+1+i]
 		if !w.phase(q.ID).done {
-			u.Left += w.expect(q.ID) * w.paces.known(q.ID, q.Kind == extract.Name)
+			left += w.expect(q.ID) * w.paces.known(q.ID, q.Kind == extract.Name)
 		}
 	}
+	return left
+}
+
+// overdue is the pace of a phase of rounds. Until its last round it says of its progress only that rounds go on, and nobody knows
+// how many there will be: one that has taken twice as long as was expected is expected to take as long again.
+func (w *watch) overdue(id mr.PhaseID, since time.Duration, expected, pace float64) float64 {
+	if since < settled || since.Seconds() < offBy*expected*pace {
+		return pace
+	}
+	was := expected * pace
+	pace = 2 * since.Seconds() / expected
+	w.paces.set(id, false, pace)
+	w.correction(results.Correction{Phase: string(id),
+		Why:  fmt.Sprintf("%.3g s were expected, and %d rounds have taken %.3g s", was, w.phase(id).rounds, since.Seconds()),
+		What: "it is expected to take as long again; rounds go on until the models are good enough"})
+	return pace
 }
 
 // halved notes that batches were made smaller to stay within the memory: by an attempt of its own, or because it was given up.

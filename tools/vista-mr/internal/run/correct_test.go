@@ -69,6 +69,38 @@ func TestEstimatesAreCorrected(t *testing.T) {
 	}
 }
 
+// Training that takes far longer than expected says so, each time that it has taken twice as long as was thought.
+func TestTrainingThatTakesLonger(t *testing.T) {
+	var log bytes.Buffer
+	w := slow(&log)
+	spec := &w.job.Spec.Phases[2]
+	spec.Type = mr.RoundsPhase
+	begun := time.Unix(1000, 0)
+	w.note(string(tracker.AttemptStarted), spec.ID, begun)
+	for _, c := range []struct {
+		after time.Duration
+		left  float64
+		count int
+	}{
+		{4 * time.Second, 6, 0},
+		{19 * time.Second, 0, 0},
+		{20 * time.Second, 20, 1},
+		{30 * time.Second, 10, 1},
+		{79 * time.Second, 0, 1},
+		{80 * time.Second, 80, 2},
+	} {
+		w.phase(spec.ID).rounds = int(c.after / time.Second)
+		u := progress.Update{Total: 2, Unit: "tasks"}
+		w.pace(spec, &u, begun.Add(c.after))
+		if u.Left < c.left-0.01 || u.Left > c.left+0.01 || len(w.corrections) != c.count {
+			t.Errorf("after %v, %v s are left, want %v; corrected %d times, want %d", c.after, u.Left, c.left, len(w.corrections), c.count)
+		}
+	}
+	if why := w.corrections[0].Why; why != "10 s were expected, and 20 rounds have taken 20 s" {
+		t.Errorf("corrected because %s", why)
+	}
+}
+
 // What an attempt has done is not told between its end and its commit: progress that goes back is no slower rate, and corrects
 // nothing.
 func TestProgressThatGoesBack(t *testing.T) {

@@ -26,6 +26,8 @@ type phaseTime struct {
 	done     bool
 	attempts int
 	most     int64         // work that was seen done, in this run
+	rounds   int           // that have ended, of a phase that has rounds
+	shown    time.Time     // when one of them was shown last: there may be a thousand in a second
 	begun    time.Duration // processor time of the process when since was set
 	cpu      float64       // core-seconds so far
 }
@@ -222,6 +224,11 @@ func (w *watch) update(u tracker.Update) {
 		e.Attempt, e.Error, e.Cause = u.Attempt.String(), u.Err.Error(), errs.KindOf(u.Err).String()
 	case tracker.RoundDone:
 		e.Round = u.Round
+		p := w.phase(u.Phase)
+		if p.rounds = u.Round + 1; now.Sub(p.shown) > time.Second/2 {
+			p.shown = now
+			w.show(u.Phase, 0, false)
+		}
 	case tracker.PhasePublished:
 		e.Resident, _ = machine.Resident()
 		w.show(u.Phase, 0, true)
