@@ -68,9 +68,17 @@ type (
 		Job      mr.JobID
 		Manifest mr.Manifest
 	}
+	// Closing says that an attempt has computed what it had to, and only makes its files durable: another one may have its slot. How it
+	// ends is told as ever. It may be left out, and is for quick attempts.
+	Closing struct {
+		Worker  WorkerID
+		Job     mr.JobID
+		Attempt mr.AttemptID
+		Epoch   int64
+	}
 	// Held says that an attempt has succeeded and that its result is being made durable: Succeeded or Failed follows, from whoever says
-	// this, and not from the worker. Until then the attempt is neither lost nor hung nor slow, whatever becomes of its worker. It still takes its
-	// slot, as long as that worker is there. Nothing becomes of it where no such attempt runs, nor in a rounds phase.
+	// this, and not from the worker. Until then the attempt is neither lost nor hung nor slow, whatever becomes of its worker, and
+	// another one may have its slot. Nothing becomes of it where no such attempt runs, nor in a rounds phase.
 	Held struct {
 		Job     mr.JobID
 		Attempt mr.AttemptID
@@ -253,6 +261,7 @@ func (WorkerDown) event()    {}
 func (Beat) event()          {}
 func (Submit) event()        {}
 func (Succeeded) event()     {}
+func (Closing) event()       {}
 func (Held) event()          {}
 func (Failed) event()        {}
 func (Published) event()     {}

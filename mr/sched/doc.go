@@ -53,7 +53,8 @@
 //	later     those of them that wait for their time
 //	hung      running, but its worker has said for too long that it does nothing; it is given up
 //	held      running, but it has succeeded, and its result is being made durable
-//	parted    held, and its slot is free again; a worker has as many of these as slots, and keeps the slots of more
+//	closing   running, but it only makes its files durable
+//	parted    closing or held, and its slot is free again; a worker has as many of these as slots, and keeps the slots of more
 //	adrift    held, and its worker is gone
 //	lost      given up without knowing how it ended; it may still succeed, or be taken back
 //	charge    count a failure that is not the task's own; there may be systemAttempts of them

@@ -274,6 +274,8 @@ func (x *script) event(cmd string, a args) (Event, error) {
 		return Succeeded{Worker: worker, Job: job, Manifest: x.manifest(id, a)}, nil
 	case "fail": // fail ATTEMPT KIND WORDS... [path=P]
 		return Failed{Worker: worker, Job: job, Attempt: id, Epoch: x.epoch(id, a), Err: failureOf(a, 1)}, nil
+	case "closing":
+		return Closing{Worker: worker, Job: job, Attempt: id, Epoch: x.epoch(id, a)}, nil
 	case "held":
 		return Held{Job: job, Attempt: id, Epoch: x.epoch(id, a)}, nil
 	case "opened":

@@ -91,7 +91,7 @@ type worker struct {
 	near         []string // its machine's names, host among them
 	slots, used  int
 	memory, held int64
-	parted       int // attempts whose results are being kept, beyond the slots
+	parted       int // attempts beyond the slots
 	seen         Tick
 	running      map[*attempt]struct{}
 	jobs         map[*job]struct{} // that have had attempts here and have not ended: what they share stays
@@ -174,7 +174,8 @@ type attempt struct {
 	moved   Tick // when it did something last
 	opened  bool // a pinned partition: holds memory, no slot
 	held    bool // it has succeeded, and its result is being kept
-	parted  bool // held, and its slot and memory are somebody else's
+	closing bool // it only makes its files durable
+	parted  bool // closing or held, and its slot and memory are somebody else's
 	copy    bool // speculative
 }
 
@@ -221,6 +222,8 @@ func (s *State) take(ev Event) {
 		if j := s.jobByID[ev.Job]; j != nil {
 			s.end(j, given(ev.Err))
 		}
+	case Closing:
+		s.closing(ev)
 	case Held:
 		s.hold(ev)
 	case Succeeded:

@@ -38,6 +38,18 @@ func (s *State) Wants(job mr.JobID, id mr.AttemptID, epoch int64) bool {
 	return t != nil && t.manifest == nil && (a != nil || t.trouble.isLost(try{id.Number, epoch}))
 }
 
+// closing notes that an attempt computes no longer. On a store that is far away its files take as long as a tenth of its work.
+func (s *State) closing(ev Closing) {
+	_, p := s.phase(ev.Job, ev.Attempt.Task.Phase)
+	if p == nil || p.spec.Type == mr.RoundsPhase {
+		return
+	}
+	if _, a := p.find(ev.Attempt, ev.Epoch); a != nil && a.worker.id == ev.Worker {
+		a.closing = true
+		s.part(a)
+	}
+}
+
 // hold notes that an attempt's result is being kept: to run its task again meanwhile would be in vain, because of a task one result at a
 // time is kept. Its worker has done its part, so the slot goes on to the next attempt; but a store that is slower than the workers
 // must not make results pile up, so a worker has no more of them than slots.
@@ -51,15 +63,13 @@ func (s *State) hold(ev Held) {
 		return
 	}
 	a.held = true
-	if _, here := a.worker.running[a]; here {
-		s.part(a)
-	}
+	s.part(a)
 }
 
-// part frees the slot of a held attempt, unless as many have been freed as the worker has.
+// part frees the slot of an attempt that computes no longer, unless as many have been freed as the worker has.
 func (s *State) part(a *attempt) {
 	w := a.worker
-	if w.parted >= w.slots {
+	if _, here := w.running[a]; !here || a.parted || w.parted >= w.slots {
 		return
 	}
 	a.parted = true
@@ -71,7 +81,7 @@ func (s *State) part(a *attempt) {
 // partNext frees the slot of one that had to keep it, after another is kept no longer.
 func (s *State) partNext(w *worker) {
 	for _, a := range s.sorted(w) {
-		if a.held && !a.parted {
+		if (a.held || a.closing) && !a.parted {
 			s.part(a)
 			return
 		}

@@ -170,9 +170,28 @@ func (w *world) launch(a Launch) {
 			w.send(Opened{Worker: a.Worker, Job: spec.Job, Attempt: spec.Attempt, Epoch: spec.Epoch})
 			return
 		}
-		w.ends(a.Worker, k)
-		w.succeeds(a.Worker, &spec)
+		if !w.chance(0.3) {
+			w.ends(a.Worker, k)
+			w.succeeds(a.Worker, &spec)
+			return
+		}
+		r.attempts[k].closing = true
+		w.send(Closing{Worker: a.Worker, Job: spec.Job, Attempt: spec.Attempt, Epoch: spec.Epoch})
+		w.later(w.delay(), func() { w.closes(a.Worker, k, &spec) })
 	})
+}
+
+// closes ends an attempt that has written its files.
+func (w *world) closes(id WorkerID, k string, spec *mr.TaskSpec) {
+	if r := w.workers[id]; r == nil || r.attempts[k] == nil {
+		return
+	}
+	w.ends(id, k)
+	if w.chance(0.1) {
+		w.send(Failed{Worker: id, Job: spec.Job, Attempt: spec.Attempt, Epoch: spec.Epoch, Err: failure(errs.Transient, "", errors.New("no reply"))})
+		return
+	}
+	w.succeeds(id, spec)
 }
 
 // succeeds tells of a result: kept at once, or while the store takes its time, or not at all.
@@ -263,7 +282,7 @@ func (w *world) runRound(a RunRound) {
 // room is what a worker really holds, and how many attempts hold memory.
 func (r *realWorker) room() (used int, held int64, holders int) {
 	for _, a := range r.attempts {
-		if a.unwanted { // it was to be cancelled
+		if a.unwanted || a.closing { // it was to be cancelled, or computes no longer
 			continue
 		}
 		if !a.pinned {

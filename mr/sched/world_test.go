@@ -154,6 +154,7 @@ type realWorker struct {
 type realAttempt struct {
 	spec     *mr.TaskSpec
 	pinned   bool
+	closing  bool
 	unwanted bool // its Cancel was lost
 }
 

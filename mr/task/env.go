@@ -37,8 +37,9 @@ type Env struct {
 	// Usage tells what the process uses, for the logs; nil: it is not known.
 	Usage func() Usage
 
-	own   *attemptlog.Log // of the one attempt that is run
-	moves *atomic.Int64   // grows with whatever it does
+	own     *attemptlog.Log // of the one attempt that is run
+	moves   *atomic.Int64   // grows with whatever it does
+	closing func()          // is called when it has computed, before its files are made durable; nil: nobody wants to know
 }
 
 // Usage is what a process has used and holds.
@@ -48,12 +49,17 @@ type Usage struct {
 }
 
 // For is the same environment for one attempt that is watched: its log is l, and moves grows whenever it reads, writes, counts or
-// reports something. One for which it does not grow for long is stuck.
-func (e *Env) For(l *attemptlog.Log, moves *atomic.Int64) *Env {
+// reports something. One for which it does not grow for long is stuck. closing, if it is not nil, is called when a map or reduce attempt
+// has computed all and only makes its files durable, unless it was quick or still has to merge what it has sorted.
+func (e *Env) For(l *attemptlog.Log, moves *atomic.Int64, closing func()) *Env {
 	own := *e
-	own.own, own.moves = l, moves
+	own.own, own.moves, own.closing = l, moves, closing
 	return &own
 }
+
+// quick is how long an attempt takes at most whose end is told in one message: another for each of many small ones costs more than the
+// wait for their files.
+const quick = 200 * time.Millisecond
 
 // Progress is told how much of its input an attempt has dealt with.
 type Progress func(done, total int64)
@@ -76,6 +82,9 @@ func (e *Env) Run(ctx context.Context, spec *mr.TaskSpec, progress Progress) (*m
 			return errs.E("run", errs.Internal, "", fmt.Errorf("a %s task is opened, not run", spec.Type))
 		}
 	})
+	if err == nil && e.closing != nil && a.shuffle == nil && time.Since(start) > quick {
+		e.closing()
+	}
 	m, err := a.end(ctx, err)
 	if err != nil {
 		err = e.wrap(spec, err)

@@ -115,6 +115,7 @@ var eventKinds = map[string]func(*frame) (sched.Event, error){
 	"succeeded":   eventOf[sched.Succeeded],
 	"failed":      eventOf[sched.Failed],
 	"opened":      eventOf[sched.Opened],
+	"closing":     eventOf[sched.Closing],
 	"round-done":  eventOf[sched.RoundDone],
 	"loop-failed": eventOf[sched.LoopFailed],
 	"beat":        eventOf[sched.Beat],
@@ -168,6 +169,8 @@ func encodeReport(r worker.Report) (*frame, error) {
 		kind = "failed"
 	case sched.Opened:
 		kind = "opened"
+	case sched.Closing:
+		kind = "closing"
 	case sched.RoundDone:
 		kind = "round-done"
 	case sched.LoopFailed:

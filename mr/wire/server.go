@@ -202,6 +202,9 @@ func from(id sched.WorkerID, ev sched.Event) (sched.Event, error) {
 	case sched.Opened:
 		ev.Worker = id
 		return ev, nil
+	case sched.Closing:
+		ev.Worker = id
+		return ev, nil
 	case sched.RoundDone:
 		ev.Worker = id
 		return ev, nil

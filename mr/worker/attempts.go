@@ -43,7 +43,7 @@ func (w *Worker) run(ctx context.Context, j *job, a *attempt) {
 		return
 	}
 	if a.spec.Type != mr.RoundsPhase {
-		m, err := env.For(a.log, &a.moves).Run(ctx, a.spec, a.progress)
+		m, err := env.For(a.log, &a.moves, func() { w.closing(j, a) }).Run(ctx, a.spec, a.progress)
 		w.keepLog(env, a, err)
 		if err != nil {
 			w.end(j, a, w.failed(a, err))
@@ -52,7 +52,7 @@ func (w *Worker) run(ctx context.Context, j *job, a *attempt) {
 		w.end(j, a, sched.Succeeded{Worker: w.o.ID, Job: j.id, Manifest: *m})
 		return
 	}
-	p, err := env.For(a.log, &a.moves).Open(ctx, a.spec, a.progress)
+	p, err := env.For(a.log, &a.moves, nil).Open(ctx, a.spec, a.progress)
 	if err != nil {
 		w.keepLog(env, a, err)
 		w.end(j, a, w.failed(a, err))
@@ -66,6 +66,15 @@ func (w *Worker) run(ctx context.Context, j *job, a *attempt) {
 	}
 	a.pinned = p
 	w.o.Report(Report{Event: sched.Opened{Worker: w.o.ID, Job: j.id, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch}})
+}
+
+// closing reports that an attempt computes no longer.
+func (w *Worker) closing(j *job, a *attempt) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !a.stopped {
+		w.o.Report(Report{Event: sched.Closing{Worker: w.o.ID, Job: j.id, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch}})
+	}
 }
 
 // env is what the job's attempts run in. Making it is tried again by the next attempt if it fails.
