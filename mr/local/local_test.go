@@ -22,6 +22,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/mrtest"
+	"github.com/vista-mr/vista-mr/mr/tracker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -229,11 +230,14 @@ func TestCommittedTasksAreKept(t *testing.T) {
 	const tasks = 6
 	ctx, cancel := context.WithCancel(t.Context())
 	var runs [tasks]atomic.Int32
-	hold := true
+	hold, kept := true, make(chan struct{}, tasks)
 	write := mr.Kind{Name: "write", Map: func(json.RawMessage) (mr.Mapper, error) {
 		return mr.MapperFunc(func(ctx context.Context, t mr.Task) error {
 			i := t.Spec().Attempt.Task.Index
 			if hold && i == 4 {
+				for range i { // a task may begin while the results of those before it are being kept
+					<-kept
+				}
 				cancel()
 				<-ctx.Done()
 				return ctx.Err()
@@ -249,6 +253,11 @@ func TestCommittedTasksAreKept(t *testing.T) {
 	}}
 	c := mrtest.New(t, write)
 	c.Slots = 1
+	c.Observe = func(u tracker.Update) {
+		if u.Kind == tracker.AttemptSucceeded {
+			kept <- struct{}{}
+		}
+	}
 	job := &mr.JobSpec{ID: "k", Phases: []mr.PhaseSpec{{ID: "a", Type: mr.MapPhase, Kind: "write", Tasks: tasks}}}
 	if _, err := c.Run(ctx, job); !errs.Is(err, errs.Canceled) {
 		t.Fatalf("cancelled: %v, want canceled", err)
