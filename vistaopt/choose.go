@@ -21,11 +21,8 @@ import (
 //
 // ns are the networks whose layers are compared, at least one, in their order; want.Networks counts if there are several.
 func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choice, error) {
-	if len(ns) == 1 {
-		want.Networks = plan.One
-	}
-	q := newSearch(want, ns, s, t, m)
-	q.kinds()
+	q := searched(want, ns, s, t, m)
+	want.Networks = q.want.Networks
 	if q.best == nil {
 		return nil, q.refusal()
 	}
@@ -69,6 +66,16 @@ type search struct {
 	best  *Rejected
 	least *InfeasibleError // of those that do not fit the one that needs the least
 	ruled error            // why no kind was tried at all
+}
+
+// searched is a search that has tried every kind of plan.
+func searched(want plan.Plan, ns []Network, s Stats, t Training, m Machine) *search {
+	if len(ns) == 1 {
+		want.Networks = plan.One
+	}
+	q := newSearch(want, ns, s, t, m)
+	q.kinds()
+	return q
 }
 
 func newSearch(want plan.Plan, ns []Network, s Stats, t Training, m Machine) *search {
