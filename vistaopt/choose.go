@@ -38,17 +38,13 @@ func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choi
 // from says where each knob's value comes from.
 func from(want, got plan.Plan) map[string]string {
 	out := map[string]string{}
-	for knob, given := range map[string]bool{"inference": want.Inference != "", "placement": want.Placement != "", "join": want.Join != "",
-		"storage": want.Storage != "", "cpu": want.CPU != 0, "batch": want.Batch != 0, "partitions": want.Partitions != 0} {
-		out[knob] = "optimizer"
-		if given {
+	for _, knob := range plan.Knobs {
+		switch {
+		case got.Knob(knob) == "": // of networks, where there is one
+		case want.Knob(knob) != "":
 			out[knob] = "file"
-		}
-	}
-	if got.Networks != plan.One {
-		out["networks"] = "optimizer"
-		if want.Networks != plan.One {
-			out["networks"] = "file"
+		default:
+			out[knob] = "optimizer"
 		}
 	}
 	return out
@@ -232,23 +228,6 @@ func (q *search) rule(p plan.Plan) (why string, err error) {
 		return fmt.Sprintf("the table takes %s in each worker, more than a quarter of %s", bytesize.AtLeast(table), bytesize.AtLeast(q.m.Memory)), nil
 	}
 	return "", nil
-}
-
-// refusal is the error when nothing fits.
-func (q *search) refusal() error {
-	if q.least == nil {
-		return q.ruled
-	}
-	change := fmt.Sprintf("set limits.memory to %s or more", bytesize.AtLeast(q.least.Needed))
-	switch w := q.least.Worker; w { // a plan must fit on each of them
-	case "":
-	case EachWorker:
-		change = fmt.Sprintf("start the workers with --memory %s or more", bytesize.Flag(q.least.Needed))
-	default:
-		change = fmt.Sprintf("end worker %s, or start it with --memory %s or more", w, bytesize.Flag(q.least.Needed))
-	}
-	q.least.Change = change + smaller(q.least)
-	return q.least
 }
 
 // rejected returns the others, the cheapest first and those that do not fit last.

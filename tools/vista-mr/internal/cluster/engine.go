@@ -80,6 +80,7 @@ func least(workers []tracker.WorkerNow) vistaopt.Machine {
 	if most == m.Memory && m.Workers > 1 {
 		m.Least = vistaopt.EachWorker
 	}
+	m.Whole = m.Memory
 	return m
 }
 

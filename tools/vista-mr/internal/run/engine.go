@@ -84,7 +84,11 @@ var _ Engine = (*inProcess)(nil)
 
 // Machine is this one.
 func (*inProcess) Machine(context.Context) (vistaopt.Machine, error) {
-	return vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory()}, nil
+	m := vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory(), Least: vistaopt.ThisMachine}
+	if m.Whole = m.Memory; m.Memory < machine.Total() {
+		m.Least = vistaopt.ControlGroup
+	}
+	return m, nil
 }
 
 // Run starts the runtime and runs the job.
