@@ -41,7 +41,7 @@ type Explanation struct {
 	Regions       vistaopt.Regions     `json:"regions"`              // what a worker's memory is needed for, in bytes
 	Pinned        vistaopt.Pinned      `json:"pinned"`               // what a worker keeps of its rows while models are trained
 	Rejected      []vistaopt.Rejected  `json:"rejected"`             // the other plans that the job file allows, the cheapest first
-	Thresholds    []vistaopt.Threshold `json:"thresholds"`           // the nearest changes of memory and rows that change the choice
+	Thresholds    []vistaopt.Threshold `json:"thresholds"`           // the nearest changes of memory and rows that change the choice; none for a plan that needs more memory than there is
 	Override      *Override            `json:"override,omitempty"`   // what the knobs that the user has set cost
 	Paper         []paper.Choice       `json:"paper,omitempty"`      // what the formulas of the Vista paper choose, for each of its CNNs
 	Actual        *Actual              `json:"actual,omitempty"`     // what a finished run has measured
@@ -77,7 +77,7 @@ type Machine struct {
 type Override struct {
 	Knobs []string  `json:"knobs"` // those set
 	Plan  plan.Plan `json:"plan"`  // that would run without them
-	Ratio float64   `json:"ratio"` // time of the plan over its time
+	Ratio float64   `json:"ratio"` // time of the plan over its time; less than 1: they make the plan quicker
 }
 
 // Actual is what a finished run has measured. Its phases and what lies between them add up to its seconds.

@@ -75,6 +75,33 @@ func TestNothingChangesIt(t *testing.T) {
 	}
 }
 
+// TestBeyondMemory: of a plan that runs although it does not fit, nothing but what would fit is said to change the choice.
+func TestBeyondMemory(t *testing.T) {
+	x := example(t)
+	x.Machine.Memory = 845 << 20
+	_, text, _ := strings.Cut(string(x.Text()), "\nWhat would change the choice\n")
+	if lines := strings.Split(text, "\n"); lines[0] != "  with 855 MiB a worker (10 MiB more) a plan fits; until then the one that needs the least is run" || lines[1] != "" {
+		t.Errorf("%q", lines[:2])
+	}
+}
+
+// TestOverride: knobs that were set cost, gain or neither.
+func TestOverride(t *testing.T) {
+	x := example(t)
+	for want, o := range map[string]Override{
+		"plan.storage and plan.cpu cost: 1.25 times as long as the optimizer's ":         {[]string{"plan.storage", "plan.cpu"}, x.Plan, 1.25},
+		"plan.partitions gains: quicker by 1.70 times than the optimizer's ":             {[]string{"plan.partitions"}, x.Plan, 1 / 1.7},
+		"plan.partitions and plan.cpu gain: quicker by 1.01 times than the optimizer's ": {[]string{"plan.partitions", "plan.cpu"}, x.Plan, 0.99},
+		"plan.join costs nothing\n":             {[]string{"plan.join"}, x.Plan, 0.999},
+		"plan.join and plan.cpu cost nothing\n": {[]string{"plan.join", "plan.cpu"}, x.Plan, 1.001},
+	} {
+		x.Override = &o
+		if text := string(x.Text()); !strings.Contains(text, "\n          "+want) {
+			t.Errorf("%q is not shown:\n%s", want, text)
+		}
+	}
+}
+
 // TestJSON: what is written can be read, and is what was written.
 func TestJSON(t *testing.T) {
 	x := example(t)

@@ -179,12 +179,25 @@ func (x *Explanation) knobs(b *bytes.Buffer) {
 	for _, r := range x.Remarks {
 		fmt.Fprintf(b, "          %s\n", r)
 	}
-	switch o := x.Override; {
-	case o == nil:
+	if x.Override != nil {
+		fmt.Fprintf(b, "          %s\n", x.Override.words())
+	}
+}
+
+// words say what the knobs that were set cost, or gain: the optimizer fixes the number of partitions by the data alone, and two
+// knobs as for one core.
+func (o *Override) words() string {
+	cost, gain := "cost", "gain"
+	if len(o.Knobs) == 1 {
+		cost, gain = "costs", "gains"
+	}
+	switch knobs := strings.Join(o.Knobs, " and "); {
 	case o.Ratio > 1.005:
-		fmt.Fprintf(b, "          %s cost: %.2f times as long as the optimizer's %s\n", strings.Join(o.Knobs, " and "), o.Ratio, o.Plan)
+		return fmt.Sprintf("%s %s: %.2f times as long as the optimizer's %s", knobs, cost, o.Ratio, o.Plan)
+	case o.Ratio < 0.995:
+		return fmt.Sprintf("%s %s: quicker by %.2f times than the optimizer's %s", knobs, gain, 1/o.Ratio, o.Plan)
 	default:
-		fmt.Fprintf(b, "          %s cost nothing\n", strings.Join(o.Knobs, " and "))
+		return fmt.Sprintf("%s %s nothing", knobs, cost)
 	}
 }
 
@@ -207,6 +220,11 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 
 func (x *Explanation) changes(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\nWhat would change the choice\n")
+	if need := x.Regions.Need(); need > x.Machine.Memory { // limits.refuse is false
+		mibs := (need + 1<<20 - 1) >> 20
+		fmt.Fprintf(b, "  with %d MiB a worker (%s more) a plan fits; until then the one that needs the least is run\n", mibs, bytesize.Nearest(mibs<<20-x.Machine.Memory))
+		return
+	}
 	if len(x.Thresholds) == 0 {
 		fmt.Fprintf(b, "  nothing within %d times the memory or rows, up or down, changes it\n", vistaopt.Reach)
 	}

@@ -65,8 +65,9 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		Plan:    c.Plan, From: c.From, Remarks: ignored(j), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
 	t := training(j, d, ns)
-	m.Memory = c.Memory // more than there is, for a plan that runs although it does not fit
-	x.Thresholds = vistaopt.Thresholds(wanted(j), ns.sizes(), d.stats, t, m)
+	if c.Beyond == 0 { // of a plan that runs although it does not fit, what it needs is the threshold
+		x.Thresholds = vistaopt.Thresholds(wanted(j), ns.sizes(), d.stats, t, m)
+	}
 	if x.Override, err = override(c, ns.sizes(), d.stats, t, m); err != nil {
 		return nil, err
 	}
@@ -78,10 +79,11 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	return x, nil
 }
 
-// override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed.
+// override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed. Where that does not
+// fit either, it is the one that needs no more than the plan.
 func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vistaopt.Training, m vistaopt.Machine) (*explain.Override, error) {
 	o := &explain.Override{}
-	for _, knob := range []string{"inference", "placement", "join", "storage", "networks", "cpu", "partitions", "batch"} {
+	for _, knob := range plan.Knobs {
 		if from := c.From[knob]; from != "" && from != "optimizer" {
 			o.Knobs = append(o.Knobs, "plan."+knob)
 		}
@@ -90,6 +92,10 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 		return nil, nil
 	}
 	free, err := vistaopt.Choose(plan.Plan{}, ns, s, t, m)
+	if err != nil && c.Memory > m.Memory {
+		m.Memory = c.Memory
+		free, err = vistaopt.Choose(plan.Plan{}, ns, s, t, m)
+	}
 	if err != nil {
 		return nil, err // what was fixed fits, so this does
 	}
