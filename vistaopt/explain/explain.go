@@ -82,14 +82,15 @@ type Override struct {
 
 // Actual is what a finished run has measured. Its phases and what lies between them add up to its seconds.
 type Actual struct {
-	Plan    plan.Plan          `json:"plan"`              // that ran
-	Seconds float64            `json:"seconds"`           // from the command to the results
-	Between float64            `json:"between"`           // seconds that belong to no phase; less than 0 where phases ran at the same time
-	Memory  int64              `json:"memory"`            // bytes: the peak of a worker
-	Written int64              `json:"written"`           // bytes that phases wrote
-	Phases  map[string]float64 `json:"phases"`            // seconds by phase, start and results among them
-	Bytes   map[string]int64   `json:"bytesWritten"`      // by phase
-	Differs []string           `json:"differs,omitempty"` // what of its job differs from the job file beside the plan, in words
+	Plan     plan.Plan          `json:"plan"`               // that ran
+	Seconds  float64            `json:"seconds"`            // from the command to the results
+	Between  float64            `json:"between"`            // seconds that belong to no phase; less than 0 where phases ran at the same time
+	Memory   int64              `json:"memory"`             // bytes: the peak of a worker
+	Written  int64              `json:"written"`            // bytes that phases wrote
+	Phases   map[string]float64 `json:"phases"`             // seconds by phase, start and results among them
+	Bytes    map[string]int64   `json:"bytesWritten"`       // by phase
+	Machines string             `json:"machines,omitempty"` // what it had, where that is not what the plan is made for, in words
+	Differs  []string           `json:"differs,omitempty"`  // what of its job differs from the job file beside the plan, in words
 }
 
 //go:embed schema/explain.schema.json

@@ -44,7 +44,8 @@ func example(t *testing.T) *Explanation {
 	x.Paper = []paper.Choice{*f}
 	x.Remarks = []string{"plan.networks is ignored: the job has one network."}
 	x.Actual = &Actual{Plan: c.Plan, Seconds: 600, Between: 0.25, Memory: 1 << 30, Written: 2 << 30, Phases: map[string]float64{"start": 1.5, "table": 4, "extract": 580, "unmatched": 0.25, "train": 12, "features": 1, "evaluate": 0.2, "results": 0.8},
-		Bytes: map[string]int64{"table": 191 << 20, "extract": 1 << 30, "features": 833 << 20}, Differs: []string{"seed 7 there, 2019 here"}}
+		Bytes: map[string]int64{"table": 191 << 20, "extract": 1 << 30, "features": 833 << 20}, Machines: "one process of 2 cores there, 3 workers of 4 cores here",
+		Differs: []string{"seed 7 there, 2019 here"}}
 	return x
 }
 
@@ -140,7 +141,7 @@ func TestActualsAddUp(t *testing.T) {
 			t.Errorf("%s took %s: %q", p.Name, duration(x.Actual.Phases[p.Name]), line)
 		}
 	}
-	for _, want := range []string{"\n  features  ", "\n  in no phase  ", "of a job that differs in: seed 7 there, 2019 here\n"} {
+	for _, want := range []string{"\n  features  ", "\n  in no phase  ", "on other machines: one process of 2 cores there, 3 workers of 4 cores here\n", "of a job that differs in: seed 7 there, 2019 here\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not shown", want)
 		}

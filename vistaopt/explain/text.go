@@ -92,6 +92,9 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 		if a.Plan != x.Plan {
 			fmt.Fprintf(b, "          by another plan: %s\n", a.Plan)
 		}
+		if a.Machines != "" {
+			fmt.Fprintf(b, "          on other machines: %s\n", a.Machines)
+		}
 		if len(a.Differs) > 0 {
 			fmt.Fprintf(b, "          of a job that differs in: %s\n", strings.Join(a.Differs, "; "))
 		}

@@ -18,7 +18,7 @@ import (
 
 // Explain plans a job as Submit would, and says why. It reads the table, the list of images and a sample of them, and no
 // weights; it writes nothing. o.Analyze names a finished run to compare with. Exit class: infeasible, if nothing fits; invalid, if
-// that run did other work.
+// that run did other work or its results make no sense.
 func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation, error) {
 	o.fill()
 	o.opensModel = true // images are listed whole
@@ -72,7 +72,8 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		return nil, err
 	}
 	if o.Analyze != "" {
-		if err := analyze(ctx, j, x, d, o.Analyze); err != nil {
+		_, here := o.Engine.(*inProcess)
+		if err := analyze(ctx, j, x, d, o.Analyze, !here); err != nil {
 			return nil, err
 		}
 	}
