@@ -280,16 +280,16 @@ func slower(r, choice *Rejected) string {
 	if worst == "" {
 		return ratio
 	}
-	a, b := seconds(mine[worst]), seconds(its[worst])
+	a, b := Duration(mine[worst]), Duration(its[worst])
 	if a == b { // to the minute, say: what there is more of is said instead
-		return fmt.Sprintf("%s: %s takes %s more", ratio, worst, seconds(most))
+		return fmt.Sprintf("%s: %s takes %s more", ratio, worst, Duration(most))
 	}
 	return fmt.Sprintf("%s: %s takes %s instead of %s", ratio, worst, a, b)
 }
 
 // Parts of an estimate, in words, and the phases that are in them.
 const (
-	partStart = "making the network ready"
+	partStart = "making the model ready"
 	partCNN   = "the CNN"
 	partPool  = "pooling stored volumes"
 	partJoin  = "the join"
@@ -314,20 +314,4 @@ func (e *Estimate) parts() map[string]float64 {
 		out[part] += p.Seconds
 	}
 	return out
-}
-
-func seconds(s float64) string {
-	switch {
-	case s == 0:
-		return "0 s"
-	case s < 0.01:
-		return fmt.Sprintf("%.2g ms", 1000*s)
-	case s < 0.95:
-		return fmt.Sprintf("%.2f s", s)
-	case s < 99.5:
-		return fmt.Sprintf("%.1f s", s)
-	case s < 3*3600:
-		return fmt.Sprintf("%.0f min", s/60)
-	}
-	return fmt.Sprintf("%.1f h", s/3600)
 }

@@ -118,13 +118,13 @@ func (x *Explanation) DOT() []byte {
 	fmt.Fprintf(&b, "digraph plan {\n\trankdir=LR;\n\tnode [shape=box, fontname=\"sans-serif\"];\n\tlabel=%q;\n", fmt.Sprintf("%s: %s", x.Job, x.Plan))
 	before := ""
 	for i, p := range x.Estimate.Phases {
-		label := fmt.Sprintf("%s\\n%s\\n%d tasks", escape(p.Name), duration(p.Seconds), p.Tasks)
+		label := fmt.Sprintf("%s\\n%s\\n%s", escape(p.Name), vistaopt.Duration(p.Seconds), count(int64(p.Tasks), "task"))
 		if p.Written > 0 {
 			label += "\\nwrites " + bytesize.Nearest(p.Written)
 		}
 		if x.Actual != nil {
 			if s, ok := x.Actual.Phases[p.Name]; ok {
-				label += "\\ntook " + duration(s)
+				label += "\\ntook " + vistaopt.Duration(s)
 			}
 		}
 		node := fmt.Sprintf("p%d", i)
