@@ -104,10 +104,13 @@ func TestOverride(t *testing.T) {
 	}
 }
 
-// TestWidth: no line is wider than 100 columns but for words that are longer, numbers are written one way, and one thing is one.
+// TestWidth: no sentence is wider than 100 columns but for words that are longer, numbers stay with their units and are written one way,
+// and one thing is one.
 func TestWidth(t *testing.T) {
 	x := example(t)
-	x.Rejected[0].Why = strings.Repeat("so many words about it ", 20) + strings.Repeat("x", 120)
+	x.Rejected = nil // rows of tables are a line each
+	x.Remarks = []string{strings.Repeat("so many words about it ", 20) + strings.Repeat("x", 120)}
+	x.Machine.Rates = strings.Repeat("of 23 MiB ", 40)
 	x.Plan.Partitions, x.Data.Rows, x.Data.Images = 1, 1_234_567, 1
 	x.Networks = []Network{{Name: "a", Model: "alexnet", Layers: strings.Fields(strings.Repeat("layer ", 60))}, {Name: "b", Model: "b", Layers: []string{"fc"}}}
 	text := string(x.Text())
@@ -115,10 +118,35 @@ func TestWidth(t *testing.T) {
 		if utf8.RuneCountInString(strings.TrimRight(line, " \n")) > 100 && !strings.Contains(line, strings.Repeat("x", 120)) {
 			t.Errorf("%q", line)
 		}
+		if strings.HasSuffix(line, "23\n") {
+			t.Errorf("%q ends in a number", line)
+		}
 	}
 	for _, want := range []string{", 1 partition\n", "1,234,567 rows of 990 columns, 1 image of ", " of 4 cores, 2048 MiB each\n", "of 2048 MiB, "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not there:\n%s", want, text)
+		}
+	}
+}
+
+// TestTree: every phase stands once, each but the last under one that runs later, also of plans with many.
+func TestTree(t *testing.T) {
+	for want, of := range map[string]struct {
+		p      plan.Plan
+		phases string
+	}{
+		"results; └─ evaluate; ···├─ unmatched; ···└─ train; ······└─ extract; ·········└─ table; ············└─ start": {
+			plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast}, "start table extract unmatched train evaluate results"},
+		"results; └─ evaluate; ···├─ train-a; ···│··└─ join-stage-a; ···│·····├─ table; ···│·····│··└─ start; ···│·····└─ stage-a; ···└─ train-b; ······└─ join-stage-b; ·········└─ stage-b": {
+			plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "start table stage-a join-stage-a train-a stage-b join-stage-b train-b evaluate results"},
+	} {
+		names := strings.Fields(of.phases)
+		var got []string
+		for _, b := range tree(of.p, names) {
+			got = append(got, strings.ReplaceAll(strings.TrimSuffix(b.twig, " "), " ", "·")+map[bool]string{true: " "}[b.twig != ""]+names[b.at])
+		}
+		if text := strings.Join(got, "; "); text != want {
+			t.Errorf("%s\n%s", text, want)
 		}
 	}
 }
@@ -153,11 +181,14 @@ func TestActualsAddUp(t *testing.T) {
 	}
 	text := string(x.Text())
 	for _, p := range x.Estimate.Phases {
-		i := strings.Index(text, "\n  "+p.Name+" ")
+		i := strings.Index(text, "─ "+p.Name+" ")
+		if i < 0 && p.Name == vistaopt.ResultsPhase { // on top
+			i = strings.Index(text, "\n  "+p.Name+" ") + 1
+		}
 		if i < 0 {
 			t.Fatalf("%s is not shown", p.Name)
 		}
-		if line, _, _ := strings.Cut(text[i+1:], "\n"); !strings.Contains(line, " "+vistaopt.Duration(x.Actual.Phases[p.Name])+" ") || !strings.Contains(line, "%") {
+		if line, _, _ := strings.Cut(text[i:], "\n"); !strings.Contains(line, " "+vistaopt.Duration(x.Actual.Phases[p.Name])+" ") || !strings.Contains(line, "%") {
 			t.Errorf("%s took %s: %q", p.Name, vistaopt.Duration(x.Actual.Phases[p.Name]), line)
 		}
 	}
@@ -246,7 +277,7 @@ func described(t *testing.T, path string, s *jsonschema.Schema) {
 // TestEveryPlanIsShown: each rejected plan is a line with its reason.
 func TestEveryPlanIsShown(t *testing.T) {
 	x := example(t)
-	text := strings.Join(strings.Fields(string(x.Text())), " ") // reasons may go on in the next line
+	text := string(x.Text())
 	for _, r := range x.Rejected {
 		if r.Why == "" || !strings.Contains(text, r.Why) {
 			t.Errorf("%s: %q is not shown", r.Plan, r.Why)

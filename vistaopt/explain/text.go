@@ -15,7 +15,8 @@ import (
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// Text is an explanation for people: at most 100 columns but for names that are longer.
+// Text is an explanation for people. Sentences are broken at 100 columns; rows of tables are a line each, however long their names
+// and reasons are.
 func (x *Explanation) Text() []byte {
 	var b bytes.Buffer
 	p, e := x.Plan, x.Estimate
@@ -67,8 +68,7 @@ func table(b *bytes.Buffer, rows [][]string) {
 	_ = w.Flush() // into memory
 }
 
-// phases are the rows of what runs, in the order in which it runs. They are no tree: what one phase writes several may read, as
-// trainings and the next stage read a stage's, and a tree would show it once for each.
+// phases is the tree of what runs, the last phase on top, each beside what it is expected to cost.
 func (x *Explanation) phases(b *bytes.Buffer) {
 	fmt.Fprintln(b)
 	columns := []string{"phase", "tasks", "estimate", "core-seconds", "writes"}
@@ -76,18 +76,20 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 		columns = append(columns, "took", "error", "wrote", "error")
 	}
 	rows := [][]string{columns}
+	names := []string{}
 	for _, p := range x.Estimate.Phases {
-		if p.Name == "evaluate" && x.Actual != nil { // all else comes before
-			rows = append(rows, x.unforeseen()...)
-		}
-		r := []string{p.Name, thousands(int64(p.Tasks)), vistaopt.Duration(p.Seconds), fmt.Sprintf("%.1f", p.Compute), bytesize.Nearest(p.Written)}
+		names = append(names, p.Name)
+	}
+	for _, t := range tree(x.Plan, names) {
+		p := x.Estimate.Phases[t.at]
+		r := []string{t.twig + p.Name, thousands(int64(p.Tasks)), vistaopt.Duration(p.Seconds), fmt.Sprintf("%.1f", p.Compute), bytesize.Nearest(p.Written)}
 		if x.Actual != nil {
 			r = append(r, x.measured(p)...)
 		}
 		rows = append(rows, r)
 	}
 	if a := x.Actual; a != nil {
-		rows = append(rows, x.between()...)
+		rows = append(append(rows, x.unforeseen()...), x.between()...)
 		rows = append(rows, []string{"in all", "", vistaopt.Duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), vistaopt.Duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written))})
 	}
 	table(b, rows)
@@ -218,14 +220,9 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 			at = vistaopt.Duration(r.Estimate.Seconds)
 		}
 		p := r.Plan
-		rows = append(rows, []string{strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks)), at, bytesize.Nearest(r.Estimate.Memory), ""})
+		rows = append(rows, []string{strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks)), at, bytesize.Nearest(r.Estimate.Memory), r.Why})
 	}
-	var aligned bytes.Buffer
-	table(&aligned, rows)
-	for i := range x.Rejected { // each has a line
-		columns, _ := aligned.ReadString('\n')
-		line(b, strings.TrimSuffix(columns, "\n"), x.Rejected[i].Why)
-	}
+	table(b, rows)
 }
 
 func (x *Explanation) changes(b *bytes.Buffer) {
@@ -313,12 +310,13 @@ func thousands(n int64) string {
 // width is how many columns a line takes at most where it can be broken.
 const width = 100
 
-// line writes words behind a head, and what does not fit below them. A word that is longer than a line stays whole.
+// line writes words behind a head, and what does not fit below them. A word that is longer than a line stays whole, and a number stays
+// with its unit.
 func line(b *bytes.Buffer, head, words string) {
 	b.WriteString(head)
 	indent := utf8.RuneCountInString(head)
 	at := indent
-	for i, word := range strings.Split(words, " ") {
+	for i, word := range numbered(strings.Split(words, " ")) {
 		long := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
@@ -333,6 +331,20 @@ func line(b *bytes.Buffer, head, words string) {
 		at += long
 	}
 	b.WriteByte('\n')
+}
+
+// numbered are words, each number with the one behind it.
+func numbered(words []string) (out []string) {
+	number := false
+	for _, w := range words {
+		if number {
+			out[len(out)-1] += " " + w
+		} else {
+			out = append(out, w)
+		}
+		number = w != "" && strings.Trim(w, "0123456789.,(+-") == ""
+	}
+	return out
 }
 
 // Heads of lines: of a part of the explanation its name, and below it none.
