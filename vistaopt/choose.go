@@ -21,11 +21,8 @@ import (
 //
 // ns are the networks whose layers are compared, at least one, in their order; want.Networks counts if there are several.
 func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choice, error) {
-	if len(ns) == 1 {
-		want.Networks = plan.One
-	}
-	q := newSearch(want, ns, s, t, m)
-	q.kinds()
+	q := searched(want, ns, s, t, m)
+	want.Networks = q.want.Networks
 	if q.best == nil {
 		return nil, q.refusal()
 	}
@@ -41,17 +38,13 @@ func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choi
 // from says where each knob's value comes from.
 func from(want, got plan.Plan) map[string]string {
 	out := map[string]string{}
-	for knob, given := range map[string]bool{"inference": want.Inference != "", "placement": want.Placement != "", "join": want.Join != "",
-		"storage": want.Storage != "", "cpu": want.CPU != 0, "batch": want.Batch != 0, "partitions": want.Partitions != 0} {
-		out[knob] = "optimizer"
-		if given {
+	for _, knob := range plan.Knobs {
+		switch {
+		case got.Knob(knob) == "": // of networks, where there is one
+		case want.Knob(knob) != "":
 			out[knob] = "file"
-		}
-	}
-	if got.Networks != plan.One {
-		out["networks"] = "optimizer"
-		if want.Networks != plan.One {
-			out["networks"] = "file"
+		default:
+			out[knob] = "optimizer"
 		}
 	}
 	return out
@@ -69,6 +62,16 @@ type search struct {
 	best  *Rejected
 	least *InfeasibleError // of those that do not fit the one that needs the least
 	ruled error            // why no kind was tried at all
+}
+
+// searched is a search that has tried every kind of plan.
+func searched(want plan.Plan, ns []Network, s Stats, t Training, m Machine) *search {
+	if len(ns) == 1 {
+		want.Networks = plan.One
+	}
+	q := newSearch(want, ns, s, t, m)
+	q.kinds()
+	return q
 }
 
 func newSearch(want plan.Plan, ns []Network, s Stats, t Training, m Machine) *search {
@@ -227,23 +230,6 @@ func (q *search) rule(p plan.Plan) (why string, err error) {
 	return "", nil
 }
 
-// refusal is the error when nothing fits.
-func (q *search) refusal() error {
-	if q.least == nil {
-		return q.ruled
-	}
-	change := fmt.Sprintf("set limits.memory to %s or more", bytesize.AtLeast(q.least.Needed))
-	switch w := q.least.Worker; w { // a plan must fit on each of them
-	case "":
-	case EachWorker:
-		change = fmt.Sprintf("start the workers with --memory %s or more", bytesize.Flag(q.least.Needed))
-	default:
-		change = fmt.Sprintf("end worker %s, or start it with --memory %s or more", w, bytesize.Flag(q.least.Needed))
-	}
-	q.least.Change = change + smaller(q.least)
-	return q.least
-}
-
 // rejected returns the others, the cheapest first and those that do not fit last.
 func (q *search) rejected() []Rejected {
 	var out []Rejected
@@ -294,16 +280,16 @@ func slower(r, choice *Rejected) string {
 	if worst == "" {
 		return ratio
 	}
-	a, b := seconds(mine[worst]), seconds(its[worst])
+	a, b := Duration(mine[worst]), Duration(its[worst])
 	if a == b { // to the minute, say: what there is more of is said instead
-		return fmt.Sprintf("%s: %s takes %s more", ratio, worst, seconds(most))
+		return fmt.Sprintf("%s: %s takes %s more", ratio, worst, Duration(most))
 	}
 	return fmt.Sprintf("%s: %s takes %s instead of %s", ratio, worst, a, b)
 }
 
 // Parts of an estimate, in words, and the phases that are in them.
 const (
-	partStart = "making the network ready"
+	partStart = "making the model ready"
 	partCNN   = "the CNN"
 	partPool  = "pooling stored volumes"
 	partJoin  = "the join"
@@ -328,20 +314,4 @@ func (e *Estimate) parts() map[string]float64 {
 		out[part] += p.Seconds
 	}
 	return out
-}
-
-func seconds(s float64) string {
-	switch {
-	case s == 0:
-		return "0 s"
-	case s < 0.01:
-		return fmt.Sprintf("%.2g ms", 1000*s)
-	case s < 0.95:
-		return fmt.Sprintf("%.2f s", s)
-	case s < 99.5:
-		return fmt.Sprintf("%.1f s", s)
-	case s < 3*3600:
-		return fmt.Sprintf("%.0f min", s/60)
-	}
-	return fmt.Sprintf("%.1f h", s/3600)
 }

@@ -34,14 +34,20 @@ func Thresholds(want plan.Plan, ns []Network, s Stats, t Training, m Machine) []
 	if err != nil {
 		return nil
 	}
-	memory := func(mibs int64) (*Choice, error) {
+	// The plan alone is asked for: what is rejected beside it, or advised where nothing fits, would be most of the work.
+	chosen := func(s Stats, m Machine) (plan.Plan, bool) {
+		q := searched(want, ns, s, t, m)
+		if q.best == nil {
+			return plan.Plan{}, false
+		}
+		return q.best.Plan, true
+	}
+	memory := func(mibs int64) (plan.Plan, bool) {
 		m := m
 		m.Memory = mibs * mib
-		return Choose(want, ns, s, t, m)
+		return chosen(s, m)
 	}
-	rows := func(rows int64) (*Choice, error) {
-		return Choose(want, ns, s.scaled(rows), t, m)
-	}
+	rows := func(rows int64) (plan.Plan, bool) { return chosen(s.scaled(rows), m) }
 	var out []Threshold
 	for _, th := range []struct {
 		of       string
@@ -49,7 +55,7 @@ func Thresholds(want plan.Plan, ns []Network, s Stats, t Training, m Machine) []
 		up       bool
 		nearest  int64 // what counts as no change
 		unit     int64
-		at       func(int64) (*Choice, error)
+		at       func(int64) (p plan.Plan, fits bool)
 		measured bool
 	}{
 		{OfMemory, m.Memory, false, (m.Memory + mib - 1) / mib, mib, memory, true},
@@ -92,38 +98,36 @@ func sameBut(p, now plan.Plan) bool {
 	return p == now
 }
 
-// nearest goes away from what there is by steps of a fifth until the choice is another one, and halves the step back down to one
-// unit. What lies between two steps, and is over before the second, is not seen.
-func nearest(from int64, up bool, now plan.Plan, at func(int64) (*Choice, error)) (found int64, p plan.Plan, refused, ok bool) {
+// nearest goes away from what there is by steps of a fifth, the last of them to the end of its reach, until the choice is another
+// one, and halves the step back down to one unit. What lies between two steps, and is over before the second, is not seen.
+func nearest(from int64, up bool, now plan.Plan, at func(int64) (p plan.Plan, fits bool)) (found int64, p plan.Plan, refused, ok bool) {
 	changed := func(v int64) bool {
-		c, err := at(v)
-		switch {
-		case err != nil:
-			p, refused = plan.Plan{}, true
-		case !sameBut(c.Plan, now):
-			p, refused = c.Plan, false
-		default:
+		there, fits := at(v)
+		if fits && sameBut(there, now) {
 			return false
 		}
-		found = v
+		found, p, refused = v, there, !fits
 		return true
 	}
 	same := max(from, 1)
-	for v := same; ; {
-		if up {
-			v = max(v+1, v+v/5)
-		} else {
-			v = min(v-1, v-v/6)
-		}
-		if v < 1 || v < from/Reach || v > max(from, 1)*Reach {
+	end := (same + Reach - 1) / Reach
+	if up {
+		end = same * Reach
+	}
+	for v := same; ; same = v {
+		if v == end {
 			return 0, plan.Plan{}, false, false
+		}
+		if up {
+			v = min(max(v+1, v+v/5), end)
+		} else {
+			v = max(min(v-1, v-v/6), end)
 		}
 		if changed(v) {
 			break
 		}
-		same = v
 	}
-	for high := found; abs(high-same) > 1; {
+	for high := found; high-same > 1 || same-high > 1; {
 		if middle := same + (high-same)/2; changed(middle) {
 			high = middle
 		} else {
@@ -132,5 +136,3 @@ func nearest(from int64, up bool, now plan.Plan, at func(int64) (*Choice, error)
 	}
 	return found, p, refused, true
 }
-
-func abs(n int64) int64 { return max(n, -n) }

@@ -1,6 +1,7 @@
 package vistaopt
 
 import (
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -101,6 +102,67 @@ func TestThresholdsOfRandomJobs(t *testing.T) {
 	}
 	if seen[OfMemory] < 20 || seen[OfRows] < 10 {
 		t.Errorf("only so many thresholds were found: %v", seen)
+	}
+}
+
+// TestThresholdsReachTheirEnd: where the choice is another one at the very end of what is looked through, that is found; the last
+// step of a fifth ends short of it on most machines.
+func TestThresholdsReachTheirEnd(t *testing.T) {
+	n := roster(t, "alexnet")
+	s, tr := shape(n, 20_000, 130)
+	// Machines for which a threshold lies near the end, at several places between the last two steps.
+	m := Machine{Cores: 2, Memory: 10_000 * mib}
+	sizes := []int64{24_104, 20_000, 9_999, 1_000, 400}
+	for _, th := range Thresholds(plan.Plan{}, []Network{n}, s, tr, m) {
+		if th.Of == OfMemory && th.At < th.From {
+			for part := range int64(12) {
+				sizes = append(sizes, th.At/mib*(Reach-part)-part)
+			}
+		}
+	}
+	ends := 0
+	for _, memory := range sizes {
+		m.Memory = memory * mib
+		now, err := Choose(plan.Plan{}, []Network{n}, s, tr, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed := map[bool]int64{}
+		for _, th := range Thresholds(plan.Plan{}, []Network{n}, s, tr, m) {
+			if th.Of == OfMemory {
+				listed[th.At > th.From] = th.At / mib
+			}
+		}
+		for up, end := range map[bool]int64{false: (memory + Reach - 1) / Reach, true: memory * Reach} {
+			m.Memory = end * mib
+			there, err := Choose(plan.Plan{}, []Network{n}, s, tr, m)
+			if err == nil && sameBut(there.Plan, now.Plan) {
+				continue
+			}
+			ends++
+			if at, ok := listed[up]; !ok || up && at > end || !up && at < end {
+				t.Errorf("%d MiB: at %d MiB the choice is another one (%v), and the threshold that is listed is %d, %v", memory, end, err, at, ok)
+			}
+		}
+	}
+	if ends < 17 {
+		t.Errorf("only at %d ends the choice is another one", ends)
+	}
+	// And of rows.
+	m.Memory = 2000 * mib
+	for rows := int64(1_000); rows < 40_000; rows += 3_001 {
+		s, tr := shape(n, rows, 130)
+		now, err := Choose(plan.Plan{}, []Network{n}, s, tr, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := Choose(plan.Plan{}, []Network{n}, s.scaled(rows*Reach), tr, m)
+		if err == nil && sameBut(there.Plan, now.Plan) {
+			continue
+		}
+		if !slices.ContainsFunc(Thresholds(plan.Plan{}, []Network{n}, s, tr, m), func(th Threshold) bool { return th.Of == OfRows && th.At > rows }) {
+			t.Errorf("%d rows: 64 times as many change the choice, and no threshold is listed", rows)
+		}
 	}
 }
 

@@ -80,14 +80,19 @@ type Machine struct {
 	Cores   int
 	Memory  int64 // bytes: the least of the job's limit, the cgroup's and the machine's
 	Workers int   // 0 means 1
-	// Least is whose memory it is, for refusals: the name of the worker that has the least, or EachWorker; "": this process's, or the
-	// job's limit.
+	// Least is whose memory it is, for refusals: the name of the worker that has the least, EachWorker, ThisMachine or ControlGroup;
+	// "": the job's limit.
 	Least string
+	Whole int64 // bytes that there are without the job's limit, for refusals; 0: not known
 	Rates Rates // zero: the defaults
 }
 
-// EachWorker is Machine.Least where all have the same.
-const EachWorker = "each worker"
+// What Machine.Least says beside names of workers, which hold no spaces.
+const (
+	EachWorker   = "each worker"        // all have the same
+	ThisMachine  = "this machine"       // that runs the job in one process, as much as it has
+	ControlGroup = "this control group" // that the process is in, or one above it
+)
 
 // Training is what the choice needs to know about the models.
 type Training struct {
@@ -142,14 +147,16 @@ func (e *InfeasibleError) Error() string {
 	on := ""
 	switch e.Worker {
 	case "":
-	case EachWorker:
-		on = " on each worker"
+	case EachWorker, ThisMachine:
+		on = " on " + e.Worker
+	case ControlGroup:
+		on = " in " + e.Worker
 	default:
 		on = " on worker " + e.Worker
 	}
-	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: model %s, %d images in flight %s, decoding %s, table %s, training %s, base %s)",
+	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: model %s, %d images in flight %s, decoding %s, table %s, training %s, base %s); of those that the job allows %s needs the least",
 		bytesize.AtLeast(e.Needed), bytesize.AtMost(e.Available), on, e.Regions.largest(), bytesize.AtLeast(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, bytesize.AtLeast(e.Regions.Inference),
-		bytesize.AtLeast(e.Regions.Decode), bytesize.AtLeast(e.Regions.Table+e.Regions.Rows), bytesize.AtLeast(e.Regions.Train), bytesize.AtLeast(e.Regions.Base))
+		bytesize.AtLeast(e.Regions.Decode), bytesize.AtLeast(e.Regions.Table+e.Regions.Rows), bytesize.AtLeast(e.Regions.Train), bytesize.AtLeast(e.Regions.Base), e.Plan)
 }
 
 // ErrorID is stable.
@@ -177,22 +184,6 @@ func (e *RecordError) ErrorID() string { return "E-INFEASIBLE" }
 // Hint says what to change.
 func (e *RecordError) Hint() string {
 	return "set plan.inference to fused or lazy, which keep pooled vectors"
-}
-
-// smaller names what would need less than the plan that was refused.
-func smaller(e *InfeasibleError) string {
-	switch {
-	case e.Plan.Join == plan.Broadcast && e.Regions.Table > e.Needed-e.Available:
-		return ", or set plan.join to shuffle"
-	case e.Plan.Networks == plan.Together:
-		return ", or leave plan.networks to the optimizer, which can run one network after the other"
-	case e.Regions.largest() == "training":
-		return ", or try fewer layers, folds or grid values"
-	case e.Regions.largest() == "inference" && (e.Plan.CPU > 1 || e.Plan.Batch > 1):
-		return ", or set plan.cpu and plan.batch to 1"
-	default:
-		return ", or choose a smaller network"
-	}
 }
 
 // partitions depends on the data alone, never on the machine: the partitions are the unit in which sums are formed, so

@@ -204,9 +204,17 @@ type Plan struct {
 	From       map[string]string `json:"from,omitempty" jsonschema_description:"Where each knob's value came from: set, file, default or optimizer."`
 	Estimate   *Cost             `json:"estimate,omitempty" jsonschema_description:"What the plan was expected to cost."`
 	Actual     Cost              `json:"actual" jsonschema_description:"What it cost."`
+	Machines   *Machines         `json:"machines,omitempty" jsonschema_description:"What the job's last run had; absent where that is not known."`
 	Phases     []Phase           `json:"phases,omitempty" jsonschema_description:"The phases in the order in which they were started."`
 	Around     []Phase           `json:"around,omitempty" jsonschema_description:"What the job's last run has done before its first phase (start: inputs are read, the plan is made, networks are made ready) and behind its last one (results: models and the other files are written, all but this one)."`
 	Corrected  []Correction      `json:"corrected,omitempty" jsonschema_description:"What was decided while the job ran, because an estimate was off by two or memory was short; a hundred at most."`
+}
+
+// Machines are what a run had.
+type Machines struct {
+	Workers int  `json:"workers" jsonschema_description:"Number of workers at the end of the run; 1 of a job in one process."`
+	Cores   int  `json:"cores" jsonschema_description:"Cores of the process, or slots of the worker that has the fewest."`
+	Tracker bool `json:"tracker" jsonschema_description:"They were workers of a tracker; else one process ran the job."`
 }
 
 // Correction is something that was decided while the job ran.

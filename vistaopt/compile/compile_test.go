@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/explain"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -90,6 +92,36 @@ func plans() []plan.Plan {
 		}
 	}
 	return out
+}
+
+// TestTreesAreWhatIsRead: a phase that explain shows under another one is read by it, and every phase that anything reads is under one.
+func TestTreesAreWhatIsRead(t *testing.T) {
+	for _, w := range workloads() {
+		in := w.inputs()
+		in.Features = false // explain estimates none
+		phases, err := Compile(w.Plan, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, p := range phases {
+			names = append(names, string(p.ID))
+		}
+		for i, by := range explain.Readers(w.Plan, names) {
+			reads := func(p mr.PhaseSpec) bool {
+				return slices.ContainsFunc(p.Inputs, func(in mr.Input) bool { return in.Phase == phases[i].ID })
+			}
+			first := slices.IndexFunc(phases, func(p mr.PhaseSpec) bool { return p.ID != "unmatched" && reads(p) })
+			switch {
+			case names[i] == "unmatched":
+				if by != len(names)-1 {
+					t.Errorf("%s: unmatched stands under phase %d", w.Plan, by)
+				}
+			case by != first:
+				t.Errorf("%s: %s stands under phase %d, and %d of %v is the first that reads it", w.Plan, names[i], by, first, names)
+			}
+		}
+	}
 }
 
 // describe is a chain as text: what each phase runs, reads, writes to the shuffle and drops.

@@ -41,7 +41,7 @@ type Explanation struct {
 	Regions       vistaopt.Regions     `json:"regions"`              // what a worker's memory is needed for, in bytes
 	Pinned        vistaopt.Pinned      `json:"pinned"`               // what a worker keeps of its rows while models are trained
 	Rejected      []vistaopt.Rejected  `json:"rejected"`             // the other plans that the job file allows, the cheapest first
-	Thresholds    []vistaopt.Threshold `json:"thresholds"`           // the nearest changes of memory and rows that change the choice
+	Thresholds    []vistaopt.Threshold `json:"thresholds"`           // the nearest changes of memory and rows that change the choice; none for a plan that needs more memory than there is
 	Override      *Override            `json:"override,omitempty"`   // what the knobs that the user has set cost
 	Paper         []paper.Choice       `json:"paper,omitempty"`      // what the formulas of the Vista paper choose, for each of its CNNs
 	Actual        *Actual              `json:"actual,omitempty"`     // what a finished run has measured
@@ -77,19 +77,20 @@ type Machine struct {
 type Override struct {
 	Knobs []string  `json:"knobs"` // those set
 	Plan  plan.Plan `json:"plan"`  // that would run without them
-	Ratio float64   `json:"ratio"` // time of the plan over its time
+	Ratio float64   `json:"ratio"` // time of the plan over its time; less than 1: they make the plan quicker
 }
 
 // Actual is what a finished run has measured. Its phases and what lies between them add up to its seconds.
 type Actual struct {
-	Plan    plan.Plan          `json:"plan"`              // that ran
-	Seconds float64            `json:"seconds"`           // from the command to the results
-	Between float64            `json:"between"`           // seconds that belong to no phase; less than 0 where phases ran at the same time
-	Memory  int64              `json:"memory"`            // bytes: the peak of a worker
-	Written int64              `json:"written"`           // bytes that phases wrote
-	Phases  map[string]float64 `json:"phases"`            // seconds by phase, start and results among them
-	Bytes   map[string]int64   `json:"bytesWritten"`      // by phase
-	Differs []string           `json:"differs,omitempty"` // what of its job differs from the job file beside the plan, in words
+	Plan     plan.Plan          `json:"plan"`               // that ran
+	Seconds  float64            `json:"seconds"`            // from the command to the results
+	Between  float64            `json:"between"`            // seconds that belong to no phase; less than 0 where phases ran at the same time
+	Memory   int64              `json:"memory"`             // bytes: the peak of a worker
+	Written  int64              `json:"written"`            // bytes that phases wrote
+	Phases   map[string]float64 `json:"phases"`             // seconds by phase, start and results among them
+	Bytes    map[string]int64   `json:"bytesWritten"`       // by phase
+	Machines string             `json:"machines,omitempty"` // what it had, where that is not what the plan is made for, in words
+	Differs  []string           `json:"differs,omitempty"`  // what of its job differs from the job file beside the plan, in words
 }
 
 //go:embed schema/explain.schema.json
@@ -117,13 +118,13 @@ func (x *Explanation) DOT() []byte {
 	fmt.Fprintf(&b, "digraph plan {\n\trankdir=LR;\n\tnode [shape=box, fontname=\"sans-serif\"];\n\tlabel=%q;\n", fmt.Sprintf("%s: %s", x.Job, x.Plan))
 	before := ""
 	for i, p := range x.Estimate.Phases {
-		label := fmt.Sprintf("%s\\n%s\\n%d tasks", escape(p.Name), duration(p.Seconds), p.Tasks)
+		label := fmt.Sprintf("%s\\n%s\\n%s", escape(p.Name), vistaopt.Duration(p.Seconds), count(int64(p.Tasks), "task"))
 		if p.Written > 0 {
 			label += "\\nwrites " + bytesize.Nearest(p.Written)
 		}
 		if x.Actual != nil {
 			if s, ok := x.Actual.Phases[p.Name]; ok {
-				label += "\\ntook " + duration(s)
+				label += "\\ntook " + vistaopt.Duration(s)
 			}
 		}
 		node := fmt.Sprintf("p%d", i)

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
@@ -44,7 +45,8 @@ func example(t *testing.T) *Explanation {
 	x.Paper = []paper.Choice{*f}
 	x.Remarks = []string{"plan.networks is ignored: the job has one network."}
 	x.Actual = &Actual{Plan: c.Plan, Seconds: 600, Between: 0.25, Memory: 1 << 30, Written: 2 << 30, Phases: map[string]float64{"start": 1.5, "table": 4, "extract": 580, "unmatched": 0.25, "train": 12, "features": 1, "evaluate": 0.2, "results": 0.8},
-		Bytes: map[string]int64{"table": 191 << 20, "extract": 1 << 30, "features": 833 << 20}, Differs: []string{"seed 7 there, 2019 here"}}
+		Bytes: map[string]int64{"table": 191 << 20, "extract": 1 << 30, "features": 833 << 20}, Machines: "one process of 2 cores there, 3 workers of 4 cores here",
+		Differs: []string{"seed 7 there, 2019 here"}}
 	return x
 }
 
@@ -72,6 +74,80 @@ func TestNothingChangesIt(t *testing.T) {
 	x := example(t)
 	if x.Thresholds = nil; !strings.Contains(string(x.Text()), "What would change the choice\n  nothing within 64 times the memory or rows") {
 		t.Errorf("%s", x.Text())
+	}
+}
+
+// TestBeyondMemory: of a plan that runs although it does not fit, nothing but what would fit is said to change the choice.
+func TestBeyondMemory(t *testing.T) {
+	x := example(t)
+	x.Machine.Memory = 845 << 20
+	_, text, _ := strings.Cut(string(x.Text()), "\nWhat would change the choice\n")
+	if lines := strings.Split(text, "\n"); lines[0] != "  with 855 MiB a worker (10 MiB more) a plan fits; until then the one that needs the least is run" || lines[1] != "" {
+		t.Errorf("%q", lines[:2])
+	}
+}
+
+// TestOverride: knobs that were set cost, gain or neither.
+func TestOverride(t *testing.T) {
+	x := example(t)
+	for want, o := range map[string]Override{
+		"plan.storage and plan.cpu cost: 1.25 times as long as the optimizer's ":         {[]string{"plan.storage", "plan.cpu"}, x.Plan, 1.25},
+		"plan.partitions gains: quicker by 1.70 times than the optimizer's ":             {[]string{"plan.partitions"}, x.Plan, 1 / 1.7},
+		"plan.partitions and plan.cpu gain: quicker by 1.01 times than the optimizer's ": {[]string{"plan.partitions", "plan.cpu"}, x.Plan, 0.99},
+		"plan.join costs nothing\n":             {[]string{"plan.join"}, x.Plan, 0.999},
+		"plan.join and plan.cpu cost nothing\n": {[]string{"plan.join", "plan.cpu"}, x.Plan, 1.001},
+	} {
+		x.Override = &o
+		if text := string(x.Text()); !strings.Contains(text, "\n          "+want) {
+			t.Errorf("%q is not shown:\n%s", want, text)
+		}
+	}
+}
+
+// TestWidth: no sentence is wider than 100 columns but for words that are longer, numbers stay with their units and are written one way,
+// and one thing is one.
+func TestWidth(t *testing.T) {
+	x := example(t)
+	x.Rejected = nil // rows of tables are a line each
+	x.Remarks = []string{strings.Repeat("so many words about it ", 20) + strings.Repeat("x", 120)}
+	x.Machine.Rates = strings.Repeat("of 23 MiB ", 40)
+	x.Plan.Partitions, x.Data.Rows, x.Data.Images = 1, 1_234_567, 1
+	x.Networks = []Network{{Name: "a", Model: "alexnet", Layers: strings.Fields(strings.Repeat("layer ", 60))}, {Name: "b", Model: "b", Layers: []string{"fc"}}}
+	text := string(x.Text())
+	for line := range strings.Lines(text) {
+		if utf8.RuneCountInString(strings.TrimRight(line, " \n")) > 100 && !strings.Contains(line, strings.Repeat("x", 120)) {
+			t.Errorf("%q", line)
+		}
+		if strings.HasSuffix(line, "23\n") {
+			t.Errorf("%q ends in a number", line)
+		}
+	}
+	for _, want := range []string{", 1 partition\n", "1,234,567 rows of 990 columns, 1 image of ", " of 4 cores, 2048 MiB each\n", "of 2048 MiB, "} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not there:\n%s", want, text)
+		}
+	}
+}
+
+// TestTree: every phase stands once, each but the last under one that runs later, also of plans with many.
+func TestTree(t *testing.T) {
+	for want, of := range map[string]struct {
+		p      plan.Plan
+		phases string
+	}{
+		"results; └─ evaluate; ···├─ unmatched; ···└─ train; ······└─ extract; ·········└─ table; ············└─ start": {
+			plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast}, "start table extract unmatched train evaluate results"},
+		"results; └─ evaluate; ···├─ train-a; ···│··└─ join-stage-a; ···│·····├─ table; ···│·····│··└─ start; ···│·····└─ stage-a; ···└─ train-b; ······└─ join-stage-b; ·········└─ stage-b": {
+			plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "start table stage-a join-stage-a train-a stage-b join-stage-b train-b evaluate results"},
+	} {
+		names := strings.Fields(of.phases)
+		var got []string
+		for _, b := range tree(of.p, names) {
+			got = append(got, strings.ReplaceAll(strings.TrimSuffix(b.twig, " "), " ", "·")+map[bool]string{true: " "}[b.twig != ""]+names[b.at])
+		}
+		if text := strings.Join(got, "; "); text != want {
+			t.Errorf("%s\n%s", text, want)
+		}
 	}
 }
 
@@ -105,15 +181,18 @@ func TestActualsAddUp(t *testing.T) {
 	}
 	text := string(x.Text())
 	for _, p := range x.Estimate.Phases {
-		i := strings.Index(text, "\n  "+p.Name+" ")
+		i := strings.Index(text, "─ "+p.Name+" ")
+		if i < 0 && p.Name == vistaopt.ResultsPhase { // on top
+			i = strings.Index(text, "\n  "+p.Name+" ") + 1
+		}
 		if i < 0 {
 			t.Fatalf("%s is not shown", p.Name)
 		}
-		if line, _, _ := strings.Cut(text[i+1:], "\n"); !strings.Contains(line, " "+duration(x.Actual.Phases[p.Name])+" ") || !strings.Contains(line, "%") {
-			t.Errorf("%s took %s: %q", p.Name, duration(x.Actual.Phases[p.Name]), line)
+		if line, _, _ := strings.Cut(text[i:], "\n"); !strings.Contains(line, " "+vistaopt.Duration(x.Actual.Phases[p.Name])+" ") || !strings.Contains(line, "%") {
+			t.Errorf("%s took %s: %q", p.Name, vistaopt.Duration(x.Actual.Phases[p.Name]), line)
 		}
 	}
-	for _, want := range []string{"\n  features  ", "\n  in no phase  ", "of a job that differs in: seed 7 there, 2019 here\n"} {
+	for _, want := range []string{"\n  features  ", "\n  in no phase  ", "on other machines: one process of 2 cores there, 3 workers of 4 cores here\n", "of a job that differs in: seed 7 there, 2019 here\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not shown", want)
 		}

@@ -8,13 +8,15 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// Text is an explanation for people: at most 100 columns but for names that are longer.
+// Text is an explanation for people. Sentences are broken at 100 columns; rows of tables are a line each, however long their names
+// and reasons are.
 func (x *Explanation) Text() []byte {
 	var b bytes.Buffer
 	p, e := x.Plan, x.Estimate
@@ -22,8 +24,8 @@ func (x *Explanation) Text() []byte {
 	if p.Networks != plan.One {
 		networks = fmt.Sprintf(", networks %s", p.Networks)
 	}
-	fmt.Fprintf(&b, "Plan      %s, %s, %s join, %s%s; %d at a time, batches of %d, %d partitions\n", p.Inference, p.Placement, p.Join, p.Storage, networks, p.CPU, p.Batch, p.Partitions)
-	fmt.Fprintf(&b, "Estimate  %s, a peak of %s of memory a worker, writes %s\n", duration(e.Seconds), bytesize.Nearest(e.Memory), bytesize.Nearest(e.Written))
+	line(&b, head("Plan"), fmt.Sprintf("%s, %s, %s join, %s%s; %d at a time, batches of %d, %s", p.Inference, p.Placement, p.Join, p.Storage, networks, p.CPU, p.Batch, count(int64(p.Partitions), "partition")))
+	line(&b, head("Estimate"), fmt.Sprintf("%s, a peak of %s of memory a worker, writes %s", vistaopt.Duration(e.Seconds), bytesize.Nearest(e.Memory), bytesize.Nearest(e.Written)))
 	x.data(&b)
 	x.phases(&b)
 	x.memory(&b)
@@ -31,28 +33,30 @@ func (x *Explanation) Text() []byte {
 	x.rejected(&b)
 	x.changes(&b)
 	x.paper(&b)
-	fmt.Fprintf(&b, "\nSpeeds    %s\n", x.Machine.Rates)
+	b.WriteByte('\n')
+	line(&b, head("Speeds"), x.Machine.Rates)
 	return b.Bytes()
 }
 
 func (x *Explanation) data(b *bytes.Buffer) {
-	head, networks := "For       ", x.Networks
+	networks := x.Networks
 	if len(networks) == 0 {
 		networks = []Network{{x.Network, x.Network, x.Layers, x.Preprocess}}
 	}
+	first := head("For")
 	for _, n := range networks {
 		called := n.Name
 		if n.Model != n.Name {
 			called += " (" + n.Model + ")"
 		}
-		fmt.Fprintf(b, "%s%s, layers %s\n", head, called, strings.Join(n.Layers, " "))
+		line(b, first, fmt.Sprintf("%s, layers %s", called, strings.Join(n.Layers, " ")))
 		if n.Preprocess != "" {
-			fmt.Fprintf(b, "          %s\n", n.Preprocess)
+			line(b, noHead, n.Preprocess)
 		}
-		head = "          "
+		first = noHead
 	}
-	fmt.Fprintf(b, "          %d rows of %d columns, %d images of %s; %s\n", x.Data.Rows, x.Data.Columns, x.Data.Images, bytesize.Nearest(x.Data.ImageBytes), x.Data.Found)
-	fmt.Fprintf(b, "On        %s of %s, %s each\n", count(x.Machine.Workers, "worker"), count(x.Machine.Cores, "core"), bytesize.Nearest(x.Machine.Memory))
+	line(b, noHead, fmt.Sprintf("%s of %s, %s of %s; %s", count(x.Data.Rows, "row"), count(int64(x.Data.Columns), "column"), count(x.Data.Images, "image"), bytesize.Nearest(x.Data.ImageBytes), x.Data.Found))
+	line(b, head("On"), fmt.Sprintf("%s of %s, %s each", count(int64(x.Machine.Workers), "worker"), count(int64(x.Machine.Cores), "core"), bytesize.AtMost(x.Machine.Memory)))
 }
 
 // table writes rows with aligned columns.
@@ -64,36 +68,41 @@ func table(b *bytes.Buffer, rows [][]string) {
 	_ = w.Flush() // into memory
 }
 
-// phases is the tree of what runs, the last phase on top, as databases show plans.
+// phases is the tree of what runs, the last phase on top, each beside what it is expected to cost.
 func (x *Explanation) phases(b *bytes.Buffer) {
 	fmt.Fprintln(b)
-	head := []string{"phase", "tasks", "estimate", "core-seconds", "writes"}
+	columns := []string{"phase", "tasks", "estimate", "core-seconds", "writes"}
 	if x.Actual != nil {
-		head = append(head, "took", "error", "wrote", "error")
+		columns = append(columns, "took", "error", "wrote", "error")
 	}
-	rows := [][]string{head}
+	rows := [][]string{columns}
+	names := []string{}
 	for _, p := range x.Estimate.Phases {
-		if p.Name == "evaluate" && x.Actual != nil { // all else comes before
-			rows = append(rows, x.unforeseen()...)
-		}
-		r := []string{p.Name, fmt.Sprint(p.Tasks), duration(p.Seconds), fmt.Sprintf("%.1f", p.Compute), bytesize.Nearest(p.Written)}
+		names = append(names, p.Name)
+	}
+	for _, t := range tree(x.Plan, names) {
+		p := x.Estimate.Phases[t.at]
+		r := []string{t.twig + p.Name, thousands(int64(p.Tasks)), vistaopt.Duration(p.Seconds), fmt.Sprintf("%.1f", p.Compute), bytesize.Nearest(p.Written)}
 		if x.Actual != nil {
 			r = append(r, x.measured(p)...)
 		}
 		rows = append(rows, r)
 	}
 	if a := x.Actual; a != nil {
-		rows = append(rows, x.between()...)
-		rows = append(rows, []string{"in all", "", duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written))})
+		rows = append(append(rows, x.unforeseen()...), x.between()...)
+		rows = append(rows, []string{"in all", "", vistaopt.Duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), vistaopt.Duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written))})
 	}
 	table(b, rows)
 	if a := x.Actual; a != nil {
-		fmt.Fprintf(b, "Measured  peak memory %s, estimate %s (%s)\n", bytesize.Nearest(a.Memory), bytesize.Nearest(x.Estimate.Memory), off(float64(x.Estimate.Memory), float64(a.Memory)))
+		line(b, head("Measured"), fmt.Sprintf("peak memory %s, estimate %s (%s)", bytesize.Nearest(a.Memory), bytesize.Nearest(x.Estimate.Memory), off(float64(x.Estimate.Memory), float64(a.Memory))))
 		if a.Plan != x.Plan {
-			fmt.Fprintf(b, "          by another plan: %s\n", a.Plan)
+			line(b, noHead, "by another plan: "+a.Plan.String())
+		}
+		if a.Machines != "" {
+			line(b, noHead, "on other machines: "+a.Machines)
 		}
 		if len(a.Differs) > 0 {
-			fmt.Fprintf(b, "          of a job that differs in: %s\n", strings.Join(a.Differs, "; "))
+			line(b, noHead, "of a job that differs in: "+strings.Join(a.Differs, "; "))
 		}
 	}
 }
@@ -102,7 +111,7 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 func (x *Explanation) unforeseen() (rows [][]string) {
 	for _, name := range slices.Sorted(maps.Keys(x.Actual.Phases)) {
 		if !slices.ContainsFunc(x.Estimate.Phases, func(p vistaopt.PhaseEstimate) bool { return p.Name == name }) {
-			rows = append(rows, []string{name, "", "-", "", "-", duration(x.Actual.Phases[name]), "", bytesize.Nearest(x.Actual.Bytes[name]), ""})
+			rows = append(rows, []string{name, "", "-", "", "-", vistaopt.Duration(x.Actual.Phases[name]), "", bytesize.Nearest(x.Actual.Bytes[name]), ""})
 		}
 	}
 	return rows
@@ -112,9 +121,9 @@ func (x *Explanation) unforeseen() (rows [][]string) {
 func (x *Explanation) between() (rows [][]string) {
 	switch between := x.Actual.Between; {
 	case between >= 0.0005:
-		rows = append(rows, []string{"in no phase", "", "-", "", "", duration(between), "", "", ""})
+		rows = append(rows, []string{"in no phase", "", "-", "", "", vistaopt.Duration(between), "", "", ""})
 	case between <= -0.0005:
-		rows = append(rows, []string{"at the same time", "", "-", "", "", "-" + duration(-between), "", "", ""})
+		rows = append(rows, []string{"at the same time", "", "-", "", "", "-" + vistaopt.Duration(-between), "", "", ""})
 	}
 	return rows
 }
@@ -125,7 +134,7 @@ func (x *Explanation) measured(p vistaopt.PhaseEstimate) []string {
 		return []string{"-", "", "-", ""}
 	}
 	wrote := x.Actual.Bytes[p.Name]
-	return []string{duration(took), off(p.Seconds, took), bytesize.Nearest(wrote), off(float64(p.Written), float64(wrote))}
+	return []string{vistaopt.Duration(took), off(p.Seconds, took), bytesize.Nearest(wrote), off(float64(p.Written), float64(wrote))}
 }
 
 // off is by how much an estimate is off, as a share of what was measured.
@@ -142,31 +151,29 @@ func off(estimate, actual float64) string {
 
 func (x *Explanation) memory(b *bytes.Buffer) {
 	r := x.Regions
-	fmt.Fprintf(b, "\nMemory    needs %s of %s, an expected peak of %s: ", bytesize.AtLeast(r.Need()), bytesize.AtMost(x.Machine.Memory), bytesize.Nearest(x.Estimate.Memory))
 	var parts []string
 	for _, of := range []struct {
 		name  string
 		bytes int64
-	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the network ready", r.Prepare}, {"weights", r.Model}, {"of which it may drop", r.Mapped}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
+	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the model ready", r.Prepare}, {"weights", r.Model}, {"of which it may drop", r.Mapped}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
 		{"decoding", r.Decode}, {"sorting", r.Sort}, {"cache", r.Cache}, {"models", r.Train}, {"evaluation", r.Evaluate}} {
 		if of.bytes >= 1<<20 {
 			parts = append(parts, of.name+" "+bytesize.Nearest(of.bytes))
 		}
 	}
-	fmt.Fprintf(b, "%s\n          (the network's, training's and evaluation's parts are not held at the same time;\n          what is needed is what each part may take, the peak what it most likely takes)\n", strings.Join(parts, ", "))
-	fmt.Fprintf(b, "          training keeps %s of rows in each worker: ", bytesize.Nearest(x.Pinned.Bytes))
+	b.WriteByte('\n')
+	line(b, head("Memory"), fmt.Sprintf("needs %s of %s, an expected peak of %s: %s", bytesize.AtLeast(r.Need()), bytesize.AtMost(x.Machine.Memory), bytesize.Nearest(x.Estimate.Memory), strings.Join(parts, ", ")))
+	line(b, noHead, "(the network's, training's and evaluation's parts are not held at the same time; what is needed is what each part may take, the peak what it most likely takes)")
+	where := "all of it in memory"
 	if x.Pinned.Disk > 0 {
-		fmt.Fprintf(b, "%s in memory, %s on the local disk\n", bytesize.Nearest(x.Pinned.Bytes-x.Pinned.Disk), bytesize.Nearest(x.Pinned.Disk))
-	} else {
-		fmt.Fprintf(b, "all of it in memory\n")
+		where = fmt.Sprintf("%s in memory, %s on the local disk", bytesize.Nearest(x.Pinned.Bytes-x.Pinned.Disk), bytesize.Nearest(x.Pinned.Disk))
 	}
+	line(b, noHead, fmt.Sprintf("training keeps %s of rows in each worker: %s", bytesize.Nearest(x.Pinned.Bytes), where))
 }
-
-var knobs = []string{"inference", "placement", "join", "storage", "networks", "cpu", "partitions", "batch"}
 
 func (x *Explanation) knobs(b *bytes.Buffer) {
 	by := map[string][]string{}
-	for _, k := range knobs {
+	for _, k := range plan.Knobs {
 		by[x.From[k]] = append(by[x.From[k]], k)
 	}
 	var parts []string
@@ -175,16 +182,29 @@ func (x *Explanation) knobs(b *bytes.Buffer) {
 			parts = append(parts, fmt.Sprintf("%s: %s", map[string]string{"file": "by the job file", "set": "by --set", "optimizer": "by the optimizer"}[from], strings.Join(by[from], " ")))
 		}
 	}
-	fmt.Fprintf(b, "Knobs     %s\n", strings.Join(parts, "; "))
+	line(b, head("Knobs"), strings.Join(parts, "; "))
 	for _, r := range x.Remarks {
-		fmt.Fprintf(b, "          %s\n", r)
+		line(b, noHead, r)
 	}
-	switch o := x.Override; {
-	case o == nil:
+	if x.Override != nil {
+		line(b, noHead, x.Override.words())
+	}
+}
+
+// words say what the knobs that were set cost, or gain: the optimizer fixes the number of partitions by the data alone, and two
+// knobs as for one core.
+func (o *Override) words() string {
+	cost, gain := "cost", "gain"
+	if len(o.Knobs) == 1 {
+		cost, gain = "costs", "gains"
+	}
+	switch knobs := strings.Join(o.Knobs, " and "); {
 	case o.Ratio > 1.005:
-		fmt.Fprintf(b, "          %s cost: %.2f times as long as the optimizer's %s\n", strings.Join(o.Knobs, " and "), o.Ratio, o.Plan)
+		return fmt.Sprintf("%s %s: %.2f times as long as the optimizer's %s", knobs, cost, o.Ratio, o.Plan)
+	case o.Ratio < 0.995:
+		return fmt.Sprintf("%s %s: quicker by %.2f times than the optimizer's %s", knobs, gain, 1/o.Ratio, o.Plan)
 	default:
-		fmt.Fprintf(b, "          %s cost nothing\n", strings.Join(o.Knobs, " and "))
+		return fmt.Sprintf("%s %s nothing", knobs, cost)
 	}
 }
 
@@ -192,12 +212,12 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 	if len(x.Rejected) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\nRejected  of the %d other plans, with the best number at a time and batch of each:\n", len(x.Rejected))
+	fmt.Fprintf(b, "\nRejected  of %s, with the best number at a time and batch of each:\n", count(int64(len(x.Rejected)), "other plan"))
 	rows := [][]string{}
 	for _, r := range x.Rejected {
 		at := "-"
 		if r.Estimate.Seconds > 0 {
-			at = duration(r.Estimate.Seconds)
+			at = vistaopt.Duration(r.Estimate.Seconds)
 		}
 		p := r.Plan
 		rows = append(rows, []string{strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks)), at, bytesize.Nearest(r.Estimate.Memory), r.Why})
@@ -207,11 +227,16 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 
 func (x *Explanation) changes(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\nWhat would change the choice\n")
+	if need := x.Regions.Need(); need > x.Machine.Memory { // limits.refuse is false
+		mibs := (need + 1<<20 - 1) >> 20
+		line(b, "  ", fmt.Sprintf("with %d MiB a worker (%s more) a plan fits; until then the one that needs the least is run", mibs, bytesize.Nearest(mibs<<20-x.Machine.Memory)))
+		return
+	}
 	if len(x.Thresholds) == 0 {
-		fmt.Fprintf(b, "  nothing within %d times the memory or rows, up or down, changes it\n", vistaopt.Reach)
+		line(b, "  ", fmt.Sprintf("nothing within %d times the memory or rows, up or down, changes it", vistaopt.Reach))
 	}
 	for _, t := range x.Thresholds {
-		fmt.Fprintf(b, "  %s\n", change(t, x.Plan))
+		line(b, "  ", change(t, x.Plan))
 	}
 }
 
@@ -225,19 +250,24 @@ func change(t vistaopt.Threshold, now plan.Plan) string {
 	case t.Of == vistaopt.OfMemory:
 		where = fmt.Sprintf("with %d MiB a worker or less", t.At>>20)
 	case more:
-		where = fmt.Sprintf("above %d rows", t.At-1)
+		where = "above " + count(t.At-1, "row")
 	default:
-		where = fmt.Sprintf("below %d rows", t.At+1)
+		where = "below " + count(t.At+1, "row")
 	}
 	if t.Refused {
 		return where + ", nothing fits"
 	}
 	var what []string
-	for _, k := range []struct{ name, now, then string }{{"inference", string(now.Inference), string(t.Plan.Inference)}, {"placement", string(now.Placement), string(t.Plan.Placement)},
-		{"join", string(now.Join), string(t.Plan.Join)}, {"storage", string(now.Storage), string(t.Plan.Storage)}, {"networks", string(now.Networks), string(t.Plan.Networks)},
-		{"at a time", fmt.Sprint(now.CPU), fmt.Sprint(t.Plan.CPU)}, {"batch", fmt.Sprint(now.Batch), fmt.Sprint(t.Plan.Batch)}} {
-		if k.now != k.then {
-			what = append(what, fmt.Sprintf("%s %s instead of %s", k.name, k.then, k.now))
+	for _, knob := range plan.Knobs {
+		if knob == "partitions" { // no other choice
+			continue
+		}
+		if was, then := now.Knob(knob), t.Plan.Knob(knob); was != then {
+			name := knob
+			if knob == "cpu" {
+				name = "at a time"
+			}
+			what = append(what, fmt.Sprintf("%s %s instead of %s", name, then, was))
 		}
 	}
 	out := where + ": " + strings.Join(what, ", ")
@@ -261,24 +291,63 @@ func (x *Explanation) paper(b *bytes.Buffer) {
 	table(b, rows)
 }
 
-func count(n int, of string) string {
-	if n == 1 {
-		return "1 " + of
+// count is a number of things: 1 task, 20,000 rows.
+func count(n int64, of string) string {
+	if n != 1 {
+		of += "s"
 	}
-	return fmt.Sprintf("%d %ss", n, of)
+	return thousands(n) + " " + of
 }
 
-// duration is a time in words.
-func duration(s float64) string {
-	switch {
-	case s < 0.095:
-		return fmt.Sprintf("%.0f ms", 1000*s)
-	case s < 9.95:
-		return fmt.Sprintf("%.1f s", s)
-	case s < 100:
-		return fmt.Sprintf("%.0f s", s)
-	case s < 3*3600:
-		return fmt.Sprintf("%.0f min", s/60)
+// thousands is a count with its thousands apart: 20,000.
+func thousands(n int64) string {
+	if n < 1000 { // nothing that is counted is less than 0
+		return fmt.Sprint(n)
 	}
-	return fmt.Sprintf("%.1f h", s/3600)
+	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }
+
+// width is how many columns a line takes at most where it can be broken.
+const width = 100
+
+// line writes words behind a head, and what does not fit below them. A word that is longer than a line stays whole, and a number stays
+// with its unit.
+func line(b *bytes.Buffer, head, words string) {
+	b.WriteString(head)
+	indent := utf8.RuneCountInString(head)
+	at := indent
+	for i, word := range numbered(strings.Split(words, " ")) {
+		long := utf8.RuneCountInString(word)
+		switch {
+		case i == 0:
+		case at+1+long > width:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			at = indent
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += long
+	}
+	b.WriteByte('\n')
+}
+
+// numbered are words, each number with the one behind it.
+func numbered(words []string) (out []string) {
+	number := false
+	for _, w := range words {
+		if number {
+			out[len(out)-1] += " " + w
+		} else {
+			out = append(out, w)
+		}
+		number = w != "" && strings.Trim(w, "0123456789.,(+-") == ""
+	}
+	return out
+}
+
+// Heads of lines: of a part of the explanation its name, and below it none.
+const noHead = "          "
+
+func head(of string) string { return fmt.Sprintf("%-10s", of) }

@@ -148,3 +148,56 @@ func member[T comparable](v T, all []T) bool {
 	}
 	return false
 }
+
+// Knobs are the names of all knobs, as in the job file's plan and in the order in which they are shown.
+var Knobs = []string{"inference", "placement", "join", "storage", "networks", "cpu", "partitions", "batch"}
+
+// Knob is the value of one of Knobs as text; "": it is open, or there is none of the name.
+func (p Plan) Knob(name string) string {
+	number := 0
+	switch name {
+	case "inference":
+		return string(p.Inference)
+	case "placement":
+		return string(p.Placement)
+	case "join":
+		return string(p.Join)
+	case "storage":
+		return string(p.Storage)
+	case "networks":
+		return string(p.Networks)
+	case "cpu":
+		number = p.CPU
+	case "partitions":
+		number = p.Partitions
+	case "batch":
+		number = p.Batch
+	}
+	if number == 0 {
+		return ""
+	}
+	return strconv.Itoa(number)
+}
+
+// Without is a plan with one of Knobs left open.
+func (p Plan) Without(name string) Plan {
+	switch name {
+	case "inference":
+		p.Inference = ""
+	case "placement":
+		p.Placement = ""
+	case "join":
+		p.Join = ""
+	case "storage":
+		p.Storage = ""
+	case "networks":
+		p.Networks = One
+	case "cpu":
+		p.CPU = 0
+	case "partitions":
+		p.Partitions = 0
+	case "batch":
+		p.Batch = 0
+	}
+	return p
+}

@@ -1,6 +1,32 @@
 package plan
 
-import "testing"
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestKnobs: every field of a plan is a knob by its name in JSON, has a value as text, and can be left open for itself.
+func TestKnobs(t *testing.T) {
+	full := Plan{Fused, AfterJoin, Broadcast, Snappy, 2, 16, 8, Together}
+	of := reflect.TypeFor[Plan]()
+	if of.NumField() != len(Knobs) {
+		t.Errorf("%d fields, %d knobs", of.NumField(), len(Knobs))
+	}
+	for i := range of.NumField() {
+		name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+		open := full.Without(name)
+		if !slices.Contains(Knobs, name) || full.Knob(name) == "" || open.Knob(name) != "" || !reflect.ValueOf(open).Field(i).IsZero() {
+			t.Errorf("%s: %q, without it %+v", name, full.Knob(name), open)
+		}
+		for _, other := range Knobs {
+			if other != name && open.Knob(other) != full.Knob(other) {
+				t.Errorf("without %s %s is %q", name, other, open.Knob(other))
+			}
+		}
+	}
+}
 
 func TestParseReadsWhatStringWrites(t *testing.T) {
 	n := 0

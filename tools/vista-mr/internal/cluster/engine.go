@@ -80,6 +80,7 @@ func least(workers []tracker.WorkerNow) vistaopt.Machine {
 	if most == m.Memory && m.Workers > 1 {
 		m.Least = vistaopt.EachWorker
 	}
+	m.Whole = m.Memory
 	return m
 }
 
@@ -118,12 +119,14 @@ func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.Phase
 		}
 	})
 	resume()
-	w.Elsewhere, w.Peak = true, e.peak(ctx)
+	w.Elsewhere = true
+	w.Machine, w.Peak = e.had(ctx)
 	return out, err
 }
 
-// peak is what a worker held at most since it was started, in bytes; 0 if they cannot be asked, which is not worth a job.
-func (e *Engine) peak(ctx context.Context) (most int64) {
+// had is the least of what the workers offer, and what one of them held at most since it was started, in bytes; zeros if they cannot be
+// asked, which is not worth a job.
+func (e *Engine) had(ctx context.Context) (m vistaopt.Machine, most int64) {
 	list, err := e.Client.Workers(ctx)
 	if err != nil {
 		e.Log.Warn("workers do not tell what they hold", zap.Error(err))
@@ -131,7 +134,7 @@ func (e *Engine) peak(ctx context.Context) (most int64) {
 	for _, w := range list.Workers {
 		most = max(most, w.Peak)
 	}
-	return most
+	return least(list.Workers), most
 }
 
 // WhyEnded is why a driver's tracker has told it to end, as far as the tracker says so within a moment: its job is killed, or the tracker itself ends.

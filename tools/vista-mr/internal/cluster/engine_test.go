@@ -20,10 +20,10 @@ func TestLeast(t *testing.T) {
 		want    vistaopt.Machine
 	}{
 		"none":               {[]tracker.WorkerNow{drains}, vistaopt.Machine{}},
-		"one":                {[]tracker.WorkerNow{small}, vistaopt.Machine{Workers: 1, Cores: 2, Memory: 10 << 20, Least: "small"}},
-		"one of several":     {[]tracker.WorkerNow{big, drains, small, big}, vistaopt.Machine{Workers: 3, Cores: 2, Memory: 10 << 20, Least: "small"}},
-		"the only limit":     {[]tracker.WorkerNow{unlimited, big}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 8 << 30, Least: "big"}},
-		"all have the same":  {[]tracker.WorkerNow{big, big}, vistaopt.Machine{Workers: 2, Cores: 4, Memory: 8 << 30, Least: vistaopt.EachWorker}},
+		"one":                {[]tracker.WorkerNow{small}, vistaopt.Machine{Workers: 1, Cores: 2, Memory: 10 << 20, Whole: 10 << 20, Least: "small"}},
+		"one of several":     {[]tracker.WorkerNow{big, drains, small, big}, vistaopt.Machine{Workers: 3, Cores: 2, Memory: 10 << 20, Whole: 10 << 20, Least: "small"}},
+		"the only limit":     {[]tracker.WorkerNow{unlimited, big}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 8 << 30, Whole: 8 << 30, Least: "big"}},
+		"all have the same":  {[]tracker.WorkerNow{big, big}, vistaopt.Machine{Workers: 2, Cores: 4, Memory: 8 << 30, Whole: 8 << 30, Least: vistaopt.EachWorker}},
 		"nobody has a limit": {[]tracker.WorkerNow{unlimited}, vistaopt.Machine{Workers: 1, Cores: 1}},
 	} {
 		if got := least(c.workers); got != c.want {

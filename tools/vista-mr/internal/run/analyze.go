@@ -15,11 +15,15 @@ import (
 )
 
 // analyze adds what a finished run has measured, whose output is given. A run that did other work is refused, because its times
-// say nothing of these estimates; what else differs is noted.
-func analyze(ctx context.Context, j *conf.Job, x *explain.Explanation, d *data, output string) error {
+// say nothing of these estimates, and so is one whose figures no run can have measured; what else differs is noted. tracker says
+// that the plan is made for the workers of one.
+func analyze(ctx context.Context, j *conf.Job, x *explain.Explanation, d *data, output string, tracker bool) error {
 	_, s, err := Results(ctx, output)
 	if err != nil {
 		return err
+	}
+	if why := senseless(&s.Plan); why != "" {
+		return noResults("E-RESULTS", conf.URI(output).LocalPath(), ResultsFile+" makes no sense: "+why, "give the output of another run, or run the job again", nil)
 	}
 	if other := otherWork(j, x, d, s); len(other) > 0 {
 		return exit.As(exit.Invalid, &InputError{ID: "E-OTHER-RUN", Key: "analyze", Path: output, Cause: "has done other work than the job file asks for: " + strings.Join(other, "; "),
@@ -27,7 +31,7 @@ func analyze(ctx context.Context, j *conf.Job, x *explain.Explanation, d *data, 
 	}
 	p := s.Plan
 	a := &explain.Actual{Seconds: p.Actual.Seconds, Between: p.Actual.Seconds, Memory: p.Actual.PeakMemory, Written: p.Actual.BytesWritten, Phases: map[string]float64{}, Bytes: map[string]int64{},
-		Plan: plan.Plan{Inference: plan.Inference(p.Inference), Placement: plan.Placement(p.Placement), Join: plan.Join(p.Join), Storage: plan.Storage(p.Storage), CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch, Networks: plan.Networks(p.Networks)}}
+		Plan: planOf(&p), Machines: otherMachines(p.Machines, x, tracker)}
 	for _, ph := range slices.Concat(p.Phases, p.Around) {
 		a.Phases[ph.Name], a.Bytes[ph.Name] = ph.Actual.Seconds, ph.Actual.BytesWritten
 		a.Between -= ph.Actual.Seconds
@@ -130,29 +134,87 @@ func otherJob(ctx context.Context, j *conf.Job, d *data, s *results.Summary) ([]
 }
 
 // knobs are those of a run's plan that its user had set.
-func knobs(p *results.Plan) (set conf.Plan) {
-	for knob, from := range p.From {
-		if from != "file" && from != "set" {
-			continue
-		}
-		switch knob {
-		case "inference":
-			set.Inference = p.Inference
-		case "placement":
-			set.Placement = p.Placement
-		case "join":
-			set.Join = p.Join
-		case "storage":
-			set.Storage = p.Storage
-		case "networks":
-			set.Networks = p.Networks
-		case "cpu":
-			set.CPU = p.CPU
-		case "partitions":
-			set.Partitions = p.Partitions
-		case "batch":
-			set.Batch = p.Batch
+func knobs(p *results.Plan) conf.Plan {
+	set := planOf(p)
+	for _, knob := range plan.Knobs {
+		if from := p.From[knob]; from != "file" && from != "set" {
+			set = set.Without(knob)
 		}
 	}
-	return set
+	return conf.Plan{Inference: string(set.Inference), Placement: string(set.Placement), Join: string(set.Join), Storage: string(set.Storage), Networks: string(set.Networks),
+		CPU: set.CPU, Partitions: set.Partitions, Batch: set.Batch}
+}
+
+// planOf is the plan that results say has run.
+func planOf(p *results.Plan) plan.Plan {
+	return plan.Plan{Inference: plan.Inference(p.Inference), Placement: plan.Placement(p.Placement), Join: plan.Join(p.Join), Storage: plan.Storage(p.Storage),
+		CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch, Networks: plan.Networks(p.Networks)}
+}
+
+// longest is more seconds than any run takes: 30 years.
+const longest = 1e9
+
+// senseless names the first key of a run's plan whose value no run can have left; "": there is none. Results are a file, which
+// anybody may have edited.
+func senseless(p *results.Plan) string {
+	if err := planOf(p).Validate(); err != nil {
+		return "plan." + strings.TrimPrefix(err.Error(), "plan: ")
+	}
+	if p.Actual.Seconds == 0 {
+		return "plan.actual.seconds is missing"
+	}
+	if why := senselessCost("plan.actual", &p.Actual); why != "" {
+		return why
+	}
+	if len(p.Phases) == 0 {
+		return "plan.phases is empty"
+	}
+	seen := map[string]bool{}
+	for _, part := range []struct {
+		key    string
+		phases []results.Phase
+	}{{"plan.phases", p.Phases}, {"plan.around", p.Around}} {
+		for i := range part.phases {
+			ph, key := &part.phases[i], fmt.Sprintf("%s[%d]", part.key, i)
+			if ph.Name == "" || seen[ph.Name] {
+				return fmt.Sprintf("%s.name %q is empty or used before", key, ph.Name)
+			}
+			seen[ph.Name] = true
+			if why := senselessCost(key+".actual", &ph.Actual); why != "" {
+				return why
+			}
+		}
+	}
+	if m := p.Machines; m != nil && (m.Workers < 1 || m.Cores < 1) {
+		return fmt.Sprintf("plan.machines: %d workers of %d cores", m.Workers, m.Cores)
+	}
+	return ""
+}
+
+// senselessCost is senseless of what was measured, as far as it is shown. What is not known is 0.
+func senselessCost(key string, c *results.Cost) string {
+	switch {
+	case c.Seconds < 0 || c.Seconds > longest:
+		return fmt.Sprintf("%s.seconds is %g", key, c.Seconds)
+	case c.BytesWritten < 0:
+		return fmt.Sprintf("%s.bytesWritten is %d", key, c.BytesWritten)
+	case c.PeakMemory < 0:
+		return fmt.Sprintf("%s.peakMemory is %d", key, c.PeakMemory)
+	}
+	return ""
+}
+
+// otherMachines says what a run had, where that is not what the plan is made for; "": it is, or nobody knows.
+func otherMachines(m *results.Machines, x *explain.Explanation, tracker bool) string {
+	if m == nil || m.Workers == x.Machine.Workers && m.Cores == x.Machine.Cores && m.Tracker == tracker {
+		return ""
+	}
+	words := func(workers, cores int, tracker bool) string {
+		of := results.Several(int64(cores), "core")
+		if tracker {
+			return results.Several(int64(workers), "worker") + " of " + of
+		}
+		return "one process of " + of
+	}
+	return words(m.Workers, m.Cores, m.Tracker) + " there, " + words(x.Machine.Workers, x.Machine.Cores, tracker) + " here"
 }

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,7 +49,8 @@ func calibrationFile(key string) string {
 	if dir == "" {
 		return ""
 	}
-	return filepath.Join(dir, "rates", fmt.Sprintf("%x.json", sha256.Sum256([]byte(key)))[:32+len(".json")])
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(dir, "rates", hex.EncodeToString(sum[:16])+".json")
 }
 
 // speeds are the rates that a job is planned with. Few images are not worth a sample.
@@ -148,14 +150,30 @@ func recalled(n *network, version string) vistaopt.Rates {
 	return c.rates()
 }
 
-// kepts is the calibration that is kept under a key; nil: none that can be read.
+// kepts is the calibration that is kept under a key; nil: none that can be read and is sane.
 func kepts(key string) *calibration {
 	b, err := os.ReadFile(calibrationFile(key))
 	var c calibration
-	if err != nil || json.Unmarshal(b, &c) != nil || c.Network != key {
+	if err != nil || json.Unmarshal(b, &c) != nil || c.Network != key || !c.sane() {
 		return nil
 	}
 	return &c
+}
+
+// What a measurement can be. The bounds leave room for any machine and network, and keep what is worked out with them finite: an
+// estimate of 1e12 s is still a number, and images in flight add up to less than an int64 holds.
+const (
+	leastRate, mostRate = 1e4, 1e17 // multiply-accumulates or bytes of weights a second; the weights of a small network are read in no time
+	leastCall, mostCall = 1e-9, 1e5 // seconds of an image
+	mostBatch           = 4096      // as in a job file
+	mostFlight          = 1 << 37   // bytes of an image in flight: 128 GiB
+)
+
+// sane tells whether a calibration's figures can have been measured. The file is anybody's to change, and disks lose bits.
+func (c *calibration) sane() bool {
+	within := func(v, least, most float64) bool { return v >= least && v <= most }
+	return within(c.MACs, leastRate, mostRate) && within(c.Weights, leastRate, mostRate) && within(c.Many, leastCall, mostCall) && within(c.One, 0, mostCall) &&
+		c.Batch >= 1 && c.Batch <= mostBatch && c.Flight >= 0 && c.Flight <= mostFlight
 }
 
 // rates are the defaults with what was measured.

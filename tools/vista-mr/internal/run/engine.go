@@ -47,6 +47,7 @@ type Work struct {
 	// Elsewhere is set by an engine whose attempts run in other processes, of which one held at most Peak bytes; 0: not known.
 	Elsewhere bool
 	Peak      int64
+	Machine   vistaopt.Machine // set by the engine: what it had at the end; no cores: not known
 
 	Resumed func(done []mr.PhaseManifest, kept []mr.Manifest) // is called once
 	Observe func(tracker.Update)                              // must not block
@@ -84,7 +85,11 @@ var _ Engine = (*inProcess)(nil)
 
 // Machine is this one.
 func (*inProcess) Machine(context.Context) (vistaopt.Machine, error) {
-	return vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory()}, nil
+	m := vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory(), Least: vistaopt.ThisMachine}
+	if m.Whole = m.Memory; m.Memory < machine.Total() {
+		m.Least = vistaopt.ControlGroup
+	}
+	return m, nil
 }
 
 // Run starts the runtime and runs the job.
@@ -104,6 +109,9 @@ func (e *inProcess) run(ctx context.Context, rt *ort.Runtime, w *Work) (map[mr.P
 		return nil, err
 	}
 	w.Ran = w.Spec.ID
+	if w.Machine, err = e.Machine(ctx); err != nil {
+		return nil, err
+	}
 	pub := &commit.Publisher{FS: env.Store, Root: dfs.Path(w.Spec.ID), Log: e.log}
 	epoch, done, kept, err := pub.TakeOver(ctx, &w.Spec)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 
 // Explain plans a job as Submit would, and says why. It reads the table, the list of images and a sample of them, and no
 // weights; it writes nothing. o.Analyze names a finished run to compare with. Exit class: infeasible, if nothing fits; invalid, if
-// that run did other work.
+// that run did other work or its results make no sense.
 func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation, error) {
 	o.fill()
 	o.opensModel = true // images are listed whole
@@ -65,23 +65,26 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		Plan:    c.Plan, From: c.From, Remarks: ignored(j), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
 	t := training(j, d, ns)
-	m.Memory = c.Memory // more than there is, for a plan that runs although it does not fit
-	x.Thresholds = vistaopt.Thresholds(wanted(j), ns.sizes(), d.stats, t, m)
+	if c.Beyond == 0 { // of a plan that runs although it does not fit, what it needs is the threshold
+		x.Thresholds = vistaopt.Thresholds(wanted(j), ns.sizes(), d.stats, t, m)
+	}
 	if x.Override, err = override(c, ns.sizes(), d.stats, t, m); err != nil {
 		return nil, err
 	}
 	if o.Analyze != "" {
-		if err := analyze(ctx, j, x, d, o.Analyze); err != nil {
+		_, here := o.Engine.(*inProcess)
+		if err := analyze(ctx, j, x, d, o.Analyze, !here); err != nil {
 			return nil, err
 		}
 	}
 	return x, nil
 }
 
-// override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed.
+// override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed. Where that does not
+// fit either, it is the one that needs no more than the plan.
 func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vistaopt.Training, m vistaopt.Machine) (*explain.Override, error) {
 	o := &explain.Override{}
-	for _, knob := range []string{"inference", "placement", "join", "storage", "networks", "cpu", "partitions", "batch"} {
+	for _, knob := range plan.Knobs {
 		if from := c.From[knob]; from != "" && from != "optimizer" {
 			o.Knobs = append(o.Knobs, "plan."+knob)
 		}
@@ -90,6 +93,10 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 		return nil, nil
 	}
 	free, err := vistaopt.Choose(plan.Plan{}, ns, s, t, m)
+	if err != nil && c.Memory > m.Memory {
+		m.Memory = c.Memory
+		free, err = vistaopt.Choose(plan.Plan{}, ns, s, t, m)
+	}
 	if err != nil {
 		return nil, err // what was fixed fits, so this does
 	}

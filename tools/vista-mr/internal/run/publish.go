@@ -424,6 +424,9 @@ func (w *publisher) plan(s *results.Summary, f *finished) {
 	if s.Plan.Actual.PeakMemory = f.work.Peak; !f.work.Elsewhere {
 		_, s.Plan.Actual.PeakMemory = machine.Resident()
 	}
+	if m := f.work.Machine; m.Cores > 0 {
+		s.Plan.Machines = &results.Machines{Workers: max(m.Workers, 1), Cores: m.Cores, Tracker: f.work.Elsewhere}
+	}
 	s.Plan.Estimate = &results.Cost{Seconds: w.p.Expect.Seconds, BytesWritten: w.p.Expect.Written, PeakMemory: w.p.Expect.Memory}
 }
 

@@ -1,0 +1,93 @@
+package vistaopt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// refusal is the error when nothing fits. What it advises has been tried: as much memory as it asks for is enough where it says
+// so, and a knob is named if the job fits without it.
+func (q *search) refusal() error {
+	if q.least == nil {
+		return q.ruled
+	}
+	q.least.Change = q.memory() + q.smaller()
+	return q.least
+}
+
+// memory says whose memory would have to be more: the job's own limit helps up to what there is without it.
+func (q *search) memory() string {
+	need, whole := q.least.Needed, q.m.Whole
+	switch of := q.least.Worker; {
+	case of == "" && whole > 0 && need > whole:
+		return fmt.Sprintf("run the job where there are %s: without limits.memory there are %s here", bytesize.AtLeast(need), bytesize.AtMost(whole))
+	case of == "":
+		return fmt.Sprintf("set limits.memory to %s or more", bytesize.AtLeast(need))
+	case of == ThisMachine:
+		return fmt.Sprintf("run the job on a machine with %s or more: this one has %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Memory))
+	case of == ControlGroup:
+		return fmt.Sprintf("raise the limit of the control group that the process runs in to %s or more: it is %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Memory))
+	case of == EachWorker: // a plan must fit on each of them
+		return fmt.Sprintf("start the workers with --memory %s or more", bytesize.Flag(need))
+	default:
+		return fmt.Sprintf("end worker %s, or start it with --memory %s or more", of, bytesize.Flag(need))
+	}
+}
+
+// smaller names what would need less than the plan that was refused: the knobs without which the job fits, each for itself, or
+// as few as will do together if none does alone; else what of the work is most to blame.
+func (q *search) smaller() string {
+	var set, alone []string
+	for _, knob := range plan.Knobs {
+		if q.want.Knob(knob) == "" || knob == "partitions" { // on which no need depends
+			continue
+		}
+		set = append(set, knob)
+		if fits := q.fits(knob); fits != "" {
+			alone = append(alone, fmt.Sprintf(", or leave plan.%s to the optimizer: %s", knob, fits))
+		}
+	}
+	if len(alone) > 0 {
+		return strings.Join(alone, "")
+	}
+	if len(set) > 1 && q.fits(set...) != "" {
+		for _, knob := range slices.Clone(set) { // who may stay is not to blame
+			if fewer := slices.DeleteFunc(slices.Clone(set), func(k string) bool { return k == knob }); q.fits(fewer...) != "" {
+				set = fewer
+			}
+		}
+		return fmt.Sprintf(", or leave plan.%s to the optimizer: %s", strings.Join(set, " and plan."), q.fits(set...))
+	}
+	r := q.least.Regions
+	switch {
+	case r.always() > q.m.Memory:
+		if r.Base > q.m.Memory {
+			return "" // the program alone takes more
+		}
+		return ", or give the job fewer rows or columns"
+	case r.largest() == "training":
+		return ", or try fewer layers, folds or grid values"
+	case r.largest() == "evaluation":
+		return ", or try fewer layers or grid values"
+	default:
+		return ", or choose a smaller network"
+	}
+}
+
+// fits names the plan that would run if some knobs were left open, and what it needs; "": none fits.
+func (q *search) fits(open ...string) string {
+	want := q.want
+	for _, knob := range open {
+		want = want.Without(knob)
+	}
+	other := searched(want, q.j.ns, q.j.s, q.j.t, q.m)
+	if other.best == nil {
+		return ""
+	}
+	p := other.best.Plan
+	return fmt.Sprintf("%s needs %s", p, bytesize.AtLeast(q.j.regions(p).Need()))
+}

@@ -1,0 +1,109 @@
+package vistaopt
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+func refusedIn(t *testing.T, want plan.Plan, s Stats, m Machine) *InfeasibleError {
+	t.Helper()
+	_, err := Choose(want, []Network{alexnet}, s, plain, m)
+	var e *InfeasibleError
+	if !errors.As(err, &e) {
+		t.Fatalf("%v in %d MiB: %v", want, m.Memory/mib, err)
+	}
+	return e
+}
+
+// TestWhoseMemoryItIs: a refusal asks for more where more would help: of the job's limit up to what there is without it, else of the
+// machine or the control group, each with what it has. And it names the plan whose figures it gives.
+func TestWhoseMemoryItIs(t *testing.T) {
+	need := refusedIn(t, plan.Plan{}, foods, Machine{Cores: 2, Memory: 100 * mib}).Needed
+	for name, c := range map[string]struct {
+		m            Machine
+		error, hint  string
+		limitCanHelp bool
+	}{
+		"limit":         {Machine{Memory: 100 * mib, Whole: 8 << 30}, "100 MiB is available (", "set limits.memory to " + bytesize.AtLeast(need), true},
+		"just enough":   {Machine{Memory: 100 * mib, Whole: need}, "100 MiB is available (", "set limits.memory to " + bytesize.AtLeast(need), true},
+		"limit is less": {Machine{Memory: 100 * mib, Whole: 200 * mib}, "100 MiB is available (", "run the job where there are " + bytesize.AtLeast(need) + ": without limits.memory there are 200 MiB here", false},
+		"machine":       {Machine{Memory: 200 * mib, Whole: 200 * mib, Least: ThisMachine}, "200 MiB is available on this machine (", "run the job on a machine with " + bytesize.AtLeast(need) + " or more: this one has 200 MiB", false},
+		"group":         {Machine{Memory: 200 * mib, Whole: 200 * mib, Least: ControlGroup}, "200 MiB is available in this control group (", "raise the limit of the control group that the process runs in to " + bytesize.AtLeast(need) + " or more: it is 200 MiB", false},
+	} {
+		c.m.Cores = 2
+		e := refusedIn(t, plan.Plan{}, foods, c.m)
+		if e.Needed != need || !strings.Contains(e.Error(), c.error) || !strings.HasPrefix(e.Hint(), c.hint) || strings.Contains(e.Hint(), "set limits.memory") != c.limitCanHelp {
+			t.Errorf("%s: %v; %s", name, e, e.Hint())
+		}
+		if !strings.Contains(e.Error(), "of those that the job allows "+e.Plan.String()+" needs the least") {
+			t.Errorf("%s: the plan %s is not named: %v", name, e.Plan, e)
+		}
+	}
+}
+
+// TestBlamedKnobs: of the knobs that were set those are named without which the job fits, with the plan that would run and what it
+// needs; if none does alone, as few as will do together; and none where nothing fits.
+func TestBlamedKnobs(t *testing.T) {
+	wide := foods
+	wide.Rows, wide.Images = 1_000_000, 1_000_000
+	wide.RowBytes = 2000
+	for name, c := range map[string]struct {
+		want   plan.Plan
+		s      Stats
+		memory int64
+		named  []string
+		alone  bool
+	}{
+		"join":             {plan.Plan{Join: plan.Broadcast, Storage: plan.Raw}, wide, 1500, []string{"join"}, true},
+		"cpu or batch":     {plan.Plan{CPU: 16, Batch: 64, Join: plan.Shuffle}, foods, 1200, []string{"cpu", "batch"}, true},
+		"cpu and batch":    {plan.Plan{Inference: plan.Lazy, Storage: plan.Raw, CPU: 64, Batch: 256}, foods, 600, []string{"cpu", "batch"}, false},
+		"nothing helps":    {plan.Plan{CPU: 2, Batch: 4, Inference: plan.Lazy}, foods, 200, nil, true},
+		"nothing is fixed": {plan.Plan{}, foods, 200, nil, true},
+		"partitions":       {plan.Plan{Partitions: 7}, foods, 200, nil, true},
+	} {
+		m := Machine{Cores: 4, Memory: c.memory * mib, Whole: c.memory * mib, Least: ThisMachine}
+		e := refusedIn(t, c.want, c.s, m)
+		var named []string
+		all := c.want
+		for _, knob := range plan.Knobs {
+			if strings.Contains(e.Hint(), "plan."+knob) {
+				named, all = append(named, knob), all.Without(knob)
+			}
+			if !c.alone || c.want.Knob(knob) == "" {
+				continue
+			}
+			chosen, err := Choose(c.want.Without(knob), []Network{alexnet}, c.s, plain, m)
+			says := strings.Contains(e.Hint(), ", or leave plan."+knob+" to the optimizer: ")
+			if says != (err == nil) {
+				t.Errorf("%s: without plan.%s: %v; %s", name, knob, err, e.Hint())
+			}
+			if err == nil && !strings.Contains(e.Hint(), "optimizer: "+chosen.Plan.String()+" needs "+bytesize.AtLeast(chosen.Regions.Need())) {
+				t.Errorf("%s: without plan.%s runs %s; %s", name, knob, chosen.Plan, e.Hint())
+			}
+		}
+		if strings.Join(named, " ") != strings.Join(c.named, " ") {
+			t.Errorf("%s: %v is named, want %v: %s", name, named, c.named, e.Hint())
+		}
+		if len(named) > 0 {
+			if _, err := Choose(all, []Network{alexnet}, c.s, plain, m); err != nil {
+				t.Errorf("%s: without %v: %v", name, named, err)
+			}
+		}
+	}
+}
+
+// TestNothingElseHelps: where the program alone takes more than there is, no smaller network is advised.
+func TestNothingElseHelps(t *testing.T) {
+	if hint := refusedIn(t, plan.Plan{}, foods, Machine{Cores: 2, Memory: 10 * mib}).Hint(); strings.Contains(hint, ", or") {
+		t.Error(hint)
+	}
+	many := foods
+	many.Rows, many.Images = 9_000_000, 20_000
+	if hint := refusedIn(t, plan.Plan{}, many, Machine{Cores: 2, Memory: 700 * mib}).Hint(); !strings.HasSuffix(hint, ", or give the job fewer rows or columns") {
+		t.Error(hint)
+	}
+}
