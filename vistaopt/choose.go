@@ -163,16 +163,17 @@ func open[T comparable](given T, all ...T) []T {
 func (q *search) kind(p plan.Plan) {
 	if why, err := q.rule(p); why != "" {
 		p.CPU, p.Batch = max(p.CPU, 1), max(p.Batch, 1)
-		q.all, q.costs = append(q.all, Rejected{Plan: p, Why: why}), append(q.costs, Estimate{})
+		q.all, q.costs = append(q.all, Rejected{Plan: q.j.s.bounded(p), Why: why}), append(q.costs, Estimate{})
 		q.ruled = err
 		return
 	}
+	p = q.j.s.bounded(p)
+	given := p.CPU
 	var best *Rejected
 	var cost Estimate
 	var least *InfeasibleError
-	for _, batch := range open(p.Batch, batches...) {
-		for _, cpu := range open(p.CPU, down(q.most(p))...) {
-			p.CPU, p.Batch = cpu, batch
+	for _, p.Batch = range open(p.Batch, batches...) {
+		for _, p.CPU = range open(given, down(q.most(p))...) {
 			r := q.j.regions(p)
 			if need := r.Need(); need > q.m.Memory {
 				if least == nil || need < least.Needed {
@@ -186,11 +187,10 @@ func (q *search) kind(p plan.Plan) {
 			if e := q.standard(p, r); cost.Seconds == 0 || e.Seconds < cost.Seconds {
 				cost = e
 			}
-			if free := q.m.Memory - r.always(); free-r.Train >= min(free/4, maxCache) {
-				break // fewer attempts at once are never faster, unless they leave more to the cache
+			if free := q.m.Memory - r.always(); free-r.Train >= min(free/4, maxCache) && q.j.atOnce(p, r, q.m.Memory) {
+				break // fewer attempts at once are never faster, unless they leave more to the cache, or to models in training
 			}
 		}
-		p.CPU = q.want.CPU
 	}
 	if best == nil {
 		best = &Rejected{Plan: least.Plan, Estimate: q.here.sums(least.Plan, least.Regions, q.m.slots(least.Plan), q.m),

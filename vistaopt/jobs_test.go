@@ -26,8 +26,8 @@ func (j *simulated) String() string {
 	for _, n := range j.ns {
 		names = append(names, fmt.Sprintf("%s/%d", n.Name, len(n.Layers)))
 	}
-	return fmt.Sprintf("%v, %d rows of %d bytes, %d images (%d matched) of %d bytes, %d settings, %d folds, %+v, asked for %+v",
-		names, j.s.Rows, j.s.RowBytes, j.s.Images, j.s.Matched, j.s.ImageBytes, j.t.Settings, j.t.Folds, j.m, j.want)
+	return fmt.Sprintf("%v, %d rows of %d bytes, %d images (%d matched) of %d bytes, %d settings, %d folds, %d classes, %+v, asked for %+v",
+		names, j.s.Rows, j.s.RowBytes, j.s.Images, j.s.Matched, j.s.ImageBytes, j.t.Settings, j.t.Folds, j.t.Classes, j.m, j.want)
 }
 
 // simulator draws jobs of any size: the n-th is the same in every run.
@@ -59,6 +59,9 @@ func (x *simulator) job(n int) *simulated {
 		j.s.Matched = r.Int64N(min(j.s.Rows, j.s.Images)) + 1
 	}
 	j.t.Folds, j.t.Settings, j.t.Iterations = r.IntN(6), 1+r.IntN(5), int(some(1, 100))
+	if more := rand.New(rand.NewPCG(130, uint64(n))); more.IntN(2) == 0 { // drawn apart: all else stays what it was
+		j.t.Classes, j.t.Features = 2+int(math.Pow(500, more.Float64())), more.IntN(2) == 0
+	}
 	j.m = Machine{Cores: int(some(1, 32)), Workers: int(some(1, 64))}
 	if r.IntN(2) == 0 { // measured
 		j.m.Rates = DefaultRates()

@@ -109,7 +109,7 @@ type Room struct {
 	PerTraining, PerTrained, PerKept int64
 }
 
-// Classes is what a phase holds by the number of classes, which a plan is made without: who has read the table checks it.
+// Classes is what a phase holds by the number of classes. A plan counts those that it knows of; who has read the table looks again.
 type Classes struct {
 	For             string
 	Fixed, PerClass int64 // bytes: two classes need as much as one
@@ -170,8 +170,9 @@ func (j *job) shared(p plan.Plan, r Regions) Regions {
 	s, t, w := j.s, j.t, j.w
 	r.Base, r.Rows = baseBytes, (s.Rows+s.Aside)*rowBytes
 	r.Decode, r.Cache = minDecode, minCache
-	r.Train = j.moments(p.CPU) + w.largest*perTraining(p.CPU) + w.all*trainedBytes + w.kept*keptBytes
-	r.Evaluate = s.trained()*(t.judged()+t.probabilities()) + w.kept*keptBytes
+	k := t.scores()
+	r.Train = j.moments(p.CPU) + k*(w.largest*perTraining(p.CPU)+w.all*trainedBytes+w.kept*keptBytes)
+	r.Evaluate = s.trained()*(t.judged()+k*t.probabilities()) + k*w.kept*keptBytes
 	if p.Join == plan.Broadcast {
 		r.Table = s.Rows*s.RowBytes + (s.Rows+s.Aside)*tableOverhead
 	} else {
@@ -200,8 +201,8 @@ func (j *job) moments(slots int) int64 {
 	return j.columns * int64(max(j.t.Folds, 1)) * momentBytes * int64(1+slots)
 }
 
-// judged and probabilities are what a row takes while targets are compared: one target with all settings, and of each
-// target the chosen one.
+// judged and, for each score, probabilities are what a row takes while targets are compared: one target with all settings, and of
+// each target the chosen one.
 func (t Training) judged() int64 {
 	return judgedBytes*int64(t.Settings+len(t.Columns)) + measureBytes
 }
@@ -214,11 +215,22 @@ func (t Training) probabilities() int64 {
 	return probabilityBytes * int64(n)
 }
 
-// cache is what pinned partitions may take of so much memory while models are trained: a quarter of what is free. The models,
-// whose classes a plan is made without, cannot do with less than they need; partitions can.
+// cache is what pinned partitions may take of so much memory while models are trained: a quarter of what is free. The models
+// cannot do with less than they need; partitions can.
 func (r Regions) cache(memory int64) int64 {
 	free := memory - r.always()
 	return max(min(free/4, free-r.Train, maxCache), minCache)
+}
+
+// models is what is left for models of so much memory while they are trained.
+func (j *job) models(p plan.Plan, r Regions, memory int64) int64 {
+	return memory - r.always() - r.cache(memory) - j.moments(p.CPU)
+}
+
+// atOnce tells whether all models of a job may be in training at once.
+func (j *job) atOnce(p plan.Plan, r Regions, memory int64) bool {
+	w := j.w
+	return j.t.scores()*(w.all*(perTraining(p.CPU)+trainedBytes)+w.kept*keptBytes) <= j.models(p, r, memory)
 }
 
 // spread says what may be taken of the memory that a plan's regions leave. It raises no region: Need stays what is expected.
@@ -246,12 +258,11 @@ func (j *job) spread(p plan.Plan, r Regions, memory int64) Room {
 	// Making a model ready comes before anything is decoded: what it takes beyond that is there, because Need counts it.
 	room.Arena = max(room.Arena, r.Prepare)
 
-	free := memory - r.always()
 	room.Cache = r.cache(memory)
-	room.Models = free - room.Cache - j.moments(p.CPU)
+	room.Models = j.models(p, r, memory)
 	room.Classes = []Classes{
 		{"training one model at a time", r.always() + room.Cache + j.moments(p.CPU), w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
-		{"comparing predictions", r.always() + r.Evaluate - w.kept*keptBytes - t.probabilities()*rows, t.probabilities()*rows + w.kept*keptBytes},
+		{"comparing predictions", r.always() + t.judged()*rows, t.probabilities()*rows + w.kept*keptBytes},
 	}
 	room.Heap = heapBytes + r.Rows + r.Table + inference
 	room.Trainer = memory - nativeBytes

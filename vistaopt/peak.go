@@ -30,7 +30,7 @@ func (j *job) peak(p plan.Plan, r Regions, memory int64) int64 {
 	// Training reads what it pins; the models of all targets are in training together where memory allows.
 	room := j.spread(p, r, max(memory, r.Need()))
 	pinned := min(room.Cache, pinned(p, j.ns, j.s, t))
-	train := min(j.moments(p.CPU)+j.w.all*room.PerTraining, room.Models)
+	train := min(j.moments(p.CPU)+t.scores()*j.w.all*room.PerTraining, room.Models)
 	always := programBytes + r.Rows + r.Table
 	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
 	if memory > 0 {
@@ -45,7 +45,7 @@ func (n *Network) inference(p plan.Plan, s Stats) int64 {
 	for _, b := range programs(p, n) {
 		model = max(model, b)
 	}
-	inFlight := int64(p.CPU * p.Batch)
+	inFlight := int64(p.CPU) * min(int64(p.Batch), s.most(p))
 	most := model + inFlight*n.flight()
 	if keepsVolumes(p) { // computed, and written as whole records
 		most += inFlight * 2 * volumes(p, *n)

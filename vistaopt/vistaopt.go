@@ -60,19 +60,22 @@ type Stats struct {
 	Aside      int64 // keys of which the table has no good row: they are broadcast without their rows
 	RowBytes   int64 // of one row as it is broadcast
 	Images     int64
-	Matched    int64 // images that have a good row; 0: not known, all of them
-	ImageBytes int64 // of one image file, on average
-	PerRecord  int64 // images of one record, at most; 0 means 1
-	UnitBytes  int64 // the largest thing that is unpacked to get at images in it; 0: there is none
+	Matched    int64   // images that have a good row; 0: not known, all of them
+	ImageBytes int64   // of one image file, on average
+	PerRecord  int64   // images of one record, at most; 0 means 1
+	Average    float64 // images of one record, on average; 0 means 1
+	UnitBytes  int64   // the largest thing that is unpacked to get at images in it; 0: there is none
 }
 
 // trained is how many rows models are made from and judged by: those that have an image, as far as is known.
-func (s Stats) trained() int64 {
-	n := min(s.Rows, s.Images)
+func (s Stats) trained() int64 { return min(s.Rows, s.matched()) }
+
+// matched is how many images have a row, as far as is known.
+func (s Stats) matched() int64 {
 	if s.Matched > 0 {
-		n = min(n, s.Matched)
+		return min(s.Matched, s.Images)
 	}
-	return n
+	return s.Images
 }
 
 // Machine is what a worker may use, how many there are, and how fast they are.
@@ -101,6 +104,16 @@ type Training struct {
 	Iterations int   // of the optimizer
 	Folds      int   // models for each setting beside the one on all rows
 	Ranks      bool  // the deciding metric needs the probabilities of all classes (AUC)
+	Classes    int   // of the label; 0: not known, two
+	Features   bool  // the vectors of all layers are written for the user as well
+}
+
+// scores is how many vectors of weights each model has: one for two classes, else one for each.
+func (t Training) scores() int64 {
+	if t.Classes > 2 {
+		return int64(t.Classes)
+	}
+	return 1
 }
 
 // Choice is what was decided.
@@ -189,12 +202,14 @@ func (e *RecordError) Hint() string {
 // partitions depends on the data alone, never on the machine: the partitions are the unit in which sums are formed, so
 // the same data give the same bits everywhere. Each has a 32nd of the images, so that no slot of a small cluster waits long for
 // the last one, rounded up to whole batches, because a task costs too much for less than one, and at most 66, which are a few
-// seconds of CNN work: one for each 6 of up to 192 images, 17 to 32 of up to 2,112, then one for each 66, and 4096 at most.
+// seconds of CNN work: one for each 6 of up to 192 images, 17 to 32 of up to 2,112, then one for each 66, and 4096 at most. Images
+// that have no row count for nothing: what they take, where they take anything, is to be listed.
 func partitions(s Stats) int {
 	const spread, batch, perTask, most = 32, 6, 66, 4096
 	up := func(n, of int64) int64 { return (n + of - 1) / of }
-	per := min(up(max(up(s.Images, spread), 1), batch)*batch, perTask)
-	return int(min(max(up(s.Images, per), 1), most))
+	n := s.matched()
+	per := min(up(max(up(n, spread), 1), batch)*batch, perTask)
+	return int(min(max(up(n, per), 1), most))
 }
 
 // keepsVolumes tells whether a plan stores whole volumes.

@@ -120,7 +120,7 @@ func TestMemoryModel(t *testing.T) {
 		draw := func(name string, most int64) int64 { return rapid.Int64Range(1, most).Draw(t, name) }
 		n := Network{WeightBytes: draw("weights", 1<<30), LargestWeight: draw("largest", 256*mib), ImageBytes: draw("image", 64*mib), RawBytes: draw("raw", 8*mib), PooledBytes: draw("pooled", mib), PixelBytes: draw("pixels", mib)}
 		s := Stats{Rows: draw("rows", 1_000_000), Aside: draw("aside", 1_000_000), RowBytes: draw("row", 10_000), Images: draw("images", 1_000_000), ImageBytes: draw("file", 10*mib)}
-		tr := Training{Columns: []int{int(draw("structured", 1000)), int(draw("dim", 200_000))}, Settings: int(draw("settings", 10)), Folds: int(draw("folds", 10)), Ranks: rapid.Bool().Draw(t, "ranks")}
+		tr := Training{Columns: []int{int(draw("structured", 1000)), int(draw("dim", 200_000))}, Settings: int(draw("settings", 10)), Folds: int(draw("folds", 10)), Ranks: rapid.Bool().Draw(t, "ranks"), Classes: int(draw("classes", 50))}
 		p := plan.Plan{Inference: rapid.SampledFrom(plan.Inferences).Draw(t, "inference")}
 		m := Machine{Cores: int(draw("cores", 16)), Memory: draw("memory", 16<<30)}
 		c, err := Choose(p, []Network{n}, s, tr, m)
@@ -157,8 +157,8 @@ func TestMemoryModel(t *testing.T) {
 			t.Errorf("less than what was promised: %+v", room)
 		}
 		for _, k := range room.Classes {
-			if need := k.Fixed + k.PerClass; need > m.Memory {
-				t.Errorf("%s with two classes takes %d of %d bytes", k.For, need, m.Memory)
+			if need := k.Fixed + k.PerClass*tr.scores(); need > m.Memory {
+				t.Errorf("%s with %d classes takes %d of %d bytes", k.For, tr.Classes, need, m.Memory)
 			}
 		}
 		more := Machine{Cores: m.Cores, Memory: m.Memory + draw("more", 16<<30)}

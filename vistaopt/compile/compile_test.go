@@ -147,7 +147,6 @@ func describe(phases []mr.PhaseSpec) string {
 func TestEstimatesAreInTheOrderOfTheChain(t *testing.T) {
 	for _, w := range workloads() {
 		in := w.inputs()
-		in.Features = false // are written by plans of any kind, and not estimated
 		phases, err := Compile(w.Plan, in)
 		if err != nil {
 			t.Fatal(err)
@@ -160,7 +159,7 @@ func TestEstimatesAreInTheOrderOfTheChain(t *testing.T) {
 			}
 			ns = append(ns, n)
 		}
-		c, err := vistaopt.Choose(w.Plan, ns, vistaopt.Stats{Rows: 10, RowBytes: 10, Images: 10, ImageBytes: 10}, vistaopt.Training{Columns: []int{1}, Settings: 1}, vistaopt.Machine{Cores: 2, Memory: 8 << 30})
+		c, err := vistaopt.Choose(w.Plan, ns, vistaopt.Stats{Rows: 100, RowBytes: 10, Images: 100, ImageBytes: 10}, vistaopt.Training{Columns: []int{1}, Settings: 1, Features: in.Features}, vistaopt.Machine{Cores: 2, Memory: 8 << 30})
 		if err != nil || c.Plan != w.Plan {
 			t.Fatalf("%s was asked for: %v", w.Plan, err)
 		}

@@ -176,10 +176,11 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 		return nil, err
 	}
 	locate(ctx, d, &p.Spec, o.Log)
-	for _, note := range ignored(j) {
+	idle := append(ignored(j), unused(j, p.Plan)...)
+	for _, note := range idle {
 		o.Log.Warn(note)
 	}
-	p.Notes = slices.Concat(ignored(j), f.remarks, p.Notes)
+	p.Notes = slices.Concat(idle, f.remarks, p.Notes)
 	if p.Beyond > 0 {
 		note := beyond(p.Regions.Need(), p.Beyond)
 		o.Log.Warn(note)
@@ -341,10 +342,12 @@ func chooseAgain(j *conf.Job, ns networks, d *data, was plan.Plan, from map[stri
 	return c, nil
 }
 
-// needs is what a job asks of its classes; without a choice, what does not depend on it.
+// needs is what a job asks of its classes; without a choice, what does not depend on it. A choice counts the classes that were
+// found: what is asked of the memory is for a table that has others by the time when it is read for the job. With limits.refuse false
+// nothing is.
 func needs(j *conf.Job, c *vistaopt.Choice) ingest.Needs {
 	n := ingest.Needs{Metric: j.Downstream.Metric, Kind: j.Downstream.Kind}
-	if c == nil {
+	if c == nil || !j.Limits.Refuse {
 		return n
 	}
 	for _, k := range c.Room.Classes {
@@ -425,10 +428,11 @@ func wanted(j *conf.Job) plan.Plan {
 // chosen on held-out rows.
 const defaultFolds = 3
 
-// training is what the models take, but for the number of classes (needs).
+// training is what the models are, of as many classes as the table was found to have.
 func training(j *conf.Job, d *data, ns networks) vistaopt.Training {
 	settings, folds := grid(&j.Downstream)
-	t := vistaopt.Training{Settings: len(settings), Folds: folds, Iterations: j.Downstream.Iterations, Ranks: j.Downstream.Metric == results.AUC, Columns: []int{d.table.Encoding.Width()}}
+	t := vistaopt.Training{Settings: len(settings), Folds: folds, Iterations: j.Downstream.Iterations, Ranks: j.Downstream.Metric == results.AUC, Classes: len(d.table.Classes),
+		Features: j.Keep.Features, Columns: []int{d.table.Encoding.Width()}}
 	for _, n := range ns {
 		for _, l := range n.layers {
 			t.Columns = append(t.Columns, d.table.Encoding.Width()+l.PooledDim(n.pool))

@@ -47,6 +47,7 @@ func together(t *surveyed, x *images.Index) *data {
 	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, Aside: d.table.Asides, RowBytes: int64(4*d.table.Encoding.Width() + 32)}
 	if x != nil {
 		d.stats.Images, d.stats.ImageBytes, d.stats.PerRecord, d.stats.UnitBytes = x.Images, x.Bytes/x.Images, x.PerRecord, x.Largest
+		d.stats.Average = float64(x.Images) / float64(max(x.Records, 1))
 	}
 	if d.stats.ImageBytes == 0 { // paths in the table: nobody has looked at the files
 		d.stats.ImageBytes = 256 << 10

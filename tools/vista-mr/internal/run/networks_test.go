@@ -236,7 +236,7 @@ func (w *world) compareEstimate(t *testing.T, n networks, p plan.Plan) {
 	if err != nil || c.Plan != p {
 		t.Fatalf("%v was asked for: %v", p, err)
 	}
-	ran, estimated := map[string]bool{}, map[string]bool{"features": true}
+	ran, estimated := map[string]bool{}, map[string]bool{}
 	for _, ph := range w.chain {
 		ran[string(ph.ID)] = true
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/images"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/vistaopt"
@@ -107,6 +108,25 @@ func ignored(j *conf.Job) []string {
 		return []string{"plan.networks is ignored: the job has one network."}
 	}
 	return nil
+}
+
+// unused says which knobs of the job file are less in the plan, because there is no more to do.
+func unused(j *conf.Job, p plan.Plan) (out []string) {
+	for _, k := range []struct {
+		knob    string
+		asked   int
+		planned int
+		why     string
+	}{
+		{"partitions", j.Plan.Partitions, p.Partitions, "the images have no more records"},
+		{"cpu", j.Plan.CPU, p.CPU, "there are no more partitions"},
+		{"batch", j.Plan.Batch, p.Batch, "no partition has more images"},
+	} {
+		if k.planned < k.asked {
+			out = append(out, fmt.Sprintf("plan.%s is %s instead of %s: %s.", k.knob, results.Count(int64(k.planned)), results.Count(int64(k.asked)), k.why))
+		}
+	}
+	return out
 }
 
 // invalid puts an error about an input into its class: invalid, unless a remote store is to blame.
