@@ -43,6 +43,7 @@ func (b *bench) cluster(ctx context.Context) error {
 	}
 	defer c.stop()
 	var alone, there []usage
+	var servers []float64
 	for i := range b.rounds + 1 {
 		file, out, err := b.jobFile("cluster", data, "{model: resnet50, weights: random}", mainJob)
 		if err != nil {
@@ -52,7 +53,15 @@ func (b *bench) cluster(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		before, err := c.served()
+		if err != nil {
+			return err
+		}
 		v, err := c.submit(ctx, file, i)
+		if err != nil {
+			return err
+		}
+		after, err := c.served()
 		if err != nil {
 			return err
 		}
@@ -60,16 +69,16 @@ func (b *bench) cluster(ctx context.Context) error {
 		if i == 0 {
 			note = "  (first, not counted)"
 		} else {
-			alone, there = append(alone, u), append(there, v)
+			alone, there, servers = append(alone, u), append(there, v), append(servers, after-before)
 		}
-		fmt.Printf("cluster resnet50, %d records: in process %s   on 2 workers over %-5s %6.1f s  %6.1f s of CPU   ratio %.3f, by CPU time %.3f%s\n",
-			b.records, u, b.store, v.seconds, v.cpu, v.seconds/u.seconds, v.cpu/u.cpu, note)
+		fmt.Printf("cluster resnet50, %d records: in process %s   on 2 workers over %-5s %6.1f s  %6.1f s of CPU, %.1f s of its servers   ratio %.3f, by CPU time %.3f%s\n",
+			b.records, u, b.store, v.seconds, v.cpu, after-before, v.seconds/u.seconds, v.cpu/u.cpu, note)
 		if err := os.RemoveAll(out); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("cluster resnet50, %d records, %s, medians: %.3f times as long as in process, %.3f of its CPU time\n", b.records, b.store,
-		median(there, seconds)/median(alone, seconds), median(there, cpu)/median(alone, cpu))
+	fmt.Printf("cluster resnet50, %d records, %s, medians: %.3f times as long as in process, %.3f of its CPU time; the store's servers took %.1f s of the same cores\n", b.records, b.store,
+		median(there, seconds)/median(alone, seconds), median(there, cpu)/median(alone, cpu), middle(servers))
 	return nil
 }
 
@@ -125,6 +134,34 @@ type running struct {
 	tracker string
 	cluster *exec.Cmd
 	stops   []func()
+	servers string // folder of the store's servers; "": there are none
+}
+
+// served is the processor time that the store's servers have taken, in seconds.
+func (c *running) served() (all float64, err error) {
+	if c.servers == "" {
+		return 0, nil
+	}
+	var files []string
+	for _, pattern := range []string{"pid", "*.pid"} {
+		found, err := filepath.Glob(filepath.Join(c.servers, pattern))
+		if err != nil {
+			return 0, err
+		}
+		files = append(files, found...)
+	}
+	for _, name := range files {
+		pid, err := os.ReadFile(name)
+		if err != nil {
+			return 0, err
+		}
+		n, err := own(strings.TrimSpace(string(pid)))
+		if err != nil {
+			return 0, err
+		}
+		all += n
+	}
+	return all, nil
 }
 
 func (c *running) stop() {
@@ -194,6 +231,7 @@ func (c *running) serve(ctx context.Context, store, dir string) error {
 	if out, err := exec.CommandContext(ctx, script, append(args, dir, fmt.Sprint(os.Getpid()))...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", script, err, out)
 	}
+	c.servers = dir
 	c.stops = append(c.stops, func() { _ = exec.Command(script, "stop", dir).Run() }) // it ends with this process at the latest
 	text, err := os.ReadFile(filepath.Join(dir, "env"))
 	if err != nil {

@@ -46,23 +46,36 @@ func tree(pid int) (float64, error) {
 			return 0, err
 		}
 		for child := range strings.FieldsSeq(string(b)) {
-			stat, err := os.ReadFile("/proc/" + child + "/stat")
+			n, err := spent(child, 15) // with those that it has waited for
 			if err != nil {
 				return 0, err
 			}
-			_, rest, _ := strings.Cut(string(stat), ") ") // a program's name may hold blanks
-			f := strings.Fields(rest)
-			if len(f) < 15 {
-				return 0, fmt.Errorf("/proc/%s/stat: %d fields", child, len(f))
-			}
-			for _, v := range f[11:15] { // utime, stime, cutime, cstime in hundredths of a second
-				n, err := strconv.ParseFloat(v, 64)
-				if err != nil {
-					return 0, err
-				}
-				all += n / 100
-			}
+			all += n
 		}
+	}
+	return all, nil
+}
+
+// own is the processor time of a process without its children, in seconds.
+func own(pid string) (float64, error) { return spent(pid, 13) }
+
+// spent adds up utime, stime, cutime and cstime of a process, up to a field.
+func spent(pid string, last int) (all float64, err error) {
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // a program's name may hold blanks
+	f := strings.Fields(rest)
+	if len(f) < 15 {
+		return 0, fmt.Errorf("/proc/%s/stat: %d fields", pid, len(f))
+	}
+	for _, v := range f[11:last] { // in hundredths of a second
+		n, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			return 0, err
+		}
+		all += n / 100
 	}
 	return all, nil
 }
