@@ -442,7 +442,7 @@ func (e *estimator) pool(name string, layer int) {
 // finish adds what ends a job: predictions are judged, results are written. The
 // pipeline of the results has the weights up to the best layer once more; no plan writes more or less of them than another.
 func (e *estimator) finish() {
-	n := e.trained()
+	n := e.s.trained()
 	if e.t.Features {
 		e.features()
 	}
@@ -456,7 +456,7 @@ func (e *estimator) finish() {
 // features adds the phase that writes the vectors for the user, a file for each layer and partition, each beside the rows, and with
 // Snappy whatever the storage.
 func (e *estimator) features() {
-	n, a, files := e.trained(), e.vectors(e.all...), int64(len(e.all))
+	n, a, files := e.s.trained(), e.vectors(e.all...), int64(len(e.all))
 	read, _, unpack := e.stored(a)
 	pack := float64(a.plain-a.soft)/e.r.Copy + float64(a.soft)/e.r.Pack
 	rows := files * e.s.RowBytes

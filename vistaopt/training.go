@@ -4,7 +4,7 @@ import "math"
 
 // train adds the rounds over layers [from, to) of all, with the structured columns alone in the first of them.
 func (e *estimator) train(name string, from, to int) {
-	n := e.trained()
+	n := e.s.trained()
 	var columns, targets int64
 	for i := from; i < to; i++ {
 		columns, targets = columns+e.columns(i+1), targets+1
@@ -61,6 +61,3 @@ func (e *estimator) columns(target int) int64 {
 
 // roundsPerIteration counts steps whose length is tried again, and the scans for moments and predictions.
 const roundsPerIteration = 1.4
-
-// trained is how many rows models are made from and judged by.
-func (e *estimator) trained() int64 { return e.s.trained() }
