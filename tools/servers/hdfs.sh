@@ -3,6 +3,7 @@
 #
 #   hdfs.sh fetch                     jars to build/servers/hadoop; nothing is fetched when they are there
 #   hdfs.sh start DIR [OWNER]         one NameNode (nn), three DataNodes (dn1 dn2 dn3); returns when all are in service
+#   hdfs.sh start-plain DIR [OWNER]   as start, with Hadoop's own blocks, heartbeats and compiler: what a benchmark should meet
 #   hdfs.sh start-ha DIR [OWNER]      three JournalNodes (jn1 ..), two NameNodes (nn1 active, nn2), one DataNode (dn1)
 #   hdfs.sh start-kerberos DIR [OWNER]  as start, with a Kerberos server (kdc), one DataNode and encrypted transfer
 #   hdfs.sh stop DIR                  ends all servers of DIR; their files stay
@@ -32,7 +33,16 @@ fetch() {
 }
 
 # A little heap, and the compiler that starts quickly: five of these run beside the tests. WebHDFS needs the last.
-java_options="-Xms32m -Xmx192m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k -XX:-UsePerfData -Djava.net.preferIPv4Stack=true --add-opens=java.base/java.lang=ALL-UNNAMED"
+java_options="-Xms32m -Xmx192m -XX:+UseSerialGC -Xss512k -XX:-UsePerfData -Djava.net.preferIPv4Stack=true --add-opens=java.base/java.lang=ALL-UNNAMED"
+quick_compiler="-XX:TieredStopAtLevel=1"
+# Files of many blocks from little data, and servers that are missed after seconds: what tests need. Each costs the
+# machine something all the time, so start-plain leaves them out.
+quick_hdfs="dfs.blocksize 4m
+dfs.heartbeat.interval 1
+dfs.namenode.heartbeat.recheck-interval 1000
+dfs.namenode.stale.datanode.interval 3000
+dfs.namenode.redundancy.interval.seconds 1
+dfs.namenode.reconstruction.pending.timeout-sec 10"
 namenode=org.apache.hadoop.hdfs.server.namenode.NameNode
 datanode=org.apache.hadoop.hdfs.server.datanode.DataNode
 journalnode=org.apache.hadoop.hdfs.qjournal.server.JournalNode
@@ -96,20 +106,15 @@ configure() {
 $1"; else text="dfs.namenode.rpc-bind-host 127.0.0.1
 dfs.namenode.http-bind-host 127.0.0.1
 dfs.namenode.datanode.registration.ip-hostname-check false
-dfs.blocksize 4m
 dfs.namenode.fs-limits.min-block-size 4096
-dfs.heartbeat.interval 1
-dfs.namenode.heartbeat.recheck-interval 1000
-dfs.namenode.stale.datanode.interval 3000
 dfs.namenode.avoid.read.stale.datanode true
 dfs.namenode.avoid.write.stale.datanode true
 dfs.namenode.safemode.extension 0
 dfs.namenode.safemode.min.datanodes 1
-dfs.namenode.redundancy.interval.seconds 1
-dfs.namenode.reconstruction.pending.timeout-sec 10
 dfs.namenode.handler.count 8
 dfs.datanode.max.transfer.threads 512
 dfs.datanode.hostname 127.0.0.1
+$quick_hdfs
 $2"; fi
 		{
 			printf '<?xml version="1.0"?>\n<configuration>\n'
@@ -124,7 +129,7 @@ launch() {
 	local name=$1
 	shift
 	{
-		printf '#!/bin/bash\nexec java %s -Dvista.cluster=%q -cp %q ' "$java_options ${extra_java:-}" "$dir" "$dir/conf:$lib/*"
+		printf '#!/bin/bash\nexec java %s -Dvista.cluster=%q -cp %q ' "$java_options $quick_compiler ${extra_java:-}" "$dir" "$dir/conf:$lib/*"
 		printf '%q ' "$@"
 		printf '\n'
 	} >"$dir/$name.sh"
@@ -178,7 +183,7 @@ up() {
 # all_live ADDRESS COUNT: the NameNode counts so many DataNodes.
 all_live() { get "$1" '/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState' | grep -q "\"NumLiveDataNodes\" : $2"; }
 
-java_run() { java $java_options ${extra_java:-} "-Dvista.cluster=$dir" -cp "$dir/conf:$lib/*" "$@"; }
+java_run() { java $java_options -XX:TieredStopAtLevel=1 ${extra_java:-} "-Dvista.cluster=$dir" -cp "$dir/conf:$lib/*" "$@"; }
 
 datanode_at() { # datanode_at NAME PORT [ARGUMENT...]
 	local name=$1 port=$2
@@ -206,6 +211,11 @@ dfs.namenode.name.dir file://$dir/nn"
 	launch nn $namenode
 	for i in 1 2 3; do datanode_at "dn$i" $((base + 2 + 3 * (i - 1))); done
 	up nn dn1 dn2 dn3 && wait_for 60 "three DataNodes" all_live "$(value NN_HTTP)" 3
+}
+
+layout_plain() {
+	quick_hdfs= quick_compiler=
+	layout_single
 }
 
 layout_ha() {
@@ -345,6 +355,7 @@ if [ -r "$dir/krb5.conf" ]; then extra_java="-Djava.security.krb5.conf=$dir/krb5
 case $verb in
 fetch) fetch ;;
 start) start single "${3:-}" ;;
+start-plain) start plain "${3:-}" ;;
 start-ha) start ha "${3:-}" ;;
 start-kerberos) start kerberos "${3:-}" ;;
 stop) stop ;;
