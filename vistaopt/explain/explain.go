@@ -112,11 +112,11 @@ func (x *Explanation) JSON() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// DOT is the plan as a graph for Graphviz: phases in their order, with what each is expected to cost.
+// DOT is the plan as a graph for Graphviz: phases with what each is expected to cost, and an arrow from each to the first that reads
+// what it has written, as Text shows them.
 func (x *Explanation) DOT() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "digraph plan {\n\trankdir=LR;\n\tnode [shape=box, fontname=\"sans-serif\"];\n\tlabel=%q;\n", fmt.Sprintf("%s: %s", x.Job, x.Plan))
-	before := ""
 	for i, p := range x.Estimate.Phases {
 		label := fmt.Sprintf("%s\\n%s\\n%s", escape(p.Name), vistaopt.Duration(p.Seconds), count(int64(p.Tasks), "task"))
 		if p.Written > 0 {
@@ -127,15 +127,24 @@ func (x *Explanation) DOT() []byte {
 				label += "\\ntook " + vistaopt.Duration(s)
 			}
 		}
-		node := fmt.Sprintf("p%d", i)
-		fmt.Fprintf(&b, "\t%s [label=\"%s\"];\n", node, label)
-		if before != "" {
-			fmt.Fprintf(&b, "\t%s -> %s;\n", before, node)
+		fmt.Fprintf(&b, "\tp%d [label=\"%s\"];\n", i, label)
+	}
+	for i, reader := range Readers(x.Plan, x.names()) {
+		if reader >= 0 {
+			fmt.Fprintf(&b, "\tp%d -> p%d;\n", i, reader)
 		}
-		before = node
 	}
 	b.WriteString("}\n")
 	return b.Bytes()
+}
+
+// names are those of the phases, in the order in which they run.
+func (x *Explanation) names() []string {
+	var names []string
+	for _, p := range x.Estimate.Phases {
+		names = append(names, p.Name)
+	}
+	return names
 }
 
 // escape makes a name fit between the quotes of a label: layers are named by whoever made the network.

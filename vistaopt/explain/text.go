@@ -76,11 +76,7 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 		columns = append(columns, "took", "error", "wrote", "error")
 	}
 	rows := [][]string{columns}
-	names := []string{}
-	for _, p := range x.Estimate.Phases {
-		names = append(names, p.Name)
-	}
-	for _, t := range tree(x.Plan, names) {
+	for _, t := range tree(x.Plan, x.names()) {
 		p := x.Estimate.Phases[t.at]
 		r := []string{t.twig + p.Name, thousands(int64(p.Tasks)), vistaopt.Duration(p.Seconds), fmt.Sprintf("%.1f", p.Compute), bytesize.Nearest(p.Written)}
 		if x.Actual != nil {
