@@ -6,14 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os/user"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vista-mr/vista-mr/conf"
-	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
@@ -36,29 +34,12 @@ func (a *app) request(name string, sets []string) (*conf.Job, cluster.Request, e
 	if u, err := user.Current(); err == nil {
 		r.User = u.Username
 	}
-	type path struct{ key, value string }
-	paths := []path{{"table.uri", string(job.Table.URI)}, {"images.uri", string(job.Images.URI)}, {"output", string(job.Output)}}
-	for i := range job.CNN {
-		c := &job.CNN[i]
-		paths = append(paths, path{c.Key("model"), c.Model}, path{c.Key("weights"), c.Weights}, path{c.Key("preprocess"), c.Preprocess.Name})
+	rooted, paths, err := run.Rooted(job)
+	if err != nil {
+		return nil, r, exit.As(exit.Invalid, err)
 	}
-	for _, p := range paths {
-		if p.value == "" || dfs.HasScheme(p.value) || strings.HasPrefix(p.value, "/") {
-			continue
-		}
-		// A word like "resnet50" or "random" is no file, even where there is one of that name: files have their format's ending.
-		if strings.HasPrefix(p.key, "cnn.") && !strings.ContainsAny(p.value, "/.") {
-			continue
-		}
-		abs, err := absolute(p.value)
-		if err != nil {
-			return nil, r, err
-		}
-		r.Sets = append(r.Sets, p.key+"="+abs)
-		if p.key == "output" {
-			job.Output = conf.URI(abs)
-		}
-	}
+	r.Sets = append(r.Sets, paths...)
+	job.Output = rooted.Output
 	r.Output = string(job.Output)
 	return job, r, nil
 }

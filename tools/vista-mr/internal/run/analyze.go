@@ -97,9 +97,9 @@ func otherWork(j *conf.Job, x *explain.Explanation, d *data, s *results.Summary)
 	return out
 }
 
-// otherJob names what else differs between a run's job and a job file, its plan excepted: that of the run is shown.
+// otherJob names what else differs between a run's job and a job file, its plan excepted: that of the run is shown. A tracker was
+// sent the job file with paths that begin at the root.
 func otherJob(ctx context.Context, j *conf.Job, d *data, s *results.Summary) ([]string, error) {
-	var out differences
 	now := &origin{}
 	for _, f := range d.tables {
 		in, err := digestOf(ctx, f)
@@ -108,9 +108,22 @@ func otherJob(ctx context.Context, j *conf.Job, d *data, s *results.Summary) ([]
 		}
 		now.Table = append(now.Table, in)
 	}
-	if now.tableDigest() != s.Digests["table"] {
-		out = append(out, "the table's content")
+	rooted, _, err := Rooted(j)
+	if err != nil {
+		return nil, err
 	}
+	out := otherKeys(j, s)
+	if sent := otherKeys(rooted, s); len(sent) < len(out) {
+		out = sent
+	}
+	if now.tableDigest() != s.Digests["table"] {
+		out = slices.Insert(out, 0, "the table's content")
+	}
+	return out, nil
+}
+
+// otherKeys names the keys of a job file that were others in a run, as far as its results tell.
+func otherKeys(j *conf.Job, s *results.Summary) (out differences) {
 	was := *j
 	was.CNN = slices.Clone(j.CNN)
 	was.Name, was.Seed, was.Downstream.Kind, was.Downstream.Test = s.Job.Name, s.Job.Seed, s.Job.Kind, s.Job.Test
@@ -130,7 +143,7 @@ func otherJob(ctx context.Context, j *conf.Job, d *data, s *results.Summary) ([]
 	if was.Digest() != s.Digests["job"] {
 		out = append(out, "keys of the job file that results do not record, as those of downstream")
 	}
-	return out, nil
+	return out
 }
 
 // knobs are those of a run's plan that its user had set.

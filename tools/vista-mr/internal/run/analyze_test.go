@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +112,16 @@ func satisfies(t *testing.T, x *explain.Explanation) {
 	}
 }
 
+// under is a path as a job file beside the data names it.
+func under(t *testing.T, w *world, name string) conf.URI {
+	t.Helper()
+	rel, err := filepath.Rel(w.dir, name)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		t.Fatalf("%s is not below %s: %v", name, w.dir, err)
+	}
+	return conf.URI(rel)
+}
+
 // TestAnalyzeOfAnotherJob: a run that did other work is refused, with what differs; what takes no other time is noted.
 func TestAnalyzeOfAnotherJob(t *testing.T) {
 	w, j := ran(t, func(*conf.Job) {})
@@ -142,6 +153,10 @@ func TestAnalyzeOfAnotherJob(t *testing.T) {
 		"kind":    {func(j *conf.Job) { j.Downstream.Kind = "linear-svc" }, "downstream.kind logistic-regression there, linear-svc here", 0},
 		"folds":   {func(j *conf.Job) { j.Downstream.Folds = 3 }, "keys of the job file that results do not record", 0},
 		"memory":  {func(j *conf.Job) { j.Limits.Memory = 4 << 30 }, "", 0},
+		"relative": {func(j *conf.Job) { // a tracker was sent paths that begin at the root
+			t.Chdir(w.dir)
+			j.Table.URI, j.Images.URI, j.CNN[0].Model = under(t, w, string(j.Table.URI)), under(t, w, string(j.Images.URI)), string(under(t, w, j.CNN[0].Model))
+		}, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			save(t, w.table, table)
