@@ -78,7 +78,7 @@ func (e *MetricError) Hint() string {
 	return "set downstream.metric to accuracy, f1-macro or log-loss; f1 needs two classes, auc rows of at least two"
 }
 
-// ClassesError says that models of so many classes do not fit.
+// ClassesError says that models of so many classes do not fit into what the plan has for them.
 type ClassesError struct {
 	For               string
 	Classes           int
@@ -94,7 +94,7 @@ func mebibytes(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
 // ErrorID is that of every plan that does not fit.
 func (e *ClassesError) ErrorID() string { return "E-INFEASIBLE" }
 
-// Hint says what to change.
+// Hint says what to change. The plan was made for the classes that the table had then, and fits with those.
 func (e *ClassesError) Hint() string {
-	return fmt.Sprintf("set limits.memory to %d MiB or more, or choose layers with shorter vectors (cnn.pool), or a label with fewer classes", mebibytes(e.Needed))
+	return fmt.Sprintf("the table has other classes than when the job was planned: submit it again, and it is planned for these; %s needs %d MiB then, unless it is done in smaller pieces", e.For, mebibytes(e.Needed))
 }
