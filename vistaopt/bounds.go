@@ -7,12 +7,7 @@ import (
 )
 
 // records is how many keys the images have, and so how many splits of them there can be.
-func (s Stats) records() int64 {
-	if s.Average <= 1 {
-		return s.Images
-	}
-	return min(max(int64(math.Round(float64(s.Images)/s.Average)), 1), s.Images)
-}
+func (s Stats) records() int64 { return s.keyed(s.Images) }
 
 // splits is how many there are if so many are asked for: package images cuts between records, and makes no empty one.
 func (s Stats) splits(asked int) int {
@@ -48,6 +43,6 @@ func (s Stats) bounded(p plan.Plan) plan.Plan {
 		p.Partitions = s.splits(p.Partitions)
 	}
 	p.CPU = min(p.CPU, p.Partitions)
-	p.Batch = int(min(int64(p.Batch), s.most(p)))
+	p.Batch = int(min(int64(p.Batch), s.most(p))) // 0 where it is open: batches has those that are tried
 	return p
 }

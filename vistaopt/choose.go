@@ -172,7 +172,7 @@ func (q *search) kind(p plan.Plan) {
 	var best *Rejected
 	var cost Estimate
 	var least *InfeasibleError
-	for _, p.Batch = range open(p.Batch, batches...) {
+	for _, p.Batch = range open(p.Batch, q.j.s.batches(p)...) {
 		for _, p.CPU = range open(given, down(q.most(p))...) {
 			r := q.j.regions(p)
 			if need := r.Need(); need > q.m.Memory {
@@ -203,8 +203,15 @@ func (q *search) kind(p plan.Plan) {
 }
 
 // batches are what is tried. Beyond 6 images AlexNet, whose weights outweigh its images, gains 2 to 3 % for a third more
-// memory in flight; convolutional networks gain nothing.
-var batches = []int{6, 4, 2, 1}
+// memory in flight; convolutional networks gain nothing. None is larger than a task has images.
+func (s Stats) batches(p plan.Plan) (out []int) {
+	for _, n := range []int{6, 4, 2, 1} {
+		if n = int(min(int64(n), s.most(p))); !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
 
 // down counts from n to 1.
 func down(n int) []int {

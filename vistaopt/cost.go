@@ -63,7 +63,7 @@ type costs struct {
 	apart, own       []Network                // that run one after the other, in terms of the rates, and as they are
 	together, joined []Network                // one that is all of them, likewise
 	all              []Layer                  // of all of them
-	heaviest         int64                    // weights of the largest network, in bytes
+	winner           int64                    // weights up to the layer that wins, in bytes: the mean, because nobody knows which
 	weights          int64                    // of all networks
 	written          map[plan.Inference]int64 // bytes of all programs
 	phases           []PhaseEstimate          // of the plan before, whose room the next one takes
@@ -77,8 +77,12 @@ func (j *job) at(r Rates) *costs {
 		}
 		c.all = append(c.all, n.Layers...)
 		c.apart, c.own = append(c.apart, n.at(c.r)), append(c.own, n)
-		c.heaviest = max(c.heaviest, n.WeightBytes)
 		c.weights += n.WeightBytes
+	}
+	for _, n := range c.own {
+		for _, l := range n.Layers {
+			c.winner += l.Weights / int64(len(c.all))
+		}
 	}
 	c.together, c.joined = []Network{joined(c.apart)}, []Network{joined(c.own)}
 	return c
@@ -103,7 +107,7 @@ func (c *costs) whole(p plan.Plan, m Machine) Estimate {
 	r := c.regions(p)
 	e := &estimator{costs: c, p: p, workers: max(m.Workers, 1), cores: m.slots(p)}
 	e.run(r, m)
-	e.out.Memory = c.peak(p, r, m.Memory)
+	e.out.Memory = c.peak(p, r, m)
 	return e.out
 }
 
@@ -215,6 +219,15 @@ type amount struct{ plain, packed, soft int64 }
 
 func (a amount) times(n int64) amount { return amount{a.plain * n, a.packed * n, a.soft * n} }
 
+// over is a part of it that so many images share.
+func (a amount) over(images float64) amount {
+	if images <= 1 {
+		return a
+	}
+	part := func(n int64) int64 { return int64(float64(n) / images) }
+	return amount{part(a.plain), part(a.packed), part(a.soft)}
+}
+
 func (a amount) and(b amount) amount {
 	return amount{a.plain + b.plain, a.packed + b.packed, a.soft + b.soft}
 }
@@ -230,13 +243,16 @@ func leaving(plain int64, part float64) amount {
 	return amount{plain, int64(float64(plain) * part), plain}
 }
 
-// vectors and volumes are those of layers for one image.
+// vectors are those of layers for one record, and volumes those for one image.
 func (e *estimator) vectors(ls ...Layer) (a amount) {
 	for _, l := range ls {
 		a = a.and(leaving(l.Pooled, cmp.Or(l.Dense, e.r.Ratio)))
 	}
 	return a
 }
+
+// imageVectors are an image's part of vectors: a record has one for each layer, however many images it has.
+func (e *estimator) imageVectors(ls ...Layer) amount { return e.vectors(ls...).over(e.s.Average) }
 
 func (e *estimator) volumes(ls ...Layer) (a amount) {
 	for _, l := range ls {
@@ -265,17 +281,21 @@ func (e *estimator) table() {
 	e.phase("table", 1, 1, compute, plain, bytes, false)
 }
 
-// shuffled adds the phase that sorts records by key with the table's, and joins them.
-func (e *estimator) shuffled(name string, a amount) {
-	table := e.s.Rows * e.s.RowBytes
-	bytes, write, _ := e.stored(a)
-	e.phase(name, e.partitions(), 1, float64(a.plain+table)/e.r.Sort/2+write, a.plain+table, bytes+table, false)
+// shuffled adds the phase that sorts records of an amount an image by key with the table's, and writes those that have both, with their
+// rows or without.
+func (e *estimator) shuffled(name string, an amount, rows bool) {
+	table, all := e.s.Rows*e.s.RowBytes, an.plain*e.s.Images
+	bytes, write, _ := e.stored(an.times(e.s.matched()))
+	if rows {
+		bytes += e.s.met() * e.s.RowBytes
+	}
+	e.phase(name, e.partitions(), 1, float64(all+table)/e.r.Sort/2+write, all+table, bytes, false)
 }
 
 func (e *estimator) joinImages() {
 	plain := e.s.Images * e.s.ImageBytes
 	e.phase("load", e.splits(), 1, float64(plain)/e.r.Sort/2+float64(plain)/e.r.Copy, plain, plain, false)
-	e.shuffled("joined", same(plain))
+	e.shuffled("joined", same(e.s.ImageBytes), true)
 }
 
 // infer adds the phase that computes layer to from layer from (-1: from the image), writing so much an image.
@@ -304,10 +324,11 @@ func (e *estimator) infer(name string, from, to, files int, writes amount, sorts
 		bytes = writes.packed // whatever the storage: what is sorted goes through Snappy
 	}
 	broadcasts := e.p.Join == plan.Broadcast && e.p.Placement == plan.AfterJoin && from < 0
+	written := n * bytes
 	if from < 0 && e.p.Placement == plan.AfterJoin { // matched rows are written beside the first layer
-		bytes += e.baseBytes(to)
+		written += e.baseBytes(to)
 	}
-	e.phase(name, e.tasks(), files, float64(n)*(per+write)+calls, n*read, n*bytes, broadcasts)
+	e.phase(name, e.tasks(), files, float64(n)*(per+write)+calls, n*read, written, broadcasts)
 	// However fast the network runs, its bytes are made ready at one rate.
 	ready := e.bytes[to].Weights
 	if from >= 0 {
@@ -316,12 +337,12 @@ func (e *estimator) infer(name string, from, to, files int, writes amount, sorts
 	e.ready(ready)
 }
 
-// baseBytes is what is written of a matched row beside its layers' vectors: once, by the first phase of inference.
+// baseBytes is what is written of matched rows beside their layers' vectors: once, by the first phase of inference.
 func (e *estimator) baseBytes(to int) int64 {
 	if e.p.Inference == plan.Lazy && to > 0 || e.first > 0 {
 		return 0
 	}
-	return e.s.RowBytes
+	return e.s.met() * e.s.RowBytes
 }
 
 // ready charges the phase before for making a program of so many bytes of weights ready on each worker.
@@ -336,22 +357,26 @@ func (e *estimator) ready(weights int64) {
 // rows that no image was found for.
 func (e *estimator) matched(name string, layer, files int, a amount) {
 	if e.p.Placement == plan.BeforeJoin {
-		e.joinOutputs(name, files, a)
+		e.joinOutputs(name, files, a, e.first+layer == 0)
 	}
 	if e.first+layer == 0 && e.p.Join == plan.Broadcast {
 		e.phase("unmatched", 1, 0, 0, 0, 0, true)
 	}
 }
 
-// joinOutputs adds the join behind the CNN.
-func (e *estimator) joinOutputs(name string, files int, a amount) {
-	n := e.s.Images
+// joinOutputs adds the join behind the CNN: the first one writes the rows, too.
+func (e *estimator) joinOutputs(name string, files int, a amount, rows bool) {
 	if e.p.Join == plan.Shuffle {
-		e.shuffled(e.name("join-", name), a.times(n))
+		e.shuffled(e.name("join-", name), a, rows)
 		return
 	}
+	n, kept := e.s.Images, e.s.matched()
 	bytes, write, read := e.stored(a)
-	e.phase(e.name("join-", name), e.partitions(), files, float64(n)*(write+read), n*bytes, n*(bytes+e.s.RowBytes), true)
+	written := kept * bytes
+	if rows {
+		written += e.s.met() * e.s.RowBytes
+	}
+	e.phase(e.name("join-", name), e.partitions(), files, float64(n)*read+float64(kept)*write, n*bytes, written, true)
 }
 
 // chain adds the phases that the plan's way of inference makes, for one network after the other.
@@ -381,8 +406,8 @@ func (e *estimator) network() {
 	train := func(i int, l Layer) { e.train(e.name("train-", l.Name), e.first+i, e.first+i+1) }
 	switch e.p.Inference {
 	case plan.Fused:
-		e.infer(extract, -1, last, files, e.vectors(e.n.Layers...), sorts)
-		e.matched(extract, 0, files, e.vectors(e.n.Layers...))
+		e.infer(extract, -1, last, files, e.imageVectors(e.n.Layers...), sorts)
+		e.matched(extract, 0, files, e.imageVectors(e.n.Layers...))
 	case plan.Eager:
 		e.infer(extract, -1, last, files, e.volumes(e.n.Layers...), sorts)
 		e.matched(extract, 0, files, e.volumes(e.n.Layers...))
@@ -392,13 +417,13 @@ func (e *estimator) network() {
 		}
 	case plan.Lazy:
 		for i, l := range e.n.Layers {
-			e.infer(e.name("extract-", l.Name), -1, i, 1+e.rows(i), e.vectors(l), sorts)
-			e.matched(e.name("extract-", l.Name), i, 1+e.rows(i), e.vectors(l))
+			e.infer(e.name("extract-", l.Name), -1, i, 1+e.rows(i), e.imageVectors(l), sorts)
+			e.matched(e.name("extract-", l.Name), i, 1+e.rows(i), e.imageVectors(l))
 			train(i, l)
 		}
 	case plan.Staged:
 		for i, l := range e.n.Layers {
-			writes, files := e.vectors(l), 1+e.rows(i)
+			writes, files := e.imageVectors(l), 1+e.rows(i)
 			if i < last {
 				writes, files = writes.and(e.volumes(l)), files+1
 			}
@@ -406,7 +431,7 @@ func (e *estimator) network() {
 			if sorts {
 				e.sortPooled(i)
 			}
-			e.matched(e.name("stage-", l.Name), i, 1+e.rows(i), e.vectors(l))
+			e.matched(e.name("stage-", l.Name), i, 1+e.rows(i), e.imageVectors(l))
 			train(i, l)
 		}
 	}
@@ -422,7 +447,7 @@ func (e *estimator) rows(layer int) int {
 
 // sortPooled charges the phase before for sorting a layer's vectors: a staged plan's volumes stay where they are.
 func (e *estimator) sortPooled(layer int) {
-	more := float64(e.images()*e.n.Layers[layer].Pooled) / e.r.Sort / 2
+	more := float64(e.s.keyed(e.images())*e.n.Layers[layer].Pooled) / e.r.Sort / 2
 	slots := min(e.slots(e.tasks()), float64(e.tasks()))
 	last := &e.out.Phases[len(e.out.Phases)-1]
 	last.Compute += more
@@ -435,28 +460,27 @@ func (e *estimator) sortPooled(layer int) {
 func (e *estimator) pool(name string, layer int) {
 	n, l := e.images(), e.n.Layers[layer]
 	in, _, unpack := e.stored(e.volumes(l))
-	out, pack, _ := e.stored(e.vectors(l))
+	out, pack, _ := e.stored(e.imageVectors(l))
 	e.phase(name, e.partitions(), 1, float64(n)*(unpack+pack+float64(l.Raw)/e.r.Copy), n*in, n*out, false)
 }
 
 // finish adds what ends a job: predictions are judged, results are written. The
 // pipeline of the results has the weights up to the best layer once more; no plan writes more or less of them than another.
 func (e *estimator) finish() {
-	n := e.s.trained()
+	n := e.s.met()
 	if e.t.Features {
 		e.features()
 	}
 	judged := float64(n) * float64(len(e.t.Columns)*max(e.t.Settings, 1)) * judgeSeconds
 	judged += float64(e.w.kept*(e.t.scores()-1)) * keptSeconds
 	e.phase("evaluate", 1, 0, judged, 0, 0, false)
-	weights := float64(e.heaviest) // of several networks nobody knows which one wins
-	e.phase(ResultsPhase, 1, 0, weights/e.r.Save, e.heaviest, 0, false)
+	e.phase(ResultsPhase, 1, 0, float64(e.winner)/e.r.Save, e.winner, 0, false)
 }
 
 // features adds the phase that writes the vectors for the user, a file for each layer and partition, each beside the rows, and with
 // Snappy whatever the storage.
 func (e *estimator) features() {
-	n, a, files := e.s.trained(), e.vectors(e.all...), int64(len(e.all))
+	n, a, files := e.s.met(), e.vectors(e.all...), int64(len(e.all))
 	read, _, unpack := e.stored(a)
 	pack := float64(a.plain-a.soft)/e.r.Copy + float64(a.soft)/e.r.Pack
 	rows := files * e.s.RowBytes

@@ -17,7 +17,7 @@ const (
 
 // peak is the resident memory that a worker is expected to reach: the largest of the phases, each with what its parts
 // really take. It is at most what the plan was given.
-func (j *job) peak(p plan.Plan, r Regions, memory int64) int64 {
+func (j *job) peak(p plan.Plan, r Regions, m Machine) int64 {
 	t := j.t
 	var inference int64
 	if p.Networks == plan.Together {
@@ -28,13 +28,13 @@ func (j *job) peak(p plan.Plan, r Regions, memory int64) int64 {
 		}
 	}
 	// Training reads what it pins; the models of all targets are in training together where memory allows.
-	room := j.spread(p, r, max(memory, r.Need()))
-	pinned := min(room.Cache, pinned(p, j.ns, j.s, t))
+	room := j.spread(p, r, max(m.Memory, r.Need()))
+	pinned := min(room.Cache, pinned(p, j.ns, j.s, t)/int64(max(m.Workers, 1)))
 	train := min(j.moments(p.CPU)+t.scores()*j.w.all*room.PerTraining, room.Models)
 	always := programBytes + r.Rows + r.Table
 	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
-	if memory > 0 {
-		most = min(most, max(memory, r.Need()))
+	if m.Memory > 0 {
+		most = min(most, max(m.Memory, r.Need()))
 	}
 	return most
 }
@@ -55,7 +55,7 @@ func (n *Network) inference(p plan.Plan, s Stats) int64 {
 		if p.Placement == plan.AfterJoin {
 			plain += s.Images * s.ImageBytes
 		} else {
-			plain += s.Images * n.PooledBytes
+			plain += s.records() * n.PooledBytes
 		}
 		most += min(int64(p.CPU)*maxSort, plain/int64(max(p.Partitions, 1))*int64(p.CPU))
 	}
@@ -115,7 +115,7 @@ func pinned(p plan.Plan, ns []Network, s Stats, t Training) int64 {
 	if p.Inference != plan.Fused && largest > 0 {
 		vectors = largest
 	}
-	return s.trained() * (vectors + 4*t.structured())
+	return s.met() * (vectors + 4*t.structured())
 }
 
 // structured is how many columns models take beside a layer's.

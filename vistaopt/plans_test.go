@@ -144,7 +144,7 @@ func regions(p plan.Plan, n Network, s Stats, t Training) Regions {
 
 func peak(p plan.Plan, ns []Network, s Stats, t Training, memory int64) int64 {
 	j := newJob(ns, s, t)
-	return j.peak(p, j.regions(p), memory)
+	return j.peak(p, j.regions(p), Machine{Memory: memory})
 }
 
 // estimate is the cost of a plan of one network.

@@ -218,7 +218,7 @@ func everything(j *simulated) map[plan.Plan]found {
 		why, _ := q.rule(p)
 		p = j.s.bounded(p)
 		cpus := open(p.CPU, down(max(min(j.m.Cores, p.Partitions), 1))...)
-		for _, p.Batch = range open(p.Batch, batches...) {
+		for _, p.Batch = range open(p.Batch, j.s.batches(p)...) {
 			for _, p.CPU = range cpus {
 				if why != "" || q.j.regions(p).Need() > j.m.Memory {
 					continue

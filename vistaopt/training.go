@@ -4,7 +4,7 @@ import "math"
 
 // train adds the rounds over layers [from, to) of all, with the structured columns alone in the first of them.
 func (e *estimator) train(name string, from, to int) {
-	n := e.s.trained()
+	n := e.s.met()
 	var columns, targets int64
 	for i := from; i < to; i++ {
 		columns, targets = columns+e.columns(i+1), targets+1

@@ -15,6 +15,7 @@ package vistaopt
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -67,8 +68,19 @@ type Stats struct {
 	UnitBytes  int64   // the largest thing that is unpacked to get at images in it; 0: there is none
 }
 
-// trained is how many rows models are made from and judged by: those that have an image, as far as is known.
+// trained is how many rows models are made from and judged by, at most: those that have an image, as far as is known.
 func (s Stats) trained() int64 { return min(s.Rows, s.matched()) }
+
+// met is how many rows are expected to have an image, where records may have several.
+func (s Stats) met() int64 { return min(s.Rows, s.keyed(s.matched())) }
+
+// keyed is how many records so many images are expected to be of.
+func (s Stats) keyed(images int64) int64 {
+	if s.Average <= 1 || images == 0 {
+		return images
+	}
+	return min(max(int64(math.Round(float64(images)/s.Average)), 1), images)
+}
 
 // matched is how many images have a row, as far as is known.
 func (s Stats) matched() int64 {

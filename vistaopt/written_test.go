@@ -1,0 +1,97 @@
+package vistaopt
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// A join writes what has a row and an image, and the rows once. Raw bytes are plain ones, so they can be counted.
+func TestJoinsWriteWhatMeets(t *testing.T) {
+	n := roster(t, "resnet50")
+	s, tr := shape(n, 200, 10)
+	s.Images, s.Matched = 20_000, 200
+	rows := 200 * s.RowBytes
+	for name, c := range map[string]struct {
+		plan   plan.Plan
+		phases string
+		want   int64
+	}{
+		"match":       {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 200*n.PooledBytes + rows},
+		"reduce":      {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 200*n.PooledBytes + rows},
+		"images":      {plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Shuffle}, "joined", 200*s.ImageBytes + rows},
+		"lazy match":  {plan.Plan{Inference: plan.Lazy, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 200*n.PooledBytes + rows},
+		"lazy reduce": {plan.Plan{Inference: plan.Lazy, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 200*n.PooledBytes + rows},
+		"staged":      {plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 200*n.PooledBytes + rows},
+		"eager":       {plan.Plan{Inference: plan.Eager, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 200*n.RawBytes + rows},
+	} {
+		p := c.plan
+		p.Storage, p.CPU, p.Batch, p.Partitions = plan.Raw, 2, 6, 17
+		if got := written(estimate(p, n, s, tr, Machine{}), c.phases); got != c.want {
+			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
+		}
+	}
+}
+
+// Of several images a record has one vector a layer, and one row, but a volume each.
+func TestSeveralImagesLeaveOneVector(t *testing.T) {
+	n := roster(t, "resnet50")
+	s, tr := shape(n, 100, 10)
+	s.Images, s.Average, s.PerRecord = 400, 4, 4
+	vectors, rows := 100*n.PooledBytes, 100*s.RowBytes
+	for name, c := range map[string]struct {
+		plan   plan.Plan
+		phases string
+		want   int64
+	}{
+		"fused":       {plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract", vectors + rows},
+		"lazy":        {plan.Plan{Inference: plan.Lazy, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract-", vectors + rows},
+		"eager":       {plan.Plan{Inference: plan.Eager, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract", 400*n.RawBytes + rows},
+		"pool":        {plan.Plan{Inference: plan.Eager, Placement: plan.AfterJoin, Join: plan.Broadcast}, "pool-", vectors},
+		"before-join": {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", vectors + rows},
+	} {
+		p := c.plan
+		p.Storage, p.CPU, p.Batch, p.Partitions = plan.Raw, 2, 6, 17
+		if got := written(estimate(p, n, s, tr, Machine{}), c.phases); got != c.want {
+			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
+		}
+	}
+	s.Rows = 1000 // of which 100 have images
+	if got := s.met(); got != 100 {
+		t.Errorf("%d rows have an image, want 100", got)
+	}
+}
+
+// written is what phases whose names begin so write together.
+func written(e Estimate, prefix string) (sum int64) {
+	for _, p := range e.Phases {
+		if strings.HasPrefix(p.Name, prefix) {
+			sum += p.Written
+		}
+	}
+	return sum
+}
+
+// Workers share what is pinned, and the expected peak is a worker's.
+func TestPeakIsOneWorkers(t *testing.T) {
+	n := roster(t, "resnet50")
+	s, tr := shape(n, 3000, 10)
+	p := plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 1, Batch: 1, Partitions: 46}
+	alone := estimate(p, n, s, tr, Machine{Memory: 8 << 30}).Memory
+	four := estimate(p, n, s, tr, Machine{Memory: 8 << 30, Workers: 4}).Memory
+	rows := pinned(p, []Network{n}, s, tr)
+	if less := alone - four; less < rows/4 {
+		t.Errorf("a worker of four is expected to hold %d bytes less than one alone, where %d are pinned", less, rows)
+	}
+}
+
+// No batch is tried that no partition has images for.
+func TestOpenBatchesAreBounded(t *testing.T) {
+	n := roster(t, "resnet50")
+	s, tr := shape(n, 30, 10)
+	c, err := Choose(plan.Plan{Partitions: 30}, []Network{n}, s, tr, Machine{Cores: 2, Memory: 8 << 30})
+	if err != nil || c.Plan.Batch != 1 || c.From["batch"] != "optimizer" {
+		t.Errorf("%v, %v, %v", c.Plan, c.From, err)
+	}
+}
