@@ -19,7 +19,7 @@ const (
 	// the share of jobs in which it takes more than 2 % longer than one.
 	otherBits, manyBits = 1.4, 0.05
 	// moreMemory is how many times as long a job may take with more memory at most, where that gives it other bits.
-	moreMemory = 1.2
+	moreMemory = 1.3
 )
 
 // eachJob tries a property on random jobs, of which the same come in each run.
