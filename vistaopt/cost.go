@@ -456,9 +456,9 @@ func (e *estimator) sortPooled(layer int) {
 	e.out.Seconds += more / slots
 }
 
-// pool adds the phase that pools a layer's stored volumes.
+// pool adds the phase that pools a layer's stored volumes, which are joined by then.
 func (e *estimator) pool(name string, layer int) {
-	n, l := e.images(), e.n.Layers[layer]
+	n, l := e.s.matched(), e.n.Layers[layer]
 	in, _, unpack := e.stored(e.volumes(l))
 	out, pack, _ := e.stored(e.imageVectors(l))
 	e.phase(name, e.partitions(), 1, float64(n)*(unpack+pack+float64(l.Raw)/e.r.Copy), n*in, n*out, false)

@@ -25,6 +25,7 @@ func TestJoinsWriteWhatMeets(t *testing.T) {
 		"lazy reduce": {plan.Plan{Inference: plan.Lazy, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 200*n.PooledBytes + rows},
 		"staged":      {plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 200*n.PooledBytes + rows},
 		"eager":       {plan.Plan{Inference: plan.Eager, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 200*n.RawBytes + rows},
+		"pool":        {plan.Plan{Inference: plan.Eager, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "pool-", 200 * n.PooledBytes},
 	} {
 		p := c.plan
 		p.Storage, p.CPU, p.Batch, p.Partitions = plan.Raw, 2, 6, 17
