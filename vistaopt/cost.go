@@ -246,7 +246,7 @@ func leaving(plain int64, part float64) amount {
 // vectors are those of layers for one record, and volumes those for one image.
 func (e *estimator) vectors(ls ...Layer) (a amount) {
 	for _, l := range ls {
-		a = a.and(leaving(l.Pooled, cmp.Or(l.Dense, e.r.Ratio)))
+		a = a.and(leaving(l.Pooled, e.s.mixed(cmp.Or(l.Dense, e.r.Ratio))))
 	}
 	return a
 }

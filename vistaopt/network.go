@@ -1,6 +1,7 @@
 package vistaopt
 
 import (
+	"math"
 	"slices"
 
 	"github.com/vista-mr/vista-mr/layers"
@@ -33,6 +34,16 @@ func NetworkOf(cnn *layers.CNN, asked []layers.Layer, pool layers.Pool) Network 
 const (
 	packedDense, packedSparse, packedVolume = 1, 0.67, 0.8
 )
+
+// mixed is what Snappy leaves of a byte of a record's vector, where it leaves so much of an image's: a value is zero if it is in all of
+// the record's images. Two thirds of the zeros are in runs that it finds, as of a rectifier that lets half through.
+func (s Stats) mixed(image float64) float64 {
+	if s.Average <= 1 || image >= 1 {
+		return image
+	}
+	zero := min(1.5*(1-image), 1)
+	return 1 - (1-image)*math.Pow(zero, s.Average-1)
+}
 
 // packed is that of a layer's vector and of what it is pooled from.
 func packed(cnn *layers.CNN, l layers.Layer, pool layers.Pool) (vector, whole float64) {
