@@ -353,9 +353,9 @@ func (e *estimator) ready(weights int64) {
 	e.out.Seconds, e.out.Compute = e.out.Seconds+s, e.out.Compute+s*float64(e.workers)
 }
 
-// matched adds what stands behind a phase of the CNN: the join, of plan before-join, and behind the job's first phase the look for
+// behind adds what stands behind a phase of the CNN: the join, of plan before-join, and behind the job's first phase the look for
 // rows that no image was found for.
-func (e *estimator) matched(name string, layer, files int, a amount) {
+func (e *estimator) behind(name string, layer, files int, a amount) {
 	if e.p.Placement == plan.BeforeJoin {
 		e.joinOutputs(name, files, a, e.first+layer == 0)
 	}
@@ -398,7 +398,7 @@ func (e *estimator) chain() {
 // network adds those of the network at hand.
 func (e *estimator) network() {
 	last, extract := len(e.n.Layers)-1, "extract"
-	files := len(e.n.Layers) + e.rows(0) // of a task that computes all layers
+	files := len(e.n.Layers) + e.rowFiles(0) // of a task that computes all layers
 	if e.p.Networks == plan.Apart {
 		extract += "-" + e.n.Name
 	}
@@ -407,23 +407,23 @@ func (e *estimator) network() {
 	switch e.p.Inference {
 	case plan.Fused:
 		e.infer(extract, -1, last, files, e.imageVectors(e.n.Layers...), sorts)
-		e.matched(extract, 0, files, e.imageVectors(e.n.Layers...))
+		e.behind(extract, 0, files, e.imageVectors(e.n.Layers...))
 	case plan.Eager:
 		e.infer(extract, -1, last, files, e.volumes(e.n.Layers...), sorts)
-		e.matched(extract, 0, files, e.volumes(e.n.Layers...))
+		e.behind(extract, 0, files, e.volumes(e.n.Layers...))
 		for i, l := range e.n.Layers {
 			e.pool(e.name("pool-", l.Name), i)
 			train(i, l)
 		}
 	case plan.Lazy:
 		for i, l := range e.n.Layers {
-			e.infer(e.name("extract-", l.Name), -1, i, 1+e.rows(i), e.imageVectors(l), sorts)
-			e.matched(e.name("extract-", l.Name), i, 1+e.rows(i), e.imageVectors(l))
+			e.infer(e.name("extract-", l.Name), -1, i, 1+e.rowFiles(i), e.imageVectors(l), sorts)
+			e.behind(e.name("extract-", l.Name), i, 1+e.rowFiles(i), e.imageVectors(l))
 			train(i, l)
 		}
 	case plan.Staged:
 		for i, l := range e.n.Layers {
-			writes, files := e.imageVectors(l), 1+e.rows(i)
+			writes, files := e.imageVectors(l), 1+e.rowFiles(i)
 			if i < last {
 				writes, files = writes.and(e.volumes(l)), files+1
 			}
@@ -431,14 +431,14 @@ func (e *estimator) network() {
 			if sorts {
 				e.sortPooled(i)
 			}
-			e.matched(e.name("stage-", l.Name), i, 1+e.rows(i), e.imageVectors(l))
+			e.behind(e.name("stage-", l.Name), i, 1+e.rowFiles(i), e.imageVectors(l))
 			train(i, l)
 		}
 	}
 }
 
-// rows is the one file that a task of the job's first phase of inference writes beside its layers': the rows.
-func (e *estimator) rows(layer int) int {
+// rowFiles counts the one file that a task of the job's first phase of inference writes beside its layers': the rows.
+func (e *estimator) rowFiles(layer int) int {
 	if e.first+layer == 0 {
 		return 1
 	}

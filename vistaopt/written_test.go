@@ -58,7 +58,7 @@ func TestSeveralImagesLeaveOneVector(t *testing.T) {
 			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
 		}
 	}
-	// Of four images, one in sixteen values that a rectifier lets half of through is zero in all: 48 records of AlexNet left 0.93.
+	// Of four images, one in sixteen values that a rectifier lets half of through is zero in all: 12 records of AlexNet left 0.93.
 	if got := s.mixed(0.67); got < 0.93 || got > 0.97 || s.mixed(1) != 1 || (Stats{}).mixed(0.67) != 0.67 {
 		t.Errorf("Snappy is expected to leave %v", got)
 	}

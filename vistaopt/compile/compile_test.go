@@ -97,9 +97,7 @@ func plans() []plan.Plan {
 // TestTreesAreWhatIsRead: a phase that explain shows under another one is read by it, and every phase that anything reads is under one.
 func TestTreesAreWhatIsRead(t *testing.T) {
 	for _, w := range workloads() {
-		in := w.inputs()
-		in.Features = false // explain estimates none
-		phases, err := Compile(w.Plan, in)
+		phases, err := Compile(w.Plan, w.inputs())
 		if err != nil {
 			t.Fatal(err)
 		}
