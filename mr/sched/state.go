@@ -39,7 +39,7 @@ type Options struct {
 // rules can be broken by tests, which must then fail: they show that the tests notice.
 type rules struct {
 	commitTwice, startEarly, countTwice, ignoreSlots, ignoreMemory, loserCounts, takeDiscarded, forgetLost, chargeLost,
-	anyEpoch, keepStrangers, sameRevision, forgetHeld bool
+	anyEpoch, keepStrangers, sameRevision, forgetHeld, forgetExpected bool
 	adoptDropped bool // tried by a script: no world is unlucky enough
 }
 
@@ -63,17 +63,19 @@ type State struct {
 	out     []Action
 	gaveUp  []GivenUp // by the last step
 
-	adrift   []*attempt     // held ones whose workers are gone; few
-	held     map[string]int // slots that users' jobs take
-	free     int            // slots that are free, over all workers
-	busy     int            // running attempts that hold a slot
-	copies   int            // running speculative attempts
-	expireAt Tick           // no worker expires before
-	stallAt  Tick           // no job stalls before
-	hangAt   Tick           // no attempt hangs before
-	scanAt   Tick           // stragglers are looked for again
-	dueAt    Tick           // nothing that waits for its time is due before
-	pardonAt Tick           // no exclusion of a worker ends before
+	expected map[mr.JobID]bool // jobs that will be submitted
+	guests   int               // attempts of theirs, over all workers
+	adrift   []*attempt        // held ones whose workers are gone; few
+	held     map[string]int    // slots that users' jobs take
+	free     int               // slots that are free, over all workers
+	busy     int               // running attempts that hold a slot
+	copies   int               // running speculative attempts
+	expireAt Tick              // no worker expires before
+	stallAt  Tick              // no job stalls before
+	hangAt   Tick              // no attempt hangs before
+	scanAt   Tick              // stragglers are looked for again
+	dueAt    Tick              // nothing that waits for its time is due before
+	pardonAt Tick              // no exclusion of a worker ends before
 	// starvedAt is since when a rounds phase has not found room and nothing was under way that
 	// would make some.
 	starvedAt Tick
@@ -94,7 +96,9 @@ type worker struct {
 	parted       int // attempts beyond the slots
 	seen         Tick
 	running      map[*attempt]struct{}
-	jobs         map[*job]struct{} // that have had attempts here and have not ended: what they share stays
+	jobs         map[*job]struct{}  // that have had attempts here and have not ended: what they share stays
+	guests       []guest            // attempts of expected jobs: they have slots and memory as those that run
+	awaited      map[mr.JobID]int64 // expected jobs of which something is here, and the memory that they may take
 }
 
 type job struct {
@@ -214,6 +218,11 @@ func (s *State) take(ev Event) {
 		s.beat(ev)
 	case Submit:
 		s.submit(ev)
+		s.arrived(ev.Job.ID)
+	case Expect:
+		s.expectJob(ev.Job)
+	case Dismiss:
+		s.arrived(ev.Job)
 	case Kill:
 		if j := s.jobByID[ev.Job]; j != nil {
 			s.end(j, failure(errs.Canceled, "", fmt.Errorf("killed: %s", ev.Reason)))
