@@ -28,7 +28,7 @@ type Client struct {
 	URL    string // of the tracker: http://HOST:PORT or https://HOST:PORT
 	Token  string
 	HTTP   *http.Client
-	Hello  Hello // without Running
+	Hello  Hello // without Running and Jobs
 	Timing Timing
 	// Hopeless, if not nil, tells why dialling again would not help after a failure to dial, such as a *StatusError; nil: it may. A worker that
 	// has been welcomed once goes on all the same: what was right may be mended, and what it runs is not lost meanwhile.
@@ -113,10 +113,10 @@ func (c *Client) Drain() {
 	if cn == nil {
 		return
 	}
-	running := w.Running() // with our lock held it might wait for one that waits for ours
+	running, jobs := w.Running(), w.Jobs() // with our lock held they might wait for one that waits for ours
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f, err := c.hello(running); err == nil {
+	if f, err := c.hello(running, jobs); err == nil {
 		f.Kind = kindDrain
 		cn.send(f)
 	}
@@ -246,10 +246,10 @@ func (c *Client) connect(ctx context.Context, w *worker.Worker, t Timing) (welco
 // as running until then.
 func (c *Client) enter(cn *conn, w *worker.Worker) error {
 	// The worker reports with its own lock held, so that its books must be read before ours.
-	running := w.Running()
+	running, jobs := w.Running(), w.Jobs()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, err := c.hello(running)
+	f, err := c.hello(running, jobs)
 	if err != nil {
 		return err
 	}
@@ -262,9 +262,9 @@ func (c *Client) enter(cn *conn, w *worker.Worker) error {
 }
 
 // hello is the frame that says what the worker is and runs. It is called with c.mu held.
-func (c *Client) hello(running []sched.Progress) (*frame, error) {
+func (c *Client) hello(running []sched.Progress, jobs []sched.Holding) (*frame, error) {
 	h := c.Hello
-	h.Protocol, h.Running, h.Drains = Protocol, running, c.drains
+	h.Protocol, h.Running, h.Jobs, h.Drains = Protocol, running, jobs, c.drains
 	for _, p := range c.pending {
 		if !slices.ContainsFunc(running, func(r sched.Progress) bool {
 			return r.Job == p.end.Job && r.Attempt == p.end.Attempt && r.Epoch == p.end.Epoch
