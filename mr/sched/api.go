@@ -47,6 +47,9 @@ type (
 		Progress []Progress
 		Usage    Usage
 	}
+	// Alive says that a worker lives and that nothing else can be heard of it: something large is under way from it, or to it. What runs there
+	// is neither missing nor hung nor stalled meanwhile.
+	Alive struct{ Worker WorkerID }
 	// Submit starts a job, or goes on with one that an earlier coordinator left. Done lists
 	// phases that are published: they are not run again. Committed lists results of tasks of
 	// other phases, and Running the attempts that were launched and are not known to have
@@ -273,6 +276,7 @@ func (WorkerUp) event()      {}
 func (WorkerDown) event()    {}
 func (Beat) event()          {}
 func (Submit) event()        {}
+func (Alive) event()         {}
 func (Expect) event()        {}
 func (Dismiss) event()       {}
 func (Succeeded) event()     {}

@@ -216,6 +216,8 @@ func (s *State) take(ev Event) {
 		s.workerDown(s.byID[ev.Worker])
 	case Beat:
 		s.beat(ev)
+	case Alive:
+		s.alive(ev.Worker)
 	case Submit:
 		s.submit(ev)
 		s.arrived(ev.Job.ID)

@@ -198,6 +198,22 @@ func (s *State) beat(ev Beat) {
 	}
 }
 
+func (s *State) alive(id WorkerID) {
+	w := s.byID[id]
+	if w == nil {
+		s.do(Gone{Worker: id})
+		return
+	}
+	w.seen = s.now
+	for a := range w.running {
+		a.seen, a.moved = s.now, s.now
+		s.move(a.j)
+	}
+	for i := range w.guests {
+		w.guests[i].seen = s.now
+	}
+}
+
 // named notes that a worker says it runs an attempt. One that it should not run, because it was
 // given up or its job has ended, is taken back or cancelled.
 func (s *State) named(w *worker, pr Progress) {

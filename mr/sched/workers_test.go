@@ -76,7 +76,14 @@ func (w *world) beats() {
 		case w.chance(0.01) && !r.silent: // another connection
 			w.connect(r)
 		}
-		if !r.silent {
+		if w.chance(0.002) { // something large is under way from it
+			r.large = w.now + Tick(w.rnd.IntN(30_000))
+		}
+		switch {
+		case r.silent:
+		case w.now < r.large:
+			w.send(Alive{Worker: id})
+		default:
 			w.send(Beat{Worker: id, Progress: r.progress()})
 		}
 	}

@@ -148,6 +148,7 @@ type realWorker struct {
 	memory        int64
 	attempts      map[string]*realAttempt // by job and attempt
 	silent, known bool
+	large         Tick // until then it can give no other sign of life than that it lives
 	dialing       bool // its connection has ended, and it has not announced itself on another one
 }
 

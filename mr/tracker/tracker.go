@@ -230,6 +230,16 @@ func (t *Tracker) forget(id sched.WorkerID) {
 	delete(t.workers, id)
 }
 
+// Alive says that something large is on its way from or to a worker, behind which signs of life or commands wait.
+func (t *Tracker) Alive(l Link, id sched.WorkerID) {
+	t.post(func() {
+		if b := t.workers[id]; b != nil && t.links[id] == l {
+			b.seen = time.Now()
+			t.step(sched.Alive{Worker: id})
+		}
+	})
+}
+
 // Report takes what a worker reports, and calls durable, if it is not nil, when that need not be told again.
 func (t *Tracker) Report(r worker.Report, durable func()) {
 	if durable == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -45,6 +46,8 @@ type conn struct {
 	chunk  []byte // next's own
 	cancel context.CancelCauseFunc
 	ctx    context.Context
+	busy   func()       // called every beat while a frame is under way, behind which others wait; nil: nobody wants to know
+	writes atomic.Int64 // since when a frame is being sent, in nanoseconds; 0: none is
 
 	mu    sync.Mutex
 	queue []*frame
@@ -96,6 +99,9 @@ func (c *conn) run(f func(*frame) error, each func()) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { c.cancel(c.write(each)) })
 	wg.Go(func() { c.cancel(c.read(f)) })
+	if c.busy != nil {
+		wg.Go(c.watchWrites)
+	}
 	<-c.ctx.Done()
 	_ = c.ws.CloseNow() // the cause is known already, and both sides go on without it
 	wg.Wait()
@@ -128,11 +134,29 @@ func (c *conn) write(each func()) error {
 	}
 }
 
+// watchWrites tells of a frame that is being sent for longer than a beat.
+func (c *conn) watchWrites() {
+	beat := time.NewTicker(c.timing.Beat)
+	defer beat.Stop()
+	for {
+		select {
+		case now := <-beat.C:
+			if since := c.writes.Load(); since > 0 && now.UnixNano()-since >= int64(c.timing.Beat) {
+				c.busy()
+			}
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
 func (c *conn) writeFrame(f *frame) error {
 	b, err := f.encode()
 	if err != nil {
 		return err
 	}
+	c.writes.Store(time.Now().UnixNano())
+	defer c.writes.Store(0)
 	// A large frame gets time for its bytes: a megabyte a second is slow.
 	ctx, cancel := context.WithTimeout(c.ctx, c.timing.Silent+time.Duration(len(b))*time.Microsecond)
 	defer cancel()
@@ -170,12 +194,17 @@ func (c *conn) next() (*frame, error) {
 		return nil, errors.New("receive: a message that is not binary")
 	}
 	var b []byte
+	said := time.Now()
 	if c.chunk == nil {
 		c.chunk = make([]byte, 8<<10)
 	}
 	for {
 		n, err := r.Read(c.chunk)
 		watch.Reset(c.timing.Silent)
+		if c.busy != nil && n > 0 && time.Since(said) >= c.timing.Beat {
+			said = time.Now()
+			c.busy()
+		}
 		b = append(b, c.chunk[:n]...)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
