@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/zap"
 
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/worker"
 )
@@ -45,9 +46,10 @@ type Client struct {
 
 // pending is a report that is not known to be durable.
 type pending struct {
-	seq uint64
-	end sched.Progress
-	f   *frame
+	seq  uint64
+	end  sched.Progress
+	f    *frame
+	over bool // the tracker has closed its job: if it does not take the report, only another one will
 }
 
 // RefusedError says that the tracker does not want this worker: dialling again would not help.
@@ -97,7 +99,7 @@ func (c *Client) Report(r worker.Report) {
 	if end, ok := ends(r.Event); ok {
 		c.seq++
 		f.Seq = c.seq
-		c.pending = append(c.pending, pending{c.seq, end, f})
+		c.pending = append(c.pending, pending{seq: c.seq, end: end, f: f})
 	}
 	if c.conn != nil {
 		c.conn.send(f)
@@ -136,11 +138,18 @@ func (c *Client) Leave() {
 	<-cn.flushed(ctx)
 }
 
-// Pending is how many reports are not known to be durable.
+// Pending is how many reports are not known to be durable, and may be, on this connection. One of a job that another tracker has taken over
+// is kept for that, and not waited for.
 func (c *Client) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.pending)
+	n := 0
+	for _, p := range c.pending {
+		if !p.over {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *Client) log() *zap.Logger {
@@ -237,6 +246,9 @@ func (c *Client) connect(ctx context.Context, w *worker.Worker, t Timing) (welco
 			return err
 		}
 		w.Do(cmd)
+		if end, ok := cmd.(worker.CloseJob); ok {
+			c.over(end.Job)
+		}
 		return nil
 	}, w.Beat)
 	return welcomed, err
@@ -254,8 +266,9 @@ func (c *Client) enter(cn *conn, w *worker.Worker) error {
 		return err
 	}
 	cn.send(f)
-	for _, p := range c.pending {
-		cn.send(p.f)
+	for i := range c.pending {
+		c.pending[i].over = false
+		cn.send(c.pending[i].f)
 	}
 	c.conn, c.worker = cn, w
 	return nil
@@ -273,6 +286,17 @@ func (c *Client) hello(running []sched.Progress, jobs []sched.Holding) (*frame, 
 		}
 	}
 	return body(kindHello, h)
+}
+
+// over notes that the tracker has closed a job.
+func (c *Client) over(id mr.JobID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.pending {
+		if c.pending[i].end.Job == id {
+			c.pending[i].over = true
+		}
+	}
 }
 
 func (c *Client) acked(seqs []uint64) {

@@ -188,6 +188,11 @@ func (c *cluster) stopTracker() {
 
 // startWorker runs a worker until stop is called.
 func (c *cluster) startWorker(id string, slots int) (stop func()) {
+	_, stop = c.startClient(id, slots)
+	return stop
+}
+
+func (c *cluster) startClient(id string, slots int) (_ *Client, stop func()) {
 	dir := c.t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
 	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: sched.WorkerID(id), Slots: slots}, Timing: c.timing}
@@ -205,7 +210,7 @@ func (c *cluster) startWorker(id string, slots int) (stop func()) {
 		}
 	})
 	c.t.Cleanup(cancel)
-	return cancel
+	return cl, cancel
 }
 
 // run runs a job on the tracker that is there now.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/commit"
 	"github.com/vista-mr/vista-mr/mr/errs"
 )
 
@@ -50,5 +51,45 @@ func TestJobThatEndsWhileAWorkerIsAway(t *testing.T) {
 			t.Error("it does not let go of the job")
 		}
 		cancel()
+	}
+}
+
+// TestResultThatAnotherTrackerIsToHave: one that a tracker cannot keep, because its job was taken over, is not waited for by a worker that
+// drains, and told to the next tracker all the same.
+func TestResultThatAnotherTrackerIsToHave(t *testing.T) {
+	ran := make(chan struct{}, 9)
+	goOn := make(chan struct{})
+	c := newCluster(t, kinds(func(context.Context, *mr.TaskSpec) {
+		ran <- struct{}{}
+		<-goOn
+	}))
+	cl, _ := c.startClient("w", 1)
+	job := testJob("a", 1)
+	job.Phases = job.Phases[:1]
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.run(t.Context(), job)
+		ended <- err
+	}()
+	<-ran
+	if _, err := (&commit.Publisher{FS: c.store, Root: "a"}).ClaimEpoch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	if err := <-ended; !errs.Is(err, errs.Lost) {
+		t.Errorf("the job that was taken over: %v", err)
+	}
+	for end := time.Now().Add(5 * time.Second); cl.Pending() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d reports are waited for", cl.Pending())
+		}
+	}
+	c.stopTracker()
+	c.startTracker("a")
+	if _, err := c.run(t.Context(), job); err != nil {
+		t.Error(err)
+	}
+	if len(ran) > 0 {
+		t.Error("the task ran again")
 	}
 }
