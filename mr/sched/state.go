@@ -11,8 +11,10 @@ import (
 
 // Options are the rules that a caller may set.
 type Options struct {
-	Epoch  int64
-	Expire Tick // a worker that is silent for longer is lost; 0: never
+	Epoch int64
+	// Expire: a worker that is silent for longer is lost, and so is an attempt that its worker's signs of life do not name for longer.
+	// 0: never. How it relates to the times of connections is said at wire.Timing.
+	Expire Tick
 	// Stall: when nothing of a job has moved for longer, what it runs is taken for lost; when
 	// that does not help either, the job fails. 0: never.
 	Stall Tick

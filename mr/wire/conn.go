@@ -13,10 +13,21 @@ import (
 )
 
 // Timing is how quickly silence is noticed. The zero value is Usual.
+//
+// Three times end what is silent, each something else:
+//   - Silent is a connection's: when not a byte has come for so long, it ends, on either side. What runs on the worker goes on, and the
+//     worker dials anew.
+//   - Away is a worker's without a connection: it begins when the connection has ended, and when it is over what ran there is lost.
+//   - sched.Options.Expire is a worker's, too, with a connection or without: it begins with each sign of life, and also bounds for how long a
+//     sign of life may not name an attempt. It notices processes whose connection stands and that say nothing sensible.
+//
+// So a worker that is cut off is lost after Away, and one that falls silent after Silent and Away or after Expire, whichever is
+// sooner. Away should be several Redial, so that a worker may come back, and Silent and Expire several Beat, and Expire more than Away, or
+// Away would have no meaning.
 type Timing struct {
 	Beat   time.Duration // between signs of life, and between pings
 	Silent time.Duration // without a frame from the other side, a connection is given up
-	Away   time.Duration // a worker without a connection is given up
+	Away   time.Duration // after so long a worker without a connection is given up
 	Redial time.Duration // between tries to dial, at first; it doubles up to eight times as long
 }
 
