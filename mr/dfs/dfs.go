@@ -5,7 +5,7 @@
 // used once. There is no rename, no append and no overwriting; what needs an arbiter uses
 // Claim, which exactly one of any number of racers wins.
 //
-// Subpackages adapt it: mem (the reference), local, and fault, which fails on purpose.
+// Subpackages adapt it: mem (the reference), local, hdfs, s3, and fault, which wraps another one and fails on purpose.
 // dfstest is the suite that every adapter must pass. Callers hold paths relative to a file
 // system's root; Mux turns the URIs of job files into a file system and a path.
 package dfs

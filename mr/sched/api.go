@@ -36,6 +36,7 @@ type (
 		Host    string
 		Near    []string
 		Running []Progress
+		Jobs    []Holding // all jobs of which something is there, attempts or what they share
 	}
 	// WorkerDown says that a worker is gone; what ran there is lost.
 	WorkerDown struct{ Worker WorkerID }
@@ -46,12 +47,15 @@ type (
 		Progress []Progress
 		Usage    Usage
 	}
+	// Alive says that a worker lives and that nothing else can be heard of it: something large is under way from it, or to it. What runs there
+	// is neither missing nor hung nor stalled meanwhile.
+	Alive struct{ Worker WorkerID }
 	// Submit starts a job, or goes on with one that an earlier coordinator left. Done lists
 	// phases that are published: they are not run again. Committed lists results of tasks of
 	// other phases, and Running the attempts that were launched and are not known to have
 	// ended; both may be left out. (Package commit keeps the former, workers name the latter.) A task of Running is launched
 	// again when its worker has not named it for Options.Expire. A coordinator that takes over
-	// submits its jobs before it listens to workers: what is of no live job is cancelled.
+	// submits its jobs, or expects them, before it listens to workers: what is of no other job is cancelled.
 	//
 	// Epoch is the coordinator's, 0: Options.Epoch. A job that has ended is not run again in
 	// the same epoch: its Done is said once more. (The last thousand ended jobs are known.)
@@ -62,6 +66,11 @@ type (
 		Committed []mr.Manifest
 		Running   []Running
 	}
+	// Expect says that a job which an earlier coordinator had will be submitted. What workers name of it goes on, and keeps its room
+	// there, until then or until Dismiss.
+	Expect struct{ Job mr.JobID }
+	// Dismiss says that an expected job will not be submitted after all: what workers run of it is cancelled.
+	Dismiss struct{ Job mr.JobID }
 	// Succeeded delivers a manifest. The first one of a task wins; later ones are discarded.
 	Succeeded struct {
 		Worker   WorkerID
@@ -164,6 +173,13 @@ type Progress struct {
 	Done, Total int64
 	Moves       int64 // grows with whatever the attempt does
 	Pinned      bool  // a partition that is pinned: the same as Opened, which may have been lost
+	Memory      int64 // bytes that the attempt may take
+}
+
+// Holding is a job of which a worker has something.
+type Holding struct {
+	Job    mr.JobID `json:"job"`
+	Memory int64    `json:"memory,omitempty"` // bytes that it may take there, all attempts and what they share
 }
 
 // Running is an attempt that was launched.
@@ -260,6 +276,9 @@ func (WorkerUp) event()      {}
 func (WorkerDown) event()    {}
 func (Beat) event()          {}
 func (Submit) event()        {}
+func (Alive) event()         {}
+func (Expect) event()        {}
+func (Dismiss) event()       {}
 func (Succeeded) event()     {}
 func (Closing) event()       {}
 func (Held) event()          {}

@@ -6,7 +6,7 @@
 // Invariants:
 //   - of every task at most one attempt is ever committed, and only its counters are summed;
 //   - a phase starts when every phase that it reads, or stands after, is published;
-//   - a worker never runs more attempts than it has slots, nor more memory than it has;
+//   - a worker never runs more attempts than it has slots, nor more memory than it has, those of jobs that are still expected among them;
 //   - in every round each partition is counted exactly once;
 //   - files that a manifest names were never given up for removal before it was committed;
 //   - a result that is being made durable is not given up, and its task is not run again meanwhile;
@@ -37,7 +37,8 @@
 // A worker that was silent is taken for gone, and what it ran for lost. It may come back: it
 // names what it runs, and each attempt is taken back or cancelled. So does every worker when
 // another coordinator has taken over, which goes on from what the job's store keeps (package
-// commit's journal) and from what workers name. Attempts carry
+// commit's journal) and from what workers name. Until a job has come that it expects, what workers run of
+// it keeps its room (expected.go). Attempts carry
 // the epoch of the coordinator that launched them, because each numbers them on its own.
 //
 // A rounds phase goes: launch every task, which pins its partition and gives its slot back
@@ -67,6 +68,7 @@
 //	shake     take what a stalled job waits for for lost
 //	starved   a rounds phase wants room, and nothing is under way that would make some
 //	refuse    end a job that was starved for too long
+//	guest     an attempt of an expected job: it has its room, and nothing is decided about it
 //	stranger  an attempt that a worker runs and should not
 //
 // Cost: a step costs what its actions cost, and a look at every worker for each launch. No

@@ -166,10 +166,13 @@ func (j *job) admitted(w *worker) bool {
 		return false
 	}
 	_, here := w.jobs[j]
-	if here || w.memory <= 0 || len(w.jobs) == 0 {
+	if here || w.memory <= 0 || len(w.jobs)+len(w.awaited) == 0 {
 		return true
 	}
 	held := j.spec.Settings.Memory
+	for _, n := range w.awaited {
+		held += n
+	}
 	for o := range w.jobs {
 		held += o.spec.Settings.Memory
 	}

@@ -123,3 +123,94 @@ func TestDiscardedAttemptIsNotTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// TestExpectedJobKeepsItsRoom: another job comes first, and takes neither the slots nor the memory of what a worker runs of one that is
+// still to come; then that goes on, or is cancelled with the expectation.
+func TestExpectedJobKeepsItsRoom(t *testing.T) {
+	job := func(id mr.JobID, granted int64) mr.JobSpec {
+		return mr.JobSpec{ID: id, Settings: mr.Settings{Memory: granted}, Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "k", Tasks: 8, Memory: 10}}}
+	}
+	runs := func(pinned bool) (out []Progress) {
+		for i := range 4 {
+			out = append(out, Progress{Job: "a", Attempt: mr.AttemptID{Task: mr.TaskID{Phase: "p", Index: i}, Number: 1}, Epoch: 1, Memory: 10, Pinned: pinned})
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		up       WorkerUp
+		granted  int64
+		launched int // of the other job, before this one has come
+		drops    bool
+	}{
+		"slots":                     {up: WorkerUp{Slots: 6, Running: runs(false)}, launched: 2},
+		"all slots":                 {up: WorkerUp{Slots: 4, Running: runs(false)}},
+		"memory":                    {up: WorkerUp{Slots: 9, Memory: 50, Running: runs(false)}, launched: 1},
+		"memory of partitions":      {up: WorkerUp{Slots: 9, Memory: 50, Running: runs(true)}, launched: 1},
+		"what both are granted":     {up: WorkerUp{Slots: 9, Memory: 90, Running: runs(false), Jobs: []Holding{{"a", 50}}}, granted: 50},
+		"what it holds and runs no": {up: WorkerUp{Slots: 9, Memory: 90, Jobs: []Holding{{"a", 50}}}, granted: 50},
+		"it does not come":          {up: WorkerUp{Slots: 4, Running: runs(false)}, drops: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := New(Options{Epoch: 2, Expire: 5000})
+			s.Step(0, Expect{Job: "a"})
+			c.up.Worker = "w"
+			if out := s.Step(0, c.up); len(out) > 0 {
+				t.Fatalf("the worker: %v", out)
+			}
+			if out := s.Step(1, Submit{Job: job("b", c.granted)}); count[Launch](out) != c.launched || len(out) != c.launched {
+				t.Errorf("the other job: %v, want %d launches", out, c.launched)
+			}
+			if out := s.Step(4000, Beat{Worker: "w", Progress: c.up.Running}); len(out) > 0 {
+				t.Errorf("a sign of life: %v", out)
+			}
+			if c.drops {
+				if out := s.Step(4001, Dismiss{Job: "a"}); count[Cancel](out) != 4 || count[Launch](out) != 4 {
+					t.Errorf("it does not come: %v", out)
+				}
+				return
+			}
+			out := s.Step(6000, Submit{Job: job("a", c.granted)})
+			want := 0
+			for _, r := range c.up.Running {
+				if !r.Pinned {
+					want++
+				}
+			}
+			for _, a := range s.Job("a").Attempts {
+				if a.Attempt.Task.Index < 4 {
+					want--
+				}
+			}
+			if want > 0 || c.up.Running != nil && !c.up.Running[0].Pinned && count[Cancel](out) > 0 {
+				t.Errorf("%d of its attempts do not go on: %v", want, out)
+			}
+			if w := s.Workers()[0]; w.Used > w.Slots || w.Memory > 0 && w.Held > w.Memory {
+				t.Errorf("in the end: %+v", w)
+			}
+		})
+	}
+}
+
+// TestExpectedAttemptThatEnds gives its room back, when it is not named for long enough, and with its worker.
+func TestExpectedAttemptThatEnds(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		s := New(Options{Epoch: 2, Expire: 5000})
+		s.Step(0, Expect{Job: "j"})
+		s.Step(0, WorkerUp{Worker: "w", Slots: 1, Running: []Progress{earlier}})
+		s.Step(0, Submit{Job: mr.JobSpec{ID: "k", Phases: []mr.PhaseSpec{{ID: "p", Type: mr.MapPhase, Kind: "k", Tasks: 1}}}})
+		launched := 0
+		for now := Tick(1000); now <= 7000; now += 1000 {
+			if gone && now == 3000 {
+				s.Step(now, WorkerDown{Worker: "w"})
+				launched += count[Launch](s.Step(now, WorkerUp{Worker: "w", Slots: 1}))
+			}
+			launched += count[Launch](s.Step(now, Beat{Worker: "w"}))
+			if launched > 0 && !gone && now <= 5000 {
+				t.Errorf("its room was given away after %d ms", now)
+			}
+		}
+		if w := s.Workers()[0]; launched != 1 || w.Used != 1 || s.free != 0 || s.busy != 1 || s.guests != 0 {
+			t.Errorf("worker gone %v: %d launches, %+v, %d free, %d busy", gone, launched, w, s.free, s.busy)
+		}
+	}
+}

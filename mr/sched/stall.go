@@ -173,7 +173,7 @@ func (s *State) refuse() {
 // nothing is under way in any job: no answer is awaited, no task waits for its time, and no
 // worker is excluded for a while.
 func (s *State) starved() (*job, *phase) {
-	if s.busy > 0 || s.free <= 0 {
+	if s.busy > 0 || s.free <= 0 || s.guests > 0 {
 		return nil, nil
 	}
 	var of *job

@@ -11,8 +11,10 @@ import (
 
 // Options are the rules that a caller may set.
 type Options struct {
-	Epoch  int64
-	Expire Tick // a worker that is silent for longer is lost; 0: never
+	Epoch int64
+	// Expire: a worker that is silent for longer is lost, and so is an attempt that its worker's signs of life do not name for longer.
+	// 0: never. How it relates to the times of connections is said at wire.Timing.
+	Expire Tick
 	// Stall: when nothing of a job has moved for longer, what it runs is taken for lost; when
 	// that does not help either, the job fails. 0: never.
 	Stall Tick
@@ -39,7 +41,7 @@ type Options struct {
 // rules can be broken by tests, which must then fail: they show that the tests notice.
 type rules struct {
 	commitTwice, startEarly, countTwice, ignoreSlots, ignoreMemory, loserCounts, takeDiscarded, forgetLost, chargeLost,
-	anyEpoch, keepStrangers, sameRevision, forgetHeld bool
+	anyEpoch, keepStrangers, sameRevision, forgetHeld, forgetExpected bool
 	adoptDropped bool // tried by a script: no world is unlucky enough
 }
 
@@ -63,17 +65,19 @@ type State struct {
 	out     []Action
 	gaveUp  []GivenUp // by the last step
 
-	adrift   []*attempt     // held ones whose workers are gone; few
-	held     map[string]int // slots that users' jobs take
-	free     int            // slots that are free, over all workers
-	busy     int            // running attempts that hold a slot
-	copies   int            // running speculative attempts
-	expireAt Tick           // no worker expires before
-	stallAt  Tick           // no job stalls before
-	hangAt   Tick           // no attempt hangs before
-	scanAt   Tick           // stragglers are looked for again
-	dueAt    Tick           // nothing that waits for its time is due before
-	pardonAt Tick           // no exclusion of a worker ends before
+	expected map[mr.JobID]bool // jobs that will be submitted
+	guests   int               // attempts of theirs, over all workers
+	adrift   []*attempt        // held ones whose workers are gone; few
+	held     map[string]int    // slots that users' jobs take
+	free     int               // slots that are free, over all workers
+	busy     int               // running attempts that hold a slot
+	copies   int               // running speculative attempts
+	expireAt Tick              // no worker expires before
+	stallAt  Tick              // no job stalls before
+	hangAt   Tick              // no attempt hangs before
+	scanAt   Tick              // stragglers are looked for again
+	dueAt    Tick              // nothing that waits for its time is due before
+	pardonAt Tick              // no exclusion of a worker ends before
 	// starvedAt is since when a rounds phase has not found room and nothing was under way that
 	// would make some.
 	starvedAt Tick
@@ -94,7 +98,9 @@ type worker struct {
 	parted       int // attempts beyond the slots
 	seen         Tick
 	running      map[*attempt]struct{}
-	jobs         map[*job]struct{} // that have had attempts here and have not ended: what they share stays
+	jobs         map[*job]struct{}  // that have had attempts here and have not ended: what they share stays
+	guests       []guest            // attempts of expected jobs: they have slots and memory as those that run
+	awaited      map[mr.JobID]int64 // expected jobs of which something is here, and the memory that they may take
 }
 
 type job struct {
@@ -212,8 +218,15 @@ func (s *State) take(ev Event) {
 		s.workerDown(s.byID[ev.Worker])
 	case Beat:
 		s.beat(ev)
+	case Alive:
+		s.alive(ev.Worker)
 	case Submit:
 		s.submit(ev)
+		s.arrived(ev.Job.ID)
+	case Expect:
+		s.expectJob(ev.Job)
+	case Dismiss:
+		s.arrived(ev.Job)
 	case Kill:
 		if j := s.jobByID[ev.Job]; j != nil {
 			s.end(j, failure(errs.Canceled, "", fmt.Errorf("killed: %s", ev.Reason)))

@@ -208,6 +208,9 @@ func (s *State) Workers() []WorkerView {
 		for j := range w.jobs {
 			held += j.spec.Settings.Memory
 		}
+		for _, n := range w.awaited {
+			held += n
+		}
 		out[i] = WorkerView{ID: w.id, Host: w.host, Slots: w.slots, Used: w.used, Memory: w.memory, Held: max(held, w.held), Seen: w.seen}
 		for _, j := range s.jobs {
 			if s.excluded(j, w) {

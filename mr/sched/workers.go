@@ -24,8 +24,15 @@ func (s *State) workerUp(ev WorkerUp) {
 	if s.o.Expire > 0 {
 		s.expireAt = min(s.expireAt, s.now+s.o.Expire)
 	}
+	s.letGuests(w, func(guest) bool { return true })
+	s.holds(w, ev.Jobs)
 	for _, pr := range ev.Running {
 		s.named(w, pr)
+	}
+	for _, pr := range ev.Running { // now that those that are known have their room
+		if s.expected[pr.Job] {
+			s.reserve(w, pr)
+		}
 	}
 	if known {
 		s.reconnected(w, ev.Running)
@@ -82,6 +89,7 @@ func (s *State) workerDown(w *worker) {
 		}
 		s.lose(a, w.id, fmt.Errorf("worker %s is gone", w.id))
 	}
+	s.letGuests(w, func(guest) bool { return true })
 	s.free -= max(0, w.slots-w.used)
 	for _, j := range s.jobs {
 		delete(j.used, w)
@@ -167,10 +175,14 @@ func (s *State) beat(ev Beat) {
 	w.seen = s.now
 	for _, pr := range ev.Progress {
 		s.named(w, pr)
+		if s.expected[pr.Job] {
+			s.reserve(w, pr)
+		}
 	}
 	if s.o.Expire <= 0 {
 		return
 	}
+	s.letGuests(w, func(g guest) bool { return s.now-g.seen > s.o.Expire })
 	missing := func(a *attempt) bool { return !a.held && s.now-a.seen > s.o.Expire }
 	some := false
 	for a := range w.running {
@@ -186,9 +198,28 @@ func (s *State) beat(ev Beat) {
 	}
 }
 
+func (s *State) alive(id WorkerID) {
+	w := s.byID[id]
+	if w == nil {
+		s.do(Gone{Worker: id})
+		return
+	}
+	w.seen = s.now
+	for a := range w.running {
+		a.seen, a.moved = s.now, s.now
+		s.move(a.j)
+	}
+	for i := range w.guests {
+		w.guests[i].seen = s.now
+	}
+}
+
 // named notes that a worker says it runs an attempt. One that it should not run, because it was
 // given up or its job has ended, is taken back or cancelled.
 func (s *State) named(w *worker, pr Progress) {
+	if s.expected[pr.Job] {
+		return // it waits for its job
+	}
 	j, p := s.phase(pr.Job, pr.Attempt.Task.Phase)
 	if p == nil {
 		s.stranger(w, pr)

@@ -40,7 +40,7 @@ func (w *world) announce(r *realWorker) {
 // one is lost.
 func (w *world) connect(r *realWorker) {
 	r.dialing = true
-	heap.Push(&w.queue, happening{at: w.now, seq: w.first(), ev: WorkerUp{Worker: r.id, Slots: r.slots, Memory: r.memory, Running: r.progress()}})
+	heap.Push(&w.queue, happening{at: w.now, seq: w.first(), ev: WorkerUp{Worker: r.id, Slots: r.slots, Memory: r.memory, Running: r.progress(), Jobs: r.holds()}})
 }
 
 // progress names what a worker runs.
@@ -48,7 +48,18 @@ func (r *realWorker) progress() []Progress {
 	var out []Progress
 	for _, k := range slices.Sorted(maps.Keys(r.attempts)) {
 		a := r.attempts[k]
-		out = append(out, Progress{Job: a.spec.Job, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch, Pinned: a.pinned})
+		out = append(out, Progress{Job: a.spec.Job, Attempt: a.spec.Attempt, Epoch: a.spec.Epoch, Pinned: a.pinned, Memory: a.spec.Memory})
+	}
+	return out
+}
+
+// holds names the jobs of what a worker runs.
+func (r *realWorker) holds() []Holding {
+	var out []Holding
+	for _, k := range slices.Sorted(maps.Keys(r.attempts)) {
+		if j := r.attempts[k].spec.Job; len(out) == 0 || out[len(out)-1].Job != j {
+			out = append(out, Holding{Job: j})
+		}
 	}
 	return out
 }
@@ -65,7 +76,14 @@ func (w *world) beats() {
 		case w.chance(0.01) && !r.silent: // another connection
 			w.connect(r)
 		}
-		if !r.silent {
+		if w.chance(0.002) { // something large is under way from it
+			r.large = w.now + Tick(w.rnd.IntN(30_000))
+		}
+		switch {
+		case r.silent:
+		case w.now < r.large:
+			w.send(Alive{Worker: id})
+		default:
 			w.send(Beat{Worker: id, Progress: r.progress()})
 		}
 	}
@@ -310,8 +328,14 @@ func (w *world) restart() {
 	}
 	left := w.queue[:0]
 	for _, h := range w.queue {
-		switch h.ev.(type) {
-		case Published, PublishFailed, Message, Held:
+		switch ev := h.ev.(type) {
+		case Published, PublishFailed, Message, Held, Expect:
+		case Submit:
+			if ev.Epoch == 0 {
+				left = append(left, h)
+			} else { // the one before was waiting for it
+				jobs = append(jobs, ev)
+			}
 		case WorkerUp: // it was made to the first one, on a connection of its
 		default:
 			left = append(left, h)
@@ -328,7 +352,13 @@ func (w *world) restart() {
 		if little {
 			ev.Committed, ev.Running = nil, nil
 		}
-		w.queue = append(w.queue, happening{at: w.now, seq: w.first(), ev: ev})
+		at, seq := w.now, w.first()
+		if w.rnd.IntN(3) == 0 { // it has no driver yet
+			w.queue = append(w.queue, happening{at: w.now, seq: seq, ev: Expect{Job: ev.Job.ID}})
+			w.seq++
+			at, seq = at+Tick(w.rnd.IntN(20_000)), w.seq
+		}
+		w.queue = append(w.queue, happening{at: at, seq: seq, ev: ev})
 		heap.Init(&w.queue)
 	}
 	for _, id := range w.alive { // they notice that it is another one

@@ -74,7 +74,7 @@ func TestWorldsNotice(t *testing.T) {
 		"ignore slots": {ignoreSlots: true}, "ignore memory": {ignoreMemory: true}, "losers count": {loserCounts: true},
 		"take discarded": {takeDiscarded: true}, "forget lost": {forgetLost: true}, "charge lost": {chargeLost: true},
 		"any epoch": {anyEpoch: true}, "keep strangers": {keepStrangers: true}, "same revision": {sameRevision: true},
-		"forget what is held": {forgetHeld: true},
+		"forget what is held": {forgetHeld: true}, "forget what is expected": {forgetExpected: true},
 	} {
 		err, seed := error(nil), uint64(0)
 		for err == nil && seed < 300 {
@@ -148,6 +148,7 @@ type realWorker struct {
 	memory        int64
 	attempts      map[string]*realAttempt // by job and attempt
 	silent, known bool
+	large         Tick // until then it can give no other sign of life than that it lives
 	dialing       bool // its connection has ended, and it has not announced itself on another one
 }
 

@@ -18,7 +18,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/shuffle"
 )
 
-// Env is what a process offers to its attempts. All fields but Log are required.
+// Env is what a process offers to its attempts. All fields but Log, KeepLogs and Usage are required.
 type Env struct {
 	Store    dfs.FS       // the job's folder
 	Mux      *dfs.Mux     // opens the URIs of the job's input

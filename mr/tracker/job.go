@@ -53,7 +53,8 @@ type job struct {
 
 	published map[mr.PhaseID]*mr.PhaseManifest
 	loops     map[mr.PhaseID]*loop
-	workers   map[sched.WorkerID]bool // that were sent something of it
+	workers   map[sched.WorkerID]bool // that may have something of it
+	closed    *worker.ClosePhase      // of the phase that has ended last, unless it runs again; nil: none has
 	keeping   map[mr.TaskID]*keeping
 }
 
@@ -104,8 +105,8 @@ func (t *Tracker) submit(j *job) {
 	delete(t.early, id)
 	lives := map[sched.WorkerID][]sched.Progress{} // what runs, or has ended and was not heard of yet
 	if expected {
-		for w, b := range t.workers {
-			lives[w] = slices.DeleteFunc(slices.Clone(b.progress), func(p sched.Progress) bool { return p.Job != id })
+		for w, b := range t.workers { // what is of other expected jobs is still there
+			lives[w] = slices.DeleteFunc(slices.Clone(b.progress), func(p sched.Progress) bool { return p.Job != id && t.early[p.Job] == nil })
 		}
 		for _, h := range held {
 			lives[h.worker] = append(lives[h.worker], h.attempt)
@@ -114,7 +115,15 @@ func (t *Tracker) submit(j *job) {
 	var running []sched.Running
 	for w, all := range lives {
 		for _, p := range all {
+			if p.Job != id {
+				continue
+			}
 			running = append(running, sched.Running{Worker: w, Attempt: p.Attempt, Epoch: p.Epoch})
+		}
+	}
+	for w, b := range t.workers {
+		if b.holds(id) {
+			t.resume(j, w)
 		}
 	}
 	t.step(sched.Submit{Job: *j.spec, Epoch: j.o.Epoch, Done: j.o.Done, Committed: j.o.Committed, Running: running})
@@ -138,6 +147,11 @@ func newJob(t *Tracker, spec *mr.JobSpec, o JobOptions) *job {
 	}
 	for i := range o.Done {
 		j.published[o.Done[i].Phase] = &o.Done[i]
+	}
+	for i := range spec.Phases { // they were told when it ended, or were not
+		if p := &spec.Phases[i]; j.published[p.ID] != nil {
+			j.closed = j.closes(p.ID)
+		}
 	}
 	j.base, j.stop = context.WithCancel(t.base)
 	return j
@@ -166,6 +180,9 @@ func (j *job) inBackground(t *Tracker, what string, f func(ctx context.Context) 
 
 func (j *job) launched(a sched.Launch) {
 	j.workers[a.Worker] = true
+	if j.closed != nil && j.closed.Phase == a.Spec.Attempt.Task.Phase {
+		j.closed = nil // to mend it
+	}
 	j.o.Observe(Update{Kind: AttemptStarted, Phase: a.Spec.Attempt.Task.Phase, Attempt: a.Spec.Attempt, Worker: a.Worker, Tasks: a.Spec.Tasks})
 }
 
@@ -256,8 +273,9 @@ func (t *Tracker) closePhase(j *job, id mr.PhaseID) {
 		l.stop()
 	}
 	delete(j.loops, id)
+	j.closed = j.closes(id)
 	for w := range j.workers {
-		t.send(w, worker.ClosePhase{Job: j.spec.ID, Phase: id, KeepOpen: j.phases[id].KeepOpen})
+		t.send(w, *j.closed)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -160,13 +159,14 @@ func (t *Tracker) loop() {
 	}
 }
 
-// Expect says that jobs which an earlier tracker had will be run here: what workers still run of them is not cancelled,
-// and what they report waits until then. It is called before workers join.
+// Expect says that jobs which an earlier tracker had will be run here: what workers still run of them is not cancelled and keeps its
+// room, and what they report waits until then. It is called before workers join.
 func (t *Tracker) Expect(jobs ...mr.JobID) {
 	t.ask(func() {
 		for _, id := range jobs {
 			if t.jobs[id] == nil && t.early[id] == nil {
 				t.early[id] = []held{}
+				t.step(sched.Expect{Job: id})
 			}
 		}
 	})
@@ -177,6 +177,8 @@ func (t *Tracker) Dismiss(id mr.JobID) {
 	t.post(func() {
 		all := t.early[id]
 		delete(t.early, id)
+		t.step(sched.Dismiss{Job: id})
+		t.closeHeld(id)
 		for _, h := range all {
 			h.report()
 		}
@@ -204,18 +206,13 @@ func (t *Tracker) Join(l Link, up sched.WorkerUp) {
 			t.workers[up.Worker] = b
 		}
 		b.up, b.seen, b.progress = up, now, up.Running
+		anew := t.links[up.Worker] != l
 		t.links[up.Worker] = l
-		up.Running = t.present(up.Running)
+		if anew {
+			t.missed(up)
+		}
 		t.step(up)
 	})
-}
-
-// present leaves out what is of jobs that are expected.
-func (t *Tracker) present(all []sched.Progress) []sched.Progress {
-	if len(t.early) == 0 {
-		return all
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(p sched.Progress) bool { return t.early[p.Job] != nil })
 }
 
 // Leave says that a worker has gone for good. A link that has been replaced by another one changes nothing.
@@ -231,6 +228,16 @@ func (t *Tracker) Leave(l Link, id sched.WorkerID) {
 func (t *Tracker) forget(id sched.WorkerID) {
 	delete(t.links, id)
 	delete(t.workers, id)
+}
+
+// Alive says that something large is on its way from or to a worker, behind which signs of life or commands wait.
+func (t *Tracker) Alive(l Link, id sched.WorkerID) {
+	t.post(func() {
+		if b := t.workers[id]; b != nil && t.links[id] == l {
+			b.seen = time.Now()
+			t.step(sched.Alive{Worker: id})
+		}
+	})
 }
 
 // Report takes what a worker reports, and calls durable, if it is not nil, when that need not be told again.
@@ -252,7 +259,6 @@ func (t *Tracker) report(r worker.Report, durable func()) {
 		if b := t.workers[ev.Worker]; b != nil {
 			b.seen, b.progress, b.usage = time.Now(), ev.Progress, ev.Usage
 		}
-		ev.Progress = t.present(ev.Progress)
 		t.step(ev)
 	case sched.Succeeded:
 		switch j := t.jobs[ev.Job]; {

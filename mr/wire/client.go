@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/zap"
 
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/sched"
 	"github.com/vista-mr/vista-mr/mr/worker"
 )
@@ -28,7 +29,7 @@ type Client struct {
 	URL    string // of the tracker: http://HOST:PORT or https://HOST:PORT
 	Token  string
 	HTTP   *http.Client
-	Hello  Hello // without Running
+	Hello  Hello // without Running and Jobs
 	Timing Timing
 	// Hopeless, if not nil, tells why dialling again would not help after a failure to dial, such as a *StatusError; nil: it may. A worker that
 	// has been welcomed once goes on all the same: what was right may be mended, and what it runs is not lost meanwhile.
@@ -45,9 +46,10 @@ type Client struct {
 
 // pending is a report that is not known to be durable.
 type pending struct {
-	seq uint64
-	end sched.Progress
-	f   *frame
+	seq  uint64
+	end  sched.Progress
+	f    *frame
+	over bool // the tracker has closed its job: if it does not take the report, only another one will
 }
 
 // RefusedError says that the tracker does not want this worker: dialling again would not help.
@@ -97,7 +99,7 @@ func (c *Client) Report(r worker.Report) {
 	if end, ok := ends(r.Event); ok {
 		c.seq++
 		f.Seq = c.seq
-		c.pending = append(c.pending, pending{c.seq, end, f})
+		c.pending = append(c.pending, pending{seq: c.seq, end: end, f: f})
 	}
 	if c.conn != nil {
 		c.conn.send(f)
@@ -113,10 +115,10 @@ func (c *Client) Drain() {
 	if cn == nil {
 		return
 	}
-	running := w.Running() // with our lock held it might wait for one that waits for ours
+	running, jobs := w.Running(), w.Jobs() // with our lock held they might wait for one that waits for ours
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f, err := c.hello(running); err == nil {
+	if f, err := c.hello(running, jobs); err == nil {
 		f.Kind = kindDrain
 		cn.send(f)
 	}
@@ -136,11 +138,18 @@ func (c *Client) Leave() {
 	<-cn.flushed(ctx)
 }
 
-// Pending is how many reports are not known to be durable.
+// Pending is how many reports are not known to be durable, and may be, on this connection. One of a job that another tracker has taken over
+// is kept for that, and not waited for.
 func (c *Client) Pending() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.pending)
+	n := 0
+	for _, p := range c.pending {
+		if !p.over {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *Client) log() *zap.Logger {
@@ -237,6 +246,9 @@ func (c *Client) connect(ctx context.Context, w *worker.Worker, t Timing) (welco
 			return err
 		}
 		w.Do(cmd)
+		if end, ok := cmd.(worker.CloseJob); ok {
+			c.over(end.Job)
+		}
 		return nil
 	}, w.Beat)
 	return welcomed, err
@@ -246,25 +258,26 @@ func (c *Client) connect(ctx context.Context, w *worker.Worker, t Timing) (welco
 // as running until then.
 func (c *Client) enter(cn *conn, w *worker.Worker) error {
 	// The worker reports with its own lock held, so that its books must be read before ours.
-	running := w.Running()
+	running, jobs := w.Running(), w.Jobs()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	f, err := c.hello(running)
+	f, err := c.hello(running, jobs)
 	if err != nil {
 		return err
 	}
 	cn.send(f)
-	for _, p := range c.pending {
-		cn.send(p.f)
+	for i := range c.pending {
+		c.pending[i].over = false
+		cn.send(c.pending[i].f)
 	}
 	c.conn, c.worker = cn, w
 	return nil
 }
 
 // hello is the frame that says what the worker is and runs. It is called with c.mu held.
-func (c *Client) hello(running []sched.Progress) (*frame, error) {
+func (c *Client) hello(running []sched.Progress, jobs []sched.Holding) (*frame, error) {
 	h := c.Hello
-	h.Protocol, h.Running, h.Drains = Protocol, running, c.drains
+	h.Protocol, h.Running, h.Jobs, h.Drains = Protocol, running, jobs, c.drains
 	for _, p := range c.pending {
 		if !slices.ContainsFunc(running, func(r sched.Progress) bool {
 			return r.Job == p.end.Job && r.Attempt == p.end.Attempt && r.Epoch == p.end.Epoch
@@ -273,6 +286,17 @@ func (c *Client) hello(running []sched.Progress) (*frame, error) {
 		}
 	}
 	return body(kindHello, h)
+}
+
+// over notes that the tracker has closed a job.
+func (c *Client) over(id mr.JobID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.pending {
+		if c.pending[i].end.Job == id {
+			c.pending[i].over = true
+		}
+	}
 }
 
 func (c *Client) acked(seqs []uint64) {

@@ -141,6 +141,7 @@ type cluster struct {
 	http     *httptest.Server
 	runs     *Runs
 	keepLogs bool
+	closes   func(mr.JobID) // is told when a worker lets go of a job; may be nil
 	work     sync.WaitGroup
 }
 
@@ -187,10 +188,19 @@ func (c *cluster) stopTracker() {
 
 // startWorker runs a worker until stop is called.
 func (c *cluster) startWorker(id string, slots int) (stop func()) {
+	_, stop = c.startClient(id, slots)
+	return stop
+}
+
+func (c *cluster) startClient(id string, slots int) (_ *Client, stop func()) {
 	dir := c.t.TempDir()
 	ctx, cancel := context.WithCancel(context.Background())
 	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: sched.WorkerID(id), Slots: slots}, Timing: c.timing}
-	w := worker.New(worker.Options{ID: sched.WorkerID(id), Slots: slots, Report: cl.Report, Env: func(*mr.TaskSpec) (*task.Env, error) {
+	w := worker.New(worker.Options{ID: sched.WorkerID(id), Slots: slots, Report: cl.Report, Close: func(id mr.JobID, _ *task.Env) {
+		if c.closes != nil {
+			c.closes(id)
+		}
+	}, Env: func(*mr.TaskSpec) (*task.Env, error) {
 		return &task.Env{Store: c.store, Mux: dfs.NewMux(nil), Registry: c.registry, Shared: task.NewShared(), Cache: cache.New(1<<20, dir), Scratch: dir, Slots: slots, SortMemory: 1 << 20, KeepLogs: c.keepLogs}, nil
 	}})
 	c.work.Go(func() {
@@ -200,7 +210,7 @@ func (c *cluster) startWorker(id string, slots int) (stop func()) {
 		}
 	})
 	c.t.Cleanup(cancel)
-	return cancel
+	return cl, cancel
 }
 
 // run runs a job on the tracker that is there now.

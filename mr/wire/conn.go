@@ -6,16 +6,28 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
 )
 
 // Timing is how quickly silence is noticed. The zero value is Usual.
+//
+// Three times end what is silent, each something else:
+//   - Silent is a connection's: when not a byte has come for so long, it ends, on either side. What runs on the worker goes on, and the
+//     worker dials anew.
+//   - Away is a worker's without a connection: it begins when the connection has ended, and when it is over what ran there is lost.
+//   - sched.Options.Expire is a worker's, too, with a connection or without: it begins with each sign of life, and also bounds for how long a
+//     sign of life may not name an attempt. It notices processes whose connection stands and that say nothing sensible.
+//
+// So a worker that is cut off is lost after Away, and one that falls silent after Silent and Away or after Expire, whichever is
+// sooner. Away should be several Redial, so that a worker may come back, and Silent and Expire several Beat, and Expire more than Away, or
+// Away would have no meaning.
 type Timing struct {
 	Beat   time.Duration // between signs of life, and between pings
 	Silent time.Duration // without a frame from the other side, a connection is given up
-	Away   time.Duration // a worker without a connection is given up
+	Away   time.Duration // after so long a worker without a connection is given up
 	Redial time.Duration // between tries to dial, at first; it doubles up to eight times as long
 }
 
@@ -45,6 +57,8 @@ type conn struct {
 	chunk  []byte // next's own
 	cancel context.CancelCauseFunc
 	ctx    context.Context
+	busy   func()       // called every beat while a frame is under way, behind which others wait; nil: nobody wants to know
+	writes atomic.Int64 // since when a frame is being sent, in nanoseconds; 0: none is
 
 	mu    sync.Mutex
 	queue []*frame
@@ -96,6 +110,9 @@ func (c *conn) run(f func(*frame) error, each func()) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { c.cancel(c.write(each)) })
 	wg.Go(func() { c.cancel(c.read(f)) })
+	if c.busy != nil {
+		wg.Go(c.watchWrites)
+	}
 	<-c.ctx.Done()
 	_ = c.ws.CloseNow() // the cause is known already, and both sides go on without it
 	wg.Wait()
@@ -128,11 +145,29 @@ func (c *conn) write(each func()) error {
 	}
 }
 
+// watchWrites tells of a frame that is being sent for longer than a beat.
+func (c *conn) watchWrites() {
+	beat := time.NewTicker(c.timing.Beat)
+	defer beat.Stop()
+	for {
+		select {
+		case now := <-beat.C:
+			if since := c.writes.Load(); since > 0 && now.UnixNano()-since >= int64(c.timing.Beat) {
+				c.busy()
+			}
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
 func (c *conn) writeFrame(f *frame) error {
 	b, err := f.encode()
 	if err != nil {
 		return err
 	}
+	c.writes.Store(time.Now().UnixNano())
+	defer c.writes.Store(0)
 	// A large frame gets time for its bytes: a megabyte a second is slow.
 	ctx, cancel := context.WithTimeout(c.ctx, c.timing.Silent+time.Duration(len(b))*time.Microsecond)
 	defer cancel()
@@ -170,12 +205,17 @@ func (c *conn) next() (*frame, error) {
 		return nil, errors.New("receive: a message that is not binary")
 	}
 	var b []byte
+	said := time.Now()
 	if c.chunk == nil {
 		c.chunk = make([]byte, 8<<10)
 	}
 	for {
 		n, err := r.Read(c.chunk)
 		watch.Reset(c.timing.Silent)
+		if c.busy != nil && n > 0 && time.Since(said) >= c.timing.Beat {
+			said = time.Now()
+			c.busy()
+		}
 		b = append(b, c.chunk[:n]...)
 		if err != nil {
 			if errors.Is(err, io.EOF) {

@@ -6,7 +6,8 @@
 // result is lost only with its worker. Signs of life and commands are not repeated: who misses them asks anew.
 //
 // How it works:
-//  1. A worker dials GET /api/v1/worker and says Hello: who it is, what it offers, what it runs.
+//  1. A worker dials GET /api/v1/worker and says Hello: who it is, what it offers, what it runs, and of which jobs it has something. What
+//     it has missed of their ends is told again.
 //  2. The tracker answers Welcome, and from then on sends commands; the worker sends reports and, each second, a sign of
 //     life. The tracker sends a ping each second, so that either side notices when the other falls silent, in whichever direction.
 //  3. When a connection ends the worker dials again and says Hello anew. The tracker gives it a few seconds, then gives it up.

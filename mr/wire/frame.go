@@ -46,11 +46,12 @@ type Hello struct {
 	Memory   int64            `json:"memory"` // bytes that its attempts may hold together; 0: not limited
 	Drains   bool             `json:"drains,omitempty"`
 	Running  []sched.Progress `json:"running,omitempty"`
+	Jobs     []sched.Holding  `json:"jobs,omitempty"` // all of which something is there
 }
 
 // up is the worker as the scheduler sees it. One that drains has no slots.
 func (h *Hello) up() sched.WorkerUp {
-	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Host: h.Host, Near: h.Near, Running: h.Running}
+	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Host: h.Host, Near: h.Near, Running: h.Running, Jobs: h.Jobs}
 	if h.Drains {
 		up.Slots = 0
 	}

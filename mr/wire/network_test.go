@@ -1,10 +1,12 @@
 package wire
 
 import (
+	"cmp"
 	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // network passes connections on to an address that may change, and can be cut or made silent in one direction.
@@ -12,6 +14,7 @@ type network struct {
 	l      net.Listener
 	mu     sync.Mutex
 	target string
+	rates  [3]int                     // bytes a second, by way; 0: all
 	conns  map[net.Conn]*atomic.Int32 // what is swallowed: 1 to the tracker, 2 to the worker
 	wg     sync.WaitGroup
 }
@@ -63,7 +66,13 @@ func (n *network) accept() {
 func (n *network) pump(from, to net.Conn, deaf *atomic.Int32, way int32) {
 	buf := make([]byte, 64<<10)
 	for {
-		k, err := from.Read(buf)
+		n.mu.Lock()
+		rate := n.rates[way]
+		n.mu.Unlock()
+		if rate > 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		k, err := from.Read(buf[:min(len(buf), max(1, cmp.Or(rate/100, len(buf))))])
 		if k > 0 && deaf.Load() != way {
 			if _, werr := to.Write(buf[:k]); werr != nil {
 				err = werr
@@ -78,6 +87,13 @@ func (n *network) pump(from, to net.Conn, deaf *atomic.Int32, way int32) {
 	defer n.mu.Unlock()
 	delete(n.conns, from)
 	delete(n.conns, to)
+}
+
+// slow lets only so many bytes a second pass from here on.
+func (n *network) slow(toTracker, toWorker int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.rates = [3]int{1: toTracker, 2: toWorker}
 }
 
 func (n *network) cut() {

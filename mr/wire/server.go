@@ -75,6 +75,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.send(f)
 	}
 	s.Tracker.Join(l, hello.up())
+	c.busy = func() { s.Tracker.Alive(l, l.id) }
 	err = c.run(func(f *frame) error { return s.take(l, f) }, func() { c.send(&frame{header: header{Kind: kindPing}}) })
 	l.log.Info("worker's connection ended", zap.Error(err))
 	s.leave(l)

@@ -25,7 +25,7 @@ func (w *Worker) launch(spec *mr.TaskSpec) {
 	if j.running[k] != nil {
 		return
 	}
-	j.heap = spec.Heap
+	j.heap, j.memory = spec.Heap, spec.Settings.Memory
 	w.fitHeap()
 	w.launches++
 	a := &attempt{spec: spec, order: w.launches, log: attemptlog.New()}

@@ -59,7 +59,7 @@ func (ClosePhase) command() {}
 func (CloseJob) command()   {}
 func (ShowLog) command()    {}
 
-// Report is what a worker tells: Succeeded, Failed, Opened, RoundDone, LoopFailed (a sum could not be
+// Report is what a worker tells: Succeeded, Failed, Opened, Closing, RoundDone, LoopFailed (a sum could not be
 // merged) or Beat, and with RoundDone the sum; or, without an Event, a log that was asked for.
 type Report struct {
 	Event sched.Event

@@ -60,6 +60,7 @@ type job struct {
 	env     *task.Env
 	ready   atomic.Pointer[task.Env] // env, for who must not wait
 	heap    int64                    // of the phase that was launched last
+	memory  int64                    // that it may take here
 	running map[try]*attempt
 	rounds  map[mr.PhaseID]*rounds
 	work    sync.WaitGroup
@@ -179,6 +180,18 @@ func (w *Worker) Running() []sched.Progress {
 	return w.named()
 }
 
+// Jobs names all jobs of which something is here: attempts, or what they share.
+func (w *Worker) Jobs() []sched.Holding {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []sched.Holding
+	for _, j := range w.jobs {
+		out = append(out, sched.Holding{Job: j.id, Memory: j.memory})
+	}
+	slices.SortFunc(out, func(a, b sched.Holding) int { return strings.Compare(string(a.Job), string(b.Job)) })
+	return out
+}
+
 // Beat reports a sign of life.
 func (w *Worker) Beat() {
 	w.mu.Lock()
@@ -223,7 +236,7 @@ func (w *Worker) named() []sched.Progress {
 	var out []sched.Progress
 	for _, j := range w.jobs {
 		for k, a := range j.running {
-			out = append(out, sched.Progress{Job: j.id, Attempt: k.attempt, Epoch: k.epoch, Done: a.done.Load(), Total: a.total.Load(), Moves: a.moves.Load(), Pinned: a.pinned != nil})
+			out = append(out, sched.Progress{Job: j.id, Attempt: k.attempt, Epoch: k.epoch, Done: a.done.Load(), Total: a.total.Load(), Moves: a.moves.Load(), Pinned: a.pinned != nil, Memory: a.spec.Memory})
 		}
 	}
 	slices.SortFunc(out, func(a, b sched.Progress) int {
