@@ -46,19 +46,21 @@ func (l *largeLoop) Next(context.Context, []byte) ([]byte, bool, error) {
 // TestLargeFrameIsASignOfLife: a sum, or a round's message, takes longer than either side may be silent. Nobody is given up meanwhile,
 // though nothing else can be said.
 func TestLargeFrameIsASignOfLife(t *testing.T) {
-	const size, rate = 2 << 20, 1 << 20
+	const size, rate = 3 << 20, 1 << 20
+	timing := Timing{Beat: 20 * time.Millisecond, Silent: time.Second, Away: time.Second, Redial: 5 * time.Millisecond}
 	for name, c := range map[string]struct{ sum, message, toTracker, toWorker int }{
 		"a sum":     {sum: size, toTracker: rate},
 		"a message": {message: size, toWorker: rate},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it waits, most of the time
 			var opened atomic.Int32
 			k := mr.Kind{Name: "large", Rounds: func(json.RawMessage) (mr.Rounds, error) { return large{c.sum, &opened}, nil },
 				Merge: func(a, _ []byte) ([]byte, error) { return a, nil },
 				Loop: func(context.Context, json.RawMessage, func(mr.PhaseID) []json.RawMessage) (mr.Loop, error) {
 					return &largeLoop{message: c.message}, nil
 				}}
-			cl := newClusterOn(t, []mr.Kind{k}, mem.New(), impatient)
+			cl := newClusterOn(t, []mr.Kind{k}, mem.New(), timing)
 			cl.startWorker("w", 2)
 			cl.net.slow(c.toTracker, c.toWorker)
 			job := &mr.JobSpec{ID: "j", Phases: []mr.PhaseSpec{{ID: "p", Type: mr.RoundsPhase, Kind: "large", Tasks: 2}}}
@@ -77,7 +79,7 @@ func TestLargeFrameIsASignOfLife(t *testing.T) {
 // TestSlowWriteIsTold: what is launched behind a large message cannot be named by its worker yet, and is not missing.
 func TestSlowWriteIsTold(t *testing.T) {
 	told := make(chan struct{}, 1000)
-	timing := impatient.filled()
+	timing := quick.filled()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := websocket.Accept(w, r, nil)
 		if err != nil {
@@ -86,8 +88,8 @@ func TestSlowWriteIsTold(t *testing.T) {
 		}
 		c := newConn(r.Context(), ws, timing)
 		c.busy = func() { told <- struct{}{} }
-		c.send(&frame{header: header{Kind: kindPing}, payload: make([]byte, 64<<20)})
-		_ = c.run(func(*frame) error { return nil }, func() {}) // it ends because nothing comes
+		c.send(&frame{header: header{Kind: kindPing}, payload: make([]byte, 32<<20)})
+		_ = c.run(func(*frame) error { return nil }, func() {}) // it ends with the other side
 	}))
 	defer srv.Close()
 	ws, _, err := websocket.Dial(t.Context(), srv.URL, nil)
@@ -98,7 +100,7 @@ func TestSlowWriteIsTold(t *testing.T) {
 	for range 3 {
 		select {
 		case <-told:
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Fatal("nobody is told")
 		}
 	}
