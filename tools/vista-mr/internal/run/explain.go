@@ -93,8 +93,8 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 		return nil, nil
 	}
 	free, err := vistaopt.Choose(plan.Plan{}, ns, s, t, m)
-	if err != nil && c.Memory > m.Memory {
-		m.Memory = c.Memory
+	if err != nil && (c.Memory > m.Memory || c.Tracker > m.Tracker.Memory) {
+		m.Memory, m.Tracker.Memory = c.Memory, c.Tracker
 		free, err = vistaopt.Choose(plan.Plan{}, ns, s, t, m)
 	}
 	if err != nil {
