@@ -43,6 +43,7 @@ type estimator struct {
 	cores   float64 // of a worker, that its attempts can use; less than 1: that part of one
 	cache   int64   // bytes of pinned partitions that a worker holds in memory; 0: all of them
 	models  int64   // bytes that models in training may take, where cache is not 0
+	driven  Driven  // what they may take in the tracker
 	unnamed bool    // phases are told by their kinds
 	out     Estimate
 }
@@ -123,7 +124,7 @@ func (c *costs) sums(p plan.Plan, r Regions, cores float64, m Machine) Estimate 
 // run adds all phases up.
 func (e *estimator) run(r Regions, m Machine) {
 	if m.Memory > 0 {
-		e.cache, e.models = r.cache(m.Memory), e.job.models(e.p, r, m.Memory)
+		e.cache, e.models, e.driven = r.cache(m.Memory), e.job.models(e.p, r, m.Memory), e.job.driven(m)
 	}
 	e.start()
 	e.table()

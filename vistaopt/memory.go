@@ -107,12 +107,15 @@ type Room struct {
 
 	// What a model's weights take of Models, in bytes: in training, trained, and handed on.
 	PerTraining, PerTrained, PerKept int64
+
+	Driven Driven // what they may take in the tracker
 }
 
 // Classes is what a phase holds by the number of classes. A plan counts those that it knows of; who has read the table looks again.
 type Classes struct {
 	For             string
 	Fixed, PerClass int64 // bytes: two classes need as much as one
+	Of              int64 // bytes that there are for it; 0: those that the plan was made for
 }
 
 // job is what every plan of a workload deals with. What its models take is added up once.
@@ -261,8 +264,8 @@ func (j *job) spread(p plan.Plan, r Regions, memory int64) Room {
 	room.Cache = r.cache(memory)
 	room.Models = j.models(p, r, memory)
 	room.Classes = []Classes{
-		{"training one model at a time", r.always() + room.Cache + j.moments(p.CPU), w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
-		{"comparing predictions", r.always() + t.judged()*rows, t.probabilities()*rows + w.kept*keptBytes},
+		{For: "training one model at a time", Fixed: r.always() + room.Cache + j.moments(p.CPU), PerClass: w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
+		{For: "comparing predictions", Fixed: r.always() + t.judged()*rows, PerClass: t.probabilities()*rows + w.kept*keptBytes},
 	}
 	room.Heap = heapBytes + r.Rows + r.Table + inference
 	room.Trainer = memory - nativeBytes

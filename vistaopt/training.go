@@ -45,6 +45,7 @@ func (e *estimator) waves(weights, targets int64) float64 {
 	kept, models := weights*settings*k, targets*settings*int64(1+e.t.Folds)
 	all := kept * int64(1+e.t.Folds)
 	room := (e.models - all*trainedBytes - kept*keptBytes) / perTraining(e.p.CPU)
+	room = e.driven.most(room, all, kept)
 	if all <= room {
 		return 1
 	}

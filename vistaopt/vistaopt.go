@@ -101,6 +101,8 @@ type Machine struct {
 	Least string
 	Whole int64 // bytes that there are without the job's limit, for refusals; 0: not known
 	Rates Rates // zero: the defaults
+
+	Tracker Tracker // that drives the workers
 }
 
 // What Machine.Least says beside names of workers, which hold no spaces.
@@ -137,6 +139,7 @@ type Choice struct {
 	Room     Room
 	Pinned   Pinned
 	Memory   int64 // that it was made for
+	Tracker  int64 // bytes of the tracker that it was made for; 0: not known, or there is none
 	Beyond   int64 // bytes that there are, where the plan needs more and runs all the same; else 0
 	Estimate Estimate
 	Rates    string     // where the speeds that it is made with come from

@@ -20,7 +20,7 @@ const (
 )
 
 // loop is the coordinator's side: it turns sums into the next points. It trains as many models at a time as
-// Params.Room allows, in their order: when one is done the next begins. What becomes of a model does not depend on
+// Params.Room and Params.Driven allow, in their order: when one is done the next begins. What becomes of a model does not depend on
 // which others are trained beside it.
 type loop struct {
 	p       *Params
@@ -55,6 +55,9 @@ func newLoop(p *Params, classes []string) *loop {
 		}
 	}
 	l.wave = p.Room.wave(all, whole)
+	if n := p.Driven.wave(all, whole); n > 0 && (l.wave == 0 || n < l.wave) {
+		l.wave = n
+	}
 	return l
 }
 

@@ -63,6 +63,7 @@ type Params struct {
 	Folds       int        `json:"folds"` // 0: none
 	Table       mr.PhaseID `json:"table"` // the phase whose value tells the classes
 	Room        Room       `json:"room"`
+	Driven      Room       `json:"driven,omitzero"` // of the process that drives training, where that is another one
 }
 
 // Room bounds what models may take in a process, in bytes. Models are trained in waves that fit, and one at a time at

@@ -127,7 +127,10 @@ func TestWavesGiveTheSameBits(t *testing.T) {
 			t.Fatalf("%d models, %v; want 6 without those of folds", len(v.Models), err)
 		}
 		for _, room := range []Room{{Bytes: 1, Training: 1}, {Bytes: 40, Training: 1}} {
-			p.Room = room
+			p.Room, p.Driven = room, Room{}
+			if room.Bytes > 1 {
+				p.Room, p.Driven = Room{}, room
+			}
 			got := runTraining(t, p, classes, 100) // nothing fits into this cache
 			if got.value != want.value || !slices.Equal(got.predictions, want.predictions) {
 				t.Errorf("%d classes, room %+v: models or predictions are others", classes, room)
@@ -175,13 +178,26 @@ func cut(line string) (key, value string, ok bool) {
 	return line[:i], line[i+1:], true
 }
 
-// At no time are more weights in training than there is room for, but for one model that is larger.
+// At no time are more weights in training than there is room for, in the process that drives training as well, but for one model that
+// is larger.
 func TestWavesKeepWithinTheirRoom(t *testing.T) {
+	little, much := Room{Bytes: 1300, Training: 10, Trained: 1, Kept: 1}, Room{Bytes: 1 << 30, Training: 10, Trained: 1, Kept: 1}
+	for name, of := range map[string]struct{ room, driven Room }{
+		"here":                      {room: little},
+		"little in workers":         {room: little, driven: much},
+		"little where it is driven": {room: much, driven: little},
+		"only that is bounded":      {driven: little},
+	} {
+		t.Run(name, func(t *testing.T) { wavesKeepWithin(t, of.room, of.driven) })
+	}
+}
+
+func wavesKeepWithin(t *testing.T, room, driven Room) {
 	p := params(3)
-	p.Room = Room{Bytes: 1300, Training: 10, Trained: 1, Kept: 1}
+	p.Room, p.Driven = room, driven
 	l := newLoop(&p, names(2))
 	if l.wave <= 0 || l.wave >= 200 {
-		t.Fatalf("%d weights at a time of %d bytes", l.wave, p.Room.Bytes)
+		t.Fatalf("%d weights at a time of %d and %d bytes", l.wave, p.Room.Bytes, p.Driven.Bytes)
 	}
 	l.extent = lr.NewExtent(p.columns(), p.groups(), 2)
 	for g := range l.extent.Groups {

@@ -162,19 +162,38 @@ func (c *conn) watchWrites() {
 }
 
 func (c *conn) writeFrame(f *frame) error {
-	b, err := f.encode()
+	b, payload, err := f.encode()
 	if err != nil {
 		return err
 	}
 	c.writes.Store(time.Now().UnixNano())
 	defer c.writes.Store(0)
 	// A large frame gets time for its bytes: a megabyte a second is slow.
-	ctx, cancel := context.WithTimeout(c.ctx, c.timing.Silent+time.Duration(len(b))*time.Microsecond)
+	ctx, cancel := context.WithTimeout(c.ctx, c.timing.Silent+time.Duration(len(b)+len(payload))*time.Microsecond)
 	defer cancel()
-	if err := c.ws.Write(ctx, websocket.MessageBinary, b); err != nil {
+	if payload == nil {
+		err = c.ws.Write(ctx, websocket.MessageBinary, b)
+	} else {
+		err = c.writeParts(ctx, b, payload)
+	}
+	if err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	return nil
+}
+
+// writeParts sends one message in several parts.
+func (c *conn) writeParts(ctx context.Context, parts ...[]byte) error {
+	w, err := c.ws.Writer(ctx, websocket.MessageBinary)
+	if err != nil {
+		return err
+	}
+	for _, b := range parts {
+		if _, err := w.Write(b); err != nil {
+			return err // the connection ends with it
+		}
+	}
+	return w.Close()
 }
 
 var errSilent = errors.New("nothing was heard for too long")

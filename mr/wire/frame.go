@@ -64,14 +64,25 @@ type frame struct {
 	payload []byte
 }
 
-func (f *frame) encode() ([]byte, error) {
+// largePayload is how many bytes of payload are sent beside the rest of their frame: a round's message goes to all workers at
+// once, and would be there as often again.
+const largePayload = 64 << 10
+
+// encode makes the bytes of a frame. A large payload is returned for itself.
+func (f *frame) encode() (b, payload []byte, err error) {
 	h, err := json.Marshal(&f.header)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	b := make([]byte, 0, 4+len(h)+len(f.payload))
-	b = binary.BigEndian.AppendUint32(b, uint32(len(h)))
-	return append(append(b, h...), f.payload...), nil
+	if payload = f.payload; len(payload) < largePayload {
+		payload = nil
+	}
+	b = make([]byte, 0, 4+len(h)+len(f.payload)-len(payload))
+	b = append(binary.BigEndian.AppendUint32(b, uint32(len(h))), h...)
+	if payload == nil {
+		b = append(b, f.payload...)
+	}
+	return b, payload, nil
 }
 
 func decodeFrame(b []byte) (*frame, error) {

@@ -37,11 +37,12 @@ type Explanation struct {
 	Plan          plan.Plan            `json:"plan"`                 // the plan that would run
 	From          map[string]string    `json:"from"`                 // knob -> file, set, optimizer
 	Remarks       []string             `json:"remarks,omitempty"`    // what of the job file says nothing, in sentences
+	TakesUp       string               `json:"takesUp,omitempty"`    // the output whose unfinished run the plan is of
 	Estimate      vistaopt.Estimate    `json:"estimate"`             // what the plan is expected to cost
 	Regions       vistaopt.Regions     `json:"regions"`              // what a worker's memory is needed for, in bytes
 	Pinned        vistaopt.Pinned      `json:"pinned"`               // what a worker keeps of its rows while models are trained
 	Rejected      []vistaopt.Rejected  `json:"rejected"`             // the other plans that the job file allows, the cheapest first
-	Thresholds    []vistaopt.Threshold `json:"thresholds"`           // the nearest changes of memory and rows that change the choice; none for a plan that needs more memory than there is
+	Thresholds    []vistaopt.Threshold `json:"thresholds"`           // the nearest changes of memory and rows that change the choice; none for a plan that needs more memory than there is, or of a run that is taken up
 	Override      *Override            `json:"override,omitempty"`   // what the knobs that the user has set cost
 	Paper         []paper.Choice       `json:"paper,omitempty"`      // what the formulas of the Vista paper choose, for each of its CNNs
 	Actual        *Actual              `json:"actual,omitempty"`     // what a finished run has measured

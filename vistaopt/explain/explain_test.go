@@ -77,6 +77,14 @@ func TestNothingChangesIt(t *testing.T) {
 	}
 }
 
+// TestTakenUp: nothing changes the plan of a run that is taken up.
+func TestTakenUp(t *testing.T) {
+	x := example(t)
+	if x.TakesUp, x.Thresholds = "out/foods", nil; !strings.Contains(string(x.Text()), "What would change the choice\n  nothing, as long as it fits and its input stays the same") {
+		t.Errorf("%s", x.Text())
+	}
+}
+
 // TestBeyondMemory: of a plan that runs although it does not fit, nothing but what would fit is said to change the choice.
 func TestBeyondMemory(t *testing.T) {
 	x := example(t)

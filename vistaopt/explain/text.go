@@ -228,6 +228,10 @@ func (x *Explanation) changes(b *bytes.Buffer) {
 		line(b, "  ", fmt.Sprintf("with %d MiB a worker (%s more) a plan fits; until then the one that needs the least is run", mibs, bytesize.Nearest(mibs<<20-x.Machine.Memory)))
 		return
 	}
+	if x.TakesUp != "" {
+		line(b, "  ", "nothing, as long as it fits and its input stays the same: a run that is taken up keeps its plan")
+		return
+	}
 	if len(x.Thresholds) == 0 {
 		line(b, "  ", fmt.Sprintf("nothing within %d times the memory or rows, up or down, changes it", vistaopt.Reach))
 	}

@@ -103,6 +103,7 @@ on another machine, goes on with its jobs.`,
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker-UID in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
+	memory := cmd.Flags().String("memory", "", "`size` that it and its jobs' drivers may take, as 4GiB, shared out to --jobs; never more than the machine or its control group has")
 	timeout := cmd.Flags().Duration("task-timeout", 5*time.Minute, "`time` for which an attempt may do nothing, as 90s or 5m, until it is given up and its task is run elsewhere")
 	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
 	var limits cluster.Limits
@@ -131,6 +132,10 @@ on another machine, goes on with its jobs.`,
 		if *timeout <= 0 {
 			return usageOf(cmd, "--task-timeout %v: a time above 0", *timeout)
 		}
+		limit, err := someMemory(*memory, machine.Memory())
+		if err != nil {
+			return usageOf(cmd, "--memory: %v", err)
+		}
 		if *state == "" {
 			return usageOf(cmd, "--state is missing: the folder for the tracker's state")
 		}
@@ -138,7 +143,7 @@ on another machine, goes on with its jobs.`,
 		if err != nil {
 			return err
 		}
-		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, TLS: certs, Scratch: *scratch, Drivers: *drivers, Weights: *weights, Limits: limits, TaskTimeout: *timeout,
+		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, TLS: certs, Scratch: *scratch, Drivers: *drivers, Memory: limit, Weights: *weights, Limits: limits, TaskTimeout: *timeout,
 			Ready: func(url string) { a.note("tracker: " + url) }})
 	}
 	return cmd
@@ -179,8 +184,8 @@ func absolute(uri string) (string, error) {
 	return abs, nil
 }
 
-// workerMemory is what a worker's jobs may take: what the flag says, and never more than the machine or its control group has.
-func workerMemory(flag string, machine int64) (int64, error) {
+// someMemory is what a worker's jobs, or a tracker, may take: what the flag says, and never more than the machine or its control group has.
+func someMemory(flag string, machine int64) (int64, error) {
 	if flag == "" {
 		return machine, nil
 	}
@@ -218,7 +223,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 		if *grace < 0 {
 			return usageOf(cmd, "--grace %v: a time of 0 or more", *grace)
 		}
-		limit, err := workerMemory(*memory, machine.Memory())
+		limit, err := someMemory(*memory, machine.Memory())
 		if err != nil {
 			return usageOf(cmd, "--memory: %v", err)
 		}

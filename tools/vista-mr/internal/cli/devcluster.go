@@ -16,9 +16,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 )
 
 func (a *app) devClusterCmd() *cobra.Command {
@@ -33,7 +35,7 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 	}
 	workers := cmd.Flags().Int("workers", 2, "`number` of workers")
 	slots := cmd.Flags().Int("slots", 0, "`number` of attempts at once of each worker; default: the cores shared out, at least 1")
-	memory := cmd.Flags().String("memory", "", "`size` that jobs may take of each worker; default: the memory shared out")
+	memory := cmd.Flags().String("memory", "", "`size` that jobs may take of each worker; default: the memory shared out, less an eighth for the tracker")
 	listen := cmd.Flags().String("listen", "127.0.0.1:7531", "`HOST:PORT` of the tracker")
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state; default: one that is removed at the end")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
@@ -51,8 +53,9 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 		if *slots < 1 {
 			*slots = max(1, machine.Cores() / *workers)
 		}
-		if *memory == "" {
-			*memory = fmt.Sprintf("%dMiB", machine.Memory()/int64(*workers)>>20)
+		each, own, err := shareOut(*memory, machine.Memory(), *workers)
+		if err != nil {
+			return usageOf(cmd, "--memory: %v", err)
 		}
 		abs, err := absolute(*state)
 		if err != nil {
@@ -63,7 +66,7 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 		defer d.work.Wait()
 		defer stop()
 		d.keep(ctx, "tracker", func() []string {
-			return []string{"--listen", d.address(*listen), "--state", abs, "--scratch", filepath.Join(dir, "tracker")}
+			return []string{"--listen", d.address(*listen), "--state", abs, "--scratch", filepath.Join(dir, "tracker"), "--memory", own}
 		})
 		select {
 		case <-d.listens:
@@ -77,7 +80,7 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 		url := "http://" + d.address("")
 		for range *workers {
 			d.keep(ctx, "worker", func() []string {
-				return []string{"--tracker", url, "--slots", fmt.Sprint(*slots), "--memory", *memory, "--scratch", dir}
+				return []string{"--tracker", url, "--slots", fmt.Sprint(*slots), "--memory", each, "--scratch", dir}
 			})
 		}
 		if _, err := fmt.Fprintln(a.out, url); err != nil {
@@ -91,6 +94,22 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 		return nil
 	}
 	return cmd
+}
+
+// shareOut divides a machine's memory into what each worker and the tracker may take, as flags. What flag leaves of it where that says
+// what a worker takes is the tracker's, and an eighth in any case.
+func shareOut(flag string, machine int64, workers int) (worker, tracker string, err error) {
+	own := machine / 8
+	each := (machine - own) / int64(workers)
+	if flag != "" {
+		n, err := conf.ParseBytes(flag)
+		if err != nil {
+			return "", "", err
+		}
+		each = min(int64(n), machine)
+		own = max(own, machine-each*int64(workers))
+	}
+	return bytesize.Flag(each), bytesize.Flag(own), nil
 }
 
 // devCluster keeps the processes of a cluster on this machine running.

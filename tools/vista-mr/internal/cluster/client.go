@@ -34,6 +34,13 @@ func (c *Client) Submit(ctx context.Context, r Request) (Job, error) {
 	return out.Job, err
 }
 
+// Tracker asks a tracker about itself.
+func (c *Client) Tracker(ctx context.Context) (Info, error) {
+	var out Info
+	err := c.call(ctx, http.MethodGet, "/api/v1/tracker", nil, &out)
+	return out, err
+}
+
 // Jobs lists the tracker's jobs, the newest first.
 func (c *Client) Jobs(ctx context.Context) ([]Job, error) {
 	var out JobList

@@ -34,14 +34,19 @@ var _ run.Engine = (*Engine)(nil)
 // waitForWorkers is how long a driver waits for a first worker before it can plan.
 const waitForWorkers = 2 * time.Minute
 
-// Machine is the least of what the workers offer: a plan must fit on each.
+// Machine is the least of what the workers offer, because a plan must fit on each, and the tracker, in which training is driven.
 func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
+	info, err := e.Client.Tracker(ctx)
+	if err != nil {
+		return vistaopt.Machine{}, err
+	}
 	for start := time.Now(); ; {
 		list, err := e.Client.Workers(ctx)
 		if err != nil {
 			return vistaopt.Machine{}, err
 		}
 		if m := least(list.Workers); m.Cores > 0 {
+			m.Tracker = vistaopt.Tracker{Memory: info.Memory, Jobs: info.Jobs}
 			return m, nil
 		}
 		if time.Since(start) > waitForWorkers {

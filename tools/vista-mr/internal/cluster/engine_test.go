@@ -3,6 +3,7 @@ package cluster
 import (
 	"net/http"
 	"net/http/httptest"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -29,6 +30,37 @@ func TestLeast(t *testing.T) {
 		if got := least(c.workers); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
+	}
+}
+
+// TestMachineHasTheTracker: a plan is made for the tracker's memory and for as many jobs as it runs, too, because training is driven
+// there.
+func TestMachineHasTheTracker(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := `{"memory":2147483648,"jobs":3}`
+		if r.URL.Path == "/api/v1/workers" {
+			answer = `{"workers":[{"id":"w","slots":2,"memory":1048576}]}`
+		}
+		_, _ = w.Write([]byte(answer)) // who does not get it fails the test
+	}))
+	defer server.Close()
+	m, err := (&Engine{Client: Client{URL: server.URL}}).Machine(t.Context())
+	if want := (vistaopt.Tracker{Memory: 2 << 30, Jobs: 3}); err != nil || m.Tracker != want || m.Memory != 1<<20 {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
+// TestTrackerTellsItsMemory: what a tracker was given bounds its heap, and whoever plans can ask for it.
+func TestTrackerTellsItsMemory(t *testing.T) {
+	url := serve(t, TrackerOptions{Memory: 1 << 30, Drivers: 2})
+	h := &http.Client{Transport: &http.Transport{}}
+	defer h.CloseIdleConnections()
+	i, err := (&Client{URL: url, HTTP: h}).Tracker(t.Context())
+	if err != nil || i.Memory != 1<<30 || i.Jobs != 2 {
+		t.Errorf("%+v, %v", i, err)
+	}
+	if got, want := debug.SetMemoryLimit(-1), (vistaopt.Tracker{Memory: 1 << 30, Jobs: 2}).Heap(); got != want {
+		t.Errorf("the heap may be %d, want %d", got, want)
 	}
 }
 

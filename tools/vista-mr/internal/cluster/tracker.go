@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +26,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+	"github.com/vista-mr/vista-mr/vistaopt"
 )
 
 // TrackerOptions is what a tracker daemon needs.
@@ -39,6 +41,7 @@ type TrackerOptions struct {
 	Program  string         // this program, for drivers
 	Scratch  string         // a local folder
 	Drivers  int            // at once
+	Memory   int64          // bytes that it and its drivers may take; 0: not known
 	Weights  map[string]int // of users, for their shares of the workers; those that are not named have 1
 	Limits   Limits         // of users
 	Timing   wire.Timing    // of workers
@@ -88,6 +91,10 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 		return exit.As(exit.Usage, errors.New("certificates of clients need a tracker that has one: --cert and --key"))
 	}
 	defer machine.SpareHeap(machine.Tracker)()
+	if n := o.memory().Heap(); n > 0 {
+		machine.LimitHeap(n)
+		defer machine.LimitHeap(math.MaxInt64)
+	}
 	l, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return exit.As(exit.Invalid, &errs.Error{Op: "--listen " + o.Listen, Kind: errs.Invalid, ID: "E-LISTEN", Err: err,
@@ -145,6 +152,11 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.tracker.Close()
 	d.runs.Close()
 	return errors.Join(err, srv.Close())
+}
+
+// memory is the tracker's as plans know it.
+func (o *TrackerOptions) memory() vistaopt.Tracker {
+	return vistaopt.Tracker{Memory: o.Memory, Jobs: max(o.Drivers, 1)}
 }
 
 // stateError says that a tracker cannot use its state, when it starts. What the store itself has said of that keeps its id and advice.
@@ -224,7 +236,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m.HandleFunc("GET /api/v1/tracker", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, Info{SchemaVersion: 1, Version: d.o.Version, Epoch: d.epoch, Started: d.started.UTC()})
+		reply(w, Info{SchemaVersion: 1, Version: d.o.Version, Epoch: d.epoch, Started: d.started.UTC(), Memory: d.o.Memory, Jobs: d.o.memory().Jobs})
 	})
 	m.HandleFunc("GET /api/v1/jobs", func(w http.ResponseWriter, _ *http.Request) { reply(w, JobList{1, d.jobs.list()}) })
 	m.HandleFunc("POST /api/v1/jobs", d.submit)
@@ -277,6 +289,8 @@ type Info struct {
 	Version       string    `json:"version"`
 	Epoch         int64     `json:"epoch"`
 	Started       time.Time `json:"started"`
+	Memory        int64     `json:"memory,omitempty"` // bytes that it and its jobs' drivers may take; 0: not known
+	Jobs          int       `json:"jobs"`             // that run at once at most
 }
 
 // JobList is the answer to GET /api/v1/jobs, the newest first.

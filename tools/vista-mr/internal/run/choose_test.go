@@ -9,6 +9,9 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/ingest"
+	"github.com/vista-mr/vista-mr/jobs/table"
+	"github.com/vista-mr/vista-mr/jobs/train"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/vistaopt"
 )
 
@@ -46,6 +49,52 @@ func TestManyClassesArePlanned(t *testing.T) {
 	c, _, err := choose(j, ns, d, nil, m)
 	if err != nil || c.Beyond != m.Memory || c.Regions.Need() != no.Needed || needs(j, c).Memory != nil {
 		t.Errorf("with limits.refuse false: %+v, %v", c, err)
+	}
+}
+
+// TestLittleTracker: a tracker with little memory has fewer models trained at once; where not even one fits the job is refused, unless
+// it shall not be.
+func TestLittleTracker(t *testing.T) {
+	j, ns, d := manyClasses(t, 40)
+	d.table.schema = &table.Schema{}
+	j.Downstream.Grid.Reg, j.Downstream.Folds = []float64{0.01, 0.1}, 5
+	m := vistaopt.Machine{Cores: 2, Memory: 16 << 30, Workers: 2}
+	here, _, err := choose(j, ns, d, nil, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if in := inputs(j, d, ns, here); in.Train.Driven != (train.Room{}) {
+		t.Errorf("without a tracker there is %+v for training", in.Train.Driven)
+	}
+	m.Tracker = vistaopt.Tracker{Memory: 2 << 30, Jobs: 4}
+	c, _, err := choose(j, ns, d, nil, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := inputs(j, d, ns, c).Train.Driven; r.Bytes <= 0 || r.Bytes > m.Tracker.Share() || r.Training <= 400 {
+		t.Errorf("training is given %+v of %d", r, m.Tracker.Share())
+	}
+	if c.Plan.Inference != here.Plan.Inference || c.Plan.Join != here.Plan.Join || c.Estimate.Seconds <= here.Estimate.Seconds {
+		t.Errorf("%s in %.1f s, where training is driven in a worker %s in %.1f s", c.Plan, c.Estimate.Seconds, here.Plan, here.Estimate.Seconds)
+	}
+	there := slices.IndexFunc(needs(j, c).Memory, func(of ingest.Memory) bool { return of.Available == m.Tracker.Share() })
+	if there < 0 || needs(j, c).Memory[there].Needed(40) > m.Tracker.Share() || needs(j, c).Fit(4000) == nil {
+		t.Errorf("a table with other classes is judged by %+v", needs(j, c).Memory)
+	}
+
+	m.Tracker.Memory = 200 << 20
+	_, _, err = choose(j, ns, d, nil, m)
+	var no *vistaopt.TrackerError
+	if !errors.As(err, &no) || exit.Code(err) != int(exit.Infeasible) {
+		t.Fatalf("with a tracker of 200 MiB: %v", err)
+	}
+	j.Limits.Refuse = false
+	if c, _, err = choose(j, ns, d, nil, m); err != nil || c.Tracker != no.Needed || c.Beyond != 0 {
+		t.Errorf("with limits.refuse false: %+v, %v", c, err)
+	}
+	m.Memory = 100 << 20
+	if c, _, err = choose(j, ns, d, nil, m); err != nil || c.Tracker != no.Needed || c.Beyond != m.Memory {
+		t.Errorf("with limits.refuse false, and little memory in workers as well: %+v, %v", c, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,7 +27,6 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
-	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -186,6 +186,11 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 		o.Log.Warn(note)
 		p.Notes = append(p.Notes, note)
 	}
+	if there := m.Tracker.Memory; there > 0 && choice.Tracker > there {
+		note := beyondTracker(choice.Tracker, there)
+		o.Log.Warn(note)
+		p.Notes = append(p.Notes, note)
+	}
 	anew := "" // why what there is does not count
 	if old == nil {
 		if _, err := at.store.Stat(ctx, keptFile); err == nil {
@@ -217,11 +222,6 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	}
 	o.Progress.Update(progress.Update{Stage: "plan", End: true})
 	return p, nil
-}
-
-// beyond says that a plan runs although it does not fit.
-func beyond(need, available int64) string {
-	return fmt.Sprintf("The plan needs %s, and there are %s: it runs all the same, because limits.refuse is false, and may be ended by the system.", bytesize.AtLeast(need), bytesize.AtMost(available))
 }
 
 // noResume says why a run is not taken up that was to be taken up and nothing else.
@@ -282,8 +282,7 @@ func choose(j *conf.Job, ns networks, d *data, old *kept, m vistaopt.Machine) (c
 		}
 	}
 	c, err = vistaopt.Choose(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m)
-	var no *vistaopt.InfeasibleError
-	if !j.Limits.Refuse && errors.As(err, &no) { // nothing fits: what the interrupted run did is as good as anything
+	if !j.Limits.Refuse && tooLarge(err) { // nothing fits: what the interrupted run did is as good as anything
 		if old != nil {
 			c, err = beyondMemory(m, func(m vistaopt.Machine) (*vistaopt.Choice, error) {
 				return chooseAgain(j, ns, d, old.Plan, old.From, m)
@@ -300,20 +299,6 @@ func choose(j *conf.Job, ns networks, d *data, old *kept, m vistaopt.Machine) (c
 		err = needs(j, c).Fit(len(d.table.Classes))
 	}
 	return c, false, exit.As(exit.Infeasible, err)
-}
-
-// beyondMemory makes a choice that does not fit as if there were the least memory that it needs.
-func beyondMemory(m vistaopt.Machine, choose func(vistaopt.Machine) (*vistaopt.Choice, error)) (*vistaopt.Choice, error) {
-	c, err := choose(m)
-	var no *vistaopt.InfeasibleError
-	if !errors.As(err, &no) {
-		return c, err
-	}
-	m.Memory = no.Needed
-	if c, err = choose(m); err == nil {
-		c.Beyond = no.Available
-	}
-	return c, err
 }
 
 // limited is a machine of which a job takes no more than it says.
@@ -351,7 +336,7 @@ func needs(j *conf.Job, c *vistaopt.Choice) ingest.Needs {
 		return n
 	}
 	for _, k := range c.Room.Classes {
-		n.Memory = append(n.Memory, ingest.Memory{For: k.For, Available: c.Memory, Fixed: k.Fixed, PerClass: k.PerClass})
+		n.Memory = append(n.Memory, ingest.Memory{For: k.For, Available: cmp.Or(k.Of, c.Memory), Fixed: k.Fixed, PerClass: k.PerClass})
 	}
 	return n
 }
@@ -450,7 +435,8 @@ func inputs(j *conf.Job, d *data, ns networks, c *vistaopt.Choice) *compile.Inpu
 		Features: j.Keep.Features,
 		Train: train.Params{Features: d.table.Encoding.Width(), Kind: ds.Kind, Settings: settings, Iterations: ds.Iterations, Tol: ds.Tol,
 			Standardize: ds.Standardize, Folds: folds, Table: compile.TablePhase,
-			Room: train.Room{Bytes: c.Room.Models, Training: c.Room.PerTraining, Trained: c.Room.PerTrained, Kept: c.Room.PerKept}},
+			Room:   train.Room{Bytes: c.Room.Models, Training: c.Room.PerTraining, Trained: c.Room.PerTrained, Kept: c.Room.PerKept},
+			Driven: train.Room{Bytes: c.Room.Driven.Bytes, Training: c.Room.Driven.PerTraining, Trained: c.Room.Driven.PerTrained, Kept: c.Room.Driven.PerKept}},
 		Evaluate: evaluate.Params{Settings: settings, Folds: folds, Metric: ds.Metric, Kind: ds.Kind},
 	}
 	if in.Features {

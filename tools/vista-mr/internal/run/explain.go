@@ -54,7 +54,8 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if m.Rates, err = speeds(ctx, d, ns, &o); err != nil {
 		return nil, invalid(err)
 	}
-	c, _, err := choose(j, ns, d, nil, m)
+	old, at := interrupted(ctx, j, &o)
+	c, follows, err := choose(j, ns, d, old, m)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +66,17 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		Plan:    c.Plan, From: c.From, Remarks: append(ignored(j), unused(j, c.Plan)...), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
 	t := training(j, d, ns)
-	if c.Beyond == 0 { // of a plan that runs although it does not fit, what it needs is the threshold
+	switch {
+	case follows:
+		x.TakesUp = at
+		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan is that of the unfinished run in %s, which submit takes up if its input is still the same.", at))
+	case old != nil:
+		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan of the unfinished run in %s does not fit into the memory that there is now: submit starts anew.", at))
+	}
+	if there := m.Tracker.Memory; c.Tracker > there {
+		x.Remarks = append(x.Remarks, beyondTracker(c.Tracker, there))
+	}
+	if c.Beyond == 0 && !follows { // of a plan that runs although it does not fit, what it needs is the threshold
 		x.Thresholds = vistaopt.Thresholds(wanted(j), ns.sizes(), d.stats, t, m)
 	}
 	if x.Override, err = override(c, ns.sizes(), d.stats, t, m); err != nil {
@@ -78,6 +89,30 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		}
 	}
 	return x, nil
+}
+
+// interrupted is what a run of this job has left in its output, which submit would take up, and where; nil: nothing. An output that submit
+// would refuse has nothing to say of the plan.
+func interrupted(ctx context.Context, j *conf.Job, o *Options) (*kept, string) {
+	if _, here := o.Engine.(*inProcess); !here { // a tracker is sent it with paths that begin at the root
+		rooted, _, err := Rooted(j)
+		if err != nil {
+			return nil, ""
+		}
+		j = rooted
+	}
+	at, err := openPlace(ctx, j.Output)
+	if err != nil {
+		return nil, ""
+	}
+	look := lookAtOutput // a run that holds the output is one, too
+	if at.dir == "" {
+		look = func(j *conf.Job) (OutputState, error) { return lookAtStore(ctx, j, at) }
+	}
+	if state, err := look(j); err != nil || state != OutputUnfinished {
+		return nil, ""
+	}
+	return readKept(ctx, at), at.name
 }
 
 // override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed. Where that does not
@@ -93,8 +128,8 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 		return nil, nil
 	}
 	free, err := vistaopt.Choose(plan.Plan{}, ns, s, t, m)
-	if err != nil && c.Memory > m.Memory {
-		m.Memory = c.Memory
+	if err != nil && (c.Memory > m.Memory || c.Tracker > m.Tracker.Memory) {
+		m.Memory, m.Tracker.Memory = c.Memory, c.Tracker
 		free, err = vistaopt.Choose(plan.Plan{}, ns, s, t, m)
 	}
 	if err != nil {

@@ -1,0 +1,64 @@
+package run
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
+)
+
+// TestExplainTellsWhatIsTakenUp: of an output with an unfinished run of the job, explain shows the plan that submit goes on with, and
+// says so; of another job that has that output, its own.
+func TestExplainTellsWhatIsTakenUp(t *testing.T) {
+	alone(t)
+	w := newWorld(t, true)
+	w.ownNetwork(t)
+	x, err := Explain(t.Context(), w.job, Options{})
+	if err != nil || x.TakesUp != "" || len(x.Thresholds) == 0 {
+		t.Fatalf("of a new output: %+v, %v", x, err)
+	}
+	usual := x.Plan
+	ctx, sink := stopAt(t, func(u progress.Update) bool { return u.Stage == "extract" && u.End })
+	if _, err := Submit(ctx, w.job, Options{Progress: sink}); !errs.Is(err, errs.Canceled) {
+		t.Fatalf("stopped: %v", err)
+	}
+	// As if the machine had been another one: the run stored otherwise.
+	name := filepath.Join(w.job.Output.LocalPath(), workFolder, keptFile)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var old kept
+	if err := json.Unmarshal(b, &old); err != nil {
+		t.Fatal(err)
+	}
+	old.Plan.Storage = map[plan.Storage]plan.Storage{plan.Raw: plan.Snappy, plan.Snappy: plan.Raw}[usual.Storage]
+	if b, err = json.Marshal(&old); err != nil {
+		t.Fatal(err)
+	}
+	save(t, name, b)
+	if x, err = Explain(t.Context(), w.job, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if x.Plan.Storage != old.Plan.Storage || x.TakesUp != w.job.Output.LocalPath() || len(x.Thresholds) > 0 ||
+		!strings.Contains(strings.Join(x.Remarks, " "), "The plan is that of the unfinished run in "+x.TakesUp) {
+		t.Errorf("explain says %s, taken up %q, thresholds %v, %q; the run has %s", x.Plan, x.TakesUp, x.Thresholds, x.Remarks, old.Plan)
+	}
+	w.job.Seed++
+	if x, err := Explain(t.Context(), w.job, Options{}); err != nil || x.Plan != usual || x.TakesUp != "" {
+		t.Errorf("of another job: %+v, %v", x, err)
+	}
+	w.job.Seed--
+	s, err := Submit(t.Context(), w.job, Options{Resume: true})
+	if err != nil || s.Plan.Storage != string(old.Plan.Storage) {
+		t.Fatalf("submit: %v", err)
+	}
+	if x, err := Explain(t.Context(), w.job, Options{}); err != nil || x.TakesUp != "" {
+		t.Errorf("of a finished run: %+v, %v", x, err)
+	}
+}

@@ -1,0 +1,111 @@
+package vistaopt
+
+import (
+	"fmt"
+
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
+)
+
+// Tracker is the process that training is driven in where attempts run in others: it has the optimizer's memory of the models
+// in training, and each worker's sum of a round. Zero: training is driven where attempts run.
+type Tracker struct {
+	Memory int64 // bytes that it may take, for all jobs; 0: not known
+	Jobs   int   // that run at once at most; 0 means 1
+}
+
+const (
+	// A tracker keeps a quarter back, within bounds: for its program, books of jobs, tasks and workers and its page, and for
+	// the drivers of jobs beside it, each of which holds a network's weights while it plans.
+	trackerQuarter         = 4
+	minTracker, maxTracker = 128 * mib, 2048 * mib
+	trackerSum             = 24       // what each worker adds for a weight in training: its sum as it comes, and as it waits to be added
+	trackerBooks           = 64 * mib // of what is kept back, what is on Go's heap
+)
+
+func (t Tracker) own() int64 { return min(max(t.Memory/trackerQuarter, minTracker), maxTracker) }
+
+// Share is what the training of one job may take of a tracker. All jobs that run at once have as much: none waits for another
+// one's training, and together they stay within the memory whichever of them train.
+func (t Tracker) Share() int64 { return max(t.Memory-t.own(), 0) / int64(max(t.Jobs, 1)) }
+
+// Heap is the limit of Go's heap in a tracker; 0: none.
+func (t Tracker) Heap() int64 {
+	if t.Memory <= 0 {
+		return 0
+	}
+	return max(t.Memory-t.own(), 0) + trackerBooks
+}
+
+// with is the least memory of a tracker in which a job has so large a share.
+func (t Tracker) with(share int64) int64 {
+	all := share * int64(max(t.Jobs, 1))
+	return min(max(all+minTracker, (all*trackerQuarter+trackerQuarter-2)/(trackerQuarter-1)), all+maxTracker)
+}
+
+// Driven is what the models of a training phase may take in the tracker, and what each of their weights does, in bytes. Zero:
+// training is driven in a worker, and Room.Models has all.
+type Driven struct{ Bytes, PerTraining, PerTrained, PerKept int64 }
+
+// driven is the tracker's side of training on so many workers.
+func (j *job) driven(m Machine) Driven {
+	if m.Tracker.Memory <= 0 {
+		return Driven{}
+	}
+	workers := max(m.Workers, 1)
+	return Driven{Bytes: max(m.Tracker.Share()-j.moments(workers), 1), PerTraining: trainingBytes + trackerSum*int64(workers), PerTrained: trainedBytes, PerKept: keptBytes}
+}
+
+// most is how many weights may be in training at once, of a phase with so many in all models and in those that are kept; at
+// most so many as are given.
+func (d Driven) most(given, all, kept int64) int64 {
+	if d.Bytes == 0 {
+		return given
+	}
+	return min(given, (d.Bytes-all*d.PerTrained-kept*d.PerKept)/d.PerTraining)
+}
+
+// inTracker is what a tracker holds by the number of classes while one model at a time is trained.
+func (j *job) inTracker(m Machine) Classes {
+	d, w := j.driven(m), j.w
+	return Classes{For: "training one model at a time in the tracker", Fixed: j.moments(max(m.Workers, 1)), PerClass: w.largest*d.PerTraining + w.all*d.PerTrained + w.kept*d.PerKept,
+		Of: m.Tracker.Share()}
+}
+
+// fitsTracker is nil if the tracker has room for one model at a time.
+func (j *job) fitsTracker(m Machine) error {
+	if m.Tracker.Memory <= 0 {
+		return nil
+	}
+	k := j.inTracker(m)
+	if need := k.Fixed + k.PerClass*j.t.scores(); need > k.Of {
+		return &TrackerError{Share: need, Needed: m.Tracker.with(need), Tracker: m.Tracker}
+	}
+	return nil
+}
+
+// TrackerError says that not even one model at a time can be trained within a job's share of the tracker's memory.
+type TrackerError struct {
+	Share   int64 // bytes that training takes there
+	Needed  int64 // bytes of a tracker in which a job has as much
+	Tracker Tracker
+}
+
+func (e *TrackerError) Error() string {
+	return fmt.Sprintf("the plan does not fit: training one model at a time needs %s in the tracker, %s is available there for a job (of %s, where %d jobs may run at once)",
+		bytesize.AtLeast(e.Share), bytesize.AtMost(e.Tracker.Share()), bytesize.AtMost(e.Tracker.Memory), max(e.Tracker.Jobs, 1))
+}
+
+// ErrorID is that of every plan that does not fit.
+func (e *TrackerError) ErrorID() string { return "E-INFEASIBLE" }
+
+// Hint says what to change.
+func (e *TrackerError) Hint() string {
+	fewer := ""
+	for n := e.Tracker.Jobs - 1; n >= 1; n-- {
+		if t := (Tracker{e.Tracker.Memory, n}); t.Share() >= e.Share {
+			fewer = fmt.Sprintf(", or with --jobs %d", n)
+			break
+		}
+	}
+	return fmt.Sprintf("start the tracker with --memory %s or more%s, or try fewer layers, folds or grid values", bytesize.Flag(e.Needed), fewer)
+}
