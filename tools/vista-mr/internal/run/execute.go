@@ -204,6 +204,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	}
 	if p.Resumed = old != nil && follows; p.Resumed {
 		p.Run, p.Started = old.Run, old.Started
+		p.lesson = nil // images and times are of both runs' tasks, the processor time of this one alone
 	} else {
 		p.Run = newRun()
 		err = startAnew(ctx, c, p)
