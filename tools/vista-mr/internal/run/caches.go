@@ -1,8 +1,12 @@
 package run
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr/blobs"
 )
@@ -18,6 +22,57 @@ func cacheDir() string {
 		return ""
 	}
 	return filepath.Join(dir, "vista-mr", "ort")
+}
+
+// triedCaches are the cache folders in which this process has tried to make a file.
+var triedCaches = struct {
+	sync.Mutex
+	cause map[string]error // by folder; nil: it can be written
+	said  map[string]bool
+}{cause: map[string]error{}, said: map[string]bool{}}
+
+// cacheFails says why nothing can be kept in the cache; nil: it can be. A folder is tried once.
+func cacheFails() error {
+	dir := cacheDir()
+	if dir == "" {
+		return errors.New("neither VISTA_MR_CACHE nor the user's cache folder is set")
+	}
+	triedCaches.Lock()
+	defer triedCaches.Unlock()
+	err, known := triedCaches.cause[dir]
+	if !known {
+		err = tryCache(dir)
+		triedCaches.cause[dir] = err
+	}
+	return err
+}
+
+// tryCache makes the folder as the runtime would, and a file in it.
+func tryCache(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".new-*") // a name that is cleared away if this process is killed
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, 4096))
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
+}
+
+// warnOfCache says, once in a process, that models are held in memory because the cache cannot be written.
+func warnOfCache(log *zap.Logger) {
+	err := cacheFails()
+	if err == nil {
+		return
+	}
+	dir := cacheDir()
+	triedCaches.Lock()
+	defer triedCaches.Unlock()
+	if !triedCaches.said[dir] {
+		triedCaches.said[dir] = true
+		log.Warn("the cache cannot be written: models are made ready anew for each job, and their weights are held in memory", zap.String("folder", dir), zap.Error(err))
+	}
 }
 
 // programsLimit bounds the programs that are kept of stores elsewhere. VGG16 takes 530 MiB.

@@ -17,7 +17,7 @@ import (
 )
 
 // Explain plans a job as Submit would, and says why. It reads the table, the list of images and a sample of them, and no
-// weights; it writes nothing. o.Analyze names a finished run to compare with. Exit class: infeasible, if nothing fits; invalid, if
+// weights; it writes nothing but what tells whether the cache can be written. o.Analyze names a finished run to compare with. Exit class: infeasible, if nothing fits; invalid, if
 // that run did other work or its results make no sense.
 func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation, error) {
 	o.fill()
@@ -48,6 +48,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err != nil {
 		return nil, invalid(err)
 	}
+	warnOfCache(o.Log)
 	if _, version, err := ort.CheckLibrary(o.ORTLib); err == nil { // without one nothing was ever measured
 		o.ortVersion = version
 	}
