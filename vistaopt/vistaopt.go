@@ -65,6 +65,9 @@ type Stats struct {
 	PerRecord  int64   // images of one record, at most; 0 means 1
 	Average    float64 // images of one record, on average; 0 means 1
 	UnitBytes  int64   // the largest thing that is unpacked to get at images in it; 0: there is none
+	// What a sample says of the pictures; 0: none was taken. It proves no bound: what must be there does not depend on it.
+	Pixels   int64 // of one, on average
+	Decoding int64 // the most that one took while it was decoded, in bytes
 }
 
 // trained is how many rows models are made from and judged by: those that have an image, as far as is known.

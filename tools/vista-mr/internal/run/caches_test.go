@@ -17,13 +17,15 @@ func TestCacheThatCannotBeWritten(t *testing.T) {
 	w.job.Keep.Features = false
 	file := filepath.Join(t.TempDir(), "file")
 	save(t, file, nil)
+	fresh, folder := t.TempDir(), t.TempDir()
 	for name, c := range map[string]struct {
 		dir    string
+		there  string
 		mapped bool
 	}{
-		"below a file":       {filepath.Join(file, "cache"), false},
-		"not there yet":      {filepath.Join(t.TempDir(), "a", "b"), true},
-		"an ordinary folder": {t.TempDir(), true},
+		"below a file":       {filepath.Join(file, "cache"), "", false},
+		"not there yet":      {filepath.Join(fresh, "a", "b"), fresh, true},
+		"an ordinary folder": {folder, folder, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("VISTA_MR_CACHE", c.dir)
@@ -39,7 +41,7 @@ func TestCacheThatCannotBeWritten(t *testing.T) {
 			}
 			said := logs.FilterMessageSnippet("the cache cannot be written").All()
 			if c.mapped && len(said) == 0 {
-				if left := below(t, c.dir); len(left) > 0 {
+				if left := below(t, c.there); len(left) > 0 {
 					t.Errorf("it has left %q", left)
 				}
 				return

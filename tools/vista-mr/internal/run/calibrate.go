@@ -53,18 +53,23 @@ func calibrationFile(key string) string {
 	return filepath.Join(dir, "rates", hex.EncodeToString(sum[:16])+".json")
 }
 
-// speeds are the rates that a job is planned with. Few images are not worth a sample.
+// speeds are the rates that a job is planned with, some of them of a sample of its images, which also says what the data are like. Few
+// images are not worth one, unless their size is not known.
 func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rates, error) {
 	r := ns.rates(o.ortVersion)
-	if d.images == nil || d.stats.Images < 8*sampled {
+	if d.images == nil || d.stats.Images < sampledOf && d.images.Bytes > 0 {
 		return r, nil
 	}
-	decode, err := decodeRate(ctx, d, ns[0])
-	if decode > 0 {
-		r.Decode = decode
-		r.Source += fmt.Sprintf("; images are decoded at %.1f MB/s, measured on %d of them", decode/1e6, sampled)
+	s, err := takeSample(ctx, d, ns[0])
+	if err != nil {
+		return r, err
 	}
-	return r, err
+	d.learn(s)
+	if s.decode > 0 {
+		r.Decode = s.decode
+		r.Source += fmt.Sprintf("; images are decoded at %.1f MB/s, measured on %d of them", s.decode/1e6, s.decoded)
+	}
+	return r, nil
 }
 
 // onceSpeeds is speeds for who is asked about the same networks more than once: before their weights are there, and after.
