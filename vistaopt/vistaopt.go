@@ -52,6 +52,8 @@ type Layer struct {
 	Raw, Pooled int64 // bytes of an image's volume and pooled vector
 	// Dense and RawDense are what Snappy leaves of a byte of the pooled vector and of the volume; 0: Rates.Ratio.
 	Dense, RawDense float64
+	// Left and RawLeft are the same as they were measured, for estimates (Choice.Measured); 0: not. No choice depends on them.
+	Left, RawLeft float64
 }
 
 // Stats is what is known about the data.

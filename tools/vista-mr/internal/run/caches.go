@@ -1,6 +1,8 @@
 package run
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
@@ -82,6 +84,38 @@ func warnOfCache(log *zap.Logger) {
 		triedCaches.said[dir] = true
 		log.Warn("the cache cannot be written: models are made ready anew for each job, and their weights are held in memory", zap.String("folder", dir), zap.Error(err))
 	}
+}
+
+// cacheFile is where something small is kept that was found out, by what it is of; "" without a cache.
+func cacheFile(folder, key string) string {
+	dir := cacheDir()
+	if dir == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(dir, folder, hex.EncodeToString(sum[:16])+".json")
+}
+
+// keepFile makes such a file, or takes the place of the one that is there.
+func keepFile(file string, b []byte) error {
+	if file == "" {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(file), "new-*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(b)
+	if err = errors.Join(err, tmp.Close()); err == nil {
+		err = os.Rename(tmp.Name(), file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
 }
 
 // programsLimit bounds the programs that are kept of stores elsewhere. VGG16 takes 530 MiB.

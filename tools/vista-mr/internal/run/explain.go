@@ -93,16 +93,25 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 	if len(o.Knobs) == 0 {
 		return nil, nil
 	}
-	free, err := vistaopt.Choose(plan.Plan{}, ns, s, t, m)
+	free, err := optimized(plan.Plan{}, ns, s, t, m)
 	if err != nil && c.Memory > m.Memory {
 		m.Memory = c.Memory
-		free, err = vistaopt.Choose(plan.Plan{}, ns, s, t, m)
+		free, err = optimized(plan.Plan{}, ns, s, t, m)
 	}
 	if err != nil {
 		return nil, err // what was fixed fits, so this does
 	}
 	o.Plan, o.Ratio = free.Plan, c.Estimate.Seconds/free.Estimate.Seconds
 	return o, nil
+}
+
+// optimized is the optimizer's choice, with estimates by what was measured.
+func optimized(want plan.Plan, ns []vistaopt.Network, s vistaopt.Stats, t vistaopt.Training, m vistaopt.Machine) (*vistaopt.Choice, error) {
+	c, err := vistaopt.Choose(want, ns, s, t, m)
+	if err == nil {
+		c.Measured(ns, s, t, m)
+	}
+	return c, err
 }
 
 // fromSet notes which of the knobs that the user has fixed were fixed by --set.

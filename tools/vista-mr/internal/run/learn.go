@@ -3,6 +3,8 @@ package run
 import (
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -13,6 +15,19 @@ type lesson struct {
 	key   string // of the calibration
 	net   vistaopt.Network
 	rates vistaopt.Rates // that the plan was made with
+}
+
+// learn keeps for the next job what a finished one has found out. That it cannot be kept does not make the job fail.
+func (p *prepared) learn(ph phases, w *watch, log *zap.Logger) {
+	now := time.Now()
+	if _, err := p.lesson.learn(p.Plan, ph, w.coreSeconds, now); err != nil {
+		log.Warn("how fast the network was is not kept for the next job", zap.Error(err))
+	}
+	for _, of := range p.written {
+		if err := of.learn(p.Plan, ph, now); err != nil {
+			log.Warn("what Snappy left of the features is not kept for the next job", zap.Error(err))
+		}
+	}
 }
 
 // teaches is how many images a job must have had to say how fast its network is, or how many core-seconds they must have taken.

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -39,7 +40,7 @@ func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error)
 	if err != nil {
 		return nil, err
 	}
-	defer p.Close()
+	defer func() { err = errors.Join(err, p.Close()) }()
 	dst := make([]byte, n.image.CropH*n.image.CropW*3)
 	every, seen := max(d.stats.Images/sampled, 1), int64(-1)
 	s := &sample{}
@@ -74,6 +75,29 @@ func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error)
 		s.decode, s.pixels = float64(bytes)/took.Seconds(), max(pixels/int64(s.decoded), 1)
 	}
 	return s, nil
+}
+
+// pictures are those of a sample as a network takes them, one behind the other; none of a sample that there is not.
+func (s *sample) pictures(n *network) (out []byte, err error) {
+	if s == nil {
+		return nil, nil
+	}
+	choice, err := extract.Decoder(os.Getenv(decoderVariable))
+	if err != nil {
+		return nil, err
+	}
+	p, err := image.NewPipeline(n.image, choice)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	dst := make([]byte, n.image.CropH*n.image.CropW*3)
+	for _, f := range s.files {
+		if _, err := p.Process(dst, f); err == nil { // what one network can use, another one's sizes may refuse
+			out = append(out, dst...)
+		}
+	}
+	return out, nil
 }
 
 // learn adds what a sample says to what is known of a job's input.
