@@ -29,6 +29,8 @@ func (j *job) peak(p plan.Plan, r Regions, m Machine) int64 {
 	}
 	// Training reads what it pins; the models of all targets are in training together where memory allows.
 	room := j.spread(p, r, max(m.Memory, r.Need()))
+	// What a picture takes while it is decoded: a decoder's own buffers are in programBytes, and the room for all is bounded.
+	inference += min(int64(p.CPU)*max(j.s.Decoding-pipelineBytes, 0), room.Decode)
 	pinned := min(room.Cache, pinned(p, j.ns, j.s, t)/int64(max(m.Workers, 1)))
 	train := min(j.moments(p.CPU)+t.scores()*j.w.all*room.PerTraining, room.Models)
 	always := programBytes + r.Rows + r.Table

@@ -72,3 +72,24 @@ func TestWhatSnappyLeaves(t *testing.T) {
 		}
 	}
 }
+
+// TestPeakWithLargePictures: what a sample took while it was decoded is expected of each slot, within the room for it, and changes nothing
+// of what must be there.
+func TestPeakWithLargePictures(t *testing.T) {
+	n := top(roster(t, "resnet50"), 5)
+	s, tr := shape(n, 300, 130)
+	p := plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Batch: 6, Partitions: partitions(s)}
+	was, need := peak(p, []Network{n}, s, tr, 24<<30), regions(p, n, s, tr).Need()
+	for decoding, more := range map[int64]int64{pipelineBytes: 0, 100 * mib: 2 * (100*mib - pipelineBytes), 2000 * mib: maxDecode} {
+		s.Decoding = decoding
+		if got := peak(p, []Network{n}, s, tr, 24<<30) - was; got != more {
+			t.Errorf("%d MiB a picture make %d MiB more, want %d", decoding/mib, got/mib, more/mib)
+		}
+		if got := peak(p, []Network{n}, s, tr, need); got > need {
+			t.Errorf("%d MiB a picture: %d MiB are expected of %d", decoding/mib, got/mib, need/mib)
+		}
+		if got := regions(p, n, s, tr).Need(); got != need {
+			t.Errorf("%d MiB a picture: %d MiB are needed, and %d without a sample", decoding/mib, got/mib, need/mib)
+		}
+	}
+}

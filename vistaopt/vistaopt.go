@@ -54,6 +54,8 @@ type Layer struct {
 	Raw, Pooled int64 // bytes of an image's volume and pooled vector
 	// Dense and RawDense are what Snappy leaves of a byte of the pooled vector and of the volume; 0: Rates.Ratio.
 	Dense, RawDense float64
+	// Left and RawLeft are the same as they were measured, for estimates (Choice.Measured); 0: not. No choice depends on them.
+	Left, RawLeft float64
 }
 
 // Stats is what is known about the data.
@@ -67,6 +69,9 @@ type Stats struct {
 	PerRecord  int64   // images of one record, at most; 0 means 1
 	Average    float64 // images of one record, on average; 0 means 1
 	UnitBytes  int64   // the largest thing that is unpacked to get at images in it; 0: there is none
+	// What a sample says of the pictures; 0: none was taken. It proves no bound: what must be there does not depend on it.
+	Pixels   int64 // of one, on average
+	Decoding int64 // the most that one took while it was decoded, in bytes
 }
 
 // trained is how many rows models are made from and judged by, at most: those that have an image, as far as is known.

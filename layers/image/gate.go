@@ -30,6 +30,7 @@ func (p *Pipeline) hold(n int64) *BadImage {
 		return bad(ReasonTooLarge, "decoding it takes %d MiB, the limit is %d MiB", (n+1<<20-1)>>20, maxDecode>>20)
 	}
 	if p.gate == nil || n <= 0 {
+		p.took = max(n, 0)
 		return nil
 	}
 	if n > p.gate.size {
@@ -38,7 +39,7 @@ func (p *Pipeline) hold(n int64) *BadImage {
 	if err := p.gate.room.Acquire(context.Background(), n); err != nil {
 		return bad(ReasonTooLarge, "%v", err) // only a context could end it
 	}
-	p.held = n
+	p.held, p.took = n, n
 	return nil
 }
 

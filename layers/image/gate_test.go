@@ -136,3 +136,21 @@ func TestCostCoversWhatIsAllocated(t *testing.T) {
 		}
 	}
 }
+
+// TestRoom: what decoding takes is told, with a gate and without.
+func TestRoom(t *testing.T) {
+	p, err := NewPipeline(Imagenet(), Go)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dst := make([]byte, 224*224*3)
+	for _, g := range []*Gate{nil, NewGate(64 << 20)} {
+		p.Share(g)
+		if info, err := p.Process(dst, deep(t, 1000)); err != nil || info.Room != 11e6 {
+			t.Errorf("%d bytes, %v", info.Room, err)
+		}
+		if info, err := p.Process(dst, nil); err == nil || info.Room != 0 {
+			t.Errorf("of nothing %d bytes, %v", info.Room, err)
+		}
+	}
+}

@@ -115,6 +115,7 @@ type Info struct {
 	Orientation int    // EXIF orientation 1 to 8; 1 where there is none
 	Decoder     string // who decoded: go or turbo
 	Scaled      int    // denominator of the DCT-scaled decoding: 1, 2, 4 or 8
+	Room        int64  // bytes that decoding took, as a Gate counts them
 }
 
 // The stable reasons of BadImage, by which failures are counted.

@@ -31,6 +31,7 @@ type Pipeline struct {
 
 	gate *Gate // nil: no bound on memory but the Spec's
 	held int64 // of the gate, by the picture at hand
+	took int64 // by the picture at hand, whether there is a gate or not
 }
 
 // keepBytes bounds the buffers that a Pipeline keeps from one picture to the next.
@@ -118,9 +119,11 @@ func (p *Pipeline) ProcessViews(dst [][]byte, src []byte) (info Info, err error)
 		if r := recover(); r != nil {
 			err = bad(ReasonCorrupt, "decoder failed: %v", r)
 		}
+		info.Room = p.took
 		p.trim()
 		p.letGo()
 	}()
+	p.took = 0
 	if b := p.process(dst, src, &info); b != nil {
 		return info, b
 	}

@@ -58,12 +58,13 @@ type Network struct {
 
 // Data is what was found out about the input.
 type Data struct {
-	Rows       int64  `json:"rows"`       // good ones
-	Images     int64  `json:"images"`     // files, or entries of containers
-	Matched    int64  `json:"matched"`    // images that have a row; 0: not known
-	ImageBytes int64  `json:"imageBytes"` // of one, on average
-	Columns    int    `json:"columns"`    // of the table, encoded
-	Found      string `json:"found"`      // how the two fit together, in words
+	Rows       int64  `json:"rows"`             // good ones
+	Images     int64  `json:"images"`           // files, or entries of containers
+	Matched    int64  `json:"matched"`          // images that have a row; 0: not known
+	ImageBytes int64  `json:"imageBytes"`       // of one, on average
+	Pixels     int64  `json:"pixels,omitempty"` // of one, on average, by a sample; 0: not known
+	Columns    int    `json:"columns"`          // of the table, encoded
+	Found      string `json:"found"`            // how the two fit together, in words
 }
 
 // Machine is what the plan was made for.

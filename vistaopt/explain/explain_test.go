@@ -35,7 +35,7 @@ func example(t *testing.T) *Explanation {
 		t.Fatal(err)
 	}
 	c.From["storage"] = "set"
-	x := &Explanation{SchemaVersion: SchemaVersion, Job: "example", Network: "tiny", Layers: []string{`conv"1"`, "fc"}, Preprocess: "none", Data: Data{50_000, 60_000, 50_000, 60_000, 990, "50,000 of 50,000 rows have an image"},
+	x := &Explanation{SchemaVersion: SchemaVersion, Job: "example", Network: "tiny", Layers: []string{`conv"1"`, "fc"}, Preprocess: "none", Data: Data{50_000, 60_000, 50_000, 60_000, 200_000, 990, "50,000 of 50,000 rows have an image"},
 		Machine: Machine{3, 4, 2 << 30, c.Rates}, Plan: c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected, Thresholds: vistaopt.Thresholds(want, []vistaopt.Network{n}, s, tr, m),
 		Override: &Override{[]string{"plan.storage", "plan.partitions"}, c.Plan, 1.25}}
 	f, err := paper.Choose(paper.Roster()[0], paper.Foods, paper.Testbed)
@@ -293,5 +293,14 @@ func TestEveryPlanIsShown(t *testing.T) {
 	}
 	if len(x.Rejected) != 15 { // storage is fixed
 		t.Errorf("%d plans rejected", len(x.Rejected))
+	}
+}
+
+// TestPixels: a size of pictures is said with as many digits as a sample is good for.
+func TestPixels(t *testing.T) {
+	for n, want := range map[int64]string{1: "1 pixel", 9999: "9,999 pixels", 15_300: "0.015 megapixels", 200_000: "0.2 megapixels", 9_960_000: "10 megapixels", 12_192_768: "12 megapixels"} {
+		if got := pixels(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
 	}
 }

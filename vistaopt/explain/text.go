@@ -55,8 +55,24 @@ func (x *Explanation) data(b *bytes.Buffer) {
 		}
 		first = noHead
 	}
-	line(b, noHead, fmt.Sprintf("%s of %s, %s of %s; %s", count(x.Data.Rows, "row"), count(int64(x.Data.Columns), "column"), count(x.Data.Images, "image"), bytesize.Nearest(x.Data.ImageBytes), x.Data.Found))
+	size := bytesize.Nearest(x.Data.ImageBytes)
+	if x.Data.Pixels > 0 {
+		size += ", " + pixels(x.Data.Pixels)
+	}
+	line(b, noHead, fmt.Sprintf("%s of %s, %s of %s; %s", count(x.Data.Rows, "row"), count(int64(x.Data.Columns), "column"), count(x.Data.Images, "image"), size, x.Data.Found))
 	line(b, head("On"), fmt.Sprintf("%s of %s, %s each", count(int64(x.Machine.Workers), "worker"), count(int64(x.Machine.Cores), "core"), bytesize.AtMost(x.Machine.Memory)))
+}
+
+// pixels is a number of them, of many in millions: 900 pixels, 0.2 megapixels, 12 megapixels.
+func pixels(n int64) string {
+	switch m := float64(n) / 1e6; {
+	case m < 0.01:
+		return count(n, "pixel")
+	case m < 9.95:
+		return fmt.Sprintf("%.2g megapixels", m)
+	default:
+		return fmt.Sprintf("%.0f megapixels", m)
+	}
 }
 
 // table writes rows with aligned columns.

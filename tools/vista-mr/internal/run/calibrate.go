@@ -2,13 +2,10 @@ package run
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"time"
 
@@ -44,27 +41,25 @@ func calibrationKey(n *network, version string) string {
 }
 
 // calibrationFile is where it is kept; "" without a cache.
-func calibrationFile(key string) string {
-	dir := cacheDir()
-	if dir == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(key))
-	return filepath.Join(dir, "rates", hex.EncodeToString(sum[:16])+".json")
-}
+func calibrationFile(key string) string { return cacheFile("rates", key) }
 
-// speeds are the rates that a job is planned with. Few images are not worth a sample.
+// speeds are the rates that a job is planned with, some of them of a sample of its images, which also says what the data are like. Few
+// images are not worth one, unless their size is not known.
 func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rates, error) {
 	r := ns.rates(o.ortVersion)
-	if d.images == nil || d.stats.Images < 8*sampled {
+	if d.images == nil || d.stats.Images < sampledOf && d.images.Bytes > 0 {
 		return r, nil
 	}
-	decode, err := decodeRate(ctx, d, ns[0])
-	if decode > 0 {
-		r.Decode = decode
-		r.Source += fmt.Sprintf("; images are decoded at %.1f MB/s, measured on %d of them", decode/1e6, sampled)
+	s, err := takeSample(ctx, d, ns[0])
+	if err != nil {
+		return r, err
 	}
-	return r, err
+	d.learn(s)
+	if s.decode > 0 {
+		r.Decode = s.decode
+		r.Source += fmt.Sprintf("; images are decoded at %.1f MB/s, measured on %d of them", s.decode/1e6, s.decoded)
+	}
+	return r, nil
 }
 
 // onceSpeeds is speeds for who is asked about the same networks more than once: before their weights are there, and after.
@@ -117,7 +112,7 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vista
 		if recalled(n, o.ortVersion).Measured {
 			continue
 		}
-		found, err := calibrate(ctx, n, whole[i], at.store, o)
+		found, err := calibrate(ctx, n, whole[i], d.sample, at.store, o)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -139,6 +134,14 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vista
 // recalled returns the rates that were measured for a network, or those by multiply-accumulates. What cannot be read was
 // not measured.
 func recalled(n *network, version string) vistaopt.Rates {
+	r := recalledSpeed(n, version)
+	if n.recallLeft() {
+		r.Source += "; what Snappy leaves of its features was measured"
+	}
+	return r
+}
+
+func recalledSpeed(n *network, version string) vistaopt.Rates {
 	c := n.found
 	if c == nil {
 		c = kepts(calibrationKey(n, version))
@@ -191,7 +194,8 @@ func (c *calibration) rates() vistaopt.Rates {
 }
 
 // calibrate measures a network whose program lies in the store, in about a second, and keeps the result for other jobs.
-func calibrate(ctx context.Context, n *network, m extract.Model, store dfs.FS, o *Options) (_ *calibration, err error) {
+// Images of a sample say what Snappy leaves of its vectors; nil: there is none.
+func calibrate(ctx context.Context, n *network, m extract.Model, of *sample, store dfs.FS, o *Options) (_ *calibration, err error) {
 	name, here := host.InPlace(store, dfs.Path(m.URI))
 	if !here {
 		return nil, errors.New("the program lies in a store elsewhere")
@@ -207,12 +211,20 @@ func calibrate(ctx context.Context, n *network, m extract.Model, store dfs.FS, o
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	c := &calibration{Network: calibrationKey(n, o.ortVersion), When: time.Now()}
-	if c.One, err = perCall(ctx, s, 1, 400*time.Millisecond); err != nil {
+	pixels, err := of.pictures(n)
+	if err != nil {
+		return nil, err
+	}
+	if c.One, err = perCall(ctx, s, 1, 400*time.Millisecond, nil, nil); err != nil {
 		return nil, err
 	}
 	one, _ := machine.Resident()
 	c.Batch = min(max(int(0.6/c.One), 2), 6)
-	many, err := perCall(ctx, s, c.Batch, 600*time.Millisecond)
+	var shares map[string]share
+	many, err := perCall(ctx, s, c.Batch, 600*time.Millisecond, pixels, func(r *ort.Runner) (err error) {
+		shares, err = n.leaves(m, r, c.Batch)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -224,17 +236,25 @@ func calibrate(ctx context.Context, n *network, m extract.Model, store dfs.FS, o
 		c.Flight = f
 	}
 	c.solve(n.size)
-	return c, c.keep()
+	l := left{Of: n.leftKey(), Digest: n.digest, Layers: shares, When: c.When}
+	if err := errors.Join(c.keep(), l.keep()); err != nil {
+		o.Log.Warn("what was measured of the network is not kept for the next job", zap.String("network", n.cnn.Name), zap.Error(err))
+	}
+	return c, nil
 }
 
 // perCall is the time of the quickest call with so many images, in seconds: others on the machine make calls slower, and
-// none makes one quicker.
-func perCall(ctx context.Context, s *ort.Session, images int, within time.Duration) (best float64, err error) {
+// none makes one quicker. With pictures, the network sees those, and then hears of what it has made of them.
+func perCall(ctx context.Context, s *ort.Session, images int, within time.Duration, pictures []byte, then func(*ort.Runner) error) (best float64, err error) {
 	r, err := s.NewRunner(images)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
+	seen := pictures != nil && len(r.Input()) > 0 && len(pictures) >= len(r.Input()) // every image of the batch is one
+	if seen {
+		copy(r.Input(), pictures)
+	}
 	for i, begin := 0, time.Now(); i < 2 || time.Since(begin) < within; i++ {
 		start := time.Now()
 		if err := r.Run(ctx, images); err != nil {
@@ -243,6 +263,9 @@ func perCall(ctx context.Context, s *ort.Session, images int, within time.Durati
 		if took := time.Since(start).Seconds(); i == 1 || i > 1 && took < best { // the first one sets memory up
 			best = took
 		}
+	}
+	if seen {
+		return best, then(r)
 	}
 	return best, nil
 }
@@ -262,27 +285,9 @@ func (c *calibration) solve(n vistaopt.Network) {
 
 // keep writes a calibration where the next job finds it.
 func (c *calibration) keep() error {
-	file := calibrationFile(c.Network)
-	if file == "" {
-		return nil
-	}
 	b, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), "new-*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(b)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
+	return keepFile(calibrationFile(c.Network), b)
 }

@@ -41,6 +41,7 @@ type prepared struct {
 	Memory  int64 // that the plan was made for
 	Beyond  int64 // bytes that there are, where the plan needs more; else 0
 	lesson  *lesson
+	written []*written     // what is going to be known of the networks' features
 	Dims    map[string]int // of the layers' vectors
 	Columns []string       // that models take, encoded
 	Rows    int64          // of the table, good or not
@@ -97,9 +98,7 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		s, err = publish(ctx, j, p, phases, &finished{start: start, over: over, watch: w, ort: o.ortVersion, version: o.Version, at: at, claim: c, work: work})
 	}
 	if err == nil {
-		if _, err := p.lesson.learn(p.Plan, phases, w.coreSeconds, time.Now()); err != nil {
-			o.Log.Warn("how fast the network was is not kept for the next job", zap.Error(err))
-		}
+		p.learn(phases, w, o.Log)
 		err = at.joinLogs(ctx, c, work, o.Log)
 	}
 	err = c.taken(ctx, err)
@@ -175,6 +174,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	if err != nil {
 		return nil, err
 	}
+	warnOfCache(o.Log)
 	locate(ctx, d, &p.Spec, o.Log)
 	idle := append(ignored(j), unused(j, p.Plan)...)
 	for _, note := range idle {
@@ -209,6 +209,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	}
 	if p.Resumed = old != nil && follows; p.Resumed {
 		p.Run, p.Started = old.Run, old.Started
+		p.lesson = nil // images and times are of both runs' tasks, the processor time of this one alone
 	} else {
 		p.Run = newRun()
 		err = startAnew(ctx, c, p)
@@ -248,6 +249,9 @@ func lay(ctx context.Context, j *conf.Job, d *data, ns networks, written program
 	for i, n := range ns {
 		p.Networks = append(p.Networks, n.lay(whole[i]))
 		p.Notes = append(p.Notes, n.notes...)
+		if d.stats.PerRecord <= 1 { // else volumes of several images are one value
+			p.written = append(p.written, n.writes())
+		}
 		for _, l := range n.layers {
 			p.Dims[n.full(l.Name)] = l.PooledDim(n.pool)
 		}
@@ -281,7 +285,7 @@ func choose(j *conf.Job, ns networks, d *data, old *kept, m vistaopt.Machine) (c
 			return c, true, nil
 		}
 	}
-	c, err = vistaopt.Choose(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m)
+	c, err = optimized(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m)
 	if !j.Limits.Refuse && tooLarge(err) { // nothing fits: what the interrupted run did is as good as anything
 		if old != nil {
 			c, err = beyondMemory(m, func(m vistaopt.Machine) (*vistaopt.Choice, error) {
@@ -292,7 +296,7 @@ func choose(j *conf.Job, ns networks, d *data, old *kept, m vistaopt.Machine) (c
 			}
 		}
 		c, err = beyondMemory(m, func(m vistaopt.Machine) (*vistaopt.Choice, error) {
-			return vistaopt.Choose(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m)
+			return optimized(wanted(j), ns.sizes(), d.stats, training(j, d, ns), m)
 		})
 	}
 	if err == nil {
@@ -312,7 +316,7 @@ func limited(j *conf.Job, m vistaopt.Machine) vistaopt.Machine {
 // chooseAgain makes the choice of a plan anew but for processors and batches. It fails if the plan does not fit.
 func chooseAgain(j *conf.Job, ns networks, d *data, was plan.Plan, from map[string]string, m vistaopt.Machine) (*vistaopt.Choice, error) {
 	was.CPU, was.Batch = j.Plan.CPU, j.Plan.Batch
-	c, err := vistaopt.Choose(was, ns.sizes(), d.stats, training(j, d, ns), m)
+	c, err := optimized(was, ns.sizes(), d.stats, training(j, d, ns), m)
 	if err == nil {
 		err = needs(j, c).Fit(len(d.table.Classes))
 	}

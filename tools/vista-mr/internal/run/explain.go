@@ -17,7 +17,7 @@ import (
 )
 
 // Explain plans a job as Submit would, and says why. It reads the table, the list of images and a sample of them, and no
-// weights; it writes nothing. o.Analyze names a finished run to compare with. Exit class: infeasible, if nothing fits; invalid, if
+// weights; it writes nothing but what tells whether the cache can be written. o.Analyze names a finished run to compare with. Exit class: infeasible, if nothing fits; invalid, if
 // that run did other work or its results make no sense.
 func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation, error) {
 	o.fill()
@@ -48,6 +48,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err != nil {
 		return nil, invalid(err)
 	}
+	warnOfCache(o.Log)
 	if _, version, err := ort.CheckLibrary(o.ORTLib); err == nil { // without one nothing was ever measured
 		o.ortVersion = version
 	}
@@ -61,7 +62,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	}
 	fromSet(j, c.From)
 	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name,
-		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Columns: d.table.Encoding.Width(), Found: found},
+		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Pixels: d.stats.Pixels, Columns: d.table.Encoding.Width(), Found: found},
 		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
 		Plan:    c.Plan, From: c.From, Remarks: append(ignored(j), unused(j, c.Plan)...), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
@@ -127,16 +128,25 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 	if len(o.Knobs) == 0 {
 		return nil, nil
 	}
-	free, err := vistaopt.Choose(plan.Plan{}, ns, s, t, m)
+	free, err := optimized(plan.Plan{}, ns, s, t, m)
 	if err != nil && (c.Memory > m.Memory || c.Tracker > m.Tracker.Memory) {
 		m.Memory, m.Tracker.Memory = c.Memory, c.Tracker
-		free, err = vistaopt.Choose(plan.Plan{}, ns, s, t, m)
+		free, err = optimized(plan.Plan{}, ns, s, t, m)
 	}
 	if err != nil {
 		return nil, err // what was fixed fits, so this does
 	}
 	o.Plan, o.Ratio = free.Plan, c.Estimate.Seconds/free.Estimate.Seconds
 	return o, nil
+}
+
+// optimized is the optimizer's choice, with estimates by what was measured.
+func optimized(want plan.Plan, ns []vistaopt.Network, s vistaopt.Stats, t vistaopt.Training, m vistaopt.Machine) (*vistaopt.Choice, error) {
+	c, err := vistaopt.Choose(want, ns, s, t, m)
+	if err == nil {
+		c.Measured(ns, s, t, m)
+	}
+	return c, err
 }
 
 // fromSet notes which of the knobs that the user has fixed were fixed by --set.

@@ -21,6 +21,7 @@ type data struct {
 	table  *surveyed
 	images *images.Index
 	stats  vistaopt.Stats
+	sample *sample // nil: none was taken
 }
 
 func readInput(ctx context.Context, j *conf.Job, sink progress.Sink) (*data, error) {
@@ -49,7 +50,7 @@ func together(t *surveyed, x *images.Index) *data {
 		d.stats.Images, d.stats.ImageBytes, d.stats.PerRecord, d.stats.UnitBytes = x.Images, x.Bytes/x.Images, x.PerRecord, x.Largest
 		d.stats.Average = float64(x.Images) / float64(max(x.Records, 1))
 	}
-	if d.stats.ImageBytes == 0 { // paths in the table: nobody has looked at the files
+	if d.stats.ImageBytes == 0 { // paths in the table: nobody has looked at the files, until a sample is taken
 		d.stats.ImageBytes = 256 << 10
 	}
 	return d

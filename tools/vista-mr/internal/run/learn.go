@@ -1,12 +1,10 @@
 package run
 
 import (
-	"context"
-	"os"
 	"time"
 
-	"github.com/vista-mr/vista-mr/jobs/extract"
-	"github.com/vista-mr/vista-mr/layers/image"
+	"go.uber.org/zap"
+
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -17,6 +15,19 @@ type lesson struct {
 	key   string // of the calibration
 	net   vistaopt.Network
 	rates vistaopt.Rates // that the plan was made with
+}
+
+// learn keeps for the next job what a finished one has found out. That it cannot be kept does not make the job fail.
+func (p *prepared) learn(ph phases, w *watch, log *zap.Logger) {
+	now := time.Now()
+	if _, err := p.lesson.learn(p.Plan, ph, w.coreSeconds, now); err != nil {
+		log.Warn("how fast the network was is not kept for the next job", zap.Error(err))
+	}
+	for _, of := range p.written {
+		if err := of.learn(p.Plan, ph, now); err != nil {
+			log.Warn("what Snappy left of the features is not kept for the next job", zap.Error(err))
+		}
+	}
 }
 
 // teaches is how many images a job must have had to say how fast its network is, or how many core-seconds they must have taken.
@@ -58,45 +69,4 @@ func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, no
 		return c, c.keep()
 	}
 	return nil, nil
-}
-
-// sampled is how many images a sample takes at most.
-const sampled = 16
-
-// decodeRate is how many bytes of image files a core decodes in a second, measured on a few of a job's images; 0: none of
-// them could be decoded.
-func decodeRate(ctx context.Context, d *data, n *network) (float64, error) {
-	choice, err := extract.Decoder(os.Getenv(decoderVariable))
-	if err != nil {
-		return 0, err
-	}
-	p, err := image.NewPipeline(n.image, choice)
-	if err != nil {
-		return 0, err
-	}
-	defer p.Close()
-	dst := make([]byte, n.image.CropH*n.image.CropW*3)
-	every, seen := max(d.stats.Images/sampled, 1), int64(-1)
-	var bytes int64
-	var took time.Duration
-	left := sampled
-	for img, err := range d.images.All(ctx, stores(), func([]byte) bool { seen++; return seen%every == 0 }) {
-		if err != nil {
-			return 0, err
-		}
-		if img.Data == nil {
-			continue
-		}
-		start := time.Now()
-		if _, err := p.Process(dst, img.Data); err == nil { // a damaged one is a matter of the job
-			bytes, took = bytes+int64(len(img.Data)), took+time.Since(start)
-		}
-		if left--; left == 0 {
-			break
-		}
-	}
-	if took == 0 {
-		return 0, nil
-	}
-	return float64(bytes) / took.Seconds(), nil
 }

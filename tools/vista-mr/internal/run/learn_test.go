@@ -1,10 +1,13 @@
 package run
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -51,5 +54,37 @@ func TestJobsTeachSpeeds(t *testing.T) {
 	}
 	if _, err := (*lesson)(nil).learn(p, nil, nil, time.Now()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRunsTakenUpTeachNothing: of the images that a run has had which was taken up, it does not know the processor time.
+func TestRunsTakenUpTeachNothing(t *testing.T) {
+	alone(t)
+	for name, c := range map[string]struct {
+		stop func(progress.Update) bool
+		want int
+	}{
+		"at once":           {nil, 1},
+		"in the CNN's work": {func(u progress.Update) bool { return u.Stage == "extract" && u.Done > 0 }, 0},
+		"behind it":         {func(u progress.Update) bool { return u.Stage == "extract" && u.End }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("VISTA_MR_CACHE", t.TempDir())
+			w := newWorld(t, true)
+			w.ownNetwork(t)
+			if c.stop != nil {
+				ctx, sink := stopAt(t, c.stop)
+				if _, err := Submit(ctx, w.job, Options{Progress: sink}); !errs.Is(err, errs.Canceled) {
+					t.Fatalf("stopped: %v", err)
+				}
+			}
+			if _, err := Submit(t.Context(), w.job, Options{Resume: c.stop != nil}); err != nil {
+				t.Fatal(err)
+			}
+			kept, err := filepath.Glob(filepath.Join(cacheDir(), "rates", "*.json"))
+			if err != nil || len(kept) != c.want {
+				t.Errorf("%d speeds are kept, want %d; %v", len(kept), c.want, err)
+			}
+		})
 	}
 }

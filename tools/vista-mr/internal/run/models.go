@@ -43,6 +43,8 @@ type network struct {
 	normalize *layers.Normalize
 	image     image.Spec
 	weights   string   // digest of the weights' file; "" without one
+	values    string   // which weights it has, in words; "": nobody knows
+	digest    string   // of graph and weights, once those are there
 	steps     string   // the preprocessing in words
 	notes     []string // what the user should know about weights and preprocessing
 }
@@ -53,13 +55,13 @@ type network struct {
 func openNetwork(ctx context.Context, j *conf.Job, i int, p *prober, fits func(*network) error) (*network, error) {
 	c := &j.CNN[i]
 	n := &network{job: c, pool: layers.Pool(c.Pool), files: NewBundle(c.Model)}
-	n.files.key = c.Key
+	n.files.key, n.values = c.Key, valuesOf(ctx, j, c)
 	if len(j.CNN) > 1 {
 		n.name = c.Called()
 	}
 	src := layers.Source{Model: c.Model, Weights: c.Weights, Seed: uint64(j.Seed), Read: n.read(), Size: openSize(c)}
 	src.Fits = func(cnn *layers.CNN) error {
-		outline := &network{job: c, name: n.name, pool: n.pool, files: n.files}
+		outline := &network{job: c, name: n.name, pool: n.pool, files: n.files, values: n.values}
 		if err := outline.take(ctx, cnn); err != nil {
 			return err
 		}
@@ -76,6 +78,7 @@ func openNetwork(ctx context.Context, j *conf.Job, i int, p *prober, fits func(*
 		if err := n.take(ctx, cnn); err != nil {
 			return err
 		}
+		n.digest = cnn.Digest
 		return fits(n)
 	})
 	if err != nil {
@@ -163,7 +166,7 @@ func openSize(c *conf.CNN) int {
 // measureUp notes what the choice of a plan needs to know.
 func (n *network) measureUp() {
 	n.size = vistaopt.NetworkOf(n.cnn, n.layers, n.pool)
-	n.size.Mapped = cacheDir() != "" // without a cache the runtime holds the weights in memory
+	n.size.Mapped = cacheFails() == nil // without a cache the runtime holds the weights in memory
 	if n.name == "" {
 		return
 	}

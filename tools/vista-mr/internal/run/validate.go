@@ -244,7 +244,8 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 	if f.place != nil {
 		old = readKept(ctx, f.place)
 	}
-	rates, chosen := onceSpeeds(ctx, f.data(), o), onceChosen(j, f.data(), old)
+	d := f.data()
+	rates, chosen := onceSpeeds(ctx, d, o), onceChosen(j, d, old)
 	ns, err := openNetworks(ctx, j, dir, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {
 			f.choice, _, err = chosen(ns, m)

@@ -23,6 +23,7 @@ func OpenHost(scratch string, slots int, memory int64, o Options) (*host.Host, f
 	if err := rts.start(0); err != nil { // a library that is missing is told at once
 		return nil, nil, exit.As(exit.Invalid, err)
 	}
+	warnOfCache(o.Log)
 	return &host.Host{Stores: stores(), Runtime: rts.use, Blobs: programCache(scratch), Scratch: scratch, Slots: slots, Log: o.Log}, rts.Close, nil
 }
 
