@@ -62,11 +62,13 @@ type (
 		Committed []mr.Manifest
 		Running   []Running
 	}
-	// Succeeded delivers a manifest. The first one of a task wins; later ones are discarded.
+	// Succeeded delivers a manifest. The first one of a task wins; later ones are discarded. Peak is what the worker's process has
+	// held at most so far while the job was there, in bytes, 0 if that is not known; nothing is decided by it.
 	Succeeded struct {
 		Worker   WorkerID
 		Job      mr.JobID
 		Manifest mr.Manifest
+		Peak     int64
 	}
 	// Closing says that an attempt has computed what it had to, and only makes its files durable: another one may have its slot. How it
 	// ends is told as ever. It may be left out, and is for quick attempts.

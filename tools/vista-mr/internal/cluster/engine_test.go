@@ -1,13 +1,19 @@
 package cluster
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/tracker"
+	"github.com/vista-mr/vista-mr/mr/wire"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 	"github.com/vista-mr/vista-mr/vistaopt"
 )
 
@@ -29,6 +35,26 @@ func TestLeast(t *testing.T) {
 		if got := least(c.workers); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
+	}
+}
+
+// TestPeakIsOfThisJob: what a worker has held before, for other jobs, is not the job's.
+func TestPeakIsOfThisJob(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text := `{"workers":[{"id":"a","slots":2,"memory":1000,"peak":5000}]}`
+		if r.URL.Path == wire.RunPath {
+			text = `{"update":{"kind":"attempt-succeeded","peak":700}}
+{"update":{"kind":"attempt-succeeded","peak":900}}
+{"update":{"kind":"attempt-succeeded","peak":800}}
+{"ended":true}`
+		}
+		_, _ = w.Write([]byte(text)) // who does not get it fails the test
+	}))
+	defer server.Close()
+	e := &Engine{Client: Client{URL: server.URL}, Tell: ProgressLines{io.Discard}, Log: zap.NewNop()}
+	w := &run.Work{Spec: mr.JobSpec{ID: "a"}, Resumed: func([]mr.PhaseManifest, []mr.Manifest) {}, Observe: func(tracker.Update) {}}
+	if _, err := e.Run(t.Context(), w); err != nil || w.Peak != 900 || w.Machine.Memory != 1000 {
+		t.Errorf("a peak of %d in %d, %v", w.Peak, w.Machine.Memory, err)
 	}
 }
 
