@@ -278,8 +278,7 @@ func (o *grid) cell(ctx context.Context, c cell, until time.Time) ([]tried, erro
 		}
 		return nil
 	}
-	// A run over new files, or after one in a control group, which takes the system's cache along, is slower: it does not count.
-	if o.before.memory > 0 || o.before.model != c.model || o.before.records != c.records {
+	if cold(o.before, c) {
 		if _, err := o.once(ctx, c, file, out, x.Plan); ctx.Err() != nil || err != nil {
 			return []tried{{plan: x.Plan, err: err}}, ctx.Err()
 		}
@@ -308,6 +307,12 @@ func (o *grid) cell(ctx context.Context, c cell, until time.Time) ([]tried, erro
 		}
 	}
 	return slices.DeleteFunc(all, func(t tried) bool { return t.actual == nil && t.err == nil }), nil
+}
+
+// cold tells whether a cell's first run does not count, by the cell that was measured before: a run over new files, after one in a
+// control group, which takes the system's cache along, or by other processes is slower.
+func cold(before, c cell) bool {
+	return before.memory > 0 || before.model != c.model || before.records != c.records || before.there != c.there
 }
 
 // quickest is which plan was the quickest, the first one if none has ended.
