@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestFirstRunsDoNotCount where something is not as the cell before has left it.
 func TestFirstRunsDoNotCount(t *testing.T) {
@@ -23,6 +26,37 @@ func TestFirstRunsDoNotCount(t *testing.T) {
 	} {
 		if got := cold(c.before, c.cell); got != c.cold {
 			t.Errorf("%s: %v, want %v", name, got, c.cold)
+		}
+	}
+}
+
+// TestSmallGridIsJudged by memory, bytes and killed processes, and by no time.
+func TestSmallGridIsJudged(t *testing.T) {
+	for name, c := range map[string]struct {
+		peak, bytes float64
+		kills       int
+		says        []string
+	}{
+		"within":        {0.149, 0.099, 0, nil},
+		"much memory":   {0.16, 0, 0, []string{"peak memory is off by 16 %"}},
+		"many bytes":    {0, 0.11, 0, []string{"bytes written is off by 11 %"}},
+		"killed":        {0, 0, 1, []string{"1 processes were killed"}},
+		"all of it":     {0.5, 0.5, 2, []string{"peak memory", "bytes written", "killed"}},
+		"as much again": {1, 0, 0, []string{"off by 100 %"}},
+	} {
+		o := &grid{bench: &bench{small: true}, kills: c.kills, times: []float64{0, 9}, peaks: []float64{0, c.peak, 0}, bytes: []float64{c.bytes, 0}}
+		err := o.beyond()
+		if (err == nil) != (c.says == nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, says := range c.says {
+			if err != nil && !strings.Contains(err.Error(), says) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		o.small = false
+		if err := o.beyond(); err != nil {
+			t.Errorf("%s: the whole grid fails: %v", name, err)
 		}
 	}
 }
