@@ -19,9 +19,11 @@ func (q *search) refusal() error {
 	return q.least
 }
 
-// memory says whose memory would have to be more: the job's own limit helps up to what there is without it.
+// memory says whose memory would have to be more: the job's own limit helps up to what there is without it, and that of a worker up to
+// what its machine has.
 func (q *search) memory() string {
 	need, whole := q.least.Needed, q.m.Whole
+	elsewhere := q.m.Most > 0 && need > q.m.Most
 	switch of := q.least.Worker; {
 	case of == "" && whole > 0 && need > whole:
 		return fmt.Sprintf("run the job where there are %s: without limits.memory there are %s here", bytesize.AtLeast(need), bytesize.AtMost(whole))
@@ -31,8 +33,12 @@ func (q *search) memory() string {
 		return fmt.Sprintf("run the job on a machine with %s or more: this one has %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Memory))
 	case of == ControlGroup:
 		return fmt.Sprintf("raise the limit of the control group that the process runs in to %s or more: it is %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Memory))
-	case of == EachWorker: // a plan must fit on each of them
+	case of == EachWorker && elsewhere: // a plan must fit on each of them
+		return fmt.Sprintf("run the workers on machines, or in control groups, with %s or more: the least of theirs has %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Most))
+	case of == EachWorker:
 		return fmt.Sprintf("start the workers with --memory %s or more", bytesize.Flag(need))
+	case elsewhere:
+		return fmt.Sprintf("end worker %s, or run it on a machine, or in a control group, with %s or more: its own has %s", of, bytesize.AtLeast(need), bytesize.AtMost(q.m.Most))
 	default:
 		return fmt.Sprintf("end worker %s, or start it with --memory %s or more", of, bytesize.Flag(need))
 	}

@@ -22,7 +22,8 @@ type Event interface{ event() }
 // The events.
 type (
 	// WorkerUp announces a worker that runs Slots attempts at once in Memory bytes
-	// (0: not limited). Host is its machine, for people, and Near how else Split.Hosts may name it; both may be empty.
+	// (0: not limited). Host is its machine, for people, and Near how else Split.Hosts may name it; both may be empty. Whole is how many
+	// bytes its machine or control group has, whatever of it the worker is to take, for people (0: not known).
 	// Announcing a known worker again says that it has another connection: what Running does not name
 	// is lost, and rounds that are under way are asked for again. A process that starts anew is a
 	// new worker with another id; one that was Gone names what still runs there, which is
@@ -33,6 +34,7 @@ type (
 		Worker  WorkerID
 		Slots   int
 		Memory  int64
+		Whole   int64
 		Host    string
 		Near    []string
 		Running []Progress

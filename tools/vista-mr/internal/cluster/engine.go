@@ -73,8 +73,11 @@ func least(workers []tracker.WorkerNow) vistaopt.Machine {
 			continue
 		}
 		most = max(most, w.Memory)
-		if m.Memory == 0 || w.Memory < m.Memory {
-			m.Memory, m.Least = w.Memory, string(w.ID)
+		switch {
+		case m.Memory == 0 || w.Memory < m.Memory:
+			m.Memory, m.Least, m.Most = w.Memory, string(w.ID), w.Whole
+		case w.Memory == m.Memory:
+			m.Most = min(m.Most, w.Whole)
 		}
 	}
 	if most == m.Memory && m.Workers > 1 {

@@ -30,6 +30,9 @@ func TestLeast(t *testing.T) {
 		"one of several":     {[]tracker.WorkerNow{big, drains, small, big}, vistaopt.Machine{Workers: 3, Cores: 2, Memory: 10 << 20, Whole: 10 << 20, Least: "small"}},
 		"the only limit":     {[]tracker.WorkerNow{unlimited, big}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 8 << 30, Whole: 8 << 30, Least: "big"}},
 		"all have the same":  {[]tracker.WorkerNow{big, big}, vistaopt.Machine{Workers: 2, Cores: 4, Memory: 8 << 30, Whole: 8 << 30, Least: vistaopt.EachWorker}},
+		"some can have more": {[]tracker.WorkerNow{{Slots: 1, Memory: 2, Whole: 3}, {ID: "b", Slots: 1, Memory: 1, Whole: 9}}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 1, Whole: 1, Most: 9, Least: "b"}},
+		"the least of all":   {[]tracker.WorkerNow{{Slots: 1, Memory: 2, Whole: 8}, {Slots: 1, Memory: 2, Whole: 3}, {Slots: 1, Memory: 2, Whole: 4}}, vistaopt.Machine{Workers: 3, Cores: 1, Memory: 2, Whole: 2, Most: 3, Least: vistaopt.EachWorker}},
+		"one does not say":   {[]tracker.WorkerNow{{Slots: 1, Memory: 2, Whole: 8}, {Slots: 1, Memory: 2}}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 2, Whole: 2, Least: vistaopt.EachWorker}},
 		"nobody has a limit": {[]tracker.WorkerNow{unlimited}, vistaopt.Machine{Workers: 1, Cores: 1}},
 	} {
 		if got := least(c.workers); got != c.want {
