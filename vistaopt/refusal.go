@@ -49,7 +49,7 @@ func (q *search) memory() string {
 func (q *search) smaller() string {
 	var set, alone []string
 	for _, knob := range plan.Knobs {
-		if q.want.Knob(knob) == "" || knob == "partitions" { // on which no need depends
+		if q.want.Knob(knob) == "" {
 			continue
 		}
 		set = append(set, knob)
