@@ -24,6 +24,10 @@ func (q *search) refusal() error {
 func (q *search) memory() string {
 	need, whole := q.least.Needed, q.m.Whole
 	elsewhere := q.m.Most > 0 && need > q.m.Most
+	end := fmt.Sprintf("end worker %s, or run it", q.least.Worker)
+	if q.m.Workers < 2 { // there would be none
+		end = "run worker " + q.least.Worker
+	}
 	switch of := q.least.Worker; {
 	case of == "" && whole > 0 && need > whole:
 		return fmt.Sprintf("run the job where there are %s: without limits.memory there are %s here", bytesize.AtLeast(need), bytesize.AtMost(whole))
@@ -38,9 +42,9 @@ func (q *search) memory() string {
 	case of == EachWorker:
 		return fmt.Sprintf("start the workers with --memory %s or more", bytesize.Flag(need))
 	case elsewhere:
-		return fmt.Sprintf("end worker %s, or run it on a machine, or in a control group, with %s or more: its own has %s", of, bytesize.AtLeast(need), bytesize.AtMost(q.m.Most))
+		return fmt.Sprintf("%s on a machine, or in a control group, with %s or more: its own has %s", end, bytesize.AtLeast(need), bytesize.AtMost(q.m.Most))
 	default:
-		return fmt.Sprintf("end worker %s, or start it with --memory %s or more", of, bytesize.Flag(need))
+		return fmt.Sprintf("%s with --memory %s or more", end, bytesize.Flag(need))
 	}
 }
 
