@@ -19,9 +19,15 @@ func (q *search) refusal() error {
 	return q.least
 }
 
-// memory says whose memory would have to be more: the job's own limit helps up to what there is without it.
+// memory says whose memory would have to be more: the job's own limit helps up to what there is without it, and that of a worker up to
+// what its machine has.
 func (q *search) memory() string {
 	need, whole := q.least.Needed, q.m.Whole
+	elsewhere := q.m.Most > 0 && need > q.m.Most
+	end := fmt.Sprintf("end worker %s, or run it", q.least.Worker)
+	if q.m.Workers < 2 { // there would be none
+		end = "run worker " + q.least.Worker
+	}
 	switch of := q.least.Worker; {
 	case of == "" && whole > 0 && need > whole:
 		return fmt.Sprintf("run the job where there are %s: without limits.memory there are %s here", bytesize.AtLeast(need), bytesize.AtMost(whole))
@@ -31,10 +37,14 @@ func (q *search) memory() string {
 		return fmt.Sprintf("run the job on a machine with %s or more: this one has %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Memory))
 	case of == ControlGroup:
 		return fmt.Sprintf("raise the limit of the control group that the process runs in to %s or more: it is %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Memory))
-	case of == EachWorker: // a plan must fit on each of them
+	case of == EachWorker && elsewhere: // a plan must fit on each of them
+		return fmt.Sprintf("run the workers on machines, or in control groups, with %s or more: the least of theirs has %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Most))
+	case of == EachWorker:
 		return fmt.Sprintf("start the workers with --memory %s or more", bytesize.Flag(need))
+	case elsewhere:
+		return fmt.Sprintf("%s on a machine, or in a control group, with %s or more: its own has %s", end, bytesize.AtLeast(need), bytesize.AtMost(q.m.Most))
 	default:
-		return fmt.Sprintf("end worker %s, or start it with --memory %s or more", of, bytesize.Flag(need))
+		return fmt.Sprintf("%s with --memory %s or more", end, bytesize.Flag(need))
 	}
 }
 
@@ -43,7 +53,7 @@ func (q *search) memory() string {
 func (q *search) smaller() string {
 	var set, alone []string
 	for _, knob := range plan.Knobs {
-		if q.want.Knob(knob) == "" || knob == "partitions" { // on which no need depends
+		if q.want.Knob(knob) == "" {
 			continue
 		}
 		set = append(set, knob)

@@ -51,6 +51,8 @@ func TestBlamedKnobs(t *testing.T) {
 	wide := foods
 	wide.Rows, wide.Images = 1_000_000, 1_000_000
 	wide.RowBytes = 2000
+	few := foods // of which one partition has large batches, and many have small ones
+	few.Rows, few.Images = 192, 192
 	for name, c := range map[string]struct {
 		want   plan.Plan
 		s      Stats
@@ -63,7 +65,8 @@ func TestBlamedKnobs(t *testing.T) {
 		"cpu and batch":    {plan.Plan{Inference: plan.Lazy, Storage: plan.Raw, CPU: 64, Batch: 256}, foods, 600, []string{"cpu", "batch"}, false},
 		"nothing helps":    {plan.Plan{CPU: 2, Batch: 4, Inference: plan.Lazy}, foods, 200, nil, true},
 		"nothing is fixed": {plan.Plan{}, foods, 200, nil, true},
-		"partitions":       {plan.Plan{Partitions: 7}, foods, 200, nil, true},
+		"few partitions":   {plan.Plan{Partitions: 7}, foods, 200, nil, true},
+		"one partition":    {plan.Plan{Partitions: 1, CPU: 1, Batch: 256, Join: plan.Broadcast}, few, 450, []string{"partitions", "batch"}, true},
 	} {
 		m := Machine{Cores: 4, Memory: c.memory * mib, Whole: c.memory * mib, Least: ThisMachine}
 		e := refusedIn(t, c.want, c.s, m)

@@ -105,6 +105,7 @@ type Machine struct {
 	// "": the job's limit.
 	Least string
 	Whole int64 // bytes that there are without the job's limit, for refusals; 0: not known
+	Most  int64 // bytes that the workers that Least speaks of can be given: what the smallest of their machines or control groups has; 0: not known
 	Rates Rates // zero: the defaults
 
 	Tracker Tracker // that drives the workers

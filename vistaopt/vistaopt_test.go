@@ -170,15 +170,30 @@ func TestMemoryModel(t *testing.T) {
 
 // A refusal names the worker that is too small, and what to do about it: the job's limit would change nothing.
 func TestTheWorkerThatIsTooSmall(t *testing.T) {
-	for least, want := range map[string][2]string{
-		"":         {"10 MiB is available (", "set limits.memory to "},
-		"w1":       {"10 MiB is available on worker w1 (", "end worker w1, or start it with --memory "},
-		EachWorker: {"10 MiB is available on each worker (", "start the workers with --memory "},
+	need := refusedIn(t, plan.Plan{}, foods, Machine{Cores: 2, Memory: 10 * mib}).Needed
+	for name, c := range map[string]struct {
+		least       string
+		most        int64
+		error, hint string
+	}{
+		"the job's limit":              {"", 100 * mib, "10 MiB is available (", "set limits.memory to "},
+		"one, of an unknown machine":   {"w1", 0, "10 MiB is available on worker w1 (", "end worker w1, or run it with --memory "},
+		"one, of a machine with more":  {"w1", need, "10 MiB is available on worker w1 (", "end worker w1, or run it with --memory " + bytesize.Flag(need) + " or more"},
+		"one that has all there is":    {"w1", 100*mib - 1, "10 MiB is available on worker w1 (", "end worker w1, or run it on a machine, or in a control group, with " + bytesize.AtLeast(need) + " or more: its own has 99 MiB"},
+		"the only one":                 {"w0", need, "10 MiB is available on worker w0 (", "run worker w0 with --memory " + bytesize.Flag(need) + " or more"},
+		"the only one, with all of it": {"w0", 10 * mib, "10 MiB is available on worker w0 (", "run worker w0 on a machine, or in a control group, with " + bytesize.AtLeast(need) + " or more: its own has 10 MiB"},
+		"each, of unknown machines":    {EachWorker, 0, "10 MiB is available on each worker (", "start the workers with --memory "},
+		"each, of machines with more":  {EachWorker, need, "10 MiB is available on each worker (", "start the workers with --memory " + bytesize.Flag(need) + " or more"},
+		"each has all that there is":   {EachWorker, need - 1, "10 MiB is available on each worker (", "run the workers on machines, or in control groups, with " + bytesize.AtLeast(need) + " or more: the least of theirs has "},
+		"each has all, which is a bit": {EachWorker, 10 * mib, "10 MiB is available on each worker (", "run the workers on machines, or in control groups, with " + bytesize.AtLeast(need) + " or more: the least of theirs has 10 MiB"},
 	} {
-		_, err := Choose(plan.Plan{}, []Network{alexnet}, foods, plain, Machine{Cores: 2, Memory: 10 * mib, Workers: 3, Least: least})
-		var e *InfeasibleError
-		if !errors.As(err, &e) || !strings.Contains(e.Error(), want[0]) || !strings.HasPrefix(e.Hint(), want[1]) {
-			t.Errorf("%q: %v", least, err)
+		workers := 3
+		if c.least == "w0" {
+			workers = 1
+		}
+		e := refusedIn(t, plan.Plan{}, foods, Machine{Cores: 2, Memory: 10 * mib, Workers: workers, Least: c.least, Most: c.most})
+		if !strings.Contains(e.Error(), c.error) || !strings.HasPrefix(e.Hint(), c.hint) || c.most > 0 && c.most < need && strings.Contains(e.Hint(), "--memory") {
+			t.Errorf("%s: %v; %s", name, e, e.Hint())
 		}
 	}
 }

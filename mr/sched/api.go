@@ -22,7 +22,8 @@ type Event interface{ event() }
 // The events.
 type (
 	// WorkerUp announces a worker that runs Slots attempts at once in Memory bytes
-	// (0: not limited). Host is its machine, for people, and Near how else Split.Hosts may name it; both may be empty.
+	// (0: not limited). Host is its machine, for people, and Near how else Split.Hosts may name it; both may be empty. Whole is how many
+	// bytes its machine or control group has, whatever of it the worker is to take, for people (0: not known).
 	// Announcing a known worker again says that it has another connection: what Running does not name
 	// is lost, and rounds that are under way are asked for again. A process that starts anew is a
 	// new worker with another id; one that was Gone names what still runs there, which is
@@ -33,6 +34,7 @@ type (
 		Worker  WorkerID
 		Slots   int
 		Memory  int64
+		Whole   int64
 		Host    string
 		Near    []string
 		Running []Progress
@@ -71,11 +73,13 @@ type (
 	Expect struct{ Job mr.JobID }
 	// Dismiss says that an expected job will not be submitted after all: what workers run of it is cancelled.
 	Dismiss struct{ Job mr.JobID }
-	// Succeeded delivers a manifest. The first one of a task wins; later ones are discarded.
+	// Succeeded delivers a manifest. The first one of a task wins; later ones are discarded. Peak is what the worker's process has
+	// held at most so far while the job was there, in bytes, 0 if that is not known; nothing is decided by it.
 	Succeeded struct {
 		Worker   WorkerID
 		Job      mr.JobID
 		Manifest mr.Manifest
+		Peak     int64
 	}
 	// Closing says that an attempt has computed what it had to, and only makes its files durable: another one may have its slot. How it
 	// ends is told as ever. It may be left out, and is for quick attempts.

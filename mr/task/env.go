@@ -45,7 +45,7 @@ type Env struct {
 // Usage is what a process has used and holds.
 type Usage struct {
 	CPU            time.Duration // of all its attempts together
-	Resident, Peak int64         // bytes
+	Resident, Peak int64         // bytes, now and at most so far: since a job came to the process, where the system can tell that
 }
 
 // For is the same environment for one attempt that is watched: its log is l, and moves grows whenever it reads, writes, counts or

@@ -35,6 +35,7 @@ type Update struct {
 	Done, Total int64             // PhaseProgress
 	Round       int
 	Seconds     float64
+	Peak        int64 // AttemptSucceeded: bytes that its worker's process has held at most so far while the job was there; 0: not known
 	Err         error
 }
 
@@ -54,7 +55,7 @@ func (t *Tracker) observe(ev sched.Event, counts bool) {
 			return
 		}
 		j.o.Observe(Update{Kind: AttemptSucceeded, Phase: ev.Manifest.Attempt.Task.Phase, Attempt: ev.Manifest.Attempt, Worker: ev.Worker,
-			Manifest: &ev.Manifest, Seconds: ev.Manifest.Seconds})
+			Manifest: &ev.Manifest, Seconds: ev.Manifest.Seconds, Peak: ev.Peak})
 	case sched.Failed:
 		if j := t.jobs[ev.Job]; j != nil {
 			j.o.Observe(Update{Kind: AttemptFailed, Phase: ev.Attempt.Task.Phase, Attempt: ev.Attempt, Worker: ev.Worker, Err: ev.Err})

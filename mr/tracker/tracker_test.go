@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -65,6 +66,25 @@ func TestEndedJobIsNotRunTwice(t *testing.T) {
 	_, err := tr.Run(t.Context(), mapJob("a", 3), JobOptions{Store: store, Publisher: &commit.Publisher{FS: store}, Epoch: 2})
 	if !errs.Is(err, errs.Exist) {
 		t.Errorf("the same job in the same epoch: %v", err)
+	}
+}
+
+// TestPeakIsPassedOn: who watches a job hears with each result what its worker has held.
+func TestPeakIsPassedOn(t *testing.T) {
+	tr, store := newTracker(t, 0, 0), mem.New()
+	tr.Join(linkFunc(func(c worker.Command) {
+		if l, ok := c.(worker.Launch); ok {
+			tr.Report(worker.Report{Event: sched.Succeeded{Worker: "a", Job: l.Spec.Job, Peak: 700, Manifest: mr.Manifest{Attempt: l.Spec.Attempt, Epoch: l.Spec.Epoch}}}, nil)
+		}
+	}), sched.WorkerUp{Worker: "a", Slots: 1})
+	var peaks []int64
+	_, err := tr.Run(t.Context(), mapJob("a", 2), JobOptions{Store: store, Publisher: &commit.Publisher{FS: store}, Epoch: 1, Observe: func(u Update) {
+		if u.Kind == AttemptSucceeded {
+			peaks = append(peaks, u.Peak)
+		}
+	}})
+	if err != nil || !slices.Equal(peaks, []int64{700, 700}) {
+		t.Errorf("heard of peaks %v, %v", peaks, err)
 	}
 }
 

@@ -43,7 +43,8 @@ type Hello struct {
 	Host     string           `json:"host"`
 	Near     []string         `json:"near,omitempty"` // other names and addresses of the machine, as a store may name it
 	Slots    int              `json:"slots"`
-	Memory   int64            `json:"memory"` // bytes that its attempts may hold together; 0: not limited
+	Memory   int64            `json:"memory"`          // bytes that its attempts may hold together; 0: not limited
+	Whole    int64            `json:"whole,omitempty"` // bytes that its machine or control group has; 0: not known
 	Drains   bool             `json:"drains,omitempty"`
 	Running  []sched.Progress `json:"running,omitempty"`
 	Jobs     []sched.Holding  `json:"jobs,omitempty"` // all of which something is there
@@ -51,7 +52,7 @@ type Hello struct {
 
 // up is the worker as the scheduler sees it. One that drains has no slots.
 func (h *Hello) up() sched.WorkerUp {
-	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Host: h.Host, Near: h.Near, Running: h.Running, Jobs: h.Jobs}
+	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Whole: h.Whole, Host: h.Host, Near: h.Near, Running: h.Running, Jobs: h.Jobs}
 	if h.Drains {
 		up.Slots = 0
 	}

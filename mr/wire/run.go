@@ -50,12 +50,13 @@ type update struct {
 	Total     int64              `json:"total,omitempty"`
 	Round     int                `json:"round,omitempty"`
 	Seconds   float64            `json:"seconds,omitempty"`
+	Peak      int64              `json:"peak,omitempty"`
 	Error     *errs.Error        `json:"error,omitempty"`
 }
 
 func toWire(u tracker.Update) *update {
 	w := &update{Kind: u.Kind, Phase: u.Phase, Worker: u.Worker, Tasks: u.Tasks, Manifest: u.Manifest, Published: u.Published,
-		Done: u.Done, Total: u.Total, Round: u.Round, Seconds: u.Seconds}
+		Done: u.Done, Total: u.Total, Round: u.Round, Seconds: u.Seconds, Peak: u.Peak}
 	if u.Attempt.Number > 0 {
 		w.Attempt = &u.Attempt
 	}
@@ -67,7 +68,7 @@ func toWire(u tracker.Update) *update {
 
 func (w *update) update() tracker.Update {
 	u := tracker.Update{Kind: w.Kind, Phase: w.Phase, Worker: w.Worker, Tasks: w.Tasks, Manifest: w.Manifest, Published: w.Published,
-		Done: w.Done, Total: w.Total, Round: w.Round, Seconds: w.Seconds}
+		Done: w.Done, Total: w.Total, Round: w.Round, Seconds: w.Seconds, Peak: w.Peak}
 	if w.Attempt != nil {
 		u.Attempt = *w.Attempt
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -175,6 +176,34 @@ func TestEveryDriverHearsWhatWasRestored(t *testing.T) {
 		cancel()
 		if l != nil || heard != n {
 			t.Errorf("%s: %d tasks, %v, %v", who, heard, l, err)
+		}
+	}
+}
+
+// TestUpdatesArriveWhole: a driver hears all that a tracker's observer does.
+func TestUpdatesArriveWhole(t *testing.T) {
+	id := mr.AttemptID{Task: mr.TaskID{Phase: "p", Index: 2}, Number: 1}
+	want := tracker.Update{Kind: tracker.AttemptSucceeded, Phase: "p", Attempt: id, Worker: "w", Tasks: 3,
+		Manifest: &mr.Manifest{Attempt: id, Seconds: 4}, Published: &mr.PhaseManifest{Phase: "p"}, Done: 5, Total: 6, Round: 7, Seconds: 8, Peak: 9, Err: errs.Of("x", errs.E("y", errs.NoMemory, "", errors.New("z")))}
+	b, err := json.Marshal(line{Update: toWire(want)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l line
+	if err := json.Unmarshal(b, &l); err != nil {
+		t.Fatal(err)
+	}
+	got := l.Update.update()
+	if got.Err == nil || got.Err.Error() != want.Err.Error() {
+		t.Errorf("%v, want %v", got.Err, want.Err)
+	}
+	got.Err, want.Err = nil, nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	for v, i := reflect.ValueOf(want), 0; i < v.NumField(); i++ {
+		if v.Field(i).IsZero() && v.Type().Field(i).Name != "Err" {
+			t.Errorf("%s is not tried", v.Type().Field(i).Name)
 		}
 	}
 }

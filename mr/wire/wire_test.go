@@ -352,7 +352,7 @@ func TestDrain(t *testing.T) {
 	}))
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
-	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: "leaves", Slots: 2}, Timing: quick}
+	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: "leaves", Slots: 2, Memory: 5, Whole: 7}, Timing: quick}
 	w := worker.New(worker.Options{ID: "leaves", Slots: 2, Report: cl.Report, Env: func(*mr.TaskSpec) (*task.Env, error) {
 		return &task.Env{Store: c.store, Mux: dfs.NewMux(nil), Registry: c.registry, Shared: task.NewShared(), Cache: cache.New(1<<20, dir), Scratch: dir, Slots: 2, SortMemory: 1 << 20}, nil
 	}})
@@ -371,6 +371,17 @@ func TestDrain(t *testing.T) {
 				break
 			}
 			time.Sleep(time.Millisecond)
+		}
+		offers := func() (memory, whole int64) {
+			for _, n := range c.tracker.Workers() {
+				if n.ID == "leaves" {
+					return n.Memory, n.Whole
+				}
+			}
+			return 0, 0
+		}
+		if memory, whole := offers(); memory != 5 || whole != 7 {
+			t.Errorf("the worker offers %d of %d bytes", memory, whole)
 		}
 		w.Drain()
 		cl.Drain()

@@ -19,7 +19,7 @@ func (w *Worker) launch(spec *mr.TaskSpec) {
 	if j == nil {
 		j = &job{id: spec.Job, running: map[try]*attempt{}, rounds: map[mr.PhaseID]*rounds{}}
 		j.base, j.stop = context.WithCancel(w.base)
-		w.jobs[spec.Job] = j
+		w.comes(j)
 	}
 	k := try{spec.Attempt, spec.Epoch}
 	if j.running[k] != nil {
@@ -102,15 +102,23 @@ func (j *job) made() *task.Env {
 // end takes an attempt off the books and reports how it ended.
 func (w *Worker) end(j *job, a *attempt, ev sched.Event) {
 	a.cancel()
+	s, succeeded := ev.(sched.Succeeded)
+	if succeeded {
+		w.Look()
+	}
 	w.mu.Lock()
 	wanted := !a.stopped
 	if wanted {
+		if succeeded {
+			s.Peak = j.peak
+			ev = s
+		}
 		a.stopped = true
 		delete(j.running, try{a.spec.Attempt, a.spec.Epoch})
 		w.o.Report(Report{Event: ev})
 	}
 	w.mu.Unlock()
-	if s, ok := ev.(sched.Succeeded); !ok || len(s.Manifest.Files) > 0 {
+	if !succeeded || len(s.Manifest.Files) > 0 {
 		w.clearLate(j.made(), a)
 	}
 }
@@ -196,5 +204,6 @@ func (w *Worker) closeJob(j *job) {
 		if w.o.Close != nil {
 			w.o.Close(j.id, env)
 		}
+		debug.FreeOSMemory() // what it held is not to be there when the next job's peak begins
 	})
 }

@@ -29,6 +29,9 @@ type Options struct {
 	Report func(Report)
 	// Usage tells what the process uses; nil: it is not known.
 	Usage func() task.Usage
+	// Anew makes the peak of Usage begin anew, with what the process holds now; false: the system cannot. It is called with locks
+	// held. nil: it cannot.
+	Anew func() bool
 	// Heap is told how many bytes the jobs that run here may have on the heap together, whenever that changes; 0: there is no limit.
 	// It is called with locks held. nil: nobody wants to know.
 	Heap func(bytes int64)
@@ -49,6 +52,7 @@ type Worker struct {
 	jobs     map[mr.JobID]*job
 	launches int // so far
 	heap     int64
+	most     int64 // that the process has held so far, in bytes, as far as is known
 }
 
 // job is what runs of a job.
@@ -61,6 +65,8 @@ type job struct {
 	ready   atomic.Pointer[task.Env] // env, for who must not wait
 	heap    int64                    // of the phase that was launched last
 	memory  int64                    // that it may take here
+	peak    int64                    // the most that the process has held while the job was here, as far as is known
+	before  int64                    // Usage's peak up to this is from before the job came
 	running map[try]*attempt
 	rounds  map[mr.PhaseID]*rounds
 	work    sync.WaitGroup
@@ -205,7 +211,8 @@ func (w *Worker) Beat() {
 func (w *Worker) usage() (u sched.Usage) {
 	if w.o.Usage != nil {
 		now := w.o.Usage()
-		u.Resident, u.Peak = now.Resident, now.Peak
+		w.noted(now)
+		u.Resident, u.Peak = now.Resident, w.most
 	}
 	for _, j := range w.jobs {
 		if e := j.ready.Load(); e != nil && e.Cache != nil {

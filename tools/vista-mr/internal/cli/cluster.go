@@ -223,7 +223,8 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 		if *grace < 0 {
 			return usageOf(cmd, "--grace %v: a time of 0 or more", *grace)
 		}
-		limit, err := someMemory(*memory, machine.Memory())
+		whole := machine.Memory()
+		limit, err := someMemory(*memory, whole)
 		if err != nil {
 			return usageOf(cmd, "--memory: %v", err)
 		}
@@ -251,7 +252,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 			}
 		}()
 		// The signal ends the serving, not the command: a worker that has drained has done what it was told.
-		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, HTTP: c.HTTP, Slots: *slots, Memory: limit, Scratch: dir,
+		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, HTTP: c.HTTP, Slots: *slots, Memory: limit, Whole: whole, Scratch: dir,
 			Grace: *grace, Env: h.Env, Version: a.buildVersion(), Log: log})
 	}
 	return cmd

@@ -78,8 +78,11 @@ func least(workers []tracker.WorkerNow) vistaopt.Machine {
 			continue
 		}
 		most = max(most, w.Memory)
-		if m.Memory == 0 || w.Memory < m.Memory {
-			m.Memory, m.Least = w.Memory, string(w.ID)
+		switch {
+		case m.Memory == 0 || w.Memory < m.Memory:
+			m.Memory, m.Least, m.Most = w.Memory, string(w.ID), w.Whole
+		case w.Memory == m.Memory:
+			m.Most = min(m.Most, w.Whole)
 		}
 	}
 	if most == m.Memory && m.Workers > 1 {
@@ -120,26 +123,23 @@ func (e *Engine) Run(ctx context.Context, w *run.Work) (map[mr.PhaseID]*mr.Phase
 			kept = append(kept, *u.Manifest)
 		default:
 			resume()
+			w.Peak = max(w.Peak, u.Peak)
 			w.Observe(u)
 		}
 	})
 	resume()
 	w.Elsewhere = true
-	w.Machine, w.Peak = e.had(ctx)
+	w.Machine = e.had(ctx)
 	return out, err
 }
 
-// had is the least of what the workers offer, and what one of them held at most since it was started, in bytes; zeros if they cannot be
-// asked, which is not worth a job.
-func (e *Engine) had(ctx context.Context) (m vistaopt.Machine, most int64) {
+// had is the least of what the workers offer; nothing if they cannot be asked, which is not worth a job.
+func (e *Engine) had(ctx context.Context) vistaopt.Machine {
 	list, err := e.Client.Workers(ctx)
 	if err != nil {
 		e.Log.Warn("workers do not tell what they hold", zap.Error(err))
 	}
-	for _, w := range list.Workers {
-		most = max(most, w.Peak)
-	}
-	return least(list.Workers), most
+	return least(list.Workers)
 }
 
 // WhyEnded is why a driver's tracker has told it to end, as far as the tracker says so within a moment: its job is killed, or the tracker itself ends.

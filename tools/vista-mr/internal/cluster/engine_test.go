@@ -1,14 +1,20 @@
 package cluster
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime/debug"
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
+
+	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/tracker"
+	"github.com/vista-mr/vista-mr/mr/wire"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
 	"github.com/vista-mr/vista-mr/vistaopt"
 )
 
@@ -25,6 +31,9 @@ func TestLeast(t *testing.T) {
 		"one of several":     {[]tracker.WorkerNow{big, drains, small, big}, vistaopt.Machine{Workers: 3, Cores: 2, Memory: 10 << 20, Whole: 10 << 20, Least: "small"}},
 		"the only limit":     {[]tracker.WorkerNow{unlimited, big}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 8 << 30, Whole: 8 << 30, Least: "big"}},
 		"all have the same":  {[]tracker.WorkerNow{big, big}, vistaopt.Machine{Workers: 2, Cores: 4, Memory: 8 << 30, Whole: 8 << 30, Least: vistaopt.EachWorker}},
+		"some can have more": {[]tracker.WorkerNow{{Slots: 1, Memory: 2, Whole: 3}, {ID: "b", Slots: 1, Memory: 1, Whole: 9}}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 1, Whole: 1, Most: 9, Least: "b"}},
+		"the least of all":   {[]tracker.WorkerNow{{Slots: 1, Memory: 2, Whole: 8}, {Slots: 1, Memory: 2, Whole: 3}, {Slots: 1, Memory: 2, Whole: 4}}, vistaopt.Machine{Workers: 3, Cores: 1, Memory: 2, Whole: 2, Most: 3, Least: vistaopt.EachWorker}},
+		"one does not say":   {[]tracker.WorkerNow{{Slots: 1, Memory: 2, Whole: 8}, {Slots: 1, Memory: 2}}, vistaopt.Machine{Workers: 2, Cores: 1, Memory: 2, Whole: 2, Least: vistaopt.EachWorker}},
 		"nobody has a limit": {[]tracker.WorkerNow{unlimited}, vistaopt.Machine{Workers: 1, Cores: 1}},
 	} {
 		if got := least(c.workers); got != c.want {
@@ -61,6 +70,26 @@ func TestTrackerTellsItsMemory(t *testing.T) {
 	}
 	if got, want := debug.SetMemoryLimit(-1), (vistaopt.Tracker{Memory: 1 << 30, Jobs: 2}).Heap(); got != want {
 		t.Errorf("the heap may be %d, want %d", got, want)
+	}
+}
+
+// TestPeakIsOfThisJob: what a worker has held before, for other jobs, is not the job's.
+func TestPeakIsOfThisJob(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text := `{"workers":[{"id":"a","slots":2,"memory":1000,"peak":5000}]}`
+		if r.URL.Path == wire.RunPath {
+			text = `{"update":{"kind":"attempt-succeeded","peak":700}}
+{"update":{"kind":"attempt-succeeded","peak":900}}
+{"update":{"kind":"attempt-succeeded","peak":800}}
+{"ended":true}`
+		}
+		_, _ = w.Write([]byte(text)) // who does not get it fails the test
+	}))
+	defer server.Close()
+	e := &Engine{Client: Client{URL: server.URL}, Tell: ProgressLines{io.Discard}, Log: zap.NewNop()}
+	w := &run.Work{Spec: mr.JobSpec{ID: "a"}, Resumed: func([]mr.PhaseManifest, []mr.Manifest) {}, Observe: func(tracker.Update) {}}
+	if _, err := e.Run(t.Context(), w); err != nil || w.Peak != 900 || w.Machine.Memory != 1000 {
+		t.Errorf("a peak of %d in %d, %v", w.Peak, w.Machine.Memory, err)
 	}
 }
 

@@ -31,6 +31,7 @@ type WorkerOptions struct {
 	HTTP    *http.Client // nil: the usual one
 	Slots   int
 	Memory  int64 // bytes that its attempts may hold together; 0: not limited
+	Whole   int64 // bytes that its machine or control group has, for refusals; 0: not known
 	Scratch string
 	Grace   time.Duration // that running attempts are given when the worker is to end
 	Env     func(ctx context.Context, spec *mr.TaskSpec) (*task.Env, error)
@@ -57,8 +58,8 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	cl := &wire.Client{URL: o.Tracker, Token: o.Token, HTTP: o.HTTP, Timing: o.Timing, Hopeless: hopeless(o.Tracker), Log: log,
-		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Near: machine.Names(), Slots: o.Slots, Memory: o.Memory}}
-	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log, Usage: host.Usage, Heap: func(n int64) { machine.LimitHeap(heapLimit(n, o.Memory)) },
+		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Near: machine.Names(), Slots: o.Slots, Memory: o.Memory, Whole: o.Whole}}
+	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log, Usage: host.Usage, Anew: machine.PeakAnew, Heap: func(n int64) { machine.LimitHeap(heapLimit(n, o.Memory)) },
 		Env: func(s *mr.TaskSpec) (*task.Env, error) { return o.Env(base, s) }})
 	defer w.Close()
 	ended := make(chan error, 1)
@@ -66,7 +67,11 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	guarded := make(chan struct{})
 	go func() {
 		defer close(guarded)
-		host.Guard(base, w.Shed, o.Memory, machine.Held, log)
+		held := machine.Held
+		if !machine.PeakAnew() { // what is seen here is all that is known of a job's peak
+			held = func() int64 { w.Look(); return machine.Held() }
+		}
+		host.Guard(base, w.Shed, o.Memory, held, log)
 	}()
 	defer func() { stop(); <-guarded }()
 	select {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,7 +23,7 @@ const fallback = 4 << 30
 func Total() int64 { return total("/") }
 
 func total(root string) int64 {
-	if m := statusField(filepath.Join(root, "proc/meminfo"), "MemTotal"); m > 0 {
+	if m := statusFields(filepath.Join(root, "proc/meminfo"), "MemTotal")[0]; m > 0 {
 		return m
 	}
 	return fallback
@@ -75,34 +76,52 @@ func cgroupFiles(system string) []string {
 // Resident is the process's resident memory in bytes, now and at most so far; 0 where the
 // system does not tell.
 func Resident() (now, peak int64) {
-	return statusField("/proc/self/status", "VmRSS"), statusField("/proc/self/status", "VmHWM")
+	f := statusFields("/proc/self/status", "VmRSS", "VmHWM")
+	return f[0], f[1]
+}
+
+// PeakAnew makes the peak that Resident tells begin anew, with what is resident now; false: the system cannot.
+func PeakAnew() bool {
+	_, before := Resident()
+	f, err := os.OpenFile("/proc/self/clear_refs", os.O_WRONLY, 0)
+	if err != nil {
+		return false
+	}
+	_, err = f.WriteString("5") // of the kernel: "reset the peak resident set size to the process's current value"
+	if e := f.Close(); err != nil || e != nil {
+		return false
+	}
+	now, peak := Resident() // some systems take it and do nothing
+	return peak > 0 && (peak < before || peak <= now)
 }
 
 // Held is what of the process's memory in bytes the system cannot take back: not the pages of mapped files, such as a
 // network's weights, which it may drop and read again. 0 where the system does not tell.
 func Held() int64 {
-	return statusField("/proc/self/status", "RssAnon") + statusField("/proc/self/status", "RssShmem")
+	f := statusFields("/proc/self/status", "RssAnon", "RssShmem")
+	return f[0] + f[1]
 }
 
-// statusField reads a field in kB of a file of lines "Name:  123 kB".
-func statusField(file, name string) int64 {
+// statusFields reads fields in kB of a file of lines "Name:  123 kB", all at one moment; 0 for those that are not there.
+func statusFields(file string, names ...string) []int64 {
+	out := make([]int64, len(names))
 	f, err := os.Open(file)
 	if err != nil {
-		return 0
+		return out
 	}
 	defer f.Close() // reading only
 	for s := bufio.NewScanner(f); s.Scan(); {
-		rest, ok := strings.CutPrefix(s.Text(), name+":")
-		if !ok {
+		name, rest, _ := strings.Cut(s.Text(), ":")
+		i := slices.Index(names, name)
+		if i < 0 {
 			continue
 		}
 		n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-		if err != nil {
-			return 0
+		if err == nil {
+			out[i] = n << 10
 		}
-		return n << 10
 	}
-	return 0
+	return out
 }
 
 // LimitHeap keeps Go's heap below n bytes as far as the collector can.

@@ -3,6 +3,8 @@ package machine
 import (
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"testing"
 )
 
@@ -40,5 +42,23 @@ func TestMemoryIsTheLeast(t *testing.T) {
 		if got := memory(root); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
+	}
+}
+
+// TestPeakBeginsAnew with what is resident, where the system can do that.
+func TestPeakBeginsAnew(t *testing.T) {
+	block := make([]byte, 64<<20)
+	for i := range block {
+		block[i] = 1
+	}
+	_, before := Resident()
+	runtime.KeepAlive(block)
+	block = nil
+	debug.FreeOSMemory()
+	if !PeakAnew() {
+		t.Skip("the system cannot")
+	}
+	if now, peak := Resident(); peak > before-32<<20 || peak < now {
+		t.Errorf("peak %d, %d before, %d are resident", peak, before, now)
 	}
 }

@@ -44,7 +44,7 @@ type Work struct {
 	Plan    string        // the plan that runs, for people
 	Ran     mr.JobID      // set by the engine: the folder below the store that the phases ran in
 
-	// Elsewhere is set by an engine whose attempts run in other processes, of which one held at most Peak bytes; 0: not known.
+	// Elsewhere is set by an engine whose attempts run in other processes, of which one held at most Peak bytes while it ran some; 0: not known.
 	Elsewhere bool
 	Peak      int64
 	Machine   vistaopt.Machine // set by the engine: what it had at the end; no cores: not known
