@@ -106,7 +106,7 @@ type jobs struct {
 	stateURI string // its place, for messages
 	start    func(ctx context.Context, s *submission, tell func(driverLine)) (ending, error)
 	putAway  func(id string)                 // what drivers of a job that is over have left here; nil: nothing
-	dismiss  func(mr.JobID)                  // of runs that will not come any more
+	dismiss  func(mr.JobID)                  // ends a run that nobody will ask for any more, if it goes on
 	epoch    int64                           // of this tracker
 	current  func(ctx context.Context) error // errs.Lost: another tracker has the state; nil: nobody else can have it
 	log      *zap.Logger
@@ -136,6 +136,7 @@ type book struct {
 	runs []mr.JobID
 	logs map[mr.JobID]string // the stores of runs, where their attempts' logs are
 	past *status.History
+	ends bool          // its last driver has ended: nothing more is begun for it
 	over chan struct{} // closed when it is over
 }
 
@@ -221,6 +222,10 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 	run := spec.ID
 	m.mu.Lock()
 	b := m.byID[id]
+	if b != nil && b.ends {
+		m.mu.Unlock()
+		return errs.E("run", errs.Canceled, id, errors.New("the job is over"))
+	}
 	if b != nil {
 		spec.User, spec.Priority = b.sub.User, b.sub.Priority
 	}
@@ -337,6 +342,7 @@ func (e errKill) Error() string { return e.reason }
 // over writes down how a job ended. One whose tracker stops is not over: the next one starts it again.
 func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	m.mu.Lock()
+	b.ends = true // what a driver has asked for before it was killed may still be on its way
 	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Plan: b.Plan, Verdict: end.verdict, Failure: end.failure, ExitCode: end.code, Logs: maps.Clone(b.logs), Record: b.past.Record()}
 	runs := b.runs
 	m.mu.Unlock()
@@ -364,7 +370,7 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	if m.putAway != nil {
 		m.putAway(b.ID)
 	}
-	for _, r := range runs {
+	for _, r := range runs { // a driver that was killed has told nobody that they are to end
 		m.dismiss(r)
 	}
 	m.mu.Lock()

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -105,17 +107,18 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if err := dfs.Sweep(ctx, o.State, ""); err != nil { // what it leaves costs room and nothing else
 		o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
 	}
-	url := "http://" + l.Addr().String()
+	scheme := "http://"
 	if o.TLS.Cert != "" {
-		url = "https://" + l.Addr().String()
+		scheme = "https://"
 		l = tls.NewListener(l, o.TLS.serverTLS(o.Log))
 	}
+	at := scheme + l.Addr().String()
 	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
 		Expire: ticks(o.Expire), Stall: ticks(2 * o.TaskTimeout), Hang: ticks(o.TaskTimeout), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights, Limits: o.Limits.Slots}})
 	defer d.tracker.Close()
 	base, stop := context.WithCancel(context.Background())
-	starts := &drivers{program: o.Program, url: url, token: who.drivers, ca: o.TLS.Cert, scratch: o.Scratch, log: o.Log}
-	d.jobs = &jobs{store: o.State, stateURI: o.StateURI, start: starts.start, putAway: starts.over, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers), limits: o.Limits,
+	starts := &drivers{program: o.Program, url: scheme + fromHere(l.Addr()), token: who.drivers, ca: o.TLS.Cert, scratch: o.Scratch, log: o.Log}
+	d.jobs = &jobs{store: o.State, stateURI: o.StateURI, start: starts.start, putAway: starts.over, dismiss: d.endRun, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers), limits: o.Limits,
 		epoch: d.epoch, current: func(ctx context.Context) error { return pub.Current(ctx, d.epoch) }}
 	starts.sweep()
 	expected, err := d.jobs.load(ctx)
@@ -130,9 +133,9 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	srv := &http.Server{Handler: guard(who, pages, d.routes(pages)), ReadHeaderTimeout: 10 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	o.Log.Info("tracker listens", zap.String("url", url), zap.Int64("epoch", d.epoch), zap.Int("jobs", len(d.jobs.order)))
+	o.Log.Info("tracker listens", zap.String("url", at), zap.Int64("epoch", d.epoch), zap.Int("jobs", len(d.jobs.order)))
 	if o.Ready != nil {
-		o.Ready(url)
+		o.Ready(at)
 	}
 	d.jobs.mu.Lock()
 	d.jobs.fill()
@@ -145,6 +148,14 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.tracker.Close()
 	d.runs.Close()
 	return errors.Join(err, srv.Close())
+}
+
+// fromHere is the address at which this machine's programs reach a tracker: one that listens on all addresses has none of its own.
+func fromHere(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok && t.IP.IsUnspecified() { // IPv6 sockets take IPv4, too
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(t.Port))
+	}
+	return a.String()
 }
 
 // stateError says that a tracker cannot use its state, when it starts. What the store itself has said of that keeps its id and advice.
@@ -190,6 +201,20 @@ func (d *daemon) began(job string, spec *mr.JobSpec) error {
 	}
 	return nil
 }
+
+// endRun ends what a job's drivers have begun and nobody will ask for any more: as a driver would that can, so that one of a later job
+// that wants the same waits until it has ended, and is not joined to it.
+func (d *daemon) endRun(run mr.JobID) {
+	d.runs.ServeHTTP(unheard{}, &http.Request{Method: http.MethodDelete, URL: &url.URL{Path: wire.RunPath + "/" + string(run)}})
+	d.tracker.Dismiss(run)
+}
+
+// unheard takes an answer that nobody waits for.
+type unheard struct{}
+
+func (unheard) Header() http.Header         { return http.Header{} }
+func (unheard) WriteHeader(int)             {}
+func (unheard) Write(b []byte) (int, error) { return len(b), nil }
 
 func ticks(d time.Duration) sched.Tick { return sched.Tick(d.Milliseconds()) }
 
