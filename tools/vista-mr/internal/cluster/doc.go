@@ -12,7 +12,7 @@
 //  4. How the job ended goes into the state; results are in the job's output.
 //
 // Layout of the state: epochs/NNNNNNNNNN, jobs/ID/job.json, jobs/ID/runs/NAME (what its driver has had run), jobs/ID/started.json (when
-// it began for the first time), jobs/ID/ended-EPOCH.json, jobs/ID/adopted-EPOCH (a later tracker goes on with it).
+// it began for the first time), jobs/ID/killed (somebody has killed it), jobs/ID/ended-EPOCH.json, jobs/ID/adopted-EPOCH (a later tracker goes on with it).
 //
 // Callers: package cli. Who may call the tracker is decided in one place, guard.
 package cluster

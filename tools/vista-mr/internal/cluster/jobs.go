@@ -261,7 +261,12 @@ func (m *jobs) fill() {
 	queued := slices.DeleteFunc(slices.Clone(m.order), func(b *book) bool { return b.State != Queued })
 	slices.SortStableFunc(queued, func(a, b *book) int { return cmp.Compare(b.sub.Priority, a.sub.Priority) })
 	for _, b := range queued {
-		if m.base.Err() == nil && m.waits(b) == "" {
+		switch {
+		case m.base.Err() != nil:
+		case b.Ending: // a tracker before was asked to, and did not live to see it
+			m.off(b)
+			m.work.Go(func() { m.overKilled(b, onRequest) })
+		case m.waits(b) == "":
 			m.run(b)
 		}
 	}
@@ -334,11 +339,6 @@ func (m *jobs) note(b *book, l driverLine) {
 	}
 }
 
-// errKill is why a context ends when somebody kills a job.
-type errKill struct{ reason string }
-
-func (e errKill) Error() string { return e.reason }
-
 // over writes down how a job ended. One whose tracker stops is not over: the next one starts it again.
 func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	m.mu.Lock()
@@ -387,34 +387,6 @@ func failureJSON(id, cause, next string, code int) json.RawMessage {
 		return nil // strings and a number
 	}
 	return b
-}
-
-// end kills a job, or takes one that waits off the queue, and returns where it was before.
-func (m *jobs) end(id, reason string) (before State, err error) {
-	m.mu.Lock()
-	b := m.byID[id]
-	if b == nil {
-		m.mu.Unlock()
-		return "", noJob("kill", id)
-	}
-	before = b.State
-	if b.kill != nil {
-		b.kill(errKill{reason})
-		b.Ending = true
-		m.changes.Add(1)
-	}
-	waits := b.State == Queued
-	if waits {
-		b.State = Running // nobody starts it now
-		m.running++
-	}
-	m.mu.Unlock()
-	if waits {
-		ctx, cancel := context.WithCancelCause(m.base)
-		cancel(errKill{reason})
-		m.over(ctx, b, ending{code: int(exit.Killed)}, nil)
-	}
-	return before, nil
 }
 
 // noJob says that a tracker has no job of this id.

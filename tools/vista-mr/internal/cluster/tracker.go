@@ -266,7 +266,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		reply(w, out)
 	})
 	m.HandleFunc("POST /api/v1/jobs/{id}/kill", func(w http.ResponseWriter, r *http.Request) {
-		before, err := d.jobs.end(r.PathValue("id"), "on request")
+		before, err := d.jobs.end(r.PathValue("id"), onRequest)
 		if err != nil {
 			refuse(w, err)
 			return
