@@ -104,8 +104,10 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
 		return o.stateError(err)
 	}
-	if err := dfs.Sweep(ctx, o.State, ""); err != nil { // what it leaves costs room and nothing else
-		o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
+	for _, dir := range own {
+		if err := dfs.Sweep(ctx, o.State, dir); err != nil { // what it leaves costs room and nothing else
+			o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
+		}
 	}
 	scheme := "http://"
 	if o.TLS.Cert != "" {
@@ -149,6 +151,10 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.runs.Close()
 	return errors.Join(err, srv.Close())
 }
+
+// own are the folders of a state that trackers write to. Beside them may lie what others are just writing: outputs, or, where the state is a whole
+// bucket, files of any program.
+var own = []dfs.Path{"epochs", "jobs"}
 
 // fromHere is the address at which this machine's programs reach a tracker: one that listens on all addresses has none of its own.
 func fromHere(a net.Addr) string {

@@ -4,9 +4,13 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/mr"
+	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/mem"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 )
@@ -31,6 +35,43 @@ func TestAStateThatCannotBeUsed(t *testing.T) {
 		err := o.stateError(c.err)
 		if id := errs.Of("", err).ErrorID(); id != c.id || exit.Code(err) != int(c.code) || !strings.Contains(err.Error(), "--state hdfs://ns/state: ") {
 			t.Errorf("%v is %s with exit code %d, want %s with %d", err, id, exit.Code(err), c.id, c.code)
+		}
+	}
+}
+
+// swept is a store that is told where to remove what is unfinished.
+type swept struct {
+	dfs.FS
+	dirs []dfs.Path
+}
+
+func (s *swept) Sweep(_ context.Context, dir dfs.Path) error {
+	s.dirs = append(s.dirs, dir)
+	return nil
+}
+
+// TestATrackerRemovesNothingOfOthers when it starts: beside its own folders others may be writing, and unfinished files say not whose they are.
+func TestATrackerRemovesNothingOfOthers(t *testing.T) {
+	store := &swept{FS: mem.New()}
+	registry, err := mr.NewRegistry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	if err := ServeTracker(ctx, TrackerOptions{Listen: "127.0.0.1:0", State: store, Stores: dfs.NewMux(nil), Registry: registry, Scratch: t.TempDir(), Ready: func(string) { end() }}); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range store.dirs {
+		if dir == "" {
+			t.Error("it sweeps the whole folder")
+		}
+	}
+	// All that a tracker writes lies where it sweeps.
+	m := newJobs(t, store, &drive{}, 0)
+	submitted(t, m, "a")
+	for info, err := range store.List(t.Context(), "") {
+		if err != nil || !slices.ContainsFunc(store.dirs, info.Path.Under) {
+			t.Errorf("%s is not below %v: %v", info.Path, store.dirs, err)
 		}
 	}
 }
