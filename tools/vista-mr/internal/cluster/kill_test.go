@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vista-mr/vista-mr/mr"
@@ -59,20 +60,27 @@ func TestAKillOutlivesItsTracker(t *testing.T) {
 
 // TestAKillThatCannotBeNoted is not said to be one: nobody knows what the next tracker would do.
 func TestAKillThatCannotBeNoted(t *testing.T) {
-	for why, spoil := range map[string]func(m *jobs){
-		"the store fails": func(m *jobs) {
+	for why, spoil := range map[string]func(m *jobs, later *atomic.Bool){
+		"the store fails": func(m *jobs, _ *atomic.Bool) {
 			m.store = fault.New(m.store, fault.Options{Rules: []fault.Rule{{Do: fault.Fail, Op: fault.Claim, Path: "*/killed"}}})
 		},
-		"another tracker has the state": func(m *jobs) {
-			m.current = func(context.Context) error { return errs.E("track", errs.Lost, "", nil) }
+		"another tracker has the state": func(m *jobs, later *atomic.Bool) {
+			m.current = func(context.Context) error {
+				if later.Load() {
+					return errs.E("track", errs.Lost, "", nil)
+				}
+				return nil
+			}
 		},
 	} {
 		t.Run(why, func(t *testing.T) {
 			m := newJobs(t, mem.New(), &drive{ends: map[string]func(context.Context) (ending, error){
 				"a": func(ctx context.Context) (ending, error) { <-ctx.Done(); return ending{}, ctx.Err() }}}, 1)
+			var later atomic.Bool
+			spoil(m, &later)
 			id := submitted(t, m, "a")
 			wait(t, m, id, Running)
-			spoil(m)
+			later.Store(true)
 			if _, err := m.end(id, onRequest); !errs.Is(err, errs.Unreachable) || !strings.Contains(err.Error(), id) {
 				t.Errorf("%v", err)
 			}
