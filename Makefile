@@ -3,7 +3,7 @@ BIN := bin
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -X main.version=$(VERSION)
 
-.PHONY: all build setup run interop demo demo-files servers test vet fuzz chaos bench bench-optimizer bench-optimizer-small clean
+.PHONY: all build setup run interop demo demo-files servers test test-long vet fuzz chaos bench bench-optimizer bench-optimizer-small clean
 
 all: build
 
@@ -42,6 +42,11 @@ servers:
 test: setup vet
 	go test -race -timeout 60m ./...
 	go test -run TestHostileFiles ./tools/vista-mr
+
+# What takes minutes and needs its own servers: HDFS with failover, and with Kerberos.
+test-long:
+	@tools/servers/hdfs.sh fetch
+	VISTA_LONG=1 VISTA_REQUIRE=hdfs go test -timeout 20m -run 'TestFailover|TestKerberos' ./mr/dfs/hdfs
 
 vet:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt differs:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -1,6 +1,7 @@
 package attemptlog
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -111,28 +112,34 @@ func Join(ctx context.Context, store dfs.FS, job mr.JobID, phases []mr.PhaseID, 
 	return written, nil
 }
 
-// FindJoined is Find in a file that Join has written.
+// FindJoined is Find in a file that Join has written. It reads the file once, in order, and holds only what it finds.
 func FindJoined(r io.Reader, task mr.TaskID, number int) ([]Text, error) {
-	data, err := io.ReadAll(r)
-	if err != nil {
-		return nil, err
-	}
+	in := bufio.NewReaderSize(r, 64<<10) // r itself where that has a buffer as large
 	var out []Text
 	var current *Text
-	for len(data) > 0 {
-		line := data
-		if i := bytes.IndexByte(data, '\n'); i >= 0 {
-			line = data[:i+1]
+	for begins := true; ; { // a line, which may be longer than the buffer
+		line, err := in.ReadSlice('\n')
+		if err != nil && err != io.EOF && err != bufio.ErrBufferFull {
+			return nil, err
 		}
-		data = data[len(line):]
-		if a, epoch, ok := parseHeading(string(line)); ok {
+		var a mr.AttemptID
+		var epoch int64
+		heads := begins && bytes.HasPrefix(line, []byte("==> "))
+		if heads {
+			a, epoch, heads = parseHeading(line)
+		}
+		if heads {
 			current = nil
 			if a.Task == task && (number == 0 || a.Number == number) {
 				out = append(out, Text{Attempt: a, Epoch: epoch})
 				current = &out[len(out)-1]
 			}
 		} else if current != nil {
-			current.Log = append(current.Log, line...)
+			current.Log = append(current.Log, line[:min(len(line), MaxBytes+1-len(current.Log))]...) // none is longer, with what Join adds
+		}
+		begins = err == nil
+		if err == io.EOF {
+			break
 		}
 	}
 	for i := range out {
@@ -141,8 +148,8 @@ func FindJoined(r io.Reader, task mr.TaskID, number int) ([]Text, error) {
 	return out, nil
 }
 
-func parseHeading(line string) (a mr.AttemptID, epoch int64, ok bool) {
-	rest, ok := strings.CutPrefix(line, "==> ")
+func parseHeading(line []byte) (a mr.AttemptID, epoch int64, ok bool) {
+	rest, ok := strings.CutPrefix(string(line), "==> ")
 	rest, ends := strings.CutSuffix(rest, " <==\n")
 	name, e, cut := strings.Cut(rest, " epoch ")
 	if !ok || !ends || !cut || a.UnmarshalText([]byte(name)) != nil {

@@ -3,6 +3,8 @@ package attemptlog
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -131,6 +133,50 @@ func TestFiles(t *testing.T) {
 	joined.Reset()
 	if n, err := Join(t.Context(), store, "j", []mr.PhaseID{"b", "pool conv5/3"}, &joined, 1); err != nil || n != 1 || !strings.Contains(joined.String(), "of 4 more attempts") {
 		t.Errorf("%d, %v:\n%s", n, err, joined.String())
+	}
+}
+
+// endless is a file of joined logs that is made as it is read.
+type endless struct {
+	head string
+	left int
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	if e.head != "" {
+		n := copy(b, e.head)
+		e.head = e.head[n:]
+		return n, nil
+	}
+	if e.left <= 0 {
+		return 0, io.EOF
+	}
+	n := min(len(b), e.left)
+	for i := range n {
+		b[i] = "another attempt's log\n"[(e.left-i)%22]
+	}
+	e.left -= n
+	return n, nil
+}
+
+// TestFindJoinedHoldsWhatItFinds, and not the whole file.
+func TestFindJoinedHoldsWhatItFinds(t *testing.T) {
+	long := strings.Repeat("x", 100<<10)
+	head := "==> a/00001/1 epoch 1 <==\n" + long + "==> b/00001/1 epoch 1 <==\nmine\n\n==> a/00002/1 epoch 1 <==\n"
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	found, err := FindJoined(&endless{head, 64 << 20}, mr.TaskID{Phase: "a", Index: 1}, 0)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(found) != 1 || string(found[0].Log) != long+"==> b/00001/1 epoch 1 <==\nmine\n" {
+		t.Errorf("%d logs, %v", len(found), err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+		t.Errorf("it took %d bytes of memory", n)
+	}
+	// What no Join has written is cut, too.
+	found, err = FindJoined(&endless{"==> a/00001/1 epoch 1 <==\n", 8 << 20}, mr.TaskID{Phase: "a", Index: 1}, 0)
+	if err != nil || len(found) != 1 || len(found[0].Log) > MaxBytes+1 {
+		t.Errorf("%d logs, %v", len(found), err)
 	}
 }
 

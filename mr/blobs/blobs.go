@@ -122,7 +122,8 @@ func (h *Held) Path(name string) string { return filepath.Join(h.Dir, name) }
 // Release lets go of the bundle.
 func (h *Held) Release() error { return h.lock.Close() }
 
-// Get returns a bundle, fetching it from the store if it is not here or damaged. Damage in the store is errs.Corrupt.
+// Get returns a bundle, fetching it from the store if it is not here or damaged. Damage in the store is errs.Corrupt. With an error nothing
+// is held.
 func (c *Cache) Get(ctx context.Context, store dfs.FS, b Bundle) (*Held, error) {
 	if err := b.check(); err != nil {
 		return nil, errs.E("fetch", errs.Invalid, "", err)
@@ -135,8 +136,11 @@ func (c *Cache) Get(ctx context.Context, store dfs.FS, b Bundle) (*Held, error) 
 	defer done()
 	dir := filepath.Join(c.dir, prefix+digest[:32])
 	h, err := c.hold(ctx, dir, b)
-	if h != nil || ctx.Err() != nil {
-		return h, errors.Join(err, ctx.Err())
+	if h != nil {
+		return h, nil
+	}
+	if ctx.Err() != nil {
+		return nil, errors.Join(err, ctx.Err())
 	}
 	tmp, lock, err := c.fetch(ctx, store, b)
 	if err != nil {
@@ -154,8 +158,12 @@ func (c *Cache) Get(ctx context.Context, store dfs.FS, b Bundle) (*Held, error) 
 		if serr != nil { // it was removed
 			continue
 		}
-		if h, err = c.hold(ctx, dir, b); h != nil || ctx.Err() != nil {
-			return h, errors.Join(err, ctx.Err(), lock.Close())
+		if h, err = c.hold(ctx, dir, b); h != nil {
+			_ = lock.Close() // of what is not needed any more
+			return h, nil
+		}
+		if ctx.Err() != nil {
+			return nil, errors.Join(err, ctx.Err(), lock.Close())
 		}
 		if err = c.dropThis(dir, was); err != nil { // it is damaged; whoever has it mapped keeps its pages
 			break

@@ -1,6 +1,8 @@
 // Package tracker drives jobs: it gives package sched's state machine real time, real workers and the real
 // store.
 //
+// Words: a job here is a mr.JobSpec. The tracker daemon calls that a run, and a job what somebody has submitted to it, of which runs are made.
+//
 // Invariant: it decides nothing that the state machine decides. Every launch, retry, publication and failure
 // is an action of the state machine, which this package carries out, reporting back what happened; and what a job
 // has reached is durable (Publisher.Keep) before the state machine hears of it.

@@ -5,6 +5,8 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"io/fs"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +16,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/dfs/dfstest"
+	"github.com/vista-mr/vista-mr/mr/dfs/hdfs"
+	"github.com/vista-mr/vista-mr/mr/dfs/s3"
 )
 
 // server starts a storage server with the project's own script, and returns what it says of itself.
@@ -61,8 +66,56 @@ func (c *installed) digests(output string) []string {
 	return found
 }
 
-// TestClusterOnStores runs the main job on two workers over real storage servers, where the job's output and the tracker's state
-// lie, while a worker is killed: the models are byte for byte those of a run in one process on the local disk.
+// put copies a local folder into a store.
+func (c *installed) put(folder, uri string) {
+	c.t.Helper()
+	u, err := url.Parse(uri)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var to dfs.FS
+	base := dfs.Path(strings.TrimPrefix(u.Path, "/"))
+	if u.Scheme == "hdfs" {
+		h, err := hdfs.New(hdfs.Options{Addresses: []string{u.Host}, User: superuser()}, "/")
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		defer h.Close() // what was written has its name
+		to = h
+	} else {
+		getenv := func(name string) (value string) {
+			for _, e := range c.env {
+				if v, ok := strings.CutPrefix(e, name+"="); ok {
+					value = v
+				}
+			}
+			return value
+		}
+		if to, base, err = s3.NewOpener(func() s3.Config { return s3.Config{Env: getenv} }).Open(c.t.Context(), u); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	from := filepath.Join(c.dir, folder)
+	if err := filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		below, err := filepath.Rel(from, name)
+		if err != nil {
+			return err
+		}
+		return dfs.WriteFile(c.t.Context(), to, base.Join(filepath.ToSlash(below)), data)
+	}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// TestClusterOnStores runs the main job on two workers over real storage servers, where its table, images and output and the tracker's
+// state lie, while a worker is killed: the models are byte for byte those of a run in one process on the local disk.
 func TestClusterOnStores(t *testing.T) {
 	for _, s := range []struct {
 		name  string
@@ -86,8 +139,12 @@ func TestClusterOnStores(t *testing.T) {
 			uri := s.start(c)
 			c.run("synth", "foods", "--records", "144", "--seed", "4", "data")
 			c.run("submit", "job.yaml", "--set", "output=alone")
+			c.put("data", uri+"/data")
+			if err := os.RemoveAll(filepath.Join(c.dir, "data")); err != nil { // nothing is read here any more
+				t.Fatal(err)
+			}
 			pid := c.devCluster("--workers", "2", "--slots", "1", "--state", uri+"/state")
-			id := strings.TrimSpace(c.run("submit", "job.yaml", "--set", "output="+uri+"/out", "--detach"))
+			id := strings.TrimSpace(c.run("submit", "job.yaml", "--set", "table.uri="+uri+"/data/table.csv", "--set", "images.uri="+uri+"/data/images", "--set", "output="+uri+"/out", "--detach"))
 			c.until(id, "extract", 3)
 			kill(t, children(t, pid, "worker")[0])
 			c.run("wait", id)

@@ -49,6 +49,8 @@ func TestWhoMayCall(t *testing.T) {
 		{"the token", "secret", "POST", "/api/v1/jobs", "tracker:7531", map[string]string{"Authorization": "Bearer secret"}, 200},
 		{"a cookie reads", "secret", "GET", "/api/v1/jobs", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 200},
 		{"a cookie changes nothing", "secret", "POST", "/api/v1/jobs/a/kill", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 401},
+		{"nor joins as a worker", "secret", "GET", "/api/v1/worker", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 401},
+		{"nor has any connection turned into another", "secret", "GET", "/api/v1/jobs", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret"), "Connection": "Upgrade", "Upgrade": "websocket"}, 401},
 		{"nor deletes", "secret", "DELETE", "/api/v1/run/a", "tracker:7531", map[string]string{"Cookie": cookieName + "=" + readKey("secret")}, 403},
 		{"phases, with the users' token", "secret", "POST", "/api/v1/run", "tracker:7531", map[string]string{"Authorization": "Bearer secret"}, 403},
 		{"phases, of this machine", "", "POST", "/api/v1/run", "localhost:7531", nil, 403},

@@ -198,24 +198,60 @@ func newFolder(name string) (string, error) {
 // killAfter is how long a driver may take to end when it is told to.
 const killAfter = 10 * time.Second
 
-// readDriver tells what a driver's lines say, and keeps the others.
+// maxLine is how much of a driver's line is kept.
+const maxLine = 1 << 20
+
+// readDriver tells what a driver's lines say, and keeps the others. Whatever happens, it reads to the end: the driver must not wait for a reader.
 func readDriver(r io.Reader, log io.Writer, tell func(driverLine)) error {
-	in := bufio.NewScanner(r)
-	in.Buffer(nil, 1<<20)
-	for in.Scan() {
-		var l driverLine
-		if line := in.Bytes(); bytes.HasPrefix(line, []byte("{")) && json.Unmarshal(line, &l) == nil && (l.Progress != nil || l.Plan != "" || l.Error != nil) {
-			tell(l)
-			if l.Error == nil {
-				continue
-			}
+	in := bufio.NewReaderSize(r, 64<<10)
+	for {
+		line, cut, err := nextLine(in)
+		if err == io.EOF && len(line) == 0 {
+			return nil
 		}
-		if _, err := fmt.Fprintf(log, "%s\n", in.Bytes()); err != nil {
-			_, _ = io.Copy(io.Discard, r) // the driver must not wait for a reader
+		var werr error
+		if cut > 0 {
+			_, werr = fmt.Fprintf(log, "%s ... %d more bytes of this line are left out\n", line, cut)
+		} else if !tells(line, tell) {
+			_, werr = fmt.Fprintf(log, "%s\n", line)
+		}
+		switch {
+		case werr != nil:
+			_, _ = io.Copy(io.Discard, in)
+			return werr
+		case err == io.EOF:
+			return nil
+		case err != nil:
 			return err
 		}
 	}
-	return in.Err()
+}
+
+// nextLine reads a line, without its end, and tells how many bytes of it are left out.
+func nextLine(in *bufio.Reader) (line []byte, cut int64, err error) {
+	for {
+		piece, err := in.ReadSlice('\n')
+		ends := err != bufio.ErrBufferFull
+		if ends {
+			piece = bytes.TrimSuffix(bytes.TrimSuffix(piece, []byte("\n")), []byte("\r"))
+		}
+		room := min(len(piece), maxLine-len(line))
+		line = append(line, piece[:room]...)
+		cut += int64(len(piece) - room)
+		if ends {
+			return line, cut, err
+		}
+	}
+}
+
+// tells tells what a line says, if it says something, and whether nothing of it is for the log.
+func tells(line []byte, tell func(driverLine)) bool {
+	var l driverLine
+	if !bytes.HasPrefix(line, []byte("{")) || json.Unmarshal(line, &l) != nil || l.Progress == nil && l.Plan == "" && l.Error == nil {
+		return false
+	}
+	tell(l)
+	return l.Error == nil
 }
 
 // ProgressLines is a driver's way to tell its progress.

@@ -79,6 +79,49 @@ d=$(dirname "$TMPDIR") && mv "$d" "$d.away" && touch "$d" && echo '{"verdict":{"
 	}
 }
 
+// TestALongLineStopsNoDriver: of a line that is too long the beginning is kept, and what comes after it counts.
+func TestALongLineStopsNoDriver(t *testing.T) {
+	dir := t.TempDir()
+	program := filepath.Join(dir, "program")
+	script := `#!/bin/sh
+echo before >&2
+head -c 3000000 /dev/zero | tr '\0' x >&2
+echo >&2
+echo '{"plan":"lazy"}' >&2
+echo after >&2
+echo '{"verdict":{"sentence":"it helps"}}'
+`
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d := &drivers{program: program, scratch: filepath.Join(dir, "scratch")}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	plan := ""
+	end, err := d.start(ctx, &submission{ID: "job"}, func(l driverLine) { plan += l.Plan })
+	if err != nil || end.verdict != "it helps" || plan != "lazy" {
+		t.Errorf("%+v, %v; the plan is %q", end, err, plan)
+	}
+	log, err := os.ReadFile(logName(d.scratch, "job"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("before\n%s ... %d more bytes of this line are left out\nafter\n", strings.Repeat("x", maxLine), 3000000-maxLine); !strings.Contains(string(log), want) {
+		t.Errorf("the log has %d bytes, %.200s", len(log), log)
+	}
+}
+
+// TestDriverLines: lines are kept as they come, also the last one that does not end.
+func TestDriverLines(t *testing.T) {
+	for in, want := range map[string]string{"": "", "a": "a\n", "a\n\nb\r\n": "a\n\nb\n", "{\"plan\":\"p\"}\n{\"x\":1}": "{\"x\":1}\n", "\n": "\n",
+		strings.Repeat("y", 64<<10) + "\nz": strings.Repeat("y", 64<<10) + "\nz\n", strings.Repeat("y", maxLine) + "\n": strings.Repeat("y", maxLine) + "\n"} {
+		var log strings.Builder
+		if err := readDriver(strings.NewReader(in), &log, func(driverLine) {}); err != nil || log.String() != want {
+			t.Errorf("%.20q is kept as %.20q (%d bytes), %v", in, log.String(), log.Len(), err)
+		}
+	}
+}
+
 // TestDriverWithoutRoom: no driver is started where the tracker's own folder cannot be written, and it is tried again after a while; the
 // failure says so, and not that a driver has died.
 func TestDriverWithoutRoom(t *testing.T) {

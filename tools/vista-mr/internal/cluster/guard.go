@@ -54,6 +54,11 @@ func guard(who callers, pages, next http.Handler) http.Handler {
 
 func reads(r *http.Request) bool { return r.Method == http.MethodGet || r.Method == http.MethodHead }
 
+// looks tells whether a request can do no more than look: a connection that is kept goes both ways, whatever method it began with.
+func looks(r *http.Request) bool {
+	return reads(r) && r.URL.Path != wire.WorkerPath && r.Header.Get("Upgrade") == ""
+}
+
 // cookieName holds what a browser has instead of the token.
 const cookieName = "vista-mr-token"
 
@@ -68,7 +73,7 @@ func (c callers) hasToken(r *http.Request) bool {
 	if got, ok := bearer(r); ok {
 		return isKey(got, c.token) || isKey(got, c.drivers)
 	}
-	if reads(r) && c.token != "" {
+	if looks(r) && c.token != "" {
 		if k, err := r.Cookie(cookieName); err == nil {
 			return same(k.Value, readKey(c.token))
 		}

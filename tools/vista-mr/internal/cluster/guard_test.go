@@ -33,7 +33,8 @@ func serveTracker(t *testing.T, token string) (*httptest.Server, *daemon) {
 	}
 	d := &daemon{who: callers{token: token}, o: TrackerOptions{Token: token, Scratch: t.TempDir(), Version: "v1"}, log: zap.NewNop(), epoch: 3, tracker: tracker.New(tracker.Options{Registry: registry})}
 	t.Cleanup(d.tracker.Close)
-	d.jobs = &jobs{store: mem.New(), byID: map[string]*book{}, base: t.Context(), stop: func() {}, dismiss: func(mr.JobID) {}, log: d.log}
+	d.jobs = &jobs{store: mem.New(), byID: map[string]*book{}, base: t.Context(), stop: func() {}, log: d.log}
+	d.jobs.dismiss = d.endRun
 	d.workers = &wire.Server{Tracker: d.tracker}
 	d.runs = &wire.Runs{Tracker: d.tracker}
 	pages := d.pages()
@@ -110,7 +111,7 @@ func TestGuardWithToken(t *testing.T) {
 		if resp, _ := ask(t, method, srv.URL+path); resp.StatusCode != refused && !strings.HasPrefix(path, status.Static) {
 			t.Errorf("%s without a token: %s", m, resp.Status)
 		}
-		if resp, _ := ask(t, method, srv.URL+path, "Cookie", cookie); method != http.MethodGet && resp.StatusCode != refused && !strings.HasPrefix(path, status.Static) {
+		if resp, _ := ask(t, method, srv.URL+path, "Cookie", cookie); resp.StatusCode != refused && !strings.HasPrefix(path, status.Static) {
 			t.Errorf("%s with a cookie: %s", m, resp.Status)
 		}
 	}

@@ -106,7 +106,7 @@ type jobs struct {
 	stateURI string // its place, for messages
 	start    func(ctx context.Context, s *submission, tell func(driverLine)) (ending, error)
 	putAway  func(id string)                 // what drivers of a job that is over have left here; nil: nothing
-	dismiss  func(mr.JobID)                  // of runs that will not come any more
+	dismiss  func(mr.JobID)                  // ends a run that nobody will ask for any more, if it goes on
 	epoch    int64                           // of this tracker
 	current  func(ctx context.Context) error // errs.Lost: another tracker has the state; nil: nobody else can have it
 	log      *zap.Logger
@@ -136,6 +136,7 @@ type book struct {
 	runs []mr.JobID
 	logs map[mr.JobID]string // the stores of runs, where their attempts' logs are
 	past *status.History
+	ends bool          // its last driver has ended: nothing more is begun for it
 	over chan struct{} // closed when it is over
 }
 
@@ -221,6 +222,10 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 	run := spec.ID
 	m.mu.Lock()
 	b := m.byID[id]
+	if b != nil && b.ends {
+		m.mu.Unlock()
+		return errs.E("run", errs.Canceled, id, errors.New("the job is over"))
+	}
 	if b != nil {
 		spec.User, spec.Priority = b.sub.User, b.sub.Priority
 	}
@@ -256,7 +261,12 @@ func (m *jobs) fill() {
 	queued := slices.DeleteFunc(slices.Clone(m.order), func(b *book) bool { return b.State != Queued })
 	slices.SortStableFunc(queued, func(a, b *book) int { return cmp.Compare(b.sub.Priority, a.sub.Priority) })
 	for _, b := range queued {
-		if m.base.Err() == nil && m.waits(b) == "" {
+		switch {
+		case m.base.Err() != nil:
+		case b.Ending: // a tracker before was asked to, and did not live to see it
+			m.off(b)
+			m.work.Go(func() { m.overKilled(b, onRequest) })
+		case m.waits(b) == "":
 			m.run(b)
 		}
 	}
@@ -329,14 +339,10 @@ func (m *jobs) note(b *book, l driverLine) {
 	}
 }
 
-// errKill is why a context ends when somebody kills a job.
-type errKill struct{ reason string }
-
-func (e errKill) Error() string { return e.reason }
-
 // over writes down how a job ended. One whose tracker stops is not over: the next one starts it again.
 func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	m.mu.Lock()
+	b.ends = true // what a driver has asked for before it was killed may still be on its way
 	e := ended{State: Succeeded, Started: b.Started, Ended: time.Now().UTC(), Plan: b.Plan, Verdict: end.verdict, Failure: end.failure, ExitCode: end.code, Logs: maps.Clone(b.logs), Record: b.past.Record()}
 	runs := b.runs
 	m.mu.Unlock()
@@ -364,7 +370,7 @@ func (m *jobs) over(ctx context.Context, b *book, end ending, err error) {
 	if m.putAway != nil {
 		m.putAway(b.ID)
 	}
-	for _, r := range runs {
+	for _, r := range runs { // a driver that was killed has told nobody that they are to end
 		m.dismiss(r)
 	}
 	m.mu.Lock()
@@ -381,34 +387,6 @@ func failureJSON(id, cause, next string, code int) json.RawMessage {
 		return nil // strings and a number
 	}
 	return b
-}
-
-// end kills a job, or takes one that waits off the queue, and returns where it was before.
-func (m *jobs) end(id, reason string) (before State, err error) {
-	m.mu.Lock()
-	b := m.byID[id]
-	if b == nil {
-		m.mu.Unlock()
-		return "", noJob("kill", id)
-	}
-	before = b.State
-	if b.kill != nil {
-		b.kill(errKill{reason})
-		b.Ending = true
-		m.changes.Add(1)
-	}
-	waits := b.State == Queued
-	if waits {
-		b.State = Running // nobody starts it now
-		m.running++
-	}
-	m.mu.Unlock()
-	if waits {
-		ctx, cancel := context.WithCancelCause(m.base)
-		cancel(errKill{reason})
-		m.over(ctx, b, ending{code: int(exit.Killed)}, nil)
-	}
-	return before, nil
 }
 
 // noJob says that a tracker has no job of this id.

@@ -1,7 +1,7 @@
 package cluster
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,7 +14,6 @@ import (
 
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/attemptlog"
-	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/mr/status"
@@ -23,9 +22,6 @@ import (
 
 // askFor is how long a worker may take to answer with a log.
 const askFor = 5 * time.Second
-
-// maxJoined is more than the file of all attempts' logs has.
-const maxJoined = 128 << 20
 
 // findLogs are the logs of a task's attempts, or of one: those that run, of their workers; those that have ended, in the job's
 // store.
@@ -166,14 +162,16 @@ func (d *daemon) joinedLogs(ctx context.Context, output string, task mr.TaskID, 
 	if err != nil {
 		return nil, err
 	}
-	b, err := dfs.ReadFile(ctx, fs, run.AttemptsFile, maxJoined)
+	f, err := fs.Open(ctx, run.AttemptsFile)
 	if errs.Is(err, errs.NotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	found, err := attemptlog.FindJoined(bytes.NewReader(b), task, number)
+	defer f.Close() // reading only
+	// Large requests: a store far away answers each of them late.
+	found, err := attemptlog.FindJoined(bufio.NewReaderSize(io.NewSectionReader(f, 0, f.Size()), 4<<20), task, number)
 	if err != nil {
 		return nil, err
 	}

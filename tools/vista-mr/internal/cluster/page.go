@@ -213,7 +213,7 @@ func (d *daemon) tasksNow(id string, phase mr.PhaseID, state string, from, limit
 }
 
 func (s source) Kill(id string) error {
-	_, err := s.d.jobs.end(id, "on request")
+	_, err := s.d.jobs.end(id, onRequest)
 	return err
 }
 

@@ -80,6 +80,17 @@ func (c Certificates) HTTP(tracker string) *http.Client {
 	if c == (Certificates{}) {
 		return nil
 	}
+	return &http.Client{Transport: c.transport(tracker)}
+}
+
+// Direct is the client of a driver: its tracker is on its own machine, which a proxy would look for elsewhere.
+func (c Certificates) Direct(tracker string) *http.Client {
+	t := c.transport(tracker)
+	t.Proxy = nil
+	return &http.Client{Transport: t}
+}
+
+func (c Certificates) transport(tracker string) *http.Transport {
 	host := ""
 	if u, err := url.Parse(tracker); err == nil { // else nothing is dialed
 		host = u.Hostname()
@@ -102,7 +113,7 @@ func (c Certificates) HTTP(tracker string) *http.Client {
 	t = t.Clone()
 	// Workers' connections are WebSockets, which HTTP/2 has not.
 	t.TLSClientConfig, t.ForceAttemptHTTP2, t.TLSNextProto = conf, false, map[string]func(string, *tls.Conn) http.RoundTripper{}
-	return &http.Client{Transport: t}
+	return t
 }
 
 // verify accepts a tracker whose certificate stands in a file, or is signed by an authority of it for the host that was dialed.

@@ -101,6 +101,7 @@ func (m *jobs) loadJob(ctx context.Context, id string, parts map[string]dfs.Path
 		b.past = status.Restore(e.Record)
 		return b, nil
 	}
+	b.Ending = parts[killedFile] != ""
 	if p := parts[startedFile]; p != "" {
 		var s begun
 		if err := m.read(ctx, p, &s); ctx.Err() != nil {
@@ -292,6 +293,11 @@ func ReadJobs(ctx context.Context, state dfs.FS) (JobList, error) {
 	for i := range list {
 		switch j := &list[i]; {
 		case j.State != Queued:
+		case j.Ending:
+			j.Waits = "was killed; it ends when a tracker has this state"
+			if !j.Started.IsZero() {
+				j.State = Running
+			}
 		case j.Started.IsZero():
 			j.Waits = "waits for a tracker on this state, or for its turn there"
 		default:

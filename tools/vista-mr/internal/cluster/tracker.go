@@ -9,7 +9,9 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"strconv"
 	"time"
 
 	"go.uber.org/zap"
@@ -109,20 +111,23 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	if d.epoch, err = pub.ClaimEpoch(ctx); err != nil {
 		return o.stateError(err)
 	}
-	if err := dfs.Sweep(ctx, o.State, ""); err != nil { // what it leaves costs room and nothing else
-		o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
+	for _, dir := range own {
+		if err := dfs.Sweep(ctx, o.State, dir); err != nil { // what it leaves costs room and nothing else
+			o.Log.Warn("what trackers before this one have left unfinished cannot be removed", zap.Error(err))
+		}
 	}
-	url := "http://" + l.Addr().String()
+	scheme := "http://"
 	if o.TLS.Cert != "" {
-		url = "https://" + l.Addr().String()
+		scheme = "https://"
 		l = tls.NewListener(l, o.TLS.serverTLS(o.Log))
 	}
+	at := scheme + l.Addr().String()
 	d.tracker = tracker.New(tracker.Options{Registry: o.Registry, Log: o.Log, Rules: sched.Options{
 		Expire: ticks(o.Expire), Stall: ticks(2 * o.TaskTimeout), Hang: ticks(o.TaskTimeout), Exclude: ticks(5 * time.Minute), Speculate: true, Backoff: ticks(time.Second), Weights: o.Weights, Limits: o.Limits.Slots}})
 	defer d.tracker.Close()
 	base, stop := context.WithCancel(context.Background())
-	starts := &drivers{program: o.Program, url: url, token: who.drivers, ca: o.TLS.Cert, scratch: o.Scratch, log: o.Log}
-	d.jobs = &jobs{store: o.State, stateURI: o.StateURI, start: starts.start, putAway: starts.over, dismiss: d.tracker.Dismiss, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers), limits: o.Limits,
+	starts := &drivers{program: o.Program, url: scheme + fromHere(l.Addr()), token: who.drivers, ca: o.TLS.Cert, scratch: o.Scratch, log: o.Log}
+	d.jobs = &jobs{store: o.State, stateURI: o.StateURI, start: starts.start, putAway: starts.over, dismiss: d.endRun, log: o.Log, base: base, stop: stop, byID: map[string]*book{}, most: max(1, o.Drivers), limits: o.Limits,
 		epoch: d.epoch, current: func(ctx context.Context) error { return pub.Current(ctx, d.epoch) }}
 	starts.sweep()
 	expected, err := d.jobs.load(ctx)
@@ -137,9 +142,9 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	srv := &http.Server{Handler: guard(who, pages, d.routes(pages)), ReadHeaderTimeout: 10 * time.Second, ErrorLog: zap.NewStdLog(o.Log)}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
-	o.Log.Info("tracker listens", zap.String("url", url), zap.Int64("epoch", d.epoch), zap.Int("jobs", len(d.jobs.order)))
+	o.Log.Info("tracker listens", zap.String("url", at), zap.Int64("epoch", d.epoch), zap.Int("jobs", len(d.jobs.order)))
 	if o.Ready != nil {
-		o.Ready(url)
+		o.Ready(at)
 	}
 	d.jobs.mu.Lock()
 	d.jobs.fill()
@@ -157,6 +162,18 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 // memory is the tracker's as plans know it.
 func (o *TrackerOptions) memory() vistaopt.Tracker {
 	return vistaopt.Tracker{Memory: o.Memory, Jobs: max(o.Drivers, 1)}
+}
+
+// own are the folders of a state that trackers write to. Beside them may lie what others are just writing: outputs, or, where the state is a whole
+// bucket, files of any program.
+var own = []dfs.Path{"epochs", "jobs"}
+
+// fromHere is the address at which this machine's programs reach a tracker: one that listens on all addresses has none of its own.
+func fromHere(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok && t.IP.IsUnspecified() { // IPv6 sockets take IPv4, too
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(t.Port))
+	}
+	return a.String()
 }
 
 // stateError says that a tracker cannot use its state, when it starts. What the store itself has said of that keeps its id and advice.
@@ -202,6 +219,20 @@ func (d *daemon) began(job string, spec *mr.JobSpec) error {
 	}
 	return nil
 }
+
+// endRun ends what a job's drivers have begun and nobody will ask for any more: as a driver would that can, so that one of a later job
+// that wants the same waits until it has ended, and is not joined to it.
+func (d *daemon) endRun(run mr.JobID) {
+	d.runs.ServeHTTP(unheard{}, &http.Request{Method: http.MethodDelete, URL: &url.URL{Path: wire.RunPath + "/" + string(run)}})
+	d.tracker.Dismiss(run)
+}
+
+// unheard takes an answer that nobody waits for.
+type unheard struct{}
+
+func (unheard) Header() http.Header         { return http.Header{} }
+func (unheard) WriteHeader(int)             {}
+func (unheard) Write(b []byte) (int, error) { return len(b), nil }
 
 func ticks(d time.Duration) sched.Tick { return sched.Tick(d.Milliseconds()) }
 
@@ -253,7 +284,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 		reply(w, out)
 	})
 	m.HandleFunc("POST /api/v1/jobs/{id}/kill", func(w http.ResponseWriter, r *http.Request) {
-		before, err := d.jobs.end(r.PathValue("id"), "on request")
+		before, err := d.jobs.end(r.PathValue("id"), onRequest)
 		if err != nil {
 			refuse(w, err)
 			return
