@@ -30,6 +30,7 @@ type calibration struct {
 	Many    float64   `json:"many"`    // seconds for each image of a call with Batch images
 	Batch   int       `json:"batch"`
 	Flight  int64     `json:"flight,omitempty"` // resident bytes of an image in flight; 0: not measured
+	Load    float64   `json:"load,omitempty"`   // bytes of weights and programs a second before a job's first phase; 0: not measured
 	Job     bool      `json:"job,omitempty"`    // it was measured while a job ran, on as many cores as that had
 	When    time.Time `json:"when"`
 }
@@ -176,7 +177,7 @@ const (
 func (c *calibration) sane() bool {
 	within := func(v, least, most float64) bool { return v >= least && v <= most }
 	return within(c.MACs, leastRate, mostRate) && within(c.Weights, leastRate, mostRate) && within(c.Many, leastCall, mostCall) && within(c.One, 0, mostCall) &&
-		c.Batch >= 1 && c.Batch <= mostBatch && c.Flight >= 0 && c.Flight <= mostFlight
+		(c.Load == 0 || within(c.Load, leastRate, mostRate)) && c.Batch >= 1 && c.Batch <= mostBatch && c.Flight >= 0 && c.Flight <= mostFlight
 }
 
 // rates are the defaults with what was measured.
@@ -184,6 +185,9 @@ func (c *calibration) rates() vistaopt.Rates {
 	r := vistaopt.DefaultRates()
 	if c.MACs > 0 && c.Weights > 0 {
 		r.MACs, r.Weights, r.Measured = c.MACs, c.Weights, true
+		if c.Load > 0 {
+			r.Load = c.Load
+		}
 		how := "on a core"
 		if c.Job {
 			how = "for each core of a job's,"

@@ -98,7 +98,7 @@ func execute(ctx context.Context, j *conf.Job, c *Claim, p *prepared, start time
 		s, err = publish(ctx, j, p, phases, &finished{start: start, over: over, watch: w, ort: o.ortVersion, version: o.Version, at: at, claim: c, work: work})
 	}
 	if err == nil {
-		p.learn(phases, w, o.Log)
+		p.learn(start, phases, w, o.Log)
 		err = at.joinLogs(ctx, c, work, o.Log)
 	}
 	err = c.taken(ctx, err)

@@ -17,10 +17,14 @@ type lesson struct {
 	rates vistaopt.Rates // that the plan was made with
 }
 
-// learn keeps for the next job what a finished one has found out. That it cannot be kept does not make the job fail.
-func (p *prepared) learn(ph phases, w *watch, log *zap.Logger) {
+// learn keeps for the next job what a finished one has found out that began at start. That it cannot be kept does not make the job fail.
+func (p *prepared) learn(start time.Time, ph phases, w *watch, log *zap.Logger) {
 	now := time.Now()
-	if _, err := p.lesson.learn(p.Plan, ph, w.coreSeconds, now); err != nil {
+	_, err := p.lesson.learn(p.Plan, ph, w.coreSeconds, now)
+	if first := w.begun(); err == nil && !first.IsZero() {
+		err = p.lesson.started(first.Sub(start).Seconds(), &p.Expect)
+	}
+	if err != nil {
 		log.Warn("how fast the network was is not kept for the next job", zap.Error(err))
 	}
 	for _, of := range p.written {
@@ -62,11 +66,33 @@ func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, no
 		}
 		expected := float64(images)*float64(last.MACs)/l.rates.MACs + float64(calls)*float64(last.Weights)/l.rates.Weights
 		off := spent / expected
-		if was := kepts(l.key); was != nil && off > 0.97 || expected <= 0 {
+		was := kepts(l.key)
+		if was != nil && off > 0.97 || expected <= 0 {
 			return nil, nil
 		}
 		c := &calibration{Network: l.key, MACs: l.rates.MACs / off, Weights: l.rates.Weights / off, Many: spent / float64(images), Batch: p.Batch, Flight: l.net.Flight, Job: true, When: now}
+		if was != nil {
+			c.Load = was.Load
+		}
 		return c, c.keep()
 	}
 	return nil, nil
+}
+
+// started keeps how fast weights were read and programs written before the first phase, which took so many seconds to come, if the
+// network's speed is known and if it was quicker than what is: most of what a short job takes may be its start.
+func (l *lesson) started(took float64, e *vistaopt.Estimate) error {
+	if l == nil || len(e.Phases) == 0 || e.Phases[0].Name != vistaopt.StartPhase {
+		return nil
+	}
+	was, bytes := kepts(l.key), (e.Phases[0].Seconds-l.rates.Job)*l.rates.Load
+	if was == nil || bytes <= 0 || took <= l.rates.Job {
+		return nil
+	}
+	load := bytes / (took - l.rates.Job)
+	if load < leastRate || load > mostRate || load < 1.03*was.Load {
+		return nil
+	}
+	was.Load = load
+	return was.keep()
 }

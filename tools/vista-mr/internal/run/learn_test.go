@@ -57,6 +57,32 @@ func TestJobsTeachSpeeds(t *testing.T) {
 	}
 }
 
+// How soon a job's first phase came is kept beside its network's speed, and only a quicker one takes its place.
+func TestJobsTeachStarts(t *testing.T) {
+	t.Setenv("VISTA_MR_CACHE", t.TempDir())
+	l := &lesson{"net", vistaopt.Network{}, vistaopt.Rates{Job: 0.2, Load: 1e9}}
+	started := func(took float64) {
+		t.Helper()
+		// A gigabyte is expected to take a second.
+		if err := l.started(took, &vistaopt.Estimate{Phases: []vistaopt.PhaseEstimate{{Name: vistaopt.StartPhase, Seconds: 1.2}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if started(0.7); kepts("net") != nil {
+		t.Error("a start is kept of a network whose speed is not known")
+	}
+	c := &calibration{Network: "net", MACs: 1e9, Weights: 1e9, Many: 1, Batch: 6}
+	if err := c.keep(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []struct{ took, want float64 }{{0.7, 2e9}, {2.2, 2e9}, {0.1, 2e9}, {0.45, 4e9}} {
+		started(s.took)
+		if got := kepts("net"); got == nil || got.rates().Load < 0.999*s.want || got.rates().Load > 1.001*s.want {
+			t.Errorf("behind a start of %v s %+v is kept, want %v", s.took, got, s.want)
+		}
+	}
+}
+
 // TestRunsTakenUpTeachNothing: of the images that a run has had which was taken up, it does not know the processor time.
 func TestRunsTakenUpTeachNothing(t *testing.T) {
 	alone(t)

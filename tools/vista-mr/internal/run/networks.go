@@ -99,11 +99,13 @@ func (ns networks) rates(version string) vistaopt.Rates {
 	r := vistaopt.DefaultRates()
 	r.Measured = true
 	var sources, guessed []string
+	var loads []float64
 	for _, n := range ns {
 		own := recalled(n, version)
 		n.size.Speed = vistaopt.Speed{}
 		if own.Measured {
 			n.size.Speed = vistaopt.Speed{MACs: own.MACs, Weights: own.Weights}
+			loads = append(loads, own.Load)
 		}
 		r.Measured = r.Measured && own.Measured
 		if own.Measured {
@@ -111,6 +113,9 @@ func (ns networks) rates(version string) vistaopt.Rates {
 		} else {
 			guessed = append(guessed, n.name)
 		}
+	}
+	if len(loads) > 0 {
+		r.Load = slices.Min(loads)
 	}
 	if len(guessed) > 0 {
 		sources = append(sources, strings.Join(guessed, ", ")+": "+vistaopt.DefaultRates().Source)
