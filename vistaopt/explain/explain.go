@@ -43,6 +43,7 @@ type Explanation struct {
 	Pinned        vistaopt.Pinned      `json:"pinned"`               // what a worker keeps of its rows while models are trained
 	Rejected      []vistaopt.Rejected  `json:"rejected"`             // the other plans that the job file allows, the cheapest first
 	Thresholds    []vistaopt.Threshold `json:"thresholds"`           // the nearest changes of memory and rows that change the choice; none for a plan that needs more memory than there is, or of a run that is taken up
+	BeyondTracker bool                 `json:"-"`                    // limits.refuse is false, and training needs more memory than the tracker has
 	Override      *Override            `json:"override,omitempty"`   // what the knobs that the user has set cost
 	Paper         []paper.Choice       `json:"paper,omitempty"`      // what the formulas of the Vista paper choose, for each of its CNNs
 	Actual        *Actual              `json:"actual,omitempty"`     // what a finished run has measured

@@ -85,6 +85,14 @@ func TestTakenUp(t *testing.T) {
 	}
 }
 
+// TestBeyondTracker: a plan that runs although training does not fit into the tracker has no thresholds either.
+func TestBeyondTracker(t *testing.T) {
+	x := example(t)
+	if x.BeyondTracker, x.Thresholds = true, nil; !strings.Contains(string(x.Text()), "What would change the choice\n  with more memory for the tracker this plan fits") {
+		t.Errorf("%s", x.Text())
+	}
+}
+
 // TestBeyondMemory: of a plan that runs although it does not fit, nothing but what would fit is said to change the choice.
 func TestBeyondMemory(t *testing.T) {
 	x := example(t)

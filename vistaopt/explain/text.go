@@ -244,6 +244,10 @@ func (x *Explanation) changes(b *bytes.Buffer) {
 		line(b, "  ", fmt.Sprintf("with %d MiB a worker (%s more) a plan fits; until then the one that needs the least is run", mibs, bytesize.Nearest(mibs<<20-x.Machine.Memory)))
 		return
 	}
+	if x.BeyondTracker { // likewise; a remark has the figures
+		line(b, "  ", "with more memory for the tracker this plan fits; until then it is run all the same")
+		return
+	}
 	if x.TakesUp != "" {
 		line(b, "  ", "nothing, as long as it fits and its input stays the same: a run that is taken up keeps its plan")
 		return

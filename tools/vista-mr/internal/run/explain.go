@@ -75,6 +75,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan of the unfinished run in %s does not fit into the memory that there is now: submit starts anew.", at))
 	}
 	if there := m.Tracker.Memory; c.Tracker > there {
+		x.BeyondTracker = true
 		x.Remarks = append(x.Remarks, beyondTracker(c.Tracker, there))
 	}
 	if c.Beyond == 0 && !follows { // of a plan that runs although it does not fit, what it needs is the threshold
