@@ -25,7 +25,7 @@ const (
 func (t Tracker) own() int64 { return min(max(t.Memory/trackerQuarter, minTracker), maxTracker) }
 
 // Share is what the training of one job may take of a tracker. All jobs that run at once have as much: none waits for another
-// one's training, and together they stay within the memory whichever of them train.
+// one's training, and together they stay within the memory whichever of them train, on no more workers than they were planned for (senders).
 func (t Tracker) Share() int64 { return max(t.Memory-t.own(), 0) / int64(max(t.Jobs, 1)) }
 
 // Heap is the limit of Go's heap in a tracker; 0: none.
@@ -46,12 +46,22 @@ func (t Tracker) with(share int64) int64 {
 // training is driven in a worker, and Room.Models has all.
 type Driven struct{ Bytes, PerTraining, PerTrained, PerKept int64 }
 
+// senders is how many workers a tracker is planned for: a power of two, and 16 at least. So a plan holds, and stays the same for a driver
+// that is started again, when some workers come or go.
+func senders(workers int) int {
+	n := 16
+	for n < workers {
+		n *= 2
+	}
+	return n
+}
+
 // driven is the tracker's side of training on so many workers.
 func (j *job) driven(m Machine) Driven {
 	if m.Tracker.Memory <= 0 {
 		return Driven{}
 	}
-	workers := max(m.Workers, 1)
+	workers := senders(m.Workers)
 	return Driven{Bytes: max(m.Tracker.Share()-j.moments(workers), 1), PerTraining: trainingBytes + trackerSum*int64(workers), PerTrained: trainedBytes, PerKept: keptBytes}
 }
 
@@ -67,7 +77,7 @@ func (d Driven) most(given, all, kept int64) int64 {
 // inTracker is what a tracker holds by the number of classes while one model at a time is trained.
 func (j *job) inTracker(m Machine) Classes {
 	d, w := j.driven(m), j.w
-	return Classes{For: "training one model at a time in the tracker", Fixed: j.moments(max(m.Workers, 1)), PerClass: w.largest*d.PerTraining + w.all*d.PerTrained + w.kept*d.PerKept,
+	return Classes{For: "training one model at a time in the tracker", Fixed: j.moments(senders(m.Workers)), PerClass: w.largest*d.PerTraining + w.all*d.PerTrained + w.kept*d.PerKept,
 		Of: m.Tracker.Share()}
 }
 

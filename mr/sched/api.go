@@ -49,8 +49,8 @@ type (
 		Progress []Progress
 		Usage    Usage
 	}
-	// Alive says that a worker lives and that nothing else can be heard of it: something large is under way from it, or to it. What runs there
-	// is neither missing nor hung nor stalled meanwhile.
+	// Alive says that a worker lives, of which little else may be heard: something large is under way from it, or to it. For as long as nothing
+	// was heard of it, what runs there is neither missing nor hung nor stalled.
 	Alive struct{ Worker WorkerID }
 	// Submit starts a job, or goes on with one that an earlier coordinator left. Done lists
 	// phases that are published: they are not run again. Committed lists results of tasks of

@@ -170,10 +170,10 @@ func (s *State) refuse() {
 }
 
 // starved finds a rounds phase that wants to pin a partition although there are free slots and
-// nothing is under way in any job: no answer is awaited, no task waits for its time, and no
-// worker is excluded for a while.
+// nothing is under way in any job: no answer is awaited, no task waits for its time, no
+// worker is excluded for a while, and no job is expected, which may have room that it will not need.
 func (s *State) starved() (*job, *phase) {
-	if s.busy > 0 || s.free <= 0 || s.guests > 0 {
+	if s.busy > 0 || s.free <= 0 || s.guests > 0 || len(s.expected) > 0 {
 		return nil, nil
 	}
 	var of *job

@@ -204,9 +204,10 @@ func (s *State) alive(id WorkerID) {
 		s.do(Gone{Worker: id})
 		return
 	}
+	silent := s.now - w.seen // this long nothing was heard of what its attempts have done
 	w.seen = s.now
 	for a := range w.running {
-		a.seen, a.moved = s.now, s.now
+		a.seen, a.moved = s.now, min(a.moved+silent, s.now)
 		s.move(a.j)
 	}
 	for i := range w.guests {

@@ -327,6 +327,50 @@ func TestJobsOutliveTheirTracker(t *testing.T) {
 	}
 }
 
+// TestBegunJobsComeFirst: workers hold something of jobs that a tracker before has begun, so that these go on before others of any
+// priority; what is held of one that has to wait for its turn is given up.
+func TestBegunJobsComeFirst(t *testing.T) {
+	store := mem.New()
+	hold := func(ctx context.Context) (ending, error) { <-ctx.Done(); return ending{}, ctx.Err() }
+	m := newJobs(t, store, &drive{ends: map[string]func(context.Context) (ending, error){"a": hold, "b": hold}}, 2)
+	for _, name := range []string{"a", "b"} {
+		id := submitted(t, m, name)
+		wait(t, m, id, Running)
+		if err := m.began(id, &mr.JobSpec{ID: mr.JobID(name + "-run")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := m.submit(t.Context(), Request{Name: "urgent", Text: "x", Priority: 5}); err != nil {
+		t.Fatal(err)
+	}
+	m.close()
+
+	second := &drive{ends: map[string]func(context.Context) (ending, error){"a": hold, "b": hold, "urgent": hold}}
+	n := newJobs(t, store, second, 1)
+	if runs, err := n.load(t.Context()); err != nil || len(runs) != 2 {
+		t.Fatalf("expected are %v, %v", runs, err)
+	}
+	n.mu.Lock()
+	n.fill()
+	n.mu.Unlock()
+	if got := n.postponed(); !slices.Equal(got, []mr.JobID{"b-run"}) {
+		t.Errorf("%v has to wait for its turn, want b-run", got)
+	}
+	for range 100 {
+		second.mu.Lock()
+		started := len(second.began)
+		second.mu.Unlock()
+		if started > 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	n.close()
+	if len(second.began) != 1 || second.began[0] != "a" {
+		t.Errorf("began %v, want what was begun before", second.began)
+	}
+}
+
 func TestBadSubmissions(t *testing.T) {
 	m := newJobs(t, mem.New(), &drive{}, 1)
 	for _, r := range []Request{{}, {Name: "a"}, {Name: "../a", Text: "x"}, {Name: strings.Repeat("a", 100), Text: "x"}} {

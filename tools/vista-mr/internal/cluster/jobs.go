@@ -256,10 +256,19 @@ func (m *jobs) began(id string, spec *mr.JobSpec) error {
 	return nil
 }
 
-// fill starts drivers while there is room. It is called with m.mu held.
+// fill starts drivers while there is room. What a tracker before has begun comes first, whatever its priority: workers hold something of it,
+// which others would wait for. It is called with m.mu held.
 func (m *jobs) fill() {
 	queued := slices.DeleteFunc(slices.Clone(m.order), func(b *book) bool { return b.State != Queued })
-	slices.SortStableFunc(queued, func(a, b *book) int { return cmp.Compare(b.sub.Priority, a.sub.Priority) })
+	slices.SortStableFunc(queued, func(a, b *book) int {
+		if begun := len(a.runs) > 0; begun != (len(b.runs) > 0) {
+			if begun {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(b.sub.Priority, a.sub.Priority)
+	})
 	for _, b := range queued {
 		switch {
 		case m.base.Err() != nil:
@@ -270,6 +279,19 @@ func (m *jobs) fill() {
 			m.run(b)
 		}
 	}
+}
+
+// postponed are the runs of jobs that a tracker before had begun and that have to wait for their turn now, as this one runs fewer at once. What
+// workers hold of them would keep others out, which they may be waiting for.
+func (m *jobs) postponed() (out []mr.JobID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range m.order {
+		if b.State == Queued && !b.Ending {
+			out = append(out, b.runs...)
+		}
+	}
+	return out
 }
 
 // firstPause is how long to wait after a driver could not be started for the first time; then four times as long, and so on.

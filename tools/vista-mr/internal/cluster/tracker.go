@@ -149,6 +149,9 @@ func ServeTracker(ctx context.Context, o TrackerOptions) (err error) {
 	d.jobs.mu.Lock()
 	d.jobs.fill()
 	d.jobs.mu.Unlock()
+	for _, run := range d.jobs.postponed() {
+		d.tracker.Dismiss(run)
+	}
 	err = d.guardEpoch(ctx, pub, served)
 	// Drivers end first: what they have under way, the next tracker goes on with.
 	d.runs.Stop()
