@@ -41,7 +41,11 @@ func (s Stats) mixed(image float64) float64 {
 	if s.Average <= 1 || image >= 1 {
 		return image
 	}
-	zero := min(1.5*(1-image), 1)
+	zero := 1.5 * (1 - image)
+	if zero > 0.5 { // of sparser ones the runs are longer, up to where nothing else is left
+		zero = 0.5 + (2.0/3-image)/(2.0/3-3.0/64)/2
+	}
+	zero = min(zero, 1)
 	return 1 - (1-image)*math.Pow(zero, s.Average-1)
 }
 

@@ -24,7 +24,7 @@ func (q *search) refusal() error {
 func (q *search) memory() string {
 	need, whole := q.least.Needed, q.m.Whole
 	elsewhere := q.m.Most > 0 && need > q.m.Most
-	end := fmt.Sprintf("end worker %s, or run it", q.least.Worker)
+	end := fmt.Sprintf("end worker %s and others that have less, or run it", q.least.Worker)
 	if q.m.Workers < 2 { // there would be none
 		end = "run worker " + q.least.Worker
 	}

@@ -177,9 +177,9 @@ func TestTheWorkerThatIsTooSmall(t *testing.T) {
 		error, hint string
 	}{
 		"the job's limit":              {"", 100 * mib, "10 MiB is available (", "set limits.memory to "},
-		"one, of an unknown machine":   {"w1", 0, "10 MiB is available on worker w1 (", "end worker w1, or run it with --memory "},
-		"one, of a machine with more":  {"w1", need, "10 MiB is available on worker w1 (", "end worker w1, or run it with --memory " + bytesize.Flag(need) + " or more"},
-		"one that has all there is":    {"w1", 100*mib - 1, "10 MiB is available on worker w1 (", "end worker w1, or run it on a machine, or in a control group, with " + bytesize.AtLeast(need) + " or more: its own has 99 MiB"},
+		"one, of an unknown machine":   {"w1", 0, "10 MiB is available on worker w1 (", "end worker w1 and others that have less, or run it with --memory "},
+		"one, of a machine with more":  {"w1", need, "10 MiB is available on worker w1 (", "end worker w1 and others that have less, or run it with --memory " + bytesize.Flag(need) + " or more"},
+		"one that has all there is":    {"w1", 100*mib - 1, "10 MiB is available on worker w1 (", "end worker w1 and others that have less, or run it on a machine, or in a control group, with " + bytesize.AtLeast(need) + " or more: its own has 99 MiB"},
 		"the only one":                 {"w0", need, "10 MiB is available on worker w0 (", "run worker w0 with --memory " + bytesize.Flag(need) + " or more"},
 		"the only one, with all of it": {"w0", 10 * mib, "10 MiB is available on worker w0 (", "run worker w0 on a machine, or in a control group, with " + bytesize.AtLeast(need) + " or more: its own has 10 MiB"},
 		"each, of unknown machines":    {EachWorker, 0, "10 MiB is available on each worker (", "start the workers with --memory "},

@@ -48,7 +48,7 @@ type Host interface {
 }
 
 // Read yields the images of a split, in order. Those of keys for which want answers false are not read, and those of
-// more than most bytes are bad (0: MaxImage, which none may exceed). want is called from another goroutine.
+// more than most bytes are bad (0: MaxImage, which none may exceed). want is called from another goroutine, once for each image.
 func Read(ctx context.Context, h Host, split *mr.Split, most int64, want func(key []byte) bool) iter.Seq2[Image, error] {
 	return func(yield func(Image, error) bool) {
 		p, err := readSplit(ctx, h.Store(), split)
@@ -74,7 +74,7 @@ func (x *Index) All(ctx context.Context, r Resolver, want func(key []byte) bool)
 func read(ctx context.Context, r Resolver, u *unpacked, p *part, most int64, want func(key []byte) bool) iter.Seq2[Image, error] {
 	return func(yield func(Image, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
-		d := &reader{part: p, want: want, resolver: r, unpacked: u, most: MaxImage, open: map[string]*opened{}}
+		d := &reader{part: p, want: want, resolver: r, unpacked: u, most: MaxImage, wanted: -1, open: map[string]*opened{}}
 		if most > 0 {
 			d.most = min(most, MaxImage)
 		}
@@ -151,6 +151,8 @@ type reader struct {
 	hold     int64               // bytes that requests may hold together
 	room     *semaphore.Weighted // taken in the order of the requests, so that the first one never waits for a later one
 
+	wanted int // the entry that want was asked of in vain: it begins the next request
+
 	mu   sync.Mutex
 	open map[string]*opened // containers
 }
@@ -193,8 +195,9 @@ func (d *reader) next(at int) *request {
 		if e.bad != nil {
 			spoil(&m, e.bad.Cause, errors.New(e.bad.Error))
 		}
-		if m.Bad == nil && d.want(m.Key) {
+		if m.Bad == nil && (i == d.wanted || d.want(m.Key)) {
 			if lead != nil && !d.together(lead, e, end) {
+				d.wanted = i
 				break
 			}
 			if lead == nil {

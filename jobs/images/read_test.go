@@ -183,3 +183,25 @@ func (f failing) Open(ctx context.Context, p dfs.Path) (dfs.File, error) {
 	}
 	return f.FS.Open(ctx, p)
 }
+
+// TestWantIsAskedOnce: whoever takes each fourth image gets each fourth.
+func TestWantIsAskedOnce(t *testing.T) {
+	files := map[string][]byte{}
+	for i := range 40 {
+		files[fmt.Sprintf("f/%02d.jpg", i)] = []byte(image(i))
+	}
+	h := newDisk(t, files)
+	x := scan(t, h, Spec{URI: "f"})
+	asked, read := 0, 0
+	for m, err := range x.All(t.Context(), h, func([]byte) bool { asked++; return asked%4 == 1 }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Data != nil {
+			read++
+		}
+	}
+	if asked != 40 || read != 10 {
+		t.Errorf("asked %d times about 40 images, and read %d", asked, read)
+	}
+}

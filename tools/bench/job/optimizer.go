@@ -171,6 +171,7 @@ type grid struct {
 	cluster *running
 	runs    int
 	kills   int
+	refused int  // cells
 	before  cell // the one that was measured last
 
 	regrets, times, peaks, bytes []float64
@@ -389,6 +390,7 @@ func (o *grid) note(c cell, p *results.Plan) error {
 // report prints a cell's line.
 func (o *grid) report(c cell, all []tried) error {
 	if len(all) == 0 {
+		o.refused++
 		fmt.Printf("| %s | refused | | | | | | | | 0 |\n", c)
 		return nil
 	}
@@ -471,6 +473,9 @@ func (o *grid) beyond() error {
 		if worst := slices.Max(f.off); worst > f.bound {
 			all = append(all, fmt.Errorf("an estimate of %s is off by %.0f %%, and may be by %.0f", f.what, 100*worst, 100*f.bound))
 		}
+	}
+	if o.refused > 0 {
+		all = append(all, fmt.Errorf("%d cells were refused", o.refused))
 	}
 	if o.kills > 0 {
 		all = append(all, fmt.Errorf("%d processes were killed", o.kills))

@@ -100,13 +100,9 @@ func otherWork(j *conf.Job, x *explain.Explanation, d *data, s *results.Summary)
 // otherJob names what else differs between a run's job and a job file, its plan excepted: that of the run is shown. A tracker was
 // sent the job file with paths that begin at the root.
 func otherJob(ctx context.Context, j *conf.Job, d *data, s *results.Summary) ([]string, error) {
-	now := &origin{}
-	for _, f := range d.tables {
-		in, err := digestOf(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		now.Table = append(now.Table, in)
+	table, err := digestsOf(ctx, d.tables)
+	if err != nil {
+		return nil, err
 	}
 	rooted, _, err := Rooted(j)
 	if err != nil {
@@ -116,7 +112,7 @@ func otherJob(ctx context.Context, j *conf.Job, d *data, s *results.Summary) ([]
 	if sent := otherKeys(rooted, s); len(sent) < len(out) {
 		out = sent
 	}
-	if now.tableDigest() != s.Digests["table"] {
+	if (&origin{Table: table}).tableDigest() != s.Digests["table"] {
 		out = slices.Insert(out, 0, "the table's content")
 	}
 	return out, nil

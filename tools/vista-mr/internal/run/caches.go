@@ -121,10 +121,10 @@ func keepFile(file string, b []byte) error {
 // programsLimit bounds the programs that are kept of stores elsewhere. VGG16 takes 530 MiB.
 const programsLimit = 6 << 30
 
-// programCache is where programs of stores elsewhere are kept between jobs, or, without a cache, until scratch is removed.
+// programCache is where programs of stores elsewhere are kept between jobs, or, without a cache that can be written, until scratch is removed.
 func programCache(scratch string) *blobs.Cache {
 	dir := cacheDir()
-	if dir == "" {
+	if dir == "" || cacheFails() != nil {
 		dir = scratch
 	}
 	return blobs.New(filepath.Join(dir, "programs"), programsLimit)

@@ -143,13 +143,17 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 		return nil, err
 	}
 	old := readKept(ctx, at)
+	planned, err := old.planned(ctx, d)
+	if err != nil {
+		return nil, err
+	}
 	var choice *vistaopt.Choice
 	var follows bool
 	m, err := o.Engine.Machine(ctx)
 	if err != nil {
 		return nil, err
 	}
-	rates, chosen := onceSpeeds(ctx, d, o), onceChosen(j, d, old)
+	rates, chosen := onceSpeeds(ctx, d, o), onceChosen(j, d, planned)
 	written, inference := programs{}, plan.Inference("")
 	ns, err := openNetworks(ctx, j, models, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {
@@ -196,10 +200,10 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 		if _, err := at.store.Stat(ctx, keptFile); err == nil {
 			anew = "what the interrupted run has left cannot be understood, as that of another build"
 		}
-	} else if !follows {
-		anew = "the plan of the interrupted run does not fit into the memory that there is now"
 	} else if changed := old.Origin.changes(p.Origin); len(changed) > 0 {
 		anew, follows = sentence(changed), false
+	} else if !follows {
+		anew = "the plan of the interrupted run does not fit into the memory that there is now"
 	}
 	if anew != "" && o.Resume {
 		return nil, noResume(at, anew)

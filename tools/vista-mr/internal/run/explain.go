@@ -56,7 +56,11 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		return nil, invalid(err)
 	}
 	old, at := interrupted(ctx, j, &o)
-	c, follows, err := choose(j, ns, d, old, m)
+	planned, err := old.planned(ctx, d)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	c, follows, err := choose(j, ns, d, planned, m)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +74,9 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	switch {
 	case follows:
 		x.TakesUp = at
-		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan is that of the unfinished run in %s, which submit takes up if its input is still the same.", at))
+		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan is that of the unfinished run in %s, which submit takes up if its weights and programs are still the same.", at))
+	case old != nil && planned == nil:
+		x.Remarks = append(x.Remarks, fmt.Sprintf("The unfinished run in %s had another table or other images: submit starts anew.", at))
 	case old != nil:
 		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan of the unfinished run in %s does not fit into the memory that there is now: submit starts anew.", at))
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,16 @@ func TestExplainTellsWhatIsTakenUp(t *testing.T) {
 		t.Errorf("of another job: %+v, %v", x, err)
 	}
 	w.job.Seed--
+	// A run whose table was another one counts for nothing, and its plan was made for what it had.
+	table, err := os.ReadFile(w.table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(t, w.table, append(slices.Clone(table), "more,1,2,red,3\n"...))
+	if x, err := Explain(t.Context(), w.job, Options{}); err != nil || x.Plan.Storage != usual.Storage || x.TakesUp != "" || !strings.Contains(strings.Join(x.Remarks, " "), "had another table or other images") {
+		t.Errorf("of another table: %+v, %v", x, err)
+	}
+	save(t, w.table, table)
 	s, err := Submit(t.Context(), w.job, Options{Resume: true})
 	if err != nil || s.Plan.Storage != string(old.Plan.Storage) {
 		t.Fatalf("submit: %v", err)

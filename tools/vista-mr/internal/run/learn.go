@@ -80,7 +80,8 @@ func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, no
 }
 
 // started keeps how fast weights were read and programs written before the first phase, which took so many seconds to come, if the
-// network's speed is known and if it was quicker than what is: most of what a short job takes may be its start.
+// network's speed is known and if it was quicker than what is: most of what a short job takes may be its start. What reads a large table
+// before, or waits for an output, says nothing of weights: a tenth of the guess is the least that is believed.
 func (l *lesson) started(took float64, e *vistaopt.Estimate) error {
 	if l == nil || len(e.Phases) == 0 || e.Phases[0].Name != vistaopt.StartPhase {
 		return nil
@@ -90,7 +91,7 @@ func (l *lesson) started(took float64, e *vistaopt.Estimate) error {
 		return nil
 	}
 	load := bytes / (took - l.rates.Job)
-	if load < leastRate || load > mostRate || load < 1.03*was.Load {
+	if load < vistaopt.DefaultRates().Load/10 || load > mostRate || load < 1.03*was.Load {
 		return nil
 	}
 	was.Load = load

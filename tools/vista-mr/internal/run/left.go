@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -40,6 +41,11 @@ const (
 // valuesOf says in words which weights a network of the job has, before they are read; "": nobody can tell. Files count as the same as long as
 // their sizes and times are.
 func valuesOf(ctx context.Context, j *conf.Job, c *conf.CNN) string {
+	rooted, _, err := Rooted(&conf.Job{CNN: conf.CNNs{*c}}) // the same files for who names them from elsewhere, as a tracker's driver
+	if err != nil {
+		return ""
+	}
+	c = &rooted.CNN[0]
 	out := fmt.Sprintf("%q weights %q", c.Model, c.Weights)
 	if c.Weights == "random" && !isFile(c.Model) {
 		return fmt.Sprintf("%s seed %d", out, j.Seed)
@@ -78,9 +84,8 @@ func (n *network) recallLeft() (known bool) {
 	if key == "" {
 		return false
 	}
-	b, err := ReadFile(leftFile(key), maxLeft)
-	var l left
-	if err != nil || json.Unmarshal(b, &l) != nil || l.Of != key || !l.sane() || n.digest != "" && n.digest != l.Digest {
+	l := keptLeft(key)
+	if l == nil || n.digest != "" && n.digest != l.Digest {
 		return false
 	}
 	n.size.Layers = slices.Clone(n.size.Layers) // what was chosen by it stays as it is
@@ -90,6 +95,16 @@ func (n *network) recallLeft() (known bool) {
 		known = known || s != share{}
 	}
 	return known
+}
+
+// keptLeft are the shares that are kept under a key; nil: none that can be read and are sane.
+func keptLeft(key string) *left {
+	b, err := ReadFile(leftFile(key), maxLeft)
+	var l left
+	if err != nil || json.Unmarshal(b, &l) != nil || l.Of != key || len(l.Layers) == 0 || !l.sane() {
+		return nil
+	}
+	return &l
 }
 
 // sane tells whether the shares can have been measured.
@@ -104,10 +119,20 @@ func (l *left) sane() bool {
 	return len(l.Layers) <= mostLayers
 }
 
-// keep writes shares where the next job finds them.
+// keep writes shares where the next job finds them. What is known of other layers of the same network stays, and so does what vectors or
+// volumes left that were not written this time.
 func (l *left) keep() error {
 	if l.Of == "" || len(l.Layers) == 0 {
 		return nil
+	}
+	if was := keptLeft(l.Of); was != nil && was.Digest == l.Digest {
+		for name, s := range l.Layers {
+			old := was.Layers[name]
+			was.Layers[name] = share{cmp.Or(s.Vector, old.Vector), cmp.Or(s.Volume, old.Volume)}
+		}
+		if was.When = l.When; was.sane() { // and not too many
+			l = was
+		}
 	}
 	b, err := json.Marshal(l)
 	if err != nil {

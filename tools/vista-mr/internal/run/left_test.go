@@ -2,6 +2,7 @@ package run
 
 import (
 	"encoding/json"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -228,6 +229,28 @@ func TestCalibrationLooksAtFeatures(t *testing.T) {
 	for i, l := range n.size.Layers {
 		if want := n.layers[i].Name != "f2"; l.Left == 0 || (l.Left < 0.97) != want && n.layers[i].Name != "f1" {
 			t.Errorf("%s: %v", l.Name, l.Left)
+		}
+	}
+}
+
+// TestSharesAdd: what a job has not written stays as an earlier one left it, as long as the weights are the same.
+func TestSharesAdd(t *testing.T) {
+	t.Setenv("VISTA_MR_CACHE", t.TempDir())
+	for i, c := range []struct {
+		digest string
+		layers map[string]share
+		want   map[string]share
+	}{
+		{"d", map[string]share{"a": {0.5, 0.6}, "b": {Vector: 0.7}}, map[string]share{"a": {0.5, 0.6}, "b": {Vector: 0.7}}},
+		{"d", map[string]share{"a": {Vector: 0.4}, "c": {Vector: 0.9}}, map[string]share{"a": {0.4, 0.6}, "b": {Vector: 0.7}, "c": {Vector: 0.9}}},
+		{"e", map[string]share{"a": {Vector: 0.3}}, map[string]share{"a": {Vector: 0.3}}},
+	} {
+		l := &left{Of: "net", Digest: c.digest, Layers: c.layers, When: time.Now()}
+		if err := l.keep(); err != nil {
+			t.Fatal(err)
+		}
+		if got := keptLeft("net"); got == nil || !maps.Equal(got.Layers, c.want) {
+			t.Errorf("%d: %+v is kept, want %v", i, got, c.want)
 		}
 	}
 }

@@ -112,6 +112,9 @@ func (ns networks) rates(version string) vistaopt.Rates {
 			sources = append(sources, n.name+": "+own.Source)
 		} else {
 			guessed = append(guessed, n.name)
+			if more, ok := strings.CutPrefix(own.Source, vistaopt.DefaultRates().Source); ok && more != "" {
+				sources = append(sources, n.name+":"+strings.TrimPrefix(more, ";"))
+			}
 		}
 	}
 	if len(loads) > 0 {

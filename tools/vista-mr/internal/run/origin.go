@@ -60,6 +60,34 @@ func (o *origin) changes(now *origin) []string {
 	return out
 }
 
+// planned is a run whose plan is gone on with: nil, if there is none, or if its table or images are other ones now. How many partitions
+// there are is for the images that there were, and nothing that it has computed will count.
+func (k *kept) planned(ctx context.Context, d *data) (*kept, error) {
+	if k == nil || d.images != nil && k.Origin.Images != (listing{Images: d.images.Images, SHA256: d.images.Listing}) {
+		return nil, nil
+	}
+	if d.table == nil {
+		return k, nil
+	}
+	now, err := digestsOf(ctx, d.tables)
+	if err != nil || !slices.Equal(k.Origin.Table, now) {
+		return nil, err
+	}
+	return k, nil
+}
+
+// digestsOf are those of a table's files.
+func digestsOf(ctx context.Context, tables []mr.FileRange) (out []inputFile, err error) {
+	for _, f := range tables {
+		in, err := digestOf(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, in)
+	}
+	return out, nil
+}
+
 // tableDigest is that of the table's only file or, of a folder, of its files' digests in order.
 func (o *origin) tableDigest() string {
 	if len(o.Table) == 1 {
@@ -83,12 +111,9 @@ func newOrigin(ctx context.Context, d *data, ns networks, models programs, runti
 		o.Programs = append(o.Programs, m.Digest)
 	}
 	slices.Sort(o.Programs)
-	for _, f := range d.tables {
-		in, err := digestOf(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		o.Table = append(o.Table, in)
+	var err error
+	if o.Table, err = digestsOf(ctx, d.tables); err != nil {
+		return nil, err
 	}
 	exe, err := os.Executable()
 	if err != nil {

@@ -245,6 +245,9 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 		old = readKept(ctx, f.place)
 	}
 	d := f.data()
+	if old, err = old.planned(ctx, d); err != nil {
+		return "", err
+	}
 	rates, chosen := onceSpeeds(ctx, d, o), onceChosen(j, d, old)
 	ns, err := openNetworks(ctx, j, dir, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {
