@@ -264,7 +264,7 @@ func (f *FS) inFolder(dir string, do func() error) (err error) {
 }
 
 // makeTries bounds how often a folder is made that is removed again at once.
-const makeTries = 100
+const makeTries = 1000
 
 // errFileAbove is met where a file bears the name of a folder that is wanted.
 var errFileAbove = errors.New("a part of the path is a file, not a folder")
