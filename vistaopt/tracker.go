@@ -46,10 +46,10 @@ func (t Tracker) with(share int64) int64 {
 // training is driven in a worker, and Room.Models has all.
 type Driven struct{ Bytes, PerTraining, PerTrained, PerKept int64 }
 
-// senders is how many workers a tracker is planned for: a power of two, and 16 at least. So a plan holds, and stays the same for a driver
+// senders is how many workers a tracker is planned for: a power of two. So a plan holds, and stays the same for a driver
 // that is started again, when some workers come or go.
 func senders(workers int) int {
-	n := 16
+	n := 1
 	for n < workers {
 		n *= 2
 	}
