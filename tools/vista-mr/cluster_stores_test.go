@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io/fs"
 	"net/url"
 	"os"
@@ -95,8 +96,14 @@ func (c *installed) put(folder, uri string) {
 			c.t.Fatal(err)
 		}
 	}
-	from := filepath.Join(c.dir, folder)
-	if err := filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+	if err := copyFolder(c.t.Context(), to, base, filepath.Join(c.dir, folder)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// copyFolder copies a local folder into a store.
+func copyFolder(ctx context.Context, to dfs.FS, base dfs.Path, from string) error {
+	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -108,10 +115,8 @@ func (c *installed) put(folder, uri string) {
 		if err != nil {
 			return err
 		}
-		return dfs.WriteFile(c.t.Context(), to, base.Join(filepath.ToSlash(below)), data)
-	}); err != nil {
-		c.t.Fatal(err)
-	}
+		return dfs.WriteFile(ctx, to, base.Join(filepath.ToSlash(below)), data)
+	})
 }
 
 // TestClusterOnStores runs the main job on two workers over real storage servers, where its table, images and output and the tracker's

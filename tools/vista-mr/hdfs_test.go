@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
@@ -62,21 +61,7 @@ func TestJobsOnHDFS(t *testing.T) {
 		to, err := hdfs.New(hdfs.Options{Addresses: []string{value["NN_RPC"]}, User: ts.Getenv("HADOOP_USER_NAME")}, "/")
 		ts.Check(err)
 		defer to.Close()
-		from := ts.MkAbs(args[0])
-		ts.Check(filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
-			data, err := os.ReadFile(name)
-			if err != nil {
-				return err
-			}
-			below, err := filepath.Rel(from, name)
-			if err != nil {
-				return err
-			}
-			return dfs.WriteFile(t.Context(), to, dfs.Path(args[1]).Join(filepath.ToSlash(below)), data)
-		}))
+		ts.Check(copyFolder(t.Context(), to, dfs.Path(args[1]), ts.MkAbs(args[0])))
 	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/hdfs",

@@ -345,7 +345,9 @@ func TestBegunJobsComeFirst(t *testing.T) {
 	}
 	m.close()
 
-	second := &drive{ends: map[string]func(context.Context) (ending, error){"a": hold, "b": hold, "urgent": hold}}
+	started := make(chan struct{})
+	first := func(ctx context.Context) (ending, error) { close(started); return hold(ctx) }
+	second := &drive{ends: map[string]func(context.Context) (ending, error){"a": first, "b": hold, "urgent": hold}}
 	n := newJobs(t, store, second, 1)
 	if runs, err := n.load(t.Context()); err != nil || len(runs) != 2 {
 		t.Fatalf("expected are %v, %v", runs, err)
@@ -356,14 +358,9 @@ func TestBegunJobsComeFirst(t *testing.T) {
 	if got := n.postponed(); !slices.Equal(got, []mr.JobID{"b-run"}) {
 		t.Errorf("%v has to wait for its turn, want b-run", got)
 	}
-	for range 100 {
-		second.mu.Lock()
-		started := len(second.began)
-		second.mu.Unlock()
-		if started > 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+	select {
+	case <-started:
+	case <-time.After(10 * time.Second):
 	}
 	n.close()
 	if len(second.began) != 1 || second.began[0] != "a" {

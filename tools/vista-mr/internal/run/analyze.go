@@ -100,7 +100,7 @@ func otherWork(j *conf.Job, x *explain.Explanation, d *data, s *results.Summary)
 // otherJob names what else differs between a run's job and a job file, its plan excepted: that of the run is shown. A tracker was
 // sent the job file with paths that begin at the root.
 func otherJob(ctx context.Context, j *conf.Job, d *data, s *results.Summary) ([]string, error) {
-	table, err := digestsOf(ctx, d.tables)
+	table, err := d.digests(ctx)
 	if err != nil {
 		return nil, err
 	}

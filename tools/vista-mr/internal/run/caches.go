@@ -124,7 +124,7 @@ const programsLimit = 6 << 30
 // programCache is where programs of stores elsewhere are kept between jobs, or, without a cache that can be written, until scratch is removed.
 func programCache(scratch string) *blobs.Cache {
 	dir := cacheDir()
-	if dir == "" || cacheFails() != nil {
+	if cacheFails() != nil {
 		dir = scratch
 	}
 	return blobs.New(filepath.Join(dir, "programs"), programsLimit)

@@ -18,6 +18,7 @@ import (
 // data is a job's input as far as it is known before anything runs.
 type data struct {
 	tables []mr.FileRange
+	read   []inputFile // digests of them; nil: not known yet
 	table  *surveyed
 	images *images.Index
 	stats  vistaopt.Stats

@@ -11,9 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/layers"
-	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/explain"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -188,26 +186,14 @@ func TestShareOfVectors(t *testing.T) {
 func TestCalibrationLooksAtFeatures(t *testing.T) {
 	alone(t)
 	w := newWorld(t, true)
-	w.job.Output = conf.URI(filepath.Join(w.dir, "out"))
 	ctx := t.Context()
-	at, err := openPlace(ctx, w.job.Output)
-	if err == nil {
-		err = at.begin()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := readInput(ctx, w.job, progress.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &Options{}
-	o.fill()
+	at, d, o := w.prepared(t)
 	ns := w.network(t)
 	n := ns[0]
 	n.pool, n.values, n.digest = layers.PoolNone, "small", n.cnn.Digest
 	n.measureUp()
-	if d.sample, err = takeSample(ctx, d, n); err != nil {
+	sample, err := takeSample(ctx, d, n)
+	if err != nil {
 		t.Fatal(err)
 	}
 	choice := &vistaopt.Choice{Plan: plan.Plan{Inference: plan.Fused}}
@@ -220,7 +206,7 @@ func TestCalibrationLooksAtFeatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := calibrate(ctx, n, m, d.sample, at.store, o); err != nil {
+	if _, err := calibrate(ctx, n, m, sample, at.store, o); err != nil {
 		t.Fatal(err)
 	}
 	if !n.recallLeft() {

@@ -275,22 +275,9 @@ func TestAlbumsOfSeveralNetworks(t *testing.T) {
 func TestEachNetworkIsMeasured(t *testing.T) {
 	alone(t)
 	w := newWorld(t, false)
-	w.job.Output = conf.URI(filepath.Join(w.dir, "out"))
 	w.job.CNN = append(w.job.CNN, w.job.CNN[0], w.job.CNN[0])
 	ctx := t.Context()
-	at, err := openPlace(ctx, w.job.Output)
-	if err == nil {
-		err = at.begin()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := readInput(ctx, w.job, progress.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &Options{}
-	o.fill()
+	at, d, o := w.prepared(t)
 	ns := w.network(t)
 	m := vistaopt.Machine{Cores: 2, Memory: 4 << 30, Rates: ns.rates(o.ortVersion)}
 	choice, _, err := choose(w.job, ns, d, nil, m)

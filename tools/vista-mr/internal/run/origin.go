@@ -69,23 +69,28 @@ func (k *kept) planned(ctx context.Context, d *data) (*kept, error) {
 	if d.table == nil {
 		return k, nil
 	}
-	now, err := digestsOf(ctx, d.tables)
+	now, err := d.digests(ctx)
 	if err != nil || !slices.Equal(k.Origin.Table, now) {
 		return nil, err
 	}
 	return k, nil
 }
 
-// digestsOf are those of a table's files.
-func digestsOf(ctx context.Context, tables []mr.FileRange) (out []inputFile, err error) {
-	for _, f := range tables {
+// digests are those of the table's files, which are read for them once.
+func (d *data) digests(ctx context.Context) ([]inputFile, error) {
+	if d.read != nil {
+		return d.read, nil
+	}
+	var all []inputFile
+	for _, f := range d.tables {
 		in, err := digestOf(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, in)
+		all = append(all, in)
 	}
-	return out, nil
+	d.read = all
+	return all, nil
 }
 
 // tableDigest is that of the table's only file or, of a folder, of its files' digests in order.
@@ -112,7 +117,7 @@ func newOrigin(ctx context.Context, d *data, ns networks, models programs, runti
 	}
 	slices.Sort(o.Programs)
 	var err error
-	if o.Table, err = digestsOf(ctx, d.tables); err != nil {
+	if o.Table, err = d.digests(ctx); err != nil {
 		return nil, err
 	}
 	exe, err := os.Executable()

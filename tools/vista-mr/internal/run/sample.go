@@ -30,18 +30,26 @@ type sample struct {
 	files    [][]byte // some that can be decoded
 }
 
-// takeSample reads a few of a job's images, spread over all, and decodes them.
-func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error) {
+// decoding is what makes a network's input of image files, and the room for one of them.
+func (n *network) decoding() (*image.Pipeline, []byte, error) {
 	choice, err := extract.Decoder(os.Getenv(decoderVariable))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	p, err := image.NewPipeline(n.image, choice)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, make([]byte, n.image.CropH*n.image.CropW*3), nil
+}
+
+// takeSample reads a few of a job's images, spread over all, and decodes them.
+func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error) {
+	p, dst, err := n.decoding()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	dst := make([]byte, n.image.CropH*n.image.CropW*3)
 	every, seen := max(d.stats.Images/sampled, 1), int64(-1)
 	s := &sample{}
 	var files, all, bytes, pixels, kept int64
@@ -82,16 +90,11 @@ func (s *sample) pictures(n *network) (out []byte, err error) {
 	if s == nil {
 		return nil, nil
 	}
-	choice, err := extract.Decoder(os.Getenv(decoderVariable))
-	if err != nil {
-		return nil, err
-	}
-	p, err := image.NewPipeline(n.image, choice)
+	p, dst, err := n.decoding()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	dst := make([]byte, n.image.CropH*n.image.CropW*3)
 	for _, f := range s.files {
 		if _, err := p.Process(dst, f); err == nil { // what one network can use, another one's sizes may refuse
 			out = append(out, dst...)

@@ -20,6 +20,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/dfs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -183,4 +184,24 @@ func (ns networks) writePrograms(ctx context.Context, store dfs.FS, p plan.Plan,
 		all = append(all, n.writePrograms(ctx, store, p, in, i, out))
 	}
 	return out, errors.Join(all...)
+}
+
+// prepared is an output that a run has begun in, the job's input, and options with their defaults: what planning starts with.
+func (w *world) prepared(t *testing.T) (*place, *data, *Options) {
+	t.Helper()
+	w.job.Output = conf.URI(filepath.Join(w.dir, "out"))
+	at, err := openPlace(t.Context(), w.job.Output)
+	if err == nil {
+		err = at.begin()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := readInput(t.Context(), w.job, progress.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &Options{}
+	o.fill()
+	return at, d, o
 }
