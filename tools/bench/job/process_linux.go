@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // run runs a command to its end and tells what it took. Its output is shown if it fails.
@@ -78,4 +81,20 @@ func spent(pid string, last int) (all float64, err error) {
 		all += n / 100
 	}
 	return all, nil
+}
+
+// evict takes the pages of all files below a folder out of the system's memory. A page counts for the control group that has read it, so
+// that a group which finds it there has room that a job of its own would not have.
+func evict(dir string) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		// What is not on the disk yet would stay.
+		return errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close())
+	})
 }

@@ -23,3 +23,6 @@ func tree(int) (float64, error) { return 0, nil }
 
 // own cannot be told here.
 func own(string) (float64, error) { return 0, nil }
+
+// evict can do nothing here.
+func evict(string) error { return nil }
