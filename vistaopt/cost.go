@@ -139,6 +139,7 @@ func (e *estimator) run(r Regions, m Machine) {
 // worker reads the table before its first task ends.
 func (e *estimator) phase(name string, tasks, files int, compute float64, read, written int64, broadcasts bool) {
 	tasks = max(tasks, 1)
+	written += int64(tasks*files) * headerBytes
 	slots := e.slots(tasks)
 	compute += float64(tasks) * (e.r.Task + float64(files)*e.r.File)
 	waves := math.Ceil(float64(tasks) / slots)
@@ -151,6 +152,9 @@ func (e *estimator) phase(name string, tasks, files int, compute float64, read, 
 	store := float64(read)/(e.r.Read*float64(used)) + float64(written)/(e.r.Write*float64(used))
 	e.add(PhaseEstimate{Name: name, Tasks: tasks, Seconds: max(seconds, store) + e.r.Phase, Compute: compute, Read: read, Written: written})
 }
+
+// headerBytes is what a file of records has beside them: its schema, its properties and the marks of its blocks.
+const headerBytes = 180
 
 // slots is how many of so many tasks compute at once; a task alone has a core.
 func (e *estimator) slots(tasks int) float64 {
@@ -283,20 +287,20 @@ func (e *estimator) table() {
 }
 
 // shuffled adds the phase that sorts records of an amount an image by key with the table's, and writes those that have both, with their
-// rows or without.
-func (e *estimator) shuffled(name string, an amount, rows bool) {
+// rows or without, in so many files a task.
+func (e *estimator) shuffled(name string, files int, an amount, rows bool) {
 	table, all := e.s.Rows*e.s.RowBytes, an.plain*e.s.Images
 	bytes, write, _ := e.stored(an.times(e.s.matched()))
 	if rows {
 		bytes += e.s.met() * e.s.RowBytes
 	}
-	e.phase(name, e.partitions(), 1, float64(all+table)/e.r.Sort/2+write, all+table, bytes, false)
+	e.phase(name, e.partitions(), files, float64(all+table)/e.r.Sort/2+write, all+table, bytes, false)
 }
 
 func (e *estimator) joinImages() {
 	plain := e.s.Images * e.s.ImageBytes
 	e.phase("load", e.splits(), 1, float64(plain)/e.r.Sort/2+float64(plain)/e.r.Copy, plain, plain, false)
-	e.shuffled("joined", same(e.s.ImageBytes), true)
+	e.shuffled("joined", 1, same(e.s.ImageBytes), true)
 }
 
 // infer adds the phase that computes layer to from layer from (-1: from the image), writing so much an image.
@@ -322,7 +326,7 @@ func (e *estimator) infer(name string, from, to, files int, writes amount, sorts
 	bytes, write, _ := e.stored(writes)
 	if sorts {
 		write += float64(writes.plain) / e.r.Sort / 2
-		bytes = writes.packed // whatever the storage: what is sorted goes through Snappy
+		bytes, files = writes.packed, 1 // whatever the storage: what is sorted goes through Snappy
 	}
 	broadcasts := e.p.Join == plan.Broadcast && e.p.Placement == plan.AfterJoin && from < 0
 	written := n * bytes
@@ -349,6 +353,9 @@ func (e *estimator) baseBytes(to int) int64 {
 // ready charges the phase before for making a program of so many bytes of weights ready on each worker.
 func (e *estimator) ready(weights int64) {
 	s := float64(weights) / e.r.Ready
+	if e.n.fresh(e.p.Inference) {
+		s += float64(weights) / e.r.Prepare
+	}
 	last := &e.out.Phases[len(e.out.Phases)-1]
 	last.Seconds, last.Compute = last.Seconds+s, last.Compute+s*float64(e.workers)
 	e.out.Seconds, e.out.Compute = e.out.Seconds+s, e.out.Compute+s*float64(e.workers)
@@ -368,7 +375,7 @@ func (e *estimator) behind(name string, layer, files int, a amount) {
 // joinOutputs adds the join behind the CNN: the first one writes the rows, too.
 func (e *estimator) joinOutputs(name string, files int, a amount, rows bool) {
 	if e.p.Join == plan.Shuffle {
-		e.shuffled(e.name("join-", name), a, rows)
+		e.shuffled(e.name("join-", name), files, a, rows)
 		return
 	}
 	n, kept := e.s.Images, e.s.matched()

@@ -39,6 +39,49 @@ func TestPeaks(t *testing.T) {
 	}
 }
 
+// TestFirstPeaks: where programs are made ready for the first time, what whole jobs held (resident MiB, 25 records, empty caches) is what is
+// expected within 15 %.
+func TestFirstPeaks(t *testing.T) {
+	for _, c := range []struct {
+		model      string
+		layers     int
+		cpu, batch int
+		measured   float64
+	}{
+		{"alexnet", 4, 1, 1, 315}, {"alexnet", 4, 2, 6, 318}, {"resnet50", 5, 1, 1, 261}, {"resnet50", 5, 2, 6, 262}, {"vgg16", 3, 1, 1, 617}, {"vgg16", 3, 2, 6, 857},
+	} {
+		n := top(roster(t, c.model), c.layers)
+		n.Fresh = []plan.Inference{plan.Fused}
+		s, tr := shape(n, 25, 130)
+		p := plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: c.cpu, Batch: c.batch, Partitions: partitions(s)}
+		if got := float64(peak(p, []Network{n}, s, tr, 24<<30)) / mib; math.Abs(got/c.measured-1) > 0.15 {
+			t.Errorf("%s by %s: %.0f MiB are expected, %.0f were measured", c.model, p, got, c.measured)
+		}
+	}
+}
+
+// TestFreshChangesNoBits: whether programs are ready changes what a job is expected to take, and neither whether it fits nor what bits depend on.
+func TestFreshChangesNoBits(t *testing.T) {
+	n := roster(t, "resnet50")
+	rapid.Check(t, func(t *rapid.T) {
+		want, s, tr, m := drawn(t, n)
+		fresh := n
+		for _, by := range plan.Inferences {
+			if rapid.Bool().Draw(t, string(by)) {
+				fresh.Fresh = append(fresh.Fresh, by)
+			}
+		}
+		a, errA := Choose(want, []Network{n}, s, tr, m)
+		b, errB := Choose(want, []Network{fresh}, s, tr, m)
+		if (errA == nil) != (errB == nil) {
+			t.Fatalf("ready: %v, fresh: %v", errA, errB)
+		}
+		if errA == nil && (bitsOf(a.Plan) != bitsOf(b.Plan) || a.Estimate.Memory > b.Estimate.Memory) {
+			t.Fatalf("ready: %s, %d bytes; fresh: %s, %d bytes", a.Plan, a.Estimate.Memory, b.Plan, b.Estimate.Memory)
+		}
+	})
+}
+
 // TestPeakStaysWithinWhatFits: no plan that fits is expected to hold more than there is.
 func TestPeakStaysWithinWhatFits(t *testing.T) {
 	n := roster(t, "resnet50")

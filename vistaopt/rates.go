@@ -5,8 +5,9 @@ type Rates struct {
 	// A call of the CNN takes its multiply-accumulates at MACs a second and, once for all images of a batch, its weights
 	// at Weights bytes a second: fully connected layers are bound by memory, and convolutions by arithmetic.
 	MACs, Weights float64
-	// Ready is how many bytes of weights are made ready for the first call in a second.
-	Ready float64
+	// Ready is how many bytes of weights are made ready for the first call in a second, Prepare how many in a second before that
+	// where it is the first time on this machine.
+	Ready, Prepare float64
 	// Decode is how many bytes of an image file are read, decoded and cropped in a second by a core.
 	Decode float64
 	// Parse is how many bytes of encoded table rows are read and written in a second by a core.
@@ -46,9 +47,10 @@ type Rates struct {
 //   - Load, Save, Job and Fit: what came before the first phase and after the last, and training beyond its rounds, of 49
 //     fused plans of all three networks over 12 to 90 records on a quiet machine.
 //   - Ready: stage-fc6 and stage-fc7 of AlexNet, whose prepared weights come from the cache.
+//   - Prepare: first starts of the three networks, which took 0.6, 1.4 and 5.0 s more than later ones (docs/runtime.md).
 func DefaultRates() Rates {
 	return Rates{
-		MACs: 54e9, Weights: 17.8e9, Ready: 700e6,
+		MACs: 54e9, Weights: 17.8e9, Ready: 700e6, Prepare: 140e6,
 		Decode: 24e6, Parse: 40e6,
 		Read: 1.5e9, Write: 700e6, Copy: 900e6, Pack: 160e6, Unpack: 600e6, Ratio: 0.8,
 		Sort: 40e6, Train: 1.5e9, Sum: 85e-9,

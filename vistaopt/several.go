@@ -26,11 +26,11 @@ func (n Network) at(r Rates) Network {
 	return n
 }
 
-// unmeasured are networks as fast as a machine's rates say.
+// unmeasured are networks as fast as a machine's rates say, whatever has run on it.
 func unmeasured(ns []Network) []Network {
 	out := make([]Network, len(ns))
 	for i, n := range ns {
-		n.Speed = Speed{}
+		n.Speed, n.Fresh = Speed{}, nil
 		out[i] = n
 	}
 	return out
@@ -57,6 +57,7 @@ func joined(ns []Network) Network {
 		all.ConvBytes += n.ConvBytes
 		all.LargestWeight = max(all.LargestWeight, n.LargestWeight)
 		all.Mapped = n.Mapped // of all or of none: it is a matter of the machine
+		all.Fresh = append(all.Fresh, n.Fresh...)
 		all.ImageBytes, all.ActiveBytes, all.Flight = max(all.ImageBytes, n.ImageBytes), max(all.ActiveBytes, n.ActiveBytes), max(all.Flight, n.flight())
 		all.RawBytes += n.RawBytes
 		all.PooledBytes += n.PooledBytes

@@ -31,6 +31,9 @@ type Network struct {
 	LargestWeight, ConvBytes int64
 	// Mapped says that weights are mapped from a file, whose pages the system may drop and read again.
 	Mapped bool
+	// Fresh are the ways of inference whose programs have to be made ready for the first time, as far as is known. Estimates
+	// count it; whether a plan fits does not depend on it, because what is ready may be removed.
+	Fresh []plan.Inference
 	// ImageBytes is the memory that one image may need while it is in flight.
 	ImageBytes int64
 	// ActiveBytes is the largest set of activations of one image that are alive at once, Flight what an image in flight

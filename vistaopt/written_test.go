@@ -7,7 +7,7 @@ import (
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// A join writes what has a row and an image, and the rows once. Raw bytes are plain ones, so they can be counted.
+// A join writes what has a row and an image, and the rows once, a file for each layer and one for the rows. Raw bytes are plain ones, so they can be counted.
 func TestJoinsWriteWhatMeets(t *testing.T) {
 	n := roster(t, "resnet50")
 	s, tr := shape(n, 200, 10)
@@ -16,21 +16,22 @@ func TestJoinsWriteWhatMeets(t *testing.T) {
 	for name, c := range map[string]struct {
 		plan   plan.Plan
 		phases string
+		files  int64 // of a task
 		want   int64
 	}{
-		"match":       {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 200*n.PooledBytes + rows},
-		"reduce":      {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 200*n.PooledBytes + rows},
-		"images":      {plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Shuffle}, "joined", 200*s.ImageBytes + rows},
-		"lazy match":  {plan.Plan{Inference: plan.Lazy, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 200*n.PooledBytes + rows},
-		"lazy reduce": {plan.Plan{Inference: plan.Lazy, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 200*n.PooledBytes + rows},
-		"staged":      {plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 200*n.PooledBytes + rows},
-		"eager":       {plan.Plan{Inference: plan.Eager, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 200*n.RawBytes + rows},
-		"pool":        {plan.Plan{Inference: plan.Eager, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "pool-", 200 * n.PooledBytes},
+		"match":       {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 6, 200*n.PooledBytes + rows},
+		"reduce":      {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 6, 200*n.PooledBytes + rows},
+		"images":      {plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Shuffle}, "joined", 1, 200*s.ImageBytes + rows},
+		"lazy match":  {plan.Plan{Inference: plan.Lazy, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 6, 200*n.PooledBytes + rows},
+		"lazy reduce": {plan.Plan{Inference: plan.Lazy, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 6, 200*n.PooledBytes + rows},
+		"staged":      {plan.Plan{Inference: plan.Staged, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 6, 200*n.PooledBytes + rows},
+		"eager":       {plan.Plan{Inference: plan.Eager, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "join-", 6, 200*n.RawBytes + rows},
+		"pool":        {plan.Plan{Inference: plan.Eager, Placement: plan.BeforeJoin, Join: plan.Shuffle}, "pool-", 5, 200 * n.PooledBytes},
 	} {
 		p := c.plan
 		p.Storage, p.CPU, p.Batch, p.Partitions = plan.Raw, 2, 6, 17
-		if got := written(estimate(p, n, s, tr, Machine{}), c.phases); got != c.want {
-			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
+		if got := written(estimate(p, n, s, tr, Machine{}), c.phases) - 17*c.files*headerBytes; got != c.want {
+			t.Errorf("%s: %d bytes beside headers, want %d", name, got, c.want)
 		}
 	}
 }
@@ -44,18 +45,19 @@ func TestSeveralImagesLeaveOneVector(t *testing.T) {
 	for name, c := range map[string]struct {
 		plan   plan.Plan
 		phases string
+		files  int64 // of a task
 		want   int64
 	}{
-		"fused":       {plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract", vectors + rows},
-		"lazy":        {plan.Plan{Inference: plan.Lazy, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract-", vectors + rows},
-		"eager":       {plan.Plan{Inference: plan.Eager, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract", 400*n.RawBytes + rows},
-		"pool":        {plan.Plan{Inference: plan.Eager, Placement: plan.AfterJoin, Join: plan.Broadcast}, "pool-", vectors},
-		"before-join": {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", vectors + rows},
+		"fused":       {plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract", 6, vectors + rows},
+		"lazy":        {plan.Plan{Inference: plan.Lazy, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract-", 6, vectors + rows},
+		"eager":       {plan.Plan{Inference: plan.Eager, Placement: plan.AfterJoin, Join: plan.Broadcast}, "extract", 6, 400*n.RawBytes + rows},
+		"pool":        {plan.Plan{Inference: plan.Eager, Placement: plan.AfterJoin, Join: plan.Broadcast}, "pool-", 5, vectors},
+		"before-join": {plan.Plan{Inference: plan.Fused, Placement: plan.BeforeJoin, Join: plan.Broadcast}, "join-", 6, vectors + rows},
 	} {
 		p := c.plan
 		p.Storage, p.CPU, p.Batch, p.Partitions = plan.Raw, 2, 6, 17
-		if got := written(estimate(p, n, s, tr, Machine{}), c.phases); got != c.want {
-			t.Errorf("%s: %d bytes, want %d", name, got, c.want)
+		if got := written(estimate(p, n, s, tr, Machine{}), c.phases) - 17*c.files*headerBytes; got != c.want {
+			t.Errorf("%s: %d bytes beside headers, want %d", name, got, c.want)
 		}
 	}
 	// Of four images, one in sixteen values that a rectifier lets half of through is zero in all: 12 records of AlexNet left 0.93.

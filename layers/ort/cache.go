@@ -48,16 +48,31 @@ type entryFile struct {
 }
 
 // cacheName is the folder of a program in the cache: everything that the prepared bytes depend on is in it.
-func cacheName(digest string, in Port, out []Port) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %v %v", recipe, digest, ort.GetVersion(), CPUClass(), in, out))
+func cacheName(version, digest string, in Port, out []Port) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %v %v", recipe, digest, version, CPUClass(), in, out))
 	return "ort-" + hex.EncodeToString(sum[:16])
+}
+
+// Entry is what a cache calls a program once it was made ready for this CPU and a version of the library; "": it is made
+// ready each time.
+func Entry(version, digest string, in Port, out []Port) string {
+	if digest == "" {
+		return ""
+	}
+	return cacheName(version, digest, in, out)
+}
+
+// Has tells whether a cache has an entry that is complete. It may be damaged, or gone the next moment: who opens the program finds out.
+func Has(cache, name string) bool {
+	_, err := os.Stat(filepath.Join(cache, name, preparedEntry))
+	return err == nil
 }
 
 // prepared returns the path of the prepared model, making it if it is not there or damaged. It appears under its name
 // whole, by renaming its folder within the cache (a local disk, not the jobs' store); of two processes that make the
 // same one, one keeps its own and the other takes it.
 func (r *Runtime) prepared(ctx context.Context, path, digest string, in Port, out []Port) (string, error) {
-	dir := filepath.Join(r.o.CacheDir, cacheName(digest, in, out))
+	dir := filepath.Join(r.o.CacheDir, cacheName(ort.GetVersion(), digest, in, out))
 	model := filepath.Join(dir, preparedModel)
 	if verify(ctx, dir) == nil {
 		now := time.Now()

@@ -76,11 +76,26 @@ func (e *programs) open(ctx context.Context, rt *ort.Runtime, p dfs.Path, m extr
 
 // Open starts a session of a program in a file.
 func Open(ctx context.Context, rt *ort.Runtime, name string, m extract.Model) (*ort.Session, error) {
-	out := make([]ort.Port, len(m.Out))
+	in, out := ports(m)
+	return rt.Open(ctx, name, m.Digest, in, out)
+}
+
+func ports(m extract.Model) (in ort.Port, out []ort.Port) {
+	out = make([]ort.Port, len(m.Out))
 	for i, p := range m.Out {
 		out[i] = ort.Port{Name: p.Name, Shape: p.Shape}
 	}
-	return rt.Open(ctx, name, m.Digest, ort.Port{Name: m.In.Name, U8: m.In.Bytes, Shape: m.In.Shape}, out)
+	return ort.Port{Name: m.In.Name, U8: m.In.Bytes, Shape: m.In.Shape}, out
+}
+
+// Entry is what the cache of prepared models calls a program of a store, with a version of the library.
+func Entry(version string, store dfs.FS, m extract.Model) string {
+	digest := m.Digest
+	if _, here := InPlace(store, dfs.Path(m.URI)); !here {
+		digest = m.Files.Digest() // as programs.open knows it
+	}
+	in, out := ports(m)
+	return ort.Entry(version, digest, in, out)
 }
 
 // session is a program with what keeps its files.

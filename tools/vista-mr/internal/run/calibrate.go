@@ -48,6 +48,7 @@ func calibrationFile(key string) string { return cacheFile("rates", key) }
 // images are not worth one, unless their size is not known.
 func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rates, error) {
 	r := ns.rates(o.ortVersion)
+	ns.recallReady(o)
 	if d.images == nil || d.stats.Images < sampledOf && d.images.Bytes > 0 {
 		return r, nil
 	}
@@ -69,6 +70,7 @@ func onceSpeeds(ctx context.Context, d *data, o *Options) func(networks) (vistao
 	return func(ns networks) (vistaopt.Rates, error) {
 		if known != nil {
 			ns.rates(o.ortVersion) // each network of several has its own
+			ns.recallReady(o)
 			return *known, nil
 		}
 		r, err := speeds(ctx, d, ns, o)
@@ -126,6 +128,7 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vista
 	decode := m.Rates.Decode
 	m.Rates = ns.rates(o.ortVersion)
 	m.Rates.Decode = decode
+	ns.recallReady(o) // those that were measured are
 	if again, err := chooseAgain(j, ns, d, c.Plan, c.From, limited(j, m)); err == nil {
 		return again, nil
 	}

@@ -174,6 +174,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	if choice.Plan.Inference != inference {
 		return nil, errs.E("plan", errs.Internal, "", fmt.Errorf("a %s plan was chosen before all networks were open, and a %s one after", inference, choice.Plan.Inference))
 	}
+	noteReady(inputs(j, d, ns, choice), ns, choice.Plan, written, at.store, o)
 	p, err := lay(ctx, j, d, ns, written, choice, m, c, o)
 	if err != nil {
 		return nil, err

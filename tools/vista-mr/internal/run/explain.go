@@ -80,6 +80,9 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	case old != nil:
 		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan of the unfinished run in %s does not fit into the memory that there is now: submit starts anew.", at))
 	}
+	if ns.fresh(c.Plan.Inference) {
+		x.Remarks = append(x.Remarks, "The first run of a network on this machine makes it ready, which later ones are spared: time and peak are those of a first run.")
+	}
 	if there := m.Tracker.Memory; c.Tracker > there {
 		x.BeyondTracker = true
 		x.Remarks = append(x.Remarks, beyondTracker(c.Tracker, there))
