@@ -15,9 +15,9 @@ import (
 // within a hundredth as long as it, which no estimate can tell apart, the one that writes the fewest bytes.
 //
 // The same job must give the same bits on any number of workers and whatever was measured, and two knobs change the last ones
-// (bits): they are decided as for one worker of one core at the default rates, and all others for the machines at hand, among
+// (bits): they are decided on machines that are the same everywhere (standards), and all others for the machines at hand, among
 // the plans that have those two. What the memory keeps a plan from using of the cores and of a batch is part of what it costs
-// where the two are decided (search.standard).
+// where the two are decided.
 //
 // ns are the networks whose layers are compared, at least one, in their order; want.Networks counts if there are several.
 func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choice, error) {
@@ -64,7 +64,7 @@ type search struct {
 	here  *costs     // at the machine's rates
 	alike *costs     // at rates that are the same everywhere
 	all   []Rejected // the best of each kind
-	costs []Estimate // what each kind costs on the standard machine, with the best numbers there
+	tried []tried    // what was found out about each kind
 	best  *Rejected
 	least *InfeasibleError // of those that do not fit the one that needs the least
 	ruled error            // why no kind was tried at all
@@ -117,7 +117,7 @@ func (q *search) kinds() {
 			}
 		}
 	}
-	standard := q.leanest(func(int) bool { return true }, func(i int) float64 { return q.costs[i].Seconds })
+	standard := q.standard()
 	if standard < 0 {
 		return
 	}
@@ -142,17 +142,6 @@ func (q *search) leanest(of func(i int) bool, seconds func(i int) float64) int {
 	return best
 }
 
-// standard is what a plan costs on the machine that bits are decided on: one worker of one core and the memory that there is, of
-// which nothing was measured. A plan that the memory keeps from using all cores has as much less of that one: where all plans
-// fit, the number of cores changes no bit, and where they do not, what it costs not to use them counts.
-func (q *search) standard(p plan.Plan, r Regions) Estimate {
-	cores := 1.0
-	if q.want.CPU == 0 {
-		cores = float64(p.CPU) / float64(q.most(p))
-	}
-	return q.alike.sums(p, r, cores, Machine{Workers: 1, Memory: q.m.Memory})
-}
-
 // most is how many attempts a worker may run at once: a slot that is one more than partitions would have no task.
 func (q *search) most(p plan.Plan) int { return max(min(q.m.Cores, p.Partitions), 1) }
 
@@ -169,14 +158,14 @@ func open[T comparable](given T, all ...T) []T {
 func (q *search) kind(p plan.Plan) {
 	if why, err := q.rule(p); why != "" {
 		p.CPU, p.Batch = max(p.CPU, 1), max(p.Batch, 1)
-		q.all, q.costs = append(q.all, Rejected{Plan: q.j.s.bounded(p), Why: why}), append(q.costs, Estimate{})
+		q.all, q.tried = append(q.all, Rejected{Plan: q.j.s.bounded(p), Why: why}), append(q.tried, tried{ruled: true})
 		q.ruled = err
 		return
 	}
 	p = q.j.s.bounded(p)
 	given := p.CPU
 	var best *Rejected
-	var cost Estimate
+	var found tried
 	var least *InfeasibleError
 	for _, p.Batch = range open(p.Batch, q.j.s.batches(p)...) {
 		for _, p.CPU = range open(given, down(q.most(p))...) {
@@ -190,9 +179,8 @@ func (q *search) kind(p plan.Plan) {
 			if e := q.here.sums(p, r, q.m.slots(p), q.m); best == nil || e.Seconds < best.Estimate.Seconds {
 				best = &Rejected{Plan: p, Estimate: e, Fits: true}
 			}
-			if e := q.standard(p, r); cost.Seconds == 0 || e.Seconds < cost.Seconds {
-				cost = e
-			}
+			found.fits = append(found.fits, fit{p, r})
+			found.whole = found.whole || least == nil // nothing larger was tried
 			if free := q.m.Memory - r.always(); free-r.Train >= min(free/4, maxCache) && q.j.atOnce(p, r, q.m.Memory) {
 				break // fewer attempts at once are never faster, unless they leave more to the cache, or to models in training
 			}
@@ -205,7 +193,7 @@ func (q *search) kind(p plan.Plan) {
 			q.least = least
 		}
 	}
-	q.all, q.costs = append(q.all, *best), append(q.costs, cost)
+	q.all, q.tried = append(q.all, *best), append(q.tried, found)
 }
 
 // batches are what is tried. Beyond 6 images AlexNet, whose weights outweigh its images, gains 2 to 3 % for a third more
@@ -276,7 +264,7 @@ func slower(r, choice *Rejected) string {
 	switch {
 	case e.Seconds > best.Seconds*(1+noise):
 	case bitsOf(r.Plan) != bitsOf(choice.Plan) && (e.Seconds*(1+noise) < best.Seconds || e.Written < best.Written):
-		return ratio + " here, but not on one core, by which plan.inference and plan.join are chosen"
+		return ratio + " here, but not on the machines by which plan.inference and plan.join are chosen"
 	case e.Written > best.Written:
 		mine, its := bytesize.Distinct(e.Written, best.Written)
 		return fmt.Sprintf("as long within 1 %%, and writes %s instead of %s", mine, its)

@@ -8,7 +8,7 @@
 // Memory (memory.go) says what a plan needs and hands out what is left: how much decoding, sorting, the runtime's arena,
 // the partition cache and the models in training may hold. Cost (cost.go) says how long a plan takes and what it writes, at
 // rates (rates.go) that were measured or guessed. The choice (choose.go) is the cheapest plan of those that fit
-// and have the inference and the join that bits depend on; these are chosen as for one core (docs/decisions.md, 127).
+// and have the inference and the join that bits depend on; these are chosen on standard machines (standard.go).
 //
 // Package plan holds the plan value, package compile turns it into phases, package paper has the formulas of the Vista
 // paper to compare with.

@@ -204,7 +204,7 @@ func (x *Explanation) knobs(b *bytes.Buffer) {
 }
 
 // words say what the knobs that were set cost, or gain: the optimizer fixes the number of partitions by the data alone, and two
-// knobs as for one core.
+// knobs on machines that are the same everywhere.
 func (o *Override) words() string {
 	cost, gain := "cost", "gain"
 	if len(o.Knobs) == 1 {
