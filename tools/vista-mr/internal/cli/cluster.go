@@ -256,7 +256,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 			}
 		}()
 		// The signal ends the serving, not the command: a worker that has drained has done what it was told.
-		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, HTTP: c.HTTP, Slots: *slots, Memory: limit, Whole: whole, Scratch: dir,
+		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, HTTP: c.HTTP, Slots: *slots, Memory: limit, Whole: whole, Keeps: run.Keeps(), Scratch: dir,
 			Grace: *grace, Env: h.Env, Version: a.buildVersion(), Log: log})
 	}
 	return cmd

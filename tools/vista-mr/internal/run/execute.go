@@ -178,7 +178,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	if err != nil {
 		return nil, err
 	}
-	warnOfCache(o.Log)
+	warnOfCaches(o, m)
 	locate(ctx, d, &p.Spec, o.Log)
 	idle := append(ignored(j), unused(j, p.Plan)...)
 	for _, note := range idle {

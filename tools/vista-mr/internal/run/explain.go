@@ -48,7 +48,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err != nil {
 		return nil, invalid(err)
 	}
-	warnOfCache(o.Log)
+	warnOfCaches(&o, m)
 	if _, version, err := ort.CheckLibrary(o.ORTLib); err == nil { // without one nothing was ever measured
 		o.ortVersion = version
 	}
