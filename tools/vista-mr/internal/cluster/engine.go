@@ -46,7 +46,7 @@ func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
 			return vistaopt.Machine{}, err
 		}
 		if m := least(list.Workers); m.Cores > 0 {
-			m.Tracker = vistaopt.Tracker{Memory: info.Memory, Jobs: info.Jobs}
+			m.Tracker = vistaopt.Tracker{Memory: info.Memory, Jobs: info.Jobs, Whole: info.Whole}
 			return m, nil
 		}
 		if time.Since(start) > waitForWorkers {

@@ -49,7 +49,7 @@ func TestLeast(t *testing.T) {
 // there.
 func TestMachineHasTheTracker(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		answer := `{"memory":2147483648,"jobs":3}`
+		answer := `{"memory":2147483648,"jobs":3,"whole":4294967296}`
 		if r.URL.Path == "/api/v1/workers" {
 			answer = `{"workers":[{"id":"w","slots":2,"memory":1048576}]}`
 		}
@@ -57,18 +57,18 @@ func TestMachineHasTheTracker(t *testing.T) {
 	}))
 	defer server.Close()
 	m, err := (&Engine{Client: Client{URL: server.URL}}).Machine(t.Context())
-	if want := (vistaopt.Tracker{Memory: 2 << 30, Jobs: 3}); err != nil || m.Tracker != want || m.Memory != 1<<20 {
+	if want := (vistaopt.Tracker{Memory: 2 << 30, Jobs: 3, Whole: 4 << 30}); err != nil || m.Tracker != want || m.Memory != 1<<20 {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
 
 // TestTrackerTellsItsMemory: what a tracker was given bounds its heap, and whoever plans can ask for it.
 func TestTrackerTellsItsMemory(t *testing.T) {
-	url := serve(t, TrackerOptions{Memory: 1 << 30, Drivers: 2})
+	url := serve(t, TrackerOptions{Memory: 1 << 30, Whole: 3 << 30, Drivers: 2})
 	h := &http.Client{Transport: &http.Transport{}}
 	defer h.CloseIdleConnections()
 	i, err := (&Client{URL: url, HTTP: h}).Tracker(t.Context())
-	if err != nil || i.Memory != 1<<30 || i.Jobs != 2 {
+	if err != nil || i.Memory != 1<<30 || i.Whole != 3<<30 || i.Jobs != 2 {
 		t.Errorf("%+v, %v", i, err)
 	}
 	if got, want := debug.SetMemoryLimit(-1), (vistaopt.Tracker{Memory: 1 << 30, Jobs: 2}).Heap(); got != want {
