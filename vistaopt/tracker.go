@@ -83,7 +83,7 @@ func (j *job) inTracker(m Machine) Classes {
 }
 
 // fitsTracker is nil if the tracker has room for one model at a time.
-func (j *job) fitsTracker(m Machine) error {
+func (j *job) fitsTracker(m Machine) *TrackerError {
 	if m.Tracker.Memory <= 0 {
 		return nil
 	}
