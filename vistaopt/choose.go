@@ -81,6 +81,7 @@ func searched(want plan.Plan, ns []Network, s Stats, t Training, m Machine) *sea
 }
 
 func newSearch(want plan.Plan, ns []Network, s Stats, t Training, m Machine) *search {
+	ns = m.holds(ns)
 	q := &search{want: want, j: newJob(ns, s, t), m: m}
 	q.here, q.alike = q.j.at(m.Rates), newJob(unmeasured(ns), s, t).at(Rates{})
 	if want.Partitions == 0 {

@@ -92,7 +92,7 @@ func (j *job) at(r Rates) *costs {
 // estimateOf is the cost of a plan on so many workers of p.CPU slots each, of which as many compute at once as there are
 // cores. A machine whose cores or memory are 0 has as many as the plan can use.
 func estimateOf(p plan.Plan, ns []Network, s Stats, t Training, m Machine) Estimate {
-	return newJob(ns, s, t).at(m.Rates).whole(p, m)
+	return newJob(m.holds(ns), s, t).at(m.Rates).whole(p, m)
 }
 
 // slots is how many of a plan's attempts compute at once in each worker.

@@ -151,3 +151,22 @@ func TestRefusalRoundsApart(t *testing.T) {
 		t.Errorf("%s; %s", got, bytesize.AtMost(12<<30-1))
 	}
 }
+
+// TestUnmapped: where workers hold weights in memory, a plan needs as much as of networks that say so, whatever these say.
+func TestUnmapped(t *testing.T) {
+	n := roster(t, "alexnet")
+	s, tr := shape(n, 200, 20)
+	need := func(mapped, unmapped bool) int64 {
+		t.Helper()
+		n := n
+		n.Mapped = mapped
+		c, err := Choose(plan.Plan{CPU: 1, Batch: 1}, []Network{n}, s, tr, Machine{Cores: 2, Memory: 8 << 30, Unmapped: unmapped})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Regions.Need()
+	}
+	if mapped, held, got := need(true, false), need(false, false), need(true, true); got != held || got <= mapped {
+		t.Errorf("%d bytes, in memory %d, mapped %d", got, held, mapped)
+	}
+}

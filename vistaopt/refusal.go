@@ -10,12 +10,18 @@ import (
 )
 
 // refusal is the error when nothing fits. What it advises has been tried: as much memory as it asks for is enough where it says
-// so, and a knob is named if the job fits without it.
+// so, and a knob is named if the job fits without it, in
+// workers and in the tracker.
 func (q *search) refusal() error {
 	if q.least == nil {
 		return q.ruled
 	}
-	q.least.Change = q.memory() + q.smaller()
+	tracker := q.j.fitsTracker(q.m)
+	if q.least.Change = q.memory(); tracker != nil { // which no knob changes: it would refuse what fits without one
+		q.least.Change += ", and " + tracker.Hint()
+	} else {
+		q.least.Change += q.smaller()
+	}
 	return q.least
 }
 

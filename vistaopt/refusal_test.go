@@ -99,6 +99,35 @@ func TestBlamedKnobs(t *testing.T) {
 	}
 }
 
+// TestTrackerIsTooSmallAsWell: where workers and the tracker have too little, a refusal asks for more of both, which is enough, and for no change
+// of the plan, which the tracker would refuse.
+func TestTrackerIsTooSmallAsWell(t *testing.T) {
+	for name, want := range map[string]plan.Plan{"nothing is fixed": {}, "cpu and batch": {CPU: 16, Batch: 64, Join: plan.Shuffle}} {
+		m := Machine{Cores: 4, Memory: 1200 * mib, Workers: 2, Least: EachWorker, Tracker: Tracker{Memory: 8 << 30, Jobs: 2}}
+		if want.CPU == 0 {
+			m.Memory = 200 * mib
+		}
+		if hint := refusedIn(t, want, foods, m).Hint(); strings.Contains(hint, "start the tracker") || strings.Contains(hint, "plan.cpu") != (want.CPU > 0) {
+			t.Errorf("%s, a large tracker: %s", name, hint)
+		}
+		m.Tracker.Memory = 130 * mib
+		e := refusedIn(t, want, foods, m)
+		if hint := e.Hint(); !strings.HasPrefix(hint, "start the workers with --memory ") || !strings.Contains(hint, ", and start the tracker with --memory ") || strings.Contains(hint, "plan.") {
+			t.Errorf("%s: %s", name, hint)
+		}
+		m.Memory = e.Needed
+		_, err := Choose(want, []Network{alexnet}, foods, plain, m)
+		var no *TrackerError
+		if !errors.As(err, &no) || !strings.HasSuffix(e.Hint(), ", and "+no.Hint()) {
+			t.Fatalf("%s: with more memory in workers alone %v; %s", name, err, e.Hint())
+		}
+		m.Tracker.Memory = no.Needed
+		if _, err := Choose(want, []Network{alexnet}, foods, plain, m); err != nil {
+			t.Errorf("%s: with both %v", name, err)
+		}
+	}
+}
+
 // TestNothingElseHelps: where the program alone takes more than there is, no smaller network is advised.
 func TestNothingElseHelps(t *testing.T) {
 	if hint := refusedIn(t, plan.Plan{}, foods, Machine{Cores: 2, Memory: 10 * mib}).Hint(); strings.Contains(hint, ", or") {

@@ -15,7 +15,7 @@ func (c *Choice) Measured(ns []Network, s Stats, t Training, m Machine) {
 		return
 	}
 	m.Memory = c.Memory
-	here := newJob(known, s, t).at(m.Rates)
+	here := newJob(m.holds(known), s, t).at(m.Rates)
 	c.Estimate = here.whole(c.Plan, m)
 	chosen := &Rejected{Plan: c.Plan, Estimate: c.Estimate, Fits: true}
 	for i := range c.Rejected {

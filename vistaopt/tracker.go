@@ -11,6 +11,7 @@ import (
 type Tracker struct {
 	Memory int64 // bytes that it may take, for all jobs; 0: not known
 	Jobs   int   // that run at once at most; 0 means 1
+	Whole  int64 // bytes that its machine or control group has, for refusals; 0: not known
 }
 
 const (
@@ -82,13 +83,13 @@ func (j *job) inTracker(m Machine) Classes {
 }
 
 // fitsTracker is nil if the tracker has room for one model at a time.
-func (j *job) fitsTracker(m Machine) error {
+func (j *job) fitsTracker(m Machine) *TrackerError {
 	if m.Tracker.Memory <= 0 {
 		return nil
 	}
 	k := j.inTracker(m)
 	if need := k.Fixed + k.PerClass*j.t.scores(); need > k.Of {
-		return &TrackerError{Share: need, Needed: m.Tracker.with(need), Tracker: m.Tracker}
+		return &TrackerError{Share: need, Needed: m.Tracker.with(need), Tracker: m.Tracker, Classes: j.t.Classes}
 	}
 	return nil
 }
@@ -98,6 +99,7 @@ type TrackerError struct {
 	Share   int64 // bytes that training takes there
 	Needed  int64 // bytes of a tracker in which a job has as much
 	Tracker Tracker
+	Classes int // of the label; 0: not known
 }
 
 func (e *TrackerError) Error() string {
@@ -108,14 +110,37 @@ func (e *TrackerError) Error() string {
 // ErrorID is that of every plan that does not fit.
 func (e *TrackerError) ErrorID() string { return "E-INFEASIBLE" }
 
-// Hint says what to change.
+// Hint says what to change. A tracker can be given what its machine has, and no more.
 func (e *TrackerError) Hint() string {
-	fewer := ""
+	return e.larger() + ", or try fewer layers" + map[bool]string{true: ", classes"}[e.Classes > 2] + ", folds or grid values"
+}
+
+func (e *TrackerError) larger() string {
+	const dev = " (a dev-cluster gives its tracker what the workers' --memory leaves of the machine)"
+	whole := e.Tracker.Whole
+	few := e.jobs(e.Tracker.Memory)
+	if whole <= 0 || e.Needed <= whole {
+		if few > 0 {
+			return fmt.Sprintf("start the tracker with --memory %s or more%s, or with --jobs %d", bytesize.Flag(e.Needed), dev, few)
+		}
+		return fmt.Sprintf("start the tracker with --memory %s or more%s", bytesize.Flag(e.Needed), dev)
+	}
+	other := fmt.Sprintf("run the tracker on a machine, or in a control group, with %s or more: its own has %s", bytesize.AtLeast(e.Needed), bytesize.AtMost(whole))
+	if few > 0 {
+		return fmt.Sprintf("start the tracker with --jobs %d, or %s", few, other)
+	}
+	if few = e.jobs(whole); few > 0 {
+		return fmt.Sprintf("start the tracker with --memory %s or more%s and --jobs %d, or %s", bytesize.Flag(Tracker{Jobs: few}.with(e.Share)), dev, few, other)
+	}
+	return other
+}
+
+// jobs is how many jobs, at most and fewer than now, a tracker of so much memory may run at once for each to have what is needed; 0: not even one.
+func (e *TrackerError) jobs(memory int64) int {
 	for n := e.Tracker.Jobs - 1; n >= 1; n-- {
-		if t := (Tracker{e.Tracker.Memory, n}); t.Share() >= e.Share {
-			fewer = fmt.Sprintf(", or with --jobs %d", n)
-			break
+		if (Tracker{Memory: memory, Jobs: n}).Share() >= e.Share {
+			return n
 		}
 	}
-	return fmt.Sprintf("start the tracker with --memory %s or more%s, or try fewer layers, folds or grid values", bytesize.Flag(e.Needed), fewer)
+	return 0
 }

@@ -18,7 +18,7 @@ func TestTrackerShares(t *testing.T) {
 		}
 		share := 1 + r.Int64N(8<<30)
 		need := at.with(share)
-		if got, less := (Tracker{need, at.Jobs}).Share(), (Tracker{need - int64(2*at.Jobs), at.Jobs}).Share(); got < share || less >= share {
+		if got, less := (Tracker{Memory: need, Jobs: at.Jobs}).Share(), (Tracker{Memory: need - int64(2*at.Jobs), Jobs: at.Jobs}).Share(); got < share || less >= share {
 			t.Fatalf("%d jobs, a share of %d: %d bytes give %d, a little less %d", at.Jobs, share, need, got, less)
 		}
 	}
@@ -91,21 +91,31 @@ func trackerRefusal(t *testing.T, n int, j *simulated, m Machine, no *TrackerErr
 	}
 }
 
-// TestFewerJobsAtOnce: a refusal advises fewer jobs where one of them would then have room, and only then.
-func TestFewerJobsAtOnce(t *testing.T) {
+// TestLargerTracker: a refusal advises fewer jobs where one of them would then have room, and only then; and --memory up to what the
+// tracker's machine has, beyond that another machine.
+func TestLargerTracker(t *testing.T) {
 	for name, c := range map[string]struct {
-		share, memory int64
-		jobs          int
-		want          string
+		share, memory, whole int64
+		jobs, classes        int
+		want                 []string
+		fewer, flag          bool
 	}{
-		"two are fine":  {300 * mib, 1024 * mib, 4, ", or with --jobs 2, or try"},
-		"only one":      {600 * mib, 1024 * mib, 4, ", or with --jobs 1, or try"},
-		"none":          {900 * mib, 1024 * mib, 4, " or more, or try"},
-		"one as it was": {900 * mib, 1024 * mib, 1, " or more, or try"},
+		"two are fine":                {300 * mib, 1024 * mib, 0, 4, 2, []string{"start the tracker with --memory 1600MiB or more", ", or with --jobs 2, or try fewer layers, folds"}, true, true},
+		"only one":                    {600 * mib, 1024 * mib, 8 << 30, 4, 9, []string{"start the tracker with --memory 3200MiB or more", ", or with --jobs 1, or try fewer layers, classes, folds"}, true, true},
+		"none":                        {900 * mib, 1024 * mib, 0, 4, 0, []string{"with --memory 4800MiB or more"}, false, true},
+		"one as it was":               {900 * mib, 1024 * mib, 1200 * mib, 1, 2, []string{"with --memory 1200MiB or more"}, false, true},
+		"a small machine":             {900 * mib, 1024 * mib, 1199 * mib, 1, 2, []string{"run the tracker on a machine, or in a control group, with 1200 MiB or more: its own has 1199 MiB, or try"}, false, false},
+		"a small machine, fewer jobs": {300 * mib, 1024 * mib, 1024 * mib, 4, 2, []string{"start the tracker with --jobs 2, or run the tracker on a machine", "with 1600 MiB or more: its own has 1024 MiB"}, true, false},
+		"both":                        {900 * mib, 1024 * mib, 2048 * mib, 4, 2, []string{"start the tracker with --memory 1200MiB or more", " and --jobs 1, or run the tracker on a machine"}, true, true},
 	} {
-		at := Tracker{c.memory, c.jobs}
-		e := &TrackerError{Share: c.share, Needed: at.with(c.share), Tracker: at}
-		if !strings.Contains(e.Hint(), c.want) {
+		at := Tracker{c.memory, c.jobs, c.whole}
+		e := &TrackerError{Share: c.share, Needed: at.with(c.share), Tracker: at, Classes: c.classes}
+		for _, want := range c.want {
+			if !strings.Contains(e.Hint(), want) {
+				t.Errorf("%s: %q is not in %q", name, want, e.Hint())
+			}
+		}
+		if strings.Contains(e.Hint(), "--jobs") != c.fewer || strings.Contains(e.Hint(), "--memory ") != c.flag || strings.Contains(e.Hint(), "dev-cluster") != c.flag {
 			t.Errorf("%s: %s", name, e.Hint())
 		}
 	}

@@ -17,6 +17,7 @@ package vistaopt
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -110,8 +111,22 @@ type Machine struct {
 	Whole int64 // bytes that there are without the job's limit, for refusals; 0: not known
 	Most  int64 // bytes that the workers that Least speaks of can be given: what the smallest of their machines or control groups has; 0: not known
 	Rates Rates // zero: the defaults
+	// Unmapped says that workers hold weights in memory, whatever a network says, because not all have a cache with files to map.
+	Unmapped bool
 
 	Tracker Tracker // that drives the workers
+}
+
+// holds are networks as the machine's workers have them.
+func (m *Machine) holds(ns []Network) []Network {
+	if !m.Unmapped {
+		return ns
+	}
+	ns = slices.Clone(ns)
+	for i := range ns {
+		ns[i].Mapped = false
+	}
+	return ns
 }
 
 // What Machine.Least says beside names of workers, which hold no spaces.

@@ -23,7 +23,8 @@ type Event interface{ event() }
 type (
 	// WorkerUp announces a worker that runs Slots attempts at once in Memory bytes
 	// (0: not limited). Host is its machine, for people, and Near how else Split.Hosts may name it; both may be empty. Whole is how many
-	// bytes its machine or control group has, whatever of it the worker is to take, for people (0: not known).
+	// bytes its machine or control group has, whatever of it the worker is to take, for people (0: not known). Keeps says that it has a cache
+	// that can be written, for who plans jobs.
 	// Announcing a known worker again says that it has another connection: what Running does not name
 	// is lost, and rounds that are under way are asked for again. A process that starts anew is a
 	// new worker with another id; one that was Gone names what still runs there, which is
@@ -35,6 +36,7 @@ type (
 		Slots   int
 		Memory  int64
 		Whole   int64
+		Keeps   bool
 		Host    string
 		Near    []string
 		Running []Progress

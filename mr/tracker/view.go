@@ -48,6 +48,7 @@ type WorkerNow struct {
 	Used   int            `json:"used"`
 	Memory int64          `json:"memory,omitempty"` // bytes that its attempts may hold; 0: not limited
 	Whole  int64          `json:"whole,omitempty"`  // bytes that its machine or control group has, of which Memory is a part; 0: not known
+	Keeps  bool           `json:"keeps,omitempty"`  // it has a cache that can be written
 	Held   int64          `json:"held"`             // bytes that its jobs may take
 	// What its process holds, as it has said last, in bytes.
 	Resident int64 `json:"resident,omitempty"`
@@ -139,7 +140,7 @@ func (t *Tracker) Workers() []WorkerNow {
 		for _, w := range t.state.Workers() {
 			n := WorkerNow{ID: w.ID, Host: w.Host, Slots: w.Slots, Used: w.Used, Memory: w.Memory, Held: w.Held}
 			if b := t.workers[w.ID]; b != nil {
-				n.Since, n.Seen, n.Whole = b.since.UTC(), b.seen.UTC(), b.up.Whole
+				n.Since, n.Seen, n.Whole, n.Keeps = b.since.UTC(), b.seen.UTC(), b.up.Whole, b.up.Keeps
 				n.Resident, n.Peak, n.Cached, n.Budget, n.Spilt = b.usage.Resident, b.usage.Peak, b.usage.Cached, b.usage.Budget, b.usage.Spilt
 			}
 			for _, x := range w.Excluded {

@@ -45,6 +45,7 @@ type Hello struct {
 	Slots    int              `json:"slots"`
 	Memory   int64            `json:"memory"`          // bytes that its attempts may hold together; 0: not limited
 	Whole    int64            `json:"whole,omitempty"` // bytes that its machine or control group has; 0: not known
+	Keeps    bool             `json:"keeps,omitempty"` // it has a cache that can be written: what attempts make ready is there for the next ones, in files. A build that does not say counts as one without
 	Drains   bool             `json:"drains,omitempty"`
 	Running  []sched.Progress `json:"running,omitempty"`
 	Jobs     []sched.Holding  `json:"jobs,omitempty"` // all of which something is there
@@ -52,7 +53,7 @@ type Hello struct {
 
 // up is the worker as the scheduler sees it. One that drains has no slots.
 func (h *Hello) up() sched.WorkerUp {
-	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Whole: h.Whole, Host: h.Host, Near: h.Near, Running: h.Running, Jobs: h.Jobs}
+	up := sched.WorkerUp{Worker: h.Worker, Slots: h.Slots, Memory: h.Memory, Whole: h.Whole, Keeps: h.Keeps, Host: h.Host, Near: h.Near, Running: h.Running, Jobs: h.Jobs}
 	if h.Drains {
 		up.Slots = 0
 	}

@@ -352,7 +352,7 @@ func TestDrain(t *testing.T) {
 	}))
 	dir := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())
-	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: "leaves", Slots: 2, Memory: 5, Whole: 7}, Timing: quick}
+	cl := &Client{URL: "http://" + c.net.addr(), Hello: Hello{Worker: "leaves", Slots: 2, Memory: 5, Whole: 7, Keeps: true}, Timing: quick}
 	w := worker.New(worker.Options{ID: "leaves", Slots: 2, Report: cl.Report, Env: func(*mr.TaskSpec) (*task.Env, error) {
 		return &task.Env{Store: c.store, Mux: dfs.NewMux(nil), Registry: c.registry, Shared: task.NewShared(), Cache: cache.New(1<<20, dir), Scratch: dir, Slots: 2, SortMemory: 1 << 20}, nil
 	}})
@@ -372,16 +372,16 @@ func TestDrain(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		offers := func() (memory, whole int64) {
+		offers := func() (memory, whole int64, keeps bool) {
 			for _, n := range c.tracker.Workers() {
 				if n.ID == "leaves" {
-					return n.Memory, n.Whole
+					return n.Memory, n.Whole, n.Keeps
 				}
 			}
-			return 0, 0
+			return 0, 0, false
 		}
-		if memory, whole := offers(); memory != 5 || whole != 7 {
-			t.Errorf("the worker offers %d of %d bytes", memory, whole)
+		if memory, whole, keeps := offers(); memory != 5 || whole != 7 || !keeps {
+			t.Errorf("the worker offers %d of %d bytes, and keeps files: %t", memory, whole, keeps)
 		}
 		w.Drain()
 		cl.Drain()

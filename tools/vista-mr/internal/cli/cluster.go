@@ -136,7 +136,8 @@ on another machine, goes on with its jobs.`,
 		if *timeout <= 0 {
 			return usageOf(cmd, "--task-timeout %v: a time above 0", *timeout)
 		}
-		limit, err := someMemory(*memory, machine.Memory())
+		whole := machine.Memory()
+		limit, err := someMemory(*memory, whole)
 		if err != nil {
 			return usageOf(cmd, "--memory: %v", err)
 		}
@@ -147,7 +148,7 @@ on another machine, goes on with its jobs.`,
 		if err != nil {
 			return err
 		}
-		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, TLS: certs, Scratch: *scratch, Drivers: *drivers, Memory: limit, Weights: *weights, Limits: limits, TaskTimeout: *timeout,
+		return a.serveTracker(cmd.Context(), *state, cluster.TrackerOptions{Listen: *listen, Token: token, TLS: certs, Scratch: *scratch, Drivers: *drivers, Memory: limit, Whole: whole, Weights: *weights, Limits: limits, TaskTimeout: *timeout,
 			Ready: func(url string) { a.note("tracker: " + url) }})
 	}
 	return cmd
@@ -256,7 +257,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 			}
 		}()
 		// The signal ends the serving, not the command: a worker that has drained has done what it was told.
-		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, HTTP: c.HTTP, Slots: *slots, Memory: limit, Whole: whole, Scratch: dir,
+		return cluster.ServeWorker(cmd.Context(), cluster.WorkerOptions{Tracker: c.URL, Token: c.Token, HTTP: c.HTTP, Slots: *slots, Memory: limit, Whole: whole, Keeps: run.Keeps(), Scratch: dir,
 			Grace: *grace, Env: h.Env, Version: a.buildVersion(), Log: log})
 	}
 	return cmd

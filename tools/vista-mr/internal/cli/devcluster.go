@@ -37,10 +37,14 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 	slots := cmd.Flags().Int("slots", 0, "`number` of attempts at once of each worker; default: the cores shared out, at least 1")
 	memory := cmd.Flags().String("memory", "", "`size` that jobs may take of each worker; default: the memory shared out, less an eighth for the tracker")
 	listen := cmd.Flags().String("listen", "127.0.0.1:7531", "`HOST:PORT` of the tracker")
+	jobs := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once, which share the tracker's memory; others wait")
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state; default: one that is removed at the end")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if *workers < 1 {
 			return usageOf(cmd, "--workers %d: a cluster has at least one", *workers)
+		}
+		if *jobs < 1 {
+			return usageOf(cmd, "--jobs %d: a tracker runs at least one job at a time", *jobs)
 		}
 		dir, err := os.MkdirTemp("", "vista-mr-cluster-*")
 		if err != nil {
@@ -66,7 +70,7 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 		defer d.work.Wait()
 		defer stop()
 		d.keep(ctx, "tracker", func() []string {
-			return []string{"--listen", d.address(*listen), "--state", abs, "--scratch", filepath.Join(dir, "tracker"), "--memory", own}
+			return []string{"--listen", d.address(*listen), "--state", abs, "--scratch", filepath.Join(dir, "tracker"), "--memory", own, "--jobs", fmt.Sprint(*jobs)}
 		})
 		select {
 		case <-d.listens:

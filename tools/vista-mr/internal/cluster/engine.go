@@ -46,7 +46,7 @@ func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
 			return vistaopt.Machine{}, err
 		}
 		if m := least(list.Workers); m.Cores > 0 {
-			m.Tracker = vistaopt.Tracker{Memory: info.Memory, Jobs: info.Jobs}
+			m.Tracker = vistaopt.Tracker{Memory: info.Memory, Jobs: info.Jobs, Whole: info.Whole}
 			return m, nil
 		}
 		if time.Since(start) > waitForWorkers {
@@ -61,7 +61,7 @@ func (e *Engine) Machine(ctx context.Context) (vistaopt.Machine, error) {
 	}
 }
 
-// least is the least of what workers offer, and the one that has the least memory.
+// least is the least of what workers offer, and the one that has the least memory. Weights are mapped on all of them or on none.
 func least(workers []tracker.WorkerNow) vistaopt.Machine {
 	var m vistaopt.Machine
 	most := int64(0)
@@ -70,6 +70,7 @@ func least(workers []tracker.WorkerNow) vistaopt.Machine {
 			continue
 		}
 		m.Workers++
+		m.Unmapped = m.Unmapped || !w.Keeps
 		if m.Cores == 0 || w.Slots < m.Cores {
 			m.Cores = w.Slots
 		}

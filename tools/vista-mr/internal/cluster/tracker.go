@@ -44,6 +44,7 @@ type TrackerOptions struct {
 	Scratch  string         // a local folder
 	Drivers  int            // at once
 	Memory   int64          // bytes that it and its drivers may take; 0: not known
+	Whole    int64          // bytes that its machine or control group has, for refusals; 0: not known
 	Weights  map[string]int // of users, for their shares of the workers; those that are not named have 1
 	Limits   Limits         // of users
 	Timing   wire.Timing    // of workers
@@ -270,7 +271,7 @@ func (d *daemon) routes(pages http.Handler) http.Handler {
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	m.HandleFunc("GET /api/v1/tracker", func(w http.ResponseWriter, _ *http.Request) {
-		reply(w, Info{SchemaVersion: 1, Version: d.o.Version, Epoch: d.epoch, Started: d.started.UTC(), Memory: d.o.Memory, Jobs: d.o.memory().Jobs})
+		reply(w, Info{SchemaVersion: 1, Version: d.o.Version, Epoch: d.epoch, Started: d.started.UTC(), Memory: d.o.Memory, Whole: d.o.Whole, Jobs: d.o.memory().Jobs})
 	})
 	m.HandleFunc("GET /api/v1/jobs", func(w http.ResponseWriter, _ *http.Request) { reply(w, JobList{1, d.jobs.list()}) })
 	m.HandleFunc("POST /api/v1/jobs", d.submit)
@@ -324,6 +325,7 @@ type Info struct {
 	Epoch         int64     `json:"epoch"`
 	Started       time.Time `json:"started"`
 	Memory        int64     `json:"memory,omitempty"` // bytes that it and its jobs' drivers may take; 0: not known
+	Whole         int64     `json:"whole,omitempty"`  // bytes that its machine or control group has; 0: not known
 	Jobs          int       `json:"jobs"`             // that run at once at most
 }
 

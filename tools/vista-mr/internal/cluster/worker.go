@@ -32,6 +32,7 @@ type WorkerOptions struct {
 	Slots   int
 	Memory  int64 // bytes that its attempts may hold together; 0: not limited
 	Whole   int64 // bytes that its machine or control group has, for refusals; 0: not known
+	Keeps   bool  // its cache can be written
 	Scratch string
 	Grace   time.Duration // that running attempts are given when the worker is to end
 	Env     func(ctx context.Context, spec *mr.TaskSpec) (*task.Env, error)
@@ -58,7 +59,7 @@ func ServeWorker(ctx context.Context, o WorkerOptions) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	cl := &wire.Client{URL: o.Tracker, Token: o.Token, HTTP: o.HTTP, Timing: o.Timing, Hopeless: hopeless(o.Tracker), Log: log,
-		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Near: machine.Names(), Slots: o.Slots, Memory: o.Memory, Whole: o.Whole}}
+		Hello: wire.Hello{Worker: id, Version: o.Version, Host: name, Near: machine.Names(), Slots: o.Slots, Memory: o.Memory, Whole: o.Whole, Keeps: o.Keeps}}
 	w := worker.New(worker.Options{ID: id, Slots: o.Slots, Report: cl.Report, Log: log, Usage: host.Usage, Anew: machine.PeakAnew, Heap: func(n int64) { machine.LimitHeap(heapLimit(n, o.Memory)) },
 		Env: func(s *mr.TaskSpec) (*task.Env, error) { return o.Env(base, s) }})
 	defer w.Close()

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/vista-mr/vista-mr/mr/blobs"
+	"github.com/vista-mr/vista-mr/vistaopt"
 )
 
 // cacheDir is where the runtime keeps prepared models between runs: VISTA_MR_CACHE, or the
@@ -49,6 +50,9 @@ func cacheFails() error {
 	return err
 }
 
+// Keeps tells whether this process has a cache that can be written, from which the runtime maps weights.
+func Keeps() bool { return cacheFails() == nil }
+
 // tryCache makes a folder with a file in the cache, or where the cache would be made, and removes both: whoever explains a job leaves
 // nothing behind.
 func tryCache(dir string) error {
@@ -69,6 +73,15 @@ func tryCache(dir string) error {
 		return err
 	}
 	return errors.Join(os.WriteFile(filepath.Join(tmp, "file"), make([]byte, 4096), 0o600), os.RemoveAll(tmp))
+}
+
+// warnOfCaches says that models are held in memory where attempts run because a cache there cannot be written.
+func warnOfCaches(o *Options, m vistaopt.Machine) {
+	if _, here := o.Engine.(*inProcess); here {
+		warnOfCache(o.Log)
+	} else if m.Unmapped {
+		o.Log.Warn("the plan counts on weights in memory: not all workers say that their cache can be written; the logs of those that cannot write theirs have the cause")
+	}
 }
 
 // warnOfCache says, once in a process, that models are held in memory because the cache cannot be written.

@@ -85,7 +85,7 @@ var _ Engine = (*inProcess)(nil)
 
 // Machine is this one.
 func (*inProcess) Machine(context.Context) (vistaopt.Machine, error) {
-	m := vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory(), Least: vistaopt.ThisMachine}
+	m := vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory(), Least: vistaopt.ThisMachine, Unmapped: !Keeps()}
 	if m.Whole = m.Memory; m.Memory < machine.Total() {
 		m.Least = vistaopt.ControlGroup
 	}

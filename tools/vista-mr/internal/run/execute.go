@@ -179,13 +179,13 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	if err != nil {
 		return nil, err
 	}
-	warnOfCache(o.Log)
+	warnOfCaches(o, m)
 	locate(ctx, d, &p.Spec, o.Log)
-	idle := append(ignored(j), unused(j, p.Plan)...)
-	for _, note := range idle {
+	notes := idle(j, p.Plan)
+	for _, note := range notes {
 		o.Log.Warn(note)
 	}
-	p.Notes = slices.Concat(idle, f.remarks, p.Notes)
+	p.Notes = slices.Concat(notes, f.remarks, p.Notes)
 	if p.Beyond > 0 {
 		note := beyond(p.Regions.Need(), p.Beyond)
 		o.Log.Warn(note)

@@ -48,7 +48,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err != nil {
 		return nil, invalid(err)
 	}
-	warnOfCache(o.Log)
+	warnOfCaches(&o, m)
 	if _, version, err := ort.CheckLibrary(o.ORTLib); err == nil { // without one nothing was ever measured
 		o.ortVersion = version
 	}
@@ -68,7 +68,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name,
 		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Pixels: d.stats.Pixels, Columns: d.table.Encoding.Width(), Found: found},
 		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
-		Plan:    c.Plan, From: c.From, Remarks: append(ignored(j), unused(j, c.Plan)...), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
+		Plan:    c.Plan, From: c.From, Remarks: idle(j, c.Plan), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
 	t := training(j, d, ns)
 	switch {

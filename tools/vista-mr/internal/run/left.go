@@ -40,6 +40,10 @@ const (
 
 // valuesOf says in words which weights a network of the job has, before they are read; "": nobody can tell. Files count as the same as long as
 // their sizes and times are.
+//
+// Data files beside an ONNX file do not count, as only the graph names them, which has not been read. An ONNX model is read whole wherever it is
+// looked at, so its digest tells other data (recallLeft); weights of a catalogue's network are not read by explain, whose estimates may then be
+// by shares of the data before. A job compares digests before it runs, what it finds takes their place, and no choice depends on them.
 func valuesOf(ctx context.Context, j *conf.Job, c *conf.CNN) string {
 	rooted, _, err := Rooted(&conf.Job{CNN: conf.CNNs{*c}}) // the same files for who names them from elsewhere, as a tracker's driver
 	if err != nil {

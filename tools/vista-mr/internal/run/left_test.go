@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,22 @@ func TestJobsTeachShares(t *testing.T) {
 				if compared == 0 {
 					t.Error("no phase was compared")
 				}
+			}
+			// Other values lie in the data file beside the graph, which stays as it is.
+			data := filepath.Join(w.dir, "net", "small.data")
+			values, err := os.ReadFile(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := slices.Clone(values)
+			other[0] ^= 1
+			save(t, data, other)
+			if x := explained(); strings.Contains(x.Machine.Rates, saysShares) {
+				t.Errorf("of other data beside the graph %s", x.Machine.Rates)
+			}
+			save(t, data, values)
+			if x := explained(); !strings.Contains(x.Machine.Rates, saysShares) {
+				t.Errorf("of the same data again %s", x.Machine.Rates)
 			}
 			// The file of weights is another one, and the graph beside it as well.
 			old := time.Now().Add(-time.Hour)

@@ -166,7 +166,6 @@ func openSize(c *conf.CNN) int {
 // measureUp notes what the choice of a plan needs to know.
 func (n *network) measureUp() {
 	n.size = vistaopt.NetworkOf(n.cnn, n.layers, n.pool)
-	n.size.Mapped = cacheFails() == nil // without a cache the runtime holds the weights in memory
 	if n.name == "" {
 		return
 	}

@@ -110,6 +110,9 @@ func ignored(j *conf.Job) []string {
 	return nil
 }
 
+// idle is what there is to say of a job file's knobs that do not do what they say: those that are ignored, and those that are less in the plan.
+func idle(j *conf.Job, p plan.Plan) []string { return append(ignored(j), unused(j, p)...) }
+
 // unused says which knobs of the job file are less in the plan, because there is no more to do.
 func unused(j *conf.Job, p plan.Plan) (out []string) {
 	for _, k := range []struct {
