@@ -143,7 +143,7 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 	if err != nil {
 		return nil, err // what was fixed fits, so this does
 	}
-	o.Plan, o.Ratio = free.Plan, c.Estimate.Seconds/free.Estimate.Seconds
+	o.Plan, o.Ratio, o.Memory, o.Written = free.Plan, c.Estimate.Seconds/free.Estimate.Seconds, free.Estimate.Memory, free.Estimate.Written
 	return o, nil
 }
 
