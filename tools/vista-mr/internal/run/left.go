@@ -116,7 +116,7 @@ func (l *left) sane() bool {
 			}
 		}
 	}
-	return len(l.Layers) <= mostLayers
+	return len(l.Layers) <= mostLayers && past(l.When)
 }
 
 // keep writes shares where the next job finds them. What is known of other layers of the same network stays, and so does what vectors or
