@@ -291,7 +291,7 @@ func (x *Explanation) changes(b *bytes.Buffer) {
 		return
 	}
 	if x.TakesUp != "" {
-		line(b, "  ", "nothing, as long as it fits and its input stays the same: a run that is taken up keeps its plan")
+		line(b, "  ", "nothing, as long as it fits and its input stays the same: a run that is taken up keeps its plan, but for how many images are in flight")
 		return
 	}
 	if len(x.Thresholds) == 0 {
