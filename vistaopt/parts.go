@@ -27,8 +27,12 @@ func (r Regions) parts(phase string, images int) (out []part) {
 		if r.Mapped > 0 {
 			dropped = fmt.Sprintf(" (without %s that may be dropped)", bytesize.Nearest(r.Mapped))
 		}
-		all = append(all, part{"weights", r.Model - r.Mapped, dropped}, part{fmt.Sprintf("%d images in flight", images), r.Inference, ""}, part{"buffers", r.Buffers, ""},
-			part{"decoding", r.Decode, ""}, part{"sorting", r.Sort, ""})
+		flight := fmt.Sprintf("%d images in flight", images)
+		if images == 1 {
+			flight = "an image in flight"
+		}
+		all = append(all, part{"weights", r.Model - r.Mapped, dropped}, part{flight, r.Inference, ""}, part{"buffers", r.Buffers, ""}, part{"decoding", r.Decode, ""},
+			part{"sorting", r.Sort, ""})
 	}
 	for _, p := range all {
 		if p.bytes > 0 {

@@ -79,6 +79,12 @@ func TestPartsOfEachPhase(t *testing.T) {
 		r := r
 		c.change(&r)
 		e := &InfeasibleError{Plan: plan.Plan{CPU: 2, Batch: 6}, Regions: r, Needed: r.Need(), Available: 9 * mib}
+		if name == "nothing to drop" {
+			one := *e
+			if one.Plan.CPU, one.Plan.Batch = 1, 1; !strings.Contains(one.Error(), ", an image in flight 100 MiB") {
+				t.Errorf("of one image: %v", &one)
+			}
+		}
 		if got := e.Error(); !strings.Contains(got, "it needs "+c.want) || !strings.HasPrefix(c.want, bytesize.AtLeast(r.Need())) {
 			t.Errorf("%s: %s", name, got)
 		}
