@@ -239,7 +239,7 @@ func TestKeptFeaturesAreWritten(t *testing.T) {
 	tr.Features = true
 	with := estimate(p, n, s, tr, Machine{})
 	ph := with.phase("features")
-	vectors := s.Rows*n.PooledBytes + 20*5*headerBytes // which Snappy makes no smaller
+	vectors := s.Rows*n.PooledBytes + 20*5*HeaderBytes // which Snappy makes no smaller
 	if ph.Tasks != 20 || ph.Written != vectors || with.Written-without.Written != vectors || ph.Seconds <= 0 || ph.Read <= vectors {
 		t.Errorf("%+v; in all %d instead of %d bytes, vectors have %d", ph, with.Written, without.Written, vectors)
 	}

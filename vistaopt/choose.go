@@ -264,8 +264,11 @@ func slower(r, choice *Rejected) string {
 	ratio := fmt.Sprintf("%.2f times as long", e.Seconds/best.Seconds)
 	switch {
 	case e.Seconds > best.Seconds*(1+noise):
-	case bitsOf(r.Plan) != bitsOf(choice.Plan) && (e.Seconds*(1+noise) < best.Seconds || e.Written < best.Written):
+	case bitsOf(r.Plan) != bitsOf(choice.Plan) && e.Seconds*(1+noise) < best.Seconds:
 		return ratio + " here, but not on the machines by which plan.inference and plan.join are chosen"
+	case bitsOf(r.Plan) != bitsOf(choice.Plan) && e.Written < best.Written:
+		mine, its := bytesize.Distinct(e.Written, best.Written)
+		return fmt.Sprintf("as long here within 1 %%, and writes %s instead of %s, but plan.inference and plan.join are chosen for other machines as well", mine, its)
 	case e.Written > best.Written:
 		mine, its := bytesize.Distinct(e.Written, best.Written)
 		return fmt.Sprintf("as long within 1 %%, and writes %s instead of %s", mine, its)

@@ -139,7 +139,7 @@ func (e *estimator) run(r Regions, m Machine) {
 // worker reads the table before its first task ends.
 func (e *estimator) phase(name string, tasks, files int, compute float64, read, written int64, broadcasts bool) {
 	tasks = max(tasks, 1)
-	written += int64(tasks*files) * headerBytes
+	written += int64(tasks*files) * HeaderBytes
 	slots := e.slots(tasks)
 	compute += float64(tasks) * (e.r.Task + float64(files)*e.r.File)
 	waves := math.Ceil(float64(tasks) / slots)
@@ -153,8 +153,8 @@ func (e *estimator) phase(name string, tasks, files int, compute float64, read, 
 	e.add(PhaseEstimate{Name: name, Tasks: tasks, Seconds: max(seconds, store) + e.r.Phase, Compute: compute, Read: read, Written: written})
 }
 
-// headerBytes is what a file of records has beside them: its schema, its properties and the marks of its blocks.
-const headerBytes = 180
+// HeaderBytes is what a file of records has beside them, as it is expected: its schema, its properties and the marks of its blocks.
+const HeaderBytes = 180
 
 // slots is how many of so many tasks compute at once; a task alone has a core.
 func (e *estimator) slots(tasks int) float64 {

@@ -83,14 +83,22 @@ func (r Regions) Need() int64 {
 func (r Regions) largest() string {
 	switch r.Need() - r.always() {
 	case r.inference():
-		return "inference"
+		return inInference
 	case r.Prepare:
-		return "making the model ready"
+		return inPrepare
 	case r.Cache + r.Train:
-		return "training"
+		return inTraining
 	}
-	return "evaluation"
+	return inEvaluation
 }
+
+// What largest says.
+const (
+	inInference  = "inference"
+	inPrepare    = "making the model ready"
+	inTraining   = "training"
+	inEvaluation = "evaluation"
+)
 
 // Room is how much of what is there may be taken by what depends on the data. In each phase all of it together, at its
 // worst, stays within the memory that the choice was made for.

@@ -85,9 +85,9 @@ func (q *search) smaller() string {
 			return "" // the program alone takes more
 		}
 		return ", or give the job fewer rows or columns"
-	case r.largest() == "training":
+	case r.largest() == inTraining:
 		return ", or try fewer layers, folds or grid values"
-	case r.largest() == "evaluation":
+	case r.largest() == inEvaluation:
 		return ", or try fewer layers or grid values"
 	default:
 		return ", or choose a smaller network"

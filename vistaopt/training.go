@@ -32,7 +32,7 @@ func (e *estimator) train(name string, from, to int) {
 	if over := pinned/int64(e.workers) - e.cache; e.cache > 0 && over > 0 {
 		seconds += rounds * float64(over) / e.r.Read
 	}
-	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work + rounds*e.r.Round + e.r.Fit, Read: n * bytes, Written: int64(e.partitions()) * headerBytes})
+	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work + rounds*e.r.Round + e.r.Fit, Read: n * bytes, Written: int64(e.partitions()) * HeaderBytes})
 }
 
 // waves is how many times the rows are gone through for models that are not all in training at once: so many weights of one model of

@@ -207,9 +207,9 @@ func (e *InfeasibleError) Error() string {
 	default:
 		on = " on worker " + e.Worker
 	}
-	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: model %s, %d images in flight %s, decoding %s, table %s, training %s, base %s); of those that the job allows %s needs the least",
-		bytesize.AtLeast(e.Needed), bytesize.AtMost(e.Available), on, e.Regions.largest(), bytesize.AtLeast(e.Regions.Model), e.Plan.CPU*e.Plan.Batch, bytesize.AtLeast(e.Regions.Inference),
-		bytesize.AtLeast(e.Regions.Decode), bytesize.AtLeast(e.Regions.Table+e.Regions.Rows), bytesize.AtLeast(e.Regions.Train), bytesize.AtLeast(e.Regions.Base), e.Plan)
+	phase := e.Regions.largest()
+	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: %s); of those that the job allows %s needs the least",
+		bytesize.AtLeast(e.Needed), bytesize.AtMost(e.Available), on, phase, added(e.Regions.parts(phase, e.Plan.CPU*e.Plan.Batch)), e.Plan)
 }
 
 // ErrorID is stable.

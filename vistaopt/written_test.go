@@ -30,7 +30,7 @@ func TestJoinsWriteWhatMeets(t *testing.T) {
 	} {
 		p := c.plan
 		p.Storage, p.CPU, p.Batch, p.Partitions = plan.Raw, 2, 6, 17
-		if got := written(estimate(p, n, s, tr, Machine{}), c.phases) - 17*c.files*headerBytes; got != c.want {
+		if got := written(estimate(p, n, s, tr, Machine{}), c.phases) - 17*c.files*HeaderBytes; got != c.want {
 			t.Errorf("%s: %d bytes beside headers, want %d", name, got, c.want)
 		}
 	}
@@ -56,7 +56,7 @@ func TestSeveralImagesLeaveOneVector(t *testing.T) {
 	} {
 		p := c.plan
 		p.Storage, p.CPU, p.Batch, p.Partitions = plan.Raw, 2, 6, 17
-		if got := written(estimate(p, n, s, tr, Machine{}), c.phases) - 17*c.files*headerBytes; got != c.want {
+		if got := written(estimate(p, n, s, tr, Machine{}), c.phases) - 17*c.files*HeaderBytes; got != c.want {
 			t.Errorf("%s: %d bytes beside headers, want %d", name, got, c.want)
 		}
 	}

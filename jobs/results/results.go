@@ -245,7 +245,7 @@ type Cost struct {
 	ImagesPerSecond float64 `json:"imagesPerSecond,omitempty" jsonschema_description:"Images per second."`
 	BytesRead       int64   `json:"bytesRead,omitempty" jsonschema_description:"Bytes read."`
 	BytesWritten    int64   `json:"bytesWritten,omitempty" jsonschema_description:"Bytes written."`
-	PeakMemory      int64   `json:"peakMemory,omitempty" jsonschema_description:"Largest resident memory of a worker while the job ran there, in bytes; left out if it is not known."`
+	PeakMemory      int64   `json:"peakMemory,omitempty" jsonschema_description:"Largest resident memory of a worker while the job ran there, in bytes; pages of mapped files count, which the system takes back where memory is short. Left out if it is not known."`
 }
 
 // Counters count records. rows = matched + leftOut + dropped + the bad ones among the rows.

@@ -36,7 +36,7 @@ type Explanation struct {
 	Machine       Machine              `json:"machine"`              // what the plan was made for
 	Plan          plan.Plan            `json:"plan"`                 // the plan that would run
 	From          map[string]string    `json:"from"`                 // knob -> file, set, optimizer
-	Remarks       []string             `json:"remarks,omitempty"`    // what of the job file says nothing, in sentences
+	Remarks       []string             `json:"remarks,omitempty"`    // what of the job file says nothing, and what in its output is in the way or is taken up, in sentences
 	TakesUp       string               `json:"takesUp,omitempty"`    // the output whose unfinished run the plan is of
 	Estimate      vistaopt.Estimate    `json:"estimate"`             // what the plan is expected to cost
 	Regions       vistaopt.Regions     `json:"regions"`              // what a worker's memory is needed for, in bytes
@@ -78,22 +78,25 @@ type Machine struct {
 
 // Override says what the knobs that the user has set cost.
 type Override struct {
-	Knobs []string  `json:"knobs"` // those set
-	Plan  plan.Plan `json:"plan"`  // that would run without them
-	Ratio float64   `json:"ratio"` // time of the plan over its time; less than 1: they make the plan quicker
+	Knobs   []string  `json:"knobs"`   // those set
+	Plan    plan.Plan `json:"plan"`    // that would run without them
+	Ratio   float64   `json:"ratio"`   // time of the plan over its time; less than 1: they make the plan quicker
+	Memory  int64     `json:"memory"`  // bytes that a worker is expected to hold at its peak without them
+	Written int64     `json:"written"` // bytes that phases would write without them
 }
 
 // Actual is what a finished run has measured. Its phases and what lies between them add up to its seconds.
 type Actual struct {
-	Plan     plan.Plan          `json:"plan"`               // that ran
-	Seconds  float64            `json:"seconds"`            // from the command to the results
-	Between  float64            `json:"between"`            // seconds that belong to no phase; less than 0 where phases ran at the same time
-	Memory   int64              `json:"memory"`             // bytes: the peak of a worker
-	Written  int64              `json:"written"`            // bytes that phases wrote
-	Phases   map[string]float64 `json:"phases"`             // seconds by phase, start and results among them
-	Bytes    map[string]int64   `json:"bytesWritten"`       // by phase
-	Machines string             `json:"machines,omitempty"` // what it had, where that is not what the plan is made for, in words
-	Differs  []string           `json:"differs,omitempty"`  // what of its job differs from the job file beside the plan, in words
+	Plan        plan.Plan          `json:"plan"`                  // that ran
+	Seconds     float64            `json:"seconds"`               // from the command to the results
+	Between     float64            `json:"between"`               // seconds that belong to no phase; less than 0 where phases ran at the same time
+	Memory      int64              `json:"memory"`                // bytes: the peak of a worker
+	Written     int64              `json:"written"`               // bytes that phases wrote
+	Phases      map[string]float64 `json:"phases"`                // seconds by phase, start and results among them
+	Bytes       map[string]int64   `json:"bytesWritten"`          // by phase
+	Machines    string             `json:"machines,omitempty"`    // what it had, where that is not what the plan is made for, in words
+	Interrupted int                `json:"interrupted,omitempty"` // how many times the run was interrupted and taken up again; phases and seconds have the time of all its processes, start, results and, of a job in one process, memory are of the last one
+	Differs     []string           `json:"differs,omitempty"`     // what of its job differs from the job file beside the plan, in words
 }
 
 //go:embed schema/explain.schema.json

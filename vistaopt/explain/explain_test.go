@@ -37,7 +37,7 @@ func example(t *testing.T) *Explanation {
 	c.From["storage"] = "set"
 	x := &Explanation{SchemaVersion: SchemaVersion, Job: "example", Network: "tiny", Layers: []string{`conv"1"`, "fc"}, Preprocess: "none", Data: Data{50_000, 60_000, 50_000, 60_000, 200_000, 990, "50,000 of 50,000 rows have an image"},
 		Machine: Machine{3, 4, 2 << 30, c.Rates}, Plan: c.Plan, From: c.From, Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected, Thresholds: vistaopt.Thresholds(want, []vistaopt.Network{n}, s, tr, m),
-		Override: &Override{[]string{"plan.storage", "plan.partitions"}, c.Plan, 1.25}}
+		Override: &Override{[]string{"plan.storage", "plan.partitions"}, c.Plan, 1.25, c.Estimate.Memory, c.Estimate.Written / 2}}
 	f, err := paper.Choose(paper.Roster()[0], paper.Foods, paper.Testbed)
 	if err != nil {
 		t.Fatal(err)
@@ -103,20 +103,94 @@ func TestBeyondMemory(t *testing.T) {
 	}
 }
 
+// unbroken is the text without the ends of its lines.
+func unbroken(x *Explanation) string { return strings.Join(strings.Fields(string(x.Text())), " ") }
+
 // TestOverride: knobs that were set cost, gain or neither.
 func TestOverride(t *testing.T) {
 	x := example(t)
+	memory, written := x.Estimate.Memory, x.Estimate.Written
+	const mib = 1 << 20
+	by := func(ratio float64, memory, written int64, knobs ...string) Override {
+		return Override{knobs, x.Plan, ratio, memory, written}
+	}
+	its := x.Plan.String()
 	for want, o := range map[string]Override{
-		"plan.storage and plan.cpu cost: 1.25 times as long as the optimizer's ":         {[]string{"plan.storage", "plan.cpu"}, x.Plan, 1.25},
-		"plan.partitions gains: quicker by 1.70 times than the optimizer's ":             {[]string{"plan.partitions"}, x.Plan, 1 / 1.7},
-		"plan.partitions and plan.cpu gain: quicker by 1.01 times than the optimizer's ": {[]string{"plan.partitions", "plan.cpu"}, x.Plan, 0.99},
-		"plan.join costs nothing\n":             {[]string{"plan.join"}, x.Plan, 0.999},
-		"plan.join and plan.cpu cost nothing\n": {[]string{"plan.join", "plan.cpu"}, x.Plan, 1.001},
+		"plan.storage and plan.cpu cost: 1.25 times as long as the optimizer's " + its:         by(1.25, memory, written, "plan.storage", "plan.cpu"),
+		"plan.partitions gains: quicker by 1.70 times than the optimizer's " + its:             by(1/1.7, memory, written, "plan.partitions"),
+		"plan.partitions and plan.cpu gain: quicker by 1.01 times than the optimizer's " + its: by(0.99, memory, written, "plan.partitions", "plan.cpu"),
+		"plan.join costs nothing":             by(0.999, memory-mib, written+mib, "plan.join"),
+		"plan.join and plan.cpu cost nothing": by(1.001, memory, written, "plan.join", "plan.cpu"),
+		"plan.cpu costs no time: a peak of 589 MiB instead of 467 MiB, beside the optimizer's " + its:                                                by(1, 467*mib, written, "plan.cpu"),
+		"plan.cpu costs: 2.00 times as long as the optimizer's " + its + ", a peak of 589 MiB instead of 700 MiB, writes 1.3 GiB instead of 800 MiB": by(2, 700*mib, 800*mib, "plan.cpu"),
+		"plan.cpu gains: quicker by 2.00 times than the optimizer's " + its + ", writes 1.3 GiB instead of 3.0 GiB":                                  by(0.5, memory, 3<<30, "plan.cpu"),
 	} {
 		x.Override = &o
-		if text := string(x.Text()); !strings.Contains(text, "\n          "+want) {
+		if text := unbroken(x); !strings.Contains(text, "the job has one network. "+want+" Rejected ") {
 			t.Errorf("%q is not shown:\n%s", want, text)
 		}
+	}
+}
+
+// TestNoise: by how much an estimate is off is not said where what is estimated and what was measured are both next to nothing.
+func TestNoise(t *testing.T) {
+	for name, c := range map[string]struct {
+		estimate, actual float64
+		want             string
+	}{
+		"both are noise":     {0.04, 0.099, ""},
+		"measured is more":   {0.04, 0.1, "-60 %"},
+		"estimate is more":   {0.1, 0.05, "+100 %"},
+		"nothing was":        {10, 0, ""},
+		"nothing was needed": {0, 10, "-100 %"},
+		"right":              {10, 10.001, "0 %"},
+	} {
+		if got := off(c.estimate, c.actual, noiseSeconds); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	x := example(t)
+	x.Estimate.Phases[0].Seconds, x.Estimate.Phases[0].Written = 0.05, 4<<10
+	x.Actual.Phases["start"], x.Actual.Bytes["start"] = 0.09, 60<<10
+	if text := unbroken(x); !strings.Contains(text, "start 1 50 ms 1.1 4.0 KiB 90 ms 60 KiB features") {
+		t.Errorf("%s", text)
+	}
+}
+
+// TestGain: of a change of memory its gain is said, and of one without that there is none.
+func TestGain(t *testing.T) {
+	x := example(t)
+	other := x.Plan
+	other.Batch = 1
+	for gain, want := range map[float64]string{1: "; as long within 1 %", 1.009: "; as long within 1 %", 0.991: "; as long within 1 %", 1.02: "; 1.02 times as fast", 0.5: "; 2.00 times as long", 0: ""} {
+		if got := change(vistaopt.Threshold{Of: vistaopt.OfMemory, From: 1 << 30, At: 2 << 30, Plan: other, Gain: gain}, x.Plan); got != "with 2048 MiB a worker (1.0 GiB more): batch 1 instead of 6"+want {
+			t.Errorf("%v: %q", gain, got)
+		}
+	}
+}
+
+// TestMeasuredAboveTheLimit: a measured peak that is more than the memory is no broken promise, which is said.
+func TestMeasuredAboveTheLimit(t *testing.T) {
+	x := example(t)
+	const says = "Measured peak memory 1.0 GiB, estimate 589 MiB (-43 %) more than the 1023 MiB that the plan is made for: it is resident memory, with pages of mapped files"
+	if strings.Contains(unbroken(x), "resident") {
+		t.Errorf("%s", x.Text())
+	}
+	if x.Machine.Memory = 1023 << 20; !strings.Contains(unbroken(x), says) {
+		t.Errorf("%s", x.Text())
+	}
+}
+
+// TestInterrupted: of a run of several processes it is said which of them the figures are of.
+func TestInterrupted(t *testing.T) {
+	x := example(t)
+	for n, want := range map[int]string{1: "taken up again once: ", 2: "taken up again 2 times: "} {
+		if x.Actual.Interrupted = n; !strings.Contains(unbroken(x), "of a run that was interrupted and "+want) {
+			t.Errorf("%s", x.Text())
+		}
+	}
+	if x.Actual.Interrupted = 0; strings.Contains(string(x.Text()), "interrupted") {
+		t.Errorf("%s", x.Text())
 	}
 }
 

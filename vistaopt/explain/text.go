@@ -102,11 +102,17 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 	}
 	if a := x.Actual; a != nil {
 		rows = append(append(rows, x.unforeseen()...), x.between()...)
-		rows = append(rows, []string{"in all", "", vistaopt.Duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), vistaopt.Duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written))})
+		rows = append(rows, []string{"in all", "", vistaopt.Duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), vistaopt.Duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds, noiseSeconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written), noiseBytes)})
 	}
 	table(b, rows)
 	if a := x.Actual; a != nil {
-		line(b, head("Measured"), fmt.Sprintf("peak memory %s, estimate %s (%s)", bytesize.Nearest(a.Memory), bytesize.Nearest(x.Estimate.Memory), off(float64(x.Estimate.Memory), float64(a.Memory))))
+		line(b, head("Measured"), fmt.Sprintf("peak memory %s, estimate %s (%s)", bytesize.Nearest(a.Memory), bytesize.Nearest(x.Estimate.Memory), off(float64(x.Estimate.Memory), float64(a.Memory), noiseBytes)))
+		if a.Memory > x.Machine.Memory {
+			line(b, noHead, fmt.Sprintf("more than the %s that the plan is made for: it is resident memory, with pages of mapped files such as weights, which the system takes back where memory is short; or the run had more", bytesize.AtMost(x.Machine.Memory)))
+		}
+		if a.Interrupted > 0 {
+			line(b, noHead, a.interrupted())
+		}
 		if a.Plan != x.Plan {
 			line(b, noHead, "by another plan: "+a.Plan.String())
 		}
@@ -117,6 +123,15 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 			line(b, noHead, "of a job that differs in: "+strings.Join(a.Differs, "; "))
 		}
 	}
+}
+
+// interrupted says of a run that was taken up again which of its processes each figure is of.
+func (a *Actual) interrupted() string {
+	times := count(int64(a.Interrupted), "time")
+	if a.Interrupted == 1 {
+		times = "once"
+	}
+	return "of a run that was interrupted and taken up again " + times + ": phases and \"in all\" have the time of all its processes, of each but the last from its first event to its last; start, results and, of one process, the peak are of the last one alone"
 }
 
 // unforeseen are rows for phases that were measured and not estimated: of another plan, or of features that are kept.
@@ -146,12 +161,18 @@ func (x *Explanation) measured(p vistaopt.PhaseEstimate) []string {
 		return []string{"-", "", "-", ""}
 	}
 	wrote := x.Actual.Bytes[p.Name]
-	return []string{vistaopt.Duration(took), off(p.Seconds, took), bytesize.Nearest(wrote), off(float64(p.Written), float64(wrote))}
+	return []string{vistaopt.Duration(took), off(p.Seconds, took, noiseSeconds), bytesize.Nearest(wrote), off(float64(p.Written), float64(wrote), noiseBytes)}
 }
 
-// off is by how much an estimate is off, as a share of what was measured.
-func off(estimate, actual float64) string {
-	if actual == 0 {
+// Below these a measurement is noise, and by how much an estimate is off says nothing.
+const (
+	noiseSeconds = 0.1
+	noiseBytes   = 64 << 10
+)
+
+// off is by how much an estimate is off, as a share of what was measured; "" where both are less than noise.
+func off(estimate, actual, noise float64) string {
+	if actual == 0 || estimate < noise && actual < noise {
 		return ""
 	}
 	share := math.Round(100 * (estimate - actual) / actual)
@@ -199,26 +220,48 @@ func (x *Explanation) knobs(b *bytes.Buffer) {
 		line(b, noHead, r)
 	}
 	if x.Override != nil {
-		line(b, noHead, x.Override.words())
+		line(b, noHead, x.Override.words(&x.Estimate))
 	}
 }
 
-// words say what the knobs that were set cost, or gain: the optimizer fixes the number of partitions by the data alone, and two
+// words say what the knobs that were set cost, or gain, of time, memory and bytes: the optimizer fixes the number of partitions by the
+// data alone, and two
 // knobs on machines that are the same everywhere.
-func (o *Override) words() string {
-	cost, gain := "cost", "gain"
+func (o *Override) words(e *vistaopt.Estimate) string {
+	knobs, cost, gain := strings.Join(o.Knobs, " and "), "cost", "gain"
 	if len(o.Knobs) == 1 {
 		cost, gain = "costs", "gains"
 	}
-	switch knobs := strings.Join(o.Knobs, " and "); {
-	case o.Ratio > 1.005:
-		return fmt.Sprintf("%s %s: %.2f times as long as the optimizer's %s", knobs, cost, o.Ratio, o.Plan)
-	case o.Ratio < 0.995:
-		return fmt.Sprintf("%s %s: quicker by %.2f times than the optimizer's %s", knobs, gain, 1/o.Ratio, o.Plan)
-	default:
-		return fmt.Sprintf("%s %s nothing", knobs, cost)
+	var more []string
+	for _, of := range []struct {
+		format   string
+		here, of int64
+	}{{"a peak of %s instead of %s", e.Memory, o.Memory}, {"writes %s instead of %s", e.Written, o.Written}} {
+		if math.Abs(float64(of.here-of.of)) > tells*float64(of.of) {
+			here, its := bytesize.Distinct(of.here, of.of)
+			more = append(more, fmt.Sprintf(of.format, here, its))
+		}
 	}
+	beside := strings.Join(more, ", ")
+	var time string
+	switch {
+	case o.Ratio > 1.005:
+		time = fmt.Sprintf("%s %s: %.2f times as long as the optimizer's %s", knobs, cost, o.Ratio, o.Plan)
+	case o.Ratio < 0.995:
+		time = fmt.Sprintf("%s %s: quicker by %.2f times than the optimizer's %s", knobs, gain, 1/o.Ratio, o.Plan)
+	case beside == "":
+		return fmt.Sprintf("%s %s nothing", knobs, cost)
+	default:
+		return fmt.Sprintf("%s %s no time: %s, beside the optimizer's %s", knobs, cost, beside, o.Plan)
+	}
+	if beside != "" {
+		time += ", " + beside
+	}
+	return time
 }
+
+// tells is the share by which an estimate is told from another one.
+const tells = 0.01
 
 func (x *Explanation) rejected(b *bytes.Buffer) {
 	if len(x.Rejected) == 0 {
@@ -249,7 +292,7 @@ func (x *Explanation) changes(b *bytes.Buffer) {
 		return
 	}
 	if x.TakesUp != "" {
-		line(b, "  ", "nothing, as long as it fits and its input stays the same: a run that is taken up keeps its plan")
+		line(b, "  ", "nothing, as long as it fits and its input stays the same: a run that is taken up keeps its plan, but for how many images are in flight")
 		return
 	}
 	if len(x.Thresholds) == 0 {
@@ -291,10 +334,14 @@ func change(t vistaopt.Threshold, now plan.Plan) string {
 		}
 	}
 	out := where + ": " + strings.Join(what, ", ")
-	if t.Gain > 1.005 {
+	switch {
+	case t.Gain == 0: // of rows
+	case t.Gain > 1+tells:
 		out += fmt.Sprintf("; %.2f times as fast", t.Gain)
-	} else if t.Gain > 0 && t.Gain < 0.995 {
+	case t.Gain*(1+tells) < 1:
 		out += fmt.Sprintf("; %.2f times as long", 1/t.Gain)
+	default:
+		out += "; as long within 1 %"
 	}
 	return out
 }

@@ -29,10 +29,17 @@ of other networks, layers, rows, columns or images is refused; what else differs
 	sets := setFlag(cmd)
 	at := addTrackerFlags(cmd)
 	format := a.outputFlag(cmd, "text", "json", "dot")
-	cmd.Flags().Var(cmd.Flags().Lookup("output").Value, "format", "the same as --output")
+	same := *cmd.Flags().Lookup("output").Value.(*choice)
+	cmd.Flags().Var(&same, "format", "the same as --output")
 	analyze := cmd.Flags().String("analyze", "", "output of a finished run to compare with, as `JOB`")
 	withPaper := cmd.Flags().Bool("paper", false, "add the choices of the Vista paper's own formulas")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.Flags().Changed("format") {
+			if cmd.Flags().Changed("output") && *format != same.value {
+				return usageOf(cmd, "--output %s and --format %s contradict each other", *format, same.value)
+			}
+			*format = same.value
+		}
 		job, err := a.loadJob(args[0], *sets)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/vistaopt/explain"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -36,11 +38,36 @@ func analyze(ctx context.Context, j *conf.Job, x *explain.Explanation, d *data, 
 		a.Phases[ph.Name], a.Bytes[ph.Name] = ph.Actual.Seconds, ph.Actual.BytesWritten
 		a.Between -= ph.Actual.Seconds
 	}
+	a.Interrupted = interruptions(ctx, output)
 	if a.Differs, err = otherJob(ctx, j, d, s); err != nil {
 		return invalid(err)
 	}
 	x.Actual = a
 	return nil
+}
+
+// interruptions is how many times a finished run was interrupted and taken up again, as its event log says: each process that has worked
+// on it begins there. 0 where that is not known, as it was not to the run itself, whose times are then of its last process alone.
+func interruptions(ctx context.Context, output string) int {
+	at, err := openPlace(ctx, conf.URI(output))
+	if err != nil {
+		return 0
+	}
+	b, err := readEvents(ctx, at)
+	if err != nil {
+		return 0
+	}
+	begun := 0
+	err = journal.Read(bytes.NewReader(b), func(e journal.Event) error {
+		if e.Kind == started {
+			begun++
+		}
+		return nil
+	})
+	if err != nil {
+		return 0
+	}
+	return max(begun-1, 0)
 }
 
 // differences collects what is not the same there, in a run, and here, in a job file.

@@ -70,7 +70,7 @@ func TestAnalyze(t *testing.T) {
 					t.Errorf("nothing was measured of %s: %v", p.Name, a.Phases)
 				}
 			}
-			if len(a.Phases) != len(x.Estimate.Phases) || a.Plan != x.Plan || len(a.Differs) > 0 {
+			if len(a.Phases) != len(x.Estimate.Phases) || a.Plan != x.Plan || len(a.Differs) > 0 || a.Interrupted != 0 {
 				t.Errorf("measured %v of %s, which differs in %q; estimated %v of %s", a.Phases, a.Plan, a.Differs, x.Estimate.Phases, x.Plan)
 			}
 			satisfies(t, x)
@@ -199,6 +199,19 @@ func TestAroundOfARunTakenUp(t *testing.T) {
 		if p := s.Plan.Around[i]; p.Name != name || p.Estimate == nil || p.Actual.Seconds <= 0 || p.Actual.Seconds > s.Seconds {
 			t.Errorf("%s: %+v of %v s", name, p, s.Seconds)
 		}
+	}
+	x, err := analyzed(t.Context(), *w.job)
+	if err != nil || x.Actual.Interrupted != 1 {
+		t.Fatalf("%v, %+v", err, x)
+	}
+	satisfies(t, x)
+	// Without its log nobody knows.
+	log := filepath.Join(w.job.Output.LocalPath(), EventsFile)
+	if err := os.Remove(log); err != nil {
+		t.Fatal(err)
+	}
+	if x, err := analyzed(t.Context(), *w.job); err != nil || x.Actual.Interrupted != 0 {
+		t.Errorf("without a log: %v, %+v", err, x)
 	}
 }
 

@@ -174,13 +174,18 @@ const (
 	leastCall, mostCall = 1e-9, 1e5 // seconds of an image
 	mostBatch           = 4096      // as in a job file
 	mostFlight          = 1 << 37   // bytes of an image in flight: 128 GiB
+
+	mostAhead = 24 * time.Hour // of the clock here: caches are shared by machines whose clocks differ
 )
+
+// past tells whether something can have been measured by now.
+func past(when time.Time) bool { return time.Until(when) <= mostAhead }
 
 // sane tells whether a calibration's figures can have been measured. The file is anybody's to change, and disks lose bits.
 func (c *calibration) sane() bool {
 	within := func(v, least, most float64) bool { return v >= least && v <= most }
 	return within(c.MACs, leastRate, mostRate) && within(c.Weights, leastRate, mostRate) && within(c.Many, leastCall, mostCall) && within(c.One, 0, mostCall) &&
-		(c.Load == 0 || within(c.Load, leastRate, mostRate)) && c.Batch >= 1 && c.Batch <= mostBatch && c.Flight >= 0 && c.Flight <= mostFlight
+		(c.Load == 0 || within(c.Load, leastRate, mostRate)) && past(c.When) && c.Batch >= 1 && c.Batch <= mostBatch && c.Flight >= 0 && c.Flight <= mostFlight
 }
 
 // rates are the defaults with what was measured.

@@ -65,14 +65,14 @@ func TestInsaneCalibrations(t *testing.T) {
 	}
 	for _, change := range []map[string]any{
 		{"macs": 1e-300}, {"macs": 0}, {"macs": -5e9}, {"macs": 1e300}, {"weights": 1e-300}, {"weights": -1}, {"weights": 1e18}, {"many": 0}, {"many": -0.1}, {"many": 1e-300}, {"many": 1e9},
-		{"one": -1}, {"one": 1e9}, {"batch": 0}, {"batch": -6}, {"batch": 1 << 40}, {"flight": -1}, {"flight": int64(9e18)}, {"network": "another"},
+		{"one": -1}, {"one": 1e9}, {"batch": 0}, {"batch": -6}, {"batch": 1 << 40}, {"flight": -1}, {"flight": int64(9e18)}, {"network": "another"}, {"when": time.Now().Add(25 * time.Hour)}, {"when": "9999-12-31T23:59:59Z"},
 	} {
 		if got := write(change); got != nil {
 			t.Errorf("%v is believed: %+v", change, got)
 		}
 	}
 	for _, change := range []map[string]any{
-		nil, {"one": 0}, {"flight": 0}, {"macs": leastRate, "weights": leastRate, "many": mostCall, "batch": mostBatch, "flight": mostFlight}, {"macs": mostRate, "weights": mostRate, "many": leastCall, "batch": 1},
+		nil, {"one": 0}, {"flight": 0}, {"when": time.Now().Add(23 * time.Hour)}, {"when": "2020-01-02T03:04:05Z"}, {"macs": leastRate, "weights": leastRate, "many": mostCall, "batch": mostBatch, "flight": mostFlight}, {"macs": mostRate, "weights": mostRate, "many": leastCall, "batch": 1},
 	} {
 		got := write(change)
 		if got == nil {

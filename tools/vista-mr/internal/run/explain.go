@@ -55,7 +55,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if m.Rates, err = speeds(ctx, d, ns, &o); err != nil {
 		return nil, invalid(err)
 	}
-	old, at := interrupted(ctx, j, &o)
+	old, at, refused := interrupted(ctx, j, &o)
 	planned, err := old.planned(ctx, d)
 	if err != nil {
 		return nil, invalid(err)
@@ -74,14 +74,17 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	switch {
 	case follows:
 		x.TakesUp = at
-		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan is that of the unfinished run in %s, which submit takes up if its weights and programs are still the same.", at))
+		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan is that of the unfinished run in %s, which submit takes up if its weights and programs are still the same%s.", at, chosenAnew(old.Plan, c.Plan)))
 	case old != nil && planned == nil:
 		x.Remarks = append(x.Remarks, fmt.Sprintf("The unfinished run in %s had another table or other images: submit starts anew.", at))
 	case old != nil:
 		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan of the unfinished run in %s does not fit into the memory that there is now: submit starts anew.", at))
 	}
 	if ns.fresh(c.Plan.Inference) {
-		x.Remarks = append(x.Remarks, "The first run of a network on this machine makes it ready, which later ones are spared: time and peak are those of a first run.")
+		x.Machine.Rates += "; programs are made ready for the first time here, which takes time and memory that later runs are spared"
+	}
+	if refused != nil && ctx.Err() == nil {
+		x.Remarks = append(x.Remarks, inTheWay(refused))
 	}
 	if there := m.Tracker.Memory; c.Tracker > there {
 		x.BeyondTracker = true
@@ -100,30 +103,6 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		}
 	}
 	return x, nil
-}
-
-// interrupted is what a run of this job has left in its output, which submit would take up, and where; nil: nothing. An output that submit
-// would refuse has nothing to say of the plan.
-func interrupted(ctx context.Context, j *conf.Job, o *Options) (*kept, string) {
-	if _, here := o.Engine.(*inProcess); !here { // a tracker is sent it with paths that begin at the root
-		rooted, _, err := Rooted(j)
-		if err != nil {
-			return nil, ""
-		}
-		j = rooted
-	}
-	at, err := openPlace(ctx, j.Output)
-	if err != nil {
-		return nil, ""
-	}
-	look := lookAtOutput // a run that holds the output is one, too
-	if at.dir == "" {
-		look = func(j *conf.Job) (OutputState, error) { return lookAtStore(ctx, j, at) }
-	}
-	if state, err := look(j); err != nil || state != OutputUnfinished {
-		return nil, ""
-	}
-	return readKept(ctx, at), at.name
 }
 
 // override compares a plan with the one that would run if the user had fixed nothing; nil: nothing is fixed. Where that does not
@@ -146,7 +125,7 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 	if err != nil {
 		return nil, err // what was fixed fits, so this does
 	}
-	o.Plan, o.Ratio = free.Plan, c.Estimate.Seconds/free.Estimate.Seconds
+	o.Plan, o.Ratio, o.Memory, o.Written = free.Plan, c.Estimate.Seconds/free.Estimate.Seconds, free.Estimate.Memory, free.Estimate.Written
 	return o, nil
 }
 

@@ -2,12 +2,14 @@ package run
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
@@ -20,7 +22,7 @@ func TestExplainTellsWhatIsTakenUp(t *testing.T) {
 	w := newWorld(t, true)
 	w.ownNetwork(t)
 	x, err := Explain(t.Context(), w.job, Options{})
-	if err != nil || x.TakesUp != "" || len(x.Thresholds) == 0 {
+	if err != nil || x.TakesUp != "" || len(x.Thresholds) == 0 || len(x.Remarks) > 0 {
 		t.Fatalf("of a new output: %+v, %v", x, err)
 	}
 	usual := x.Plan
@@ -38,6 +40,10 @@ func TestExplainTellsWhatIsTakenUp(t *testing.T) {
 	if err := json.Unmarshal(b, &old); err != nil {
 		t.Fatal(err)
 	}
+	if says := explained(t, w.job); !strings.Contains(says, "are still the same.") || strings.Contains(says, "submit would end") {
+		t.Errorf("of an unfinished run with this plan: %s", says)
+	}
+	old.Plan.CPU = 7 // and had more memory
 	old.Plan.Storage = map[plan.Storage]plan.Storage{plan.Raw: plan.Snappy, plan.Snappy: plan.Raw}[usual.Storage]
 	if b, err = json.Marshal(&old); err != nil {
 		t.Fatal(err)
@@ -50,9 +56,25 @@ func TestExplainTellsWhatIsTakenUp(t *testing.T) {
 		!strings.Contains(strings.Join(x.Remarks, " "), "The plan is that of the unfinished run in "+x.TakesUp) {
 		t.Errorf("explain says %s, taken up %q, thresholds %v, %q; the run has %s", x.Plan, x.TakesUp, x.Thresholds, x.Remarks, old.Plan)
 	}
+	if says := explained(t, w.job); !strings.Contains(says, fmt.Sprintf("are still the same, but for what is chosen anew for the memory and cores that there are now: plan.cpu is %d instead of 7.", usual.CPU)) {
+		t.Errorf("of a run with more at a time: %s", says)
+	}
+	c, err := ClaimOutput(t.Context(), w.job)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if says := explained(t, w.job); !strings.Contains(says, "The plan is that of the unfinished run") || !strings.Contains(says, "submit would end with E-OUTPUT-BUSY: output: ") {
+		t.Errorf("of a run that goes on: %s", says)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
 	w.job.Seed++
 	if x, err := Explain(t.Context(), w.job, Options{}); err != nil || x.Plan != usual || x.TakesUp != "" {
 		t.Errorf("of another job: %+v, %v", x, err)
+	}
+	if says := explained(t, w.job); !strings.Contains(says, `submit would end with E-OUTPUT: output: `+w.job.Output.LocalPath()+`: belongs to the job "small" or to other settings of this one.`) {
+		t.Errorf("of another job: %s", says)
 	}
 	w.job.Seed--
 	// A run whose table was another one counts for nothing, and its plan was made for what it had.
@@ -72,4 +94,22 @@ func TestExplainTellsWhatIsTakenUp(t *testing.T) {
 	if x, err := Explain(t.Context(), w.job, Options{}); err != nil || x.TakesUp != "" {
 		t.Errorf("of a finished run: %+v, %v", x, err)
 	}
+	if says := explained(t, w.job); !strings.Contains(says, "submit would end with E-OUTPUT: output: "+w.job.Output.LocalPath()+": holds the finished results of this job.") {
+		t.Errorf("of a finished run: %s", says)
+	}
+	w.job.Output = conf.URI(t.TempDir())
+	save(t, filepath.Join(w.job.Output.LocalPath(), "letter.txt"), []byte("Dear"))
+	if says := explained(t, w.job); !strings.Contains(says, "submit would end with E-OUTPUT: ") || !strings.Contains(says, "holds files that are not this job's (letter.txt)") {
+		t.Errorf("of somebody's files: %s", says)
+	}
+}
+
+// explained are the remarks of an explanation.
+func explained(t *testing.T, j *conf.Job) string {
+	t.Helper()
+	x, err := Explain(t.Context(), j, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(x.Remarks, " ")
 }

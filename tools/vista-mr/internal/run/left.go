@@ -13,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/layers"
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr/avro"
+	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -120,7 +121,7 @@ func (l *left) sane() bool {
 			}
 		}
 	}
-	return len(l.Layers) <= mostLayers
+	return len(l.Layers) <= mostLayers && past(l.When)
 }
 
 // keep writes shares where the next job finds them. What is known of other layers of the same network stays, and so does what vectors or
@@ -184,7 +185,7 @@ func (w *written) learn(p plan.Plan, ph phases, now time.Time) error {
 			for _, f := range t.Files {
 				if _, ours := w.channels[f.Channel]; ours && len(f.Segments) == 0 {
 					s := found[f.Channel]
-					found[f.Channel] = sum{s.rows + f.Rows, s.bytes + f.Bytes}
+					found[f.Channel] = sum{s.rows + f.Rows, s.bytes + f.Bytes - vistaopt.HeaderBytes} // which a plan of other files has more or fewer of
 				}
 			}
 		}

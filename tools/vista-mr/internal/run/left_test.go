@@ -256,4 +256,13 @@ func TestSharesAdd(t *testing.T) {
 			t.Errorf("%d: %+v is kept, want %v", i, got, c.want)
 		}
 	}
+	for ahead, believed := range map[time.Duration]bool{-time.Hour: true, 23 * time.Hour: true, 25 * time.Hour: false} {
+		l := &left{Of: "net", Digest: "d", Layers: map[string]share{"a": {Vector: 0.5}}, When: time.Now().Add(ahead)}
+		if err := l.keep(); err != nil {
+			t.Fatal(err)
+		}
+		if got := keptLeft("net"); (got != nil) != believed {
+			t.Errorf("of %v ahead: %+v", ahead, got)
+		}
+	}
 }

@@ -195,7 +195,7 @@ func TestExplainSeveralNetworks(t *testing.T) {
 	if x, err = Explain(t.Context(), j, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if x.Plan.Networks != plan.Apart || x.From["networks"] != "file" || x.Override == nil || !slices.Equal(x.Override.Knobs, []string{"plan.networks"}) || x.Override.Ratio < 1 {
+	if x.Plan.Networks != plan.Apart || x.From["networks"] != "file" || x.Override == nil || !slices.Equal(x.Override.Knobs, []string{"plan.networks"}) || x.Override.Ratio < 1 || x.Override.Memory <= 0 || x.Override.Written <= 0 {
 		t.Errorf("%s, %+v", x.Plan, x.Override)
 	}
 }
