@@ -26,6 +26,9 @@ type PhaseEstimate struct {
 	Written int64   `json:"written"` // bytes
 }
 
+// HeaderBytes is what a file of records is expected to have beside them: its schema, its properties and the marks of its blocks.
+const HeaderBytes = 180
+
 // Phases that stand for what is done around the chain.
 const (
 	StartPhase   = "start"   // from the command to the first phase: the engine and the network are made ready
@@ -152,9 +155,6 @@ func (e *estimator) phase(name string, tasks, files int, compute float64, read, 
 	store := float64(read)/(e.r.Read*float64(used)) + float64(written)/(e.r.Write*float64(used))
 	e.add(PhaseEstimate{Name: name, Tasks: tasks, Seconds: max(seconds, store) + e.r.Phase, Compute: compute, Read: read, Written: written})
 }
-
-// HeaderBytes is what a file of records has beside them, as it is expected: its schema, its properties and the marks of its blocks.
-const HeaderBytes = 180
 
 // slots is how many of so many tasks compute at once; a task alone has a core.
 func (e *estimator) slots(tasks int) float64 {
@@ -353,8 +353,13 @@ func (e *estimator) baseBytes(to int) int64 {
 // ready charges the phase before for making a program of so many bytes of weights ready on each worker.
 func (e *estimator) ready(weights int64) {
 	s := float64(weights) / e.r.Ready
-	if e.n.fresh(e.p.Inference) {
+	if e.p.Networks != plan.Together && e.n.fresh(e.p.Inference) {
 		s += float64(weights) / e.r.Prepare
+	}
+	for i := range e.ns { // of those that run together each is made ready for itself
+		if n := &e.ns[i]; e.p.Networks == plan.Together && n.fresh(e.p.Inference) {
+			s += float64(n.WeightBytes) / e.r.Prepare
+		}
 	}
 	last := &e.out.Phases[len(e.out.Phases)-1]
 	last.Seconds, last.Compute = last.Seconds+s, last.Compute+s*float64(e.workers)

@@ -18,8 +18,10 @@ type part struct {
 func (r Regions) parts(phase string, images int) (out []part) {
 	all := []part{{"program", r.Base, ""}, {"rows", r.Rows, ""}, {"table", r.Table, ""}}
 	switch phase {
-	case inPrepare, inEvaluation:
-		all = append(all, part{phase, r.Need() - r.always(), ""})
+	case inPrepare:
+		all = append(all, part{"weights as they are read and as they are computed with", r.Prepare, ""})
+	case inEvaluation:
+		all = append(all, part{"predictions and models", r.Evaluate, ""})
 	case inTraining:
 		all = append(all, part{"cache", r.Cache, ""}, part{"models", r.Train, ""})
 	default:

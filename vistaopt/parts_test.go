@@ -72,9 +72,9 @@ func TestPartsOfEachPhase(t *testing.T) {
 		"inference": {func(r *Regions) { r.Buffers, r.Sort = 20*mib, 8*mib }, "399 MiB, 9 MiB is available (inference: " + always +
 			"weights 150 MiB (without 50 MiB that may be dropped), 12 images in flight 100 MiB, buffers 20 MiB, decoding 48 MiB, sorting 9 MiB); "},
 		"nothing to drop":        {func(r *Regions) { r.Mapped = 0 }, "421 MiB, 9 MiB is available (inference: " + always + "weights 200 MiB, 12 images in flight 100 MiB, decoding 49 MiB); "},
-		"making the model ready": {func(r *Regions) { r.Prepare = 500 * mib }, "572 MiB, 9 MiB is available (making the model ready: " + always + "making the model ready 500 MiB); "},
+		"making the model ready": {func(r *Regions) { r.Prepare = 500 * mib }, "572 MiB, 9 MiB is available (making the model ready: " + always + "weights as they are read and as they are computed with 500 MiB); "},
 		"training":               {func(r *Regions) { r.Train = 500 * mib }, "604 MiB, 9 MiB is available (training: " + always + "cache 32 MiB, models 500 MiB); "},
-		"evaluation":             {func(r *Regions) { r.Evaluate, r.Table = 500*mib, 1 }, "573 MiB, 9 MiB is available (evaluation: " + always + "evaluation 501 MiB); "},
+		"evaluation":             {func(r *Regions) { r.Evaluate, r.Table = 500*mib, 1 }, "573 MiB, 9 MiB is available (evaluation: " + always + "predictions and models 501 MiB); "},
 	} {
 		r := r
 		c.change(&r)

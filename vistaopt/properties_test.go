@@ -147,7 +147,7 @@ func TestManyCoresCount(t *testing.T) {
 }
 
 // TestBitsAreTheSameEverywhere: what was measured and the number of workers change no knob on which bits depend, and neither does
-// the number of cores where all plans fit.
+// the number of cores where all plans fit and all models train at once.
 func TestBitsAreTheSameEverywhere(t *testing.T) {
 	others := 0
 	eachJob(t, *jobs, func(t *testing.T, n int, j *simulated) {

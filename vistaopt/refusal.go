@@ -10,8 +10,7 @@ import (
 )
 
 // refusal is the error when nothing fits. What it advises has been tried: as much memory as it asks for is enough where it says
-// so, and a knob is named if the job fits without it, in
-// workers and in the tracker.
+// so, and a knob is named if the job fits without it, in workers and in the tracker.
 func (q *search) refusal() error {
 	if q.least == nil {
 		return q.ruled

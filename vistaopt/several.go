@@ -57,7 +57,6 @@ func joined(ns []Network) Network {
 		all.ConvBytes += n.ConvBytes
 		all.LargestWeight = max(all.LargestWeight, n.LargestWeight)
 		all.Mapped = n.Mapped // of all or of none: it is a matter of the machine
-		all.Fresh = append(all.Fresh, n.Fresh...)
 		all.ImageBytes, all.ActiveBytes, all.Flight = max(all.ImageBytes, n.ImageBytes), max(all.ActiveBytes, n.ActiveBytes), max(all.Flight, n.flight())
 		all.RawBytes += n.RawBytes
 		all.PooledBytes += n.PooledBytes

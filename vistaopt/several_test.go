@@ -117,3 +117,20 @@ func TestNetworksOfOneAndOfLazy(t *testing.T) {
 		t.Errorf("lazy together: %v", err)
 	}
 }
+
+// TestOneOfTwoIsFresh: of networks that run together, those that have to be made ready count for themselves.
+func TestOneOfTwoIsFresh(t *testing.T) {
+	a, b := roster(t, "alexnet"), roster(t, "resnet50")
+	a.Name, b.Name = "a", "b"
+	s, tr := shape(a, 60, 10)
+	p := plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 1, Partitions: 10, Batch: 6}
+	for _, p.Networks = range []plan.Networks{plan.Together, plan.Apart} {
+		ready := estimateOf(p, []Network{a, b}, s, tr, Machine{}).Seconds
+		fresh := b
+		fresh.Fresh = []plan.Inference{plan.Fused}
+		got, want := estimateOf(p, []Network{a, fresh}, s, tr, Machine{}).Seconds-ready, float64(b.WeightBytes)/DefaultRates().Prepare
+		if got < want*0.999 || got > want*1.001 {
+			t.Errorf("%s: making one ready takes %.3f s, want %.3f", p.Networks, got, want)
+		}
+	}
+}

@@ -54,7 +54,8 @@ func (q *search) standard() int {
 	return q.leanest(func(int) bool { return true }, func(i int) float64 { return most[i] })
 }
 
-// standards are those that the bits are decided on: neither workers nor speeds count, and cores where plans do not fit.
+// standards are those that the bits are decided on: neither workers nor speeds count, and cores where plans do not fit, or where
+// models train in waves, of which there are more beside more attempts.
 func (q *search) standards() []standard {
 	whole := map[bits]bool{}
 	for i := range q.all {

@@ -53,6 +53,9 @@ func cacheName(version, digest string, in Port, out []Port) string {
 	return "ort-" + hex.EncodeToString(sum[:16])
 }
 
+// Recipe names the way in which this build makes programs ready: another one has other entries.
+func Recipe() string { return strconv.Itoa(recipe) }
+
 // Entry is what a cache calls a program once it was made ready for this CPU and a version of the library; "": it is made
 // ready each time.
 func Entry(version, digest string, in Port, out []Port) string {

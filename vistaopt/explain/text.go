@@ -225,8 +225,7 @@ func (x *Explanation) knobs(b *bytes.Buffer) {
 }
 
 // words say what the knobs that were set cost, or gain, of time, memory and bytes: the optimizer fixes the number of partitions by the
-// data alone, and two
-// knobs on machines that are the same everywhere.
+// data alone, and two knobs on machines that are the same everywhere.
 func (o *Override) words(e *vistaopt.Estimate) string {
 	knobs, cost, gain := strings.Join(o.Knobs, " and "), "cost", "gain"
 	if len(o.Knobs) == 1 {
@@ -243,21 +242,21 @@ func (o *Override) words(e *vistaopt.Estimate) string {
 		}
 	}
 	beside := strings.Join(more, ", ")
-	var time string
+	var words string
 	switch {
 	case o.Ratio > 1.005:
-		time = fmt.Sprintf("%s %s: %.2f times as long as the optimizer's %s", knobs, cost, o.Ratio, o.Plan)
+		words = fmt.Sprintf("%s %s: %.2f times as long as the optimizer's %s", knobs, cost, o.Ratio, o.Plan)
 	case o.Ratio < 0.995:
-		time = fmt.Sprintf("%s %s: quicker by %.2f times than the optimizer's %s", knobs, gain, 1/o.Ratio, o.Plan)
+		words = fmt.Sprintf("%s %s: quicker by %.2f times than the optimizer's %s", knobs, gain, 1/o.Ratio, o.Plan)
 	case beside == "":
 		return fmt.Sprintf("%s %s nothing", knobs, cost)
 	default:
 		return fmt.Sprintf("%s %s no time: %s, beside the optimizer's %s", knobs, cost, beside, o.Plan)
 	}
 	if beside != "" {
-		time += ", " + beside
+		words += ", " + beside
 	}
-	return time
+	return words
 }
 
 // tells is the share by which an estimate is told from another one.

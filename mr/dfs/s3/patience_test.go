@@ -59,7 +59,7 @@ func TestStoreThatHangs(t *testing.T) {
 	must(t, "create", err)
 	_, err = w.Write(data(little + 1))
 	must(t, "write", err)
-	fake.Before = func(*http.Request, int) s3test.Fault { return s3test.Fault{Delay: time.Hour} }
+	fake.Then(func(*http.Request, int) s3test.Fault { return s3test.Fault{Delay: time.Hour} }) // parts of b may be on their way
 	calls := map[string]func(ctx context.Context) error{
 		"claim":  func(ctx context.Context) error { return fs.Claim(ctx, "c") },
 		"open":   func(ctx context.Context) error { _, err := fs.Open(ctx, "a"); return err },

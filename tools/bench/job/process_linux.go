@@ -87,6 +87,9 @@ func spent(pid string, last int) (all float64, err error) {
 // that a group which finds it there has room that a job of its own would not have.
 func evict(dir string) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // the run before was killed before it made any
+			return nil
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}

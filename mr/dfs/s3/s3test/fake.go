@@ -144,6 +144,13 @@ func Kind(r *http.Request) string {
 	return r.Method
 }
 
+// Then makes Before another one while requests are under way.
+func (f *Fake) Then(before func(r *http.Request, n int) Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.Before = before
+}
+
 // ServeHTTP answers a request.
 func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
@@ -154,11 +161,11 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	kind := Kind(r)
 	f.mu.Lock()
 	f.counts[kind]++
-	n := f.counts[kind]
+	n, before := f.counts[kind], f.Before
 	f.mu.Unlock()
 	var fault Fault
-	if f.Before != nil {
-		fault = f.Before(r, n)
+	if before != nil {
+		fault = before(r, n)
 	}
 	if fault.Delay > 0 {
 		select {

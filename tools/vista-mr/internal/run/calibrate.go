@@ -123,12 +123,12 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vista
 			o.Log.Warn("the network was not measured beforehand; the estimates are by its size", zap.String("network", n.cnn.Name), zap.Error(err))
 			return c, nil
 		}
-		n.found = found
+		n.found, n.lookedUp = found, false // its program is ready now
 	}
 	decode := m.Rates.Decode
 	m.Rates = ns.rates(o.ortVersion)
 	m.Rates.Decode = decode
-	ns.recallReady(o) // those that were measured are
+	ns.recallReady(o)
 	if again, err := chooseAgain(j, ns, d, c.Plan, c.From, limited(j, m)); err == nil {
 		return again, nil
 	}

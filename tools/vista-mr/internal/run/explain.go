@@ -81,7 +81,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		x.Remarks = append(x.Remarks, fmt.Sprintf("The plan of the unfinished run in %s does not fit into the memory that there is now: submit starts anew.", at))
 	}
 	if ns.fresh(c.Plan.Inference) {
-		x.Machine.Rates += "; programs are made ready for the first time here, which takes time and memory that later runs are spared"
+		x.Remarks = append(x.Remarks, firstRun())
 	}
 	if refused != nil && ctx.Err() == nil {
 		x.Remarks = append(x.Remarks, inTheWay(refused))

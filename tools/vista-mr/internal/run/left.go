@@ -185,7 +185,7 @@ func (w *written) learn(p plan.Plan, ph phases, now time.Time) error {
 			for _, f := range t.Files {
 				if _, ours := w.channels[f.Channel]; ours && len(f.Segments) == 0 {
 					s := found[f.Channel]
-					found[f.Channel] = sum{s.rows + f.Rows, s.bytes + f.Bytes - vistaopt.HeaderBytes} // which a plan of other files has more or fewer of
+					found[f.Channel] = sum{s.rows + f.Rows, s.bytes + max(f.Bytes-vistaopt.HeaderBytes, 0)} // which a plan of other files has more or fewer of
 				}
 			}
 		}

@@ -47,6 +47,7 @@ type network struct {
 	digest    string   // of graph and weights, once those are there
 	steps     string   // the preprocessing in words
 	notes     []string // what the user should know about weights and preprocessing
+	lookedUp  bool     // size says which programs have to be made ready
 }
 
 // openNetwork opens a CNN of a job and finds its layers. An ONNX model may need a runtime for that; with

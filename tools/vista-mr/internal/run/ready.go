@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
@@ -34,19 +35,24 @@ func (n *network) readyKey(by plan.Inference, version string) string {
 	for _, l := range n.layers {
 		names = append(names, l.Name)
 	}
-	return fmt.Sprintf("%s layers %q %s ort %s cpu %s", key, names, by, version, ort.CPUClass())
+	return fmt.Sprintf("%s layers %q %s ort %s cpu %s recipe %s", key, names, by, version, ort.CPUClass(), ort.Recipe())
 }
 
-// recallReady tells the planner which programs of a job in this process would have to be made ready for the first time. Of the caches of
-// workers nothing is known.
+// recallReady tells the planner which programs of a job in this process have to be made ready: without a cache all, else those that are
+// not in it. Of the caches of workers nothing is known. A network is looked up once.
 func (ns networks) recallReady(o *Options) {
-	if _, here := o.Engine.(*inProcess); !here || cacheFails() != nil {
+	if _, here := o.Engine.(*inProcess); !here {
 		return
 	}
 	for _, n := range ns {
-		n.size.Fresh = nil
+		if n.lookedUp {
+			continue
+		}
+		n.lookedUp, n.size.Fresh = true, nil
 		for _, by := range plan.Inferences {
-			if key := n.readyKey(by, o.ortVersion); key != "" && !isReady(key) {
+			if cacheFails() != nil {
+				n.size.Fresh = append(n.size.Fresh, by)
+			} else if key := n.readyKey(by, o.ortVersion); key != "" && !isReady(key) {
 				n.size.Fresh = append(n.size.Fresh, by)
 			}
 		}
@@ -58,13 +64,21 @@ func (ns networks) fresh(by plan.Inference) bool {
 	return slices.ContainsFunc(ns, func(n *network) bool { return slices.Contains(n.size.Fresh, by) })
 }
 
+// firstRun says that time and peak are those of a run that makes its programs ready.
+func firstRun() string {
+	if cacheFails() != nil {
+		return "Without a cache every run makes its networks ready, which is counted in time and peak."
+	}
+	return "The networks are made ready for the first time here, which is counted in time and peak: later runs are spared it."
+}
+
 func isReady(key string) bool {
 	b, err := ReadFile(cacheFile("ready", key), maxEntries)
 	var e entries
 	if err != nil || json.Unmarshal(b, &e) != nil || e.Of != key || len(e.Names) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(e.Names, func(name string) bool { return !ort.Has(cacheDir(), name) })
+	return !slices.ContainsFunc(e.Names, func(name string) bool { return name == "" || !ort.Has(cacheDir(), name) })
 }
 
 // noteReady keeps the names of the programs that a plan is going to open.
@@ -77,12 +91,18 @@ func noteReady(in *compile.Inputs, ns networks, p plan.Plan, written programs, s
 		if e.Of == "" {
 			continue
 		}
+		var b []byte
+		var err error
 		for _, of := range in.Programs(p, i) {
-			if m, err := written.find(of); err == nil {
-				e.Names = append(e.Names, host.Entry(o.ortVersion, store, m))
+			var m extract.Model
+			if m, err = written.find(of); err != nil {
+				break
 			}
+			e.Names = append(e.Names, host.Entry(o.ortVersion, store, m))
 		}
-		b, err := json.Marshal(e)
+		if err == nil {
+			b, err = json.Marshal(e)
+		}
 		if err == nil {
 			err = keepFile(cacheFile("ready", e.Of), b)
 		}

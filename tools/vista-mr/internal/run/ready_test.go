@@ -60,4 +60,10 @@ func TestFirstRunsMakeReady(t *testing.T) {
 	if got := fresh(&inProcess{}); !slices.Equal(got, plan.Inferences) {
 		t.Errorf("with the cache cleared, %v have to be made ready", got)
 	}
+	file := filepath.Join(t.TempDir(), "file")
+	save(t, file, nil)
+	t.Setenv("VISTA_MR_CACHE", filepath.Join(file, "cache")) // which nobody can make
+	if got := fresh(&inProcess{}); !slices.Equal(got, plan.Inferences) {
+		t.Errorf("without a cache, %v have to be made ready", got)
+	}
 }

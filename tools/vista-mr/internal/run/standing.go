@@ -36,14 +36,14 @@ func interrupted(ctx context.Context, j *conf.Job, o *Options) (_ *kept, where s
 	return readKept(ctx, at), at.name, err
 }
 
-// inTheWay says with what submit would end because of what lies in the output.
+// inTheWay says with what submit would end, because of what lies in the output or because nobody can look.
 func inTheWay(refused error) string {
 	with := "an error"
 	var id interface{ ErrorID() string }
 	if errors.As(refused, &id) {
 		with = id.ErrorID()
 	}
-	return fmt.Sprintf("As the output is now, submit would end with %s: %v.", with, refused)
+	return fmt.Sprintf("As things are, submit would end with %s: %v.", with, refused)
 }
 
 // chosenAnew says which knobs are not what they were in a run that is taken up; "": none.
