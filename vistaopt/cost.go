@@ -352,15 +352,7 @@ func (e *estimator) baseBytes(to int) int64 {
 
 // ready charges the phase before for making a program of so many bytes of weights ready on each worker.
 func (e *estimator) ready(weights int64) {
-	s := float64(weights) / e.r.Ready
-	if e.p.Networks != plan.Together && e.n.fresh(e.p.Inference) {
-		s += float64(weights) / e.r.Prepare
-	}
-	for i := range e.ns { // of those that run together each is made ready for itself
-		if n := &e.ns[i]; e.p.Networks == plan.Together && n.fresh(e.p.Inference) {
-			s += float64(n.WeightBytes) / e.r.Prepare
-		}
-	}
+	s := float64(weights)/e.r.Ready + float64(e.fresh(weights))/e.r.Prepare
 	last := &e.out.Phases[len(e.out.Phases)-1]
 	last.Seconds, last.Compute = last.Seconds+s, last.Compute+s*float64(e.workers)
 	e.out.Seconds, e.out.Compute = e.out.Seconds+s, e.out.Compute+s*float64(e.workers)

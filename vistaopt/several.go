@@ -97,6 +97,22 @@ func (j *job) regions(p plan.Plan) Regions {
 	return j.shared(p, r)
 }
 
+// fresh is how many of the bytes of a program's weights are made ready for the first time: of networks that run together each is made
+// ready for itself.
+func (e *estimator) fresh(weights int64) (sum int64) {
+	switch {
+	case e.p.Networks == plan.Together:
+		for i := range e.ns {
+			if n := &e.ns[i]; n.fresh(e.p.Inference) {
+				sum += n.WeightBytes
+			}
+		}
+	case e.n.fresh(e.p.Inference):
+		return weights
+	}
+	return sum
+}
+
 // sharings are the ways in which several networks may share the images in a plan.
 func (q *search) sharings(inference plan.Inference) []plan.Networks {
 	fused := inference == plan.Fused

@@ -47,22 +47,17 @@ type entryFile struct {
 	CRC32C uint32
 }
 
-// cacheName is the folder of a program in the cache: everything that the prepared bytes depend on is in it.
-func cacheName(version, digest string, in Port, out []Port) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %v %v", recipe, digest, version, CPUClass(), in, out))
-	return "ort-" + hex.EncodeToString(sum[:16])
-}
-
 // Recipe names the way in which this build makes programs ready: another one has other entries.
 func Recipe() string { return strconv.Itoa(recipe) }
 
-// Entry is what a cache calls a program once it was made ready for this CPU and a version of the library; "": it is made
-// ready each time.
+// Entry is the folder of a program in a cache once it was made ready for this CPU and a version of the library: everything that the
+// prepared bytes depend on is in its name. "": without a digest it is made ready each time.
 func Entry(version, digest string, in Port, out []Port) string {
 	if digest == "" {
 		return ""
 	}
-	return cacheName(version, digest, in, out)
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %q %q %q %v %v", recipe, digest, version, CPUClass(), in, out))
+	return "ort-" + hex.EncodeToString(sum[:16])
 }
 
 // Has tells whether a cache has an entry that is complete. It may be damaged, or gone the next moment: who opens the program finds out.
@@ -75,7 +70,7 @@ func Has(cache, name string) bool {
 // whole, by renaming its folder within the cache (a local disk, not the jobs' store); of two processes that make the
 // same one, one keeps its own and the other takes it.
 func (r *Runtime) prepared(ctx context.Context, path, digest string, in Port, out []Port) (string, error) {
-	dir := filepath.Join(r.o.CacheDir, cacheName(ort.GetVersion(), digest, in, out))
+	dir := filepath.Join(r.o.CacheDir, Entry(ort.GetVersion(), digest, in, out))
 	model := filepath.Join(dir, preparedModel)
 	if verify(ctx, dir) == nil {
 		now := time.Now()

@@ -47,8 +47,7 @@ func calibrationFile(key string) string { return cacheFile("rates", key) }
 // speeds are the rates that a job is planned with, some of them of a sample of its images, which also says what the data are like. Few
 // images are not worth one, unless their size is not known.
 func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rates, error) {
-	r := ns.rates(o.ortVersion)
-	ns.recallReady(o)
+	r := ns.recall(o)
 	if d.images == nil || d.stats.Images < sampledOf && d.images.Bytes > 0 {
 		return r, nil
 	}
@@ -69,8 +68,7 @@ func onceSpeeds(ctx context.Context, d *data, o *Options) func(networks) (vistao
 	var known *vistaopt.Rates
 	return func(ns networks) (vistaopt.Rates, error) {
 		if known != nil {
-			ns.rates(o.ortVersion) // each network of several has its own
-			ns.recallReady(o)
+			ns.recall(o) // each network of several has its own
 			return *known, nil
 		}
 		r, err := speeds(ctx, d, ns, o)
@@ -126,9 +124,8 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vista
 		n.found, n.lookedUp = found, false // its program is ready now
 	}
 	decode := m.Rates.Decode
-	m.Rates = ns.rates(o.ortVersion)
+	m.Rates = ns.recall(o)
 	m.Rates.Decode = decode
-	ns.recallReady(o)
 	if again, err := chooseAgain(j, ns, d, c.Plan, c.From, limited(j, m)); err == nil {
 		return again, nil
 	}

@@ -7,10 +7,10 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/layers/ort"
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
+	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/compile"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
@@ -38,6 +38,12 @@ func (n *network) readyKey(by plan.Inference, version string) string {
 	return fmt.Sprintf("%s layers %q %s ort %s cpu %s recipe %s", key, names, by, version, ort.CPUClass(), ort.Recipe())
 }
 
+// recall is what is known of a job's networks on this machine: the rates that it is planned with, and which programs are ready.
+func (ns networks) recall(o *Options) vistaopt.Rates {
+	ns.recallReady(o)
+	return ns.rates(o.ortVersion)
+}
+
 // recallReady tells the planner which programs of a job in this process have to be made ready: without a cache all, else those that are
 // not in it. Of the caches of workers nothing is known. A network is looked up once.
 func (ns networks) recallReady(o *Options) {
@@ -48,14 +54,11 @@ func (ns networks) recallReady(o *Options) {
 		if n.lookedUp {
 			continue
 		}
-		n.lookedUp, n.size.Fresh = true, nil
-		for _, by := range plan.Inferences {
-			if cacheFails() != nil {
-				n.size.Fresh = append(n.size.Fresh, by)
-			} else if key := n.readyKey(by, o.ortVersion); key != "" && !isReady(key) {
-				n.size.Fresh = append(n.size.Fresh, by)
-			}
-		}
+		n.lookedUp = true
+		n.size.Fresh = slices.DeleteFunc(slices.Clone(plan.Inferences), func(by plan.Inference) bool {
+			key := n.readyKey(by, o.ortVersion)
+			return Keeps() && (key == "" || isReady(key))
+		})
 	}
 }
 
@@ -66,7 +69,7 @@ func (ns networks) fresh(by plan.Inference) bool {
 
 // firstRun says that time and peak are those of a run that makes its programs ready.
 func firstRun() string {
-	if cacheFails() != nil {
+	if !Keeps() {
 		return "Without a cache every run makes its networks ready, which is counted in time and peak."
 	}
 	return "The networks are made ready for the first time here, which is counted in time and peak: later runs are spared it."
@@ -83,7 +86,7 @@ func isReady(key string) bool {
 
 // noteReady keeps the names of the programs that a plan is going to open.
 func noteReady(in *compile.Inputs, ns networks, p plan.Plan, written programs, store dfs.FS, o *Options) {
-	if _, here := o.Engine.(*inProcess); !here || cacheFails() != nil {
+	if _, here := o.Engine.(*inProcess); !here || !Keeps() {
 		return
 	}
 	for i, n := range ns {
@@ -91,23 +94,24 @@ func noteReady(in *compile.Inputs, ns networks, p plan.Plan, written programs, s
 		if e.Of == "" {
 			continue
 		}
-		var b []byte
-		var err error
-		for _, of := range in.Programs(p, i) {
-			var m extract.Model
-			if m, err = written.find(of); err != nil {
-				break
-			}
-			e.Names = append(e.Names, host.Entry(o.ortVersion, store, m))
-		}
-		if err == nil {
-			b, err = json.Marshal(e)
-		}
-		if err == nil {
-			err = keepFile(cacheFile("ready", e.Of), b)
-		}
-		if err != nil {
+		if err := e.keep(in.Programs(p, i), written, store, o.ortVersion); err != nil {
 			o.Log.Warn("the next job will not know that the network is ready", zap.String("network", n.cnn.Name), zap.Error(err))
 		}
 	}
+}
+
+// keep writes the names of programs where the next job finds them.
+func (e *entries) keep(all []compile.Program, written programs, store dfs.FS, version string) error {
+	for _, of := range all {
+		m, err := written.find(of)
+		if err != nil {
+			return err
+		}
+		e.Names = append(e.Names, host.Entry(version, store, m))
+	}
+	b, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return keepFile(cacheFile("ready", e.Of), b)
 }
