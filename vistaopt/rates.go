@@ -42,10 +42,12 @@ type Rates struct {
 //
 //   - Pack, Unpack and Copy: staged and eager plans of ResNet50 with 5 layers over 60 records, whose phases stage-conv5_2 and
 //     pool-conv4_6 are little else, with Snappy and raw. Encoding, checksums and the writes of the system are in them.
-//   - Sum: training of 4 layers of AlexNet over 300 records in 5, 15 and 66 partitions took 0.20, 0.37 and 1.29 s.
+//   - Sum and Train: training of 4 layers of AlexNet over 60, 200 and 600 records took 0.12, 0.17 and 0.23 s, of 5 layers of
+//     ResNet50 over 30, 60 and 150 records 0.19, 0.25 and 0.42 s (medians of 700 fused plans of two grids, docs/optimizer.md).
 //   - Task and File: the fused plans of the same jobs, and pool-fc8, whose tasks write one small file.
-//   - Load, Save, Job and Fit: what came before the first phase and after the last, and training beyond its rounds, of 49
-//     fused plans of all three networks over 12 to 90 records on a quiet machine.
+//   - Load and Job: what came before the first phase of 49 fused plans of all three networks over 12 to 90 records.
+//   - Save, Phase and Fit: what came after the last phase of the 700, what their shortest phases took, and training beyond its
+//     rounds.
 //   - Ready: stage-fc6 and stage-fc7 of AlexNet, whose prepared weights come from the cache.
 //   - Prepare: first starts of the three networks, which took 0.6, 1.4 and 5.0 s more than later ones (docs/runtime.md).
 func DefaultRates() Rates {
@@ -53,9 +55,9 @@ func DefaultRates() Rates {
 		MACs: 54e9, Weights: 17.8e9, Ready: 700e6, Prepare: 140e6,
 		Decode: 24e6, Parse: 40e6,
 		Read: 1.5e9, Write: 700e6, Copy: 900e6, Pack: 160e6, Unpack: 600e6, Ratio: 0.8,
-		Sort: 40e6, Train: 1.5e9, Sum: 85e-9,
-		Load: 3.6e9, Save: 570e6,
-		Task: 0.002, File: 0.0015, Phase: 0.02, Round: 0.002, Fit: 0.06, Job: 0.2,
+		Sort: 40e6, Train: 2.1e9, Sum: 62e-9,
+		Load: 3.6e9, Save: 800e6,
+		Task: 0.002, File: 0.0015, Phase: 0.01, Round: 0.002, Fit: 0.03, Job: 0.2,
 		Source: "the network by its multiply-accumulates, at the rate of a core of 2024: it was not measured on this machine",
 	}
 }

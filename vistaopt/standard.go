@@ -13,9 +13,9 @@ type standard struct {
 	weight  float64 // how many times what is lost on it counts
 }
 
-// standards are from one core to a cluster (docs/decisions.md, 139). On one core nearly all is work that more of them share, on
+// standards are from one core to a cluster (docs/decisions.md, 139 and 141). On one core nearly all is work that more of them share, on
 // many it is what they cannot share: disks, rounds, starts. What is lost on one counts more, because most jobs run on few.
-var standards = []standard{{1, 1, 6}, {1, 8, 1}, {8, 4, 1}, {32, 16, 0.5}}
+var standards = []standard{{1, 1, 9}, {1, 8, 1}, {8, 4, 1}, {32, 16, 0.5}}
 
 // crowded are in their place where not all plans fit with all cores and the largest batch. How many attempts a plan can have at
 // once depends on the cores there, and so does what they cost beside each other: a worker as it is, and eight of them.

@@ -145,7 +145,7 @@ func TestThresholdsReachTheirEnd(t *testing.T) {
 			}
 		}
 	}
-	if ends < 17 {
+	if ends < 10 { // else the sizes above show nothing
 		t.Errorf("only at %d ends the choice is another one", ends)
 	}
 	// And of rows.
