@@ -118,11 +118,11 @@ func (q *search) kinds() {
 			}
 		}
 	}
-	standard := q.standard()
-	if standard < 0 {
+	decided := q.leastLoss()
+	if decided < 0 {
 		return
 	}
-	same := bitsOf(q.all[standard].Plan)
+	same := bitsOf(q.all[decided].Plan)
 	q.best = &q.all[q.leanest(func(i int) bool { return bitsOf(q.all[i].Plan) == same }, func(i int) float64 { return q.all[i].Estimate.Seconds })]
 }
 

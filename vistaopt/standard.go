@@ -34,11 +34,11 @@ type tried struct {
 	fits  []fit // all that were tried and fit
 }
 
-// standard is which kind of plan the bits are taken of: the one of which the most that it loses on any of the standard machines
+// leastLoss is which kind of plan the bits are taken of: the one of which the most that it loses on any of the standard machines
 // is least. -1: none fits.
-func (q *search) standard() int {
+func (q *search) leastLoss() int {
 	most := make([]float64, len(q.all))
-	for _, m := range q.standards() {
+	for _, m := range q.deciding() {
 		seconds, quickest := make([]float64, len(q.all)), math.Inf(1)
 		for i := range q.all {
 			seconds[i] = math.Inf(1)
@@ -54,9 +54,9 @@ func (q *search) standard() int {
 	return q.leanest(func(int) bool { return true }, func(i int) float64 { return most[i] })
 }
 
-// standards are those that the bits are decided on: neither workers nor speeds count, and cores where plans do not fit, or where
+// deciding are the machines that the bits are decided on: neither workers nor speeds count, and cores where plans do not fit, or where
 // models train in waves, of which there are more beside more attempts.
-func (q *search) standards() []standard {
+func (q *search) deciding() []standard {
 	whole := map[bits]bool{}
 	for i := range q.all {
 		if !q.tried[i].ruled {

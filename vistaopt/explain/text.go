@@ -244,9 +244,9 @@ func (o *Override) words(e *vistaopt.Estimate) string {
 	beside := strings.Join(more, ", ")
 	var words string
 	switch {
-	case o.Ratio > 1.005:
+	case o.Ratio > 1+tells:
 		words = fmt.Sprintf("%s %s: %.2f times as long as the optimizer's %s", knobs, cost, o.Ratio, o.Plan)
-	case o.Ratio < 0.995:
+	case o.Ratio < 1-tells:
 		words = fmt.Sprintf("%s %s: quicker by %.2f times than the optimizer's %s", knobs, gain, 1/o.Ratio, o.Plan)
 	case beside == "":
 		return fmt.Sprintf("%s %s nothing", knobs, cost)

@@ -3,6 +3,7 @@ package run
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -129,6 +130,15 @@ func keepFile(file string, b []byte) error {
 		return errors.Join(err, os.Remove(tmp.Name()))
 	}
 	return nil
+}
+
+// maxRecalled bounds such a file, in bytes: calibrations, shares and names of programs take kilobytes.
+const maxRecalled = 1 << 20
+
+// recallFile reads what was kept in such a file. False: there is none, or it cannot be read.
+func recallFile(file string, v any) bool {
+	b, err := ReadFile(file, maxRecalled)
+	return err == nil && json.Unmarshal(b, v) == nil
 }
 
 // programsLimit bounds the programs that are kept of stores elsewhere. VGG16 takes 530 MiB.

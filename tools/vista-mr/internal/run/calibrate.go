@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"time"
 
@@ -156,9 +155,8 @@ func recalledSpeed(n *network, version string) vistaopt.Rates {
 
 // kepts is the calibration that is kept under a key; nil: none that can be read and is sane.
 func kepts(key string) *calibration {
-	b, err := os.ReadFile(calibrationFile(key))
 	var c calibration
-	if err != nil || json.Unmarshal(b, &c) != nil || c.Network != key || !c.sane() {
+	if !recallFile(calibrationFile(key), &c) || c.Network != key || !c.sane() {
 		return nil
 	}
 	return &c

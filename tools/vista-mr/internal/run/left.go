@@ -36,7 +36,6 @@ type share struct {
 const (
 	leastShare, mostShare = 3.0 / 64, 1
 	mostLayers            = 4096
-	maxLeft               = 1 << 20 // bytes
 )
 
 // valuesOf says in words which weights a network of the job has, before they are read; "": nobody can tell. Files count as the same as long as
@@ -104,9 +103,8 @@ func (n *network) recallLeft() (known bool) {
 
 // keptLeft are the shares that are kept under a key; nil: none that can be read and are sane.
 func keptLeft(key string) *left {
-	b, err := ReadFile(leftFile(key), maxLeft)
 	var l left
-	if err != nil || json.Unmarshal(b, &l) != nil || l.Of != key || len(l.Layers) == 0 || !l.sane() {
+	if !recallFile(leftFile(key), &l) || l.Of != key || len(l.Layers) == 0 || !l.sane() {
 		return nil
 	}
 	return &l

@@ -168,7 +168,7 @@ func TestInsaneShares(t *testing.T) {
 		`{"of":KEY,"layers":{"c1":{"vector":0.5,"volume":1.01}}}`:                     false,
 		`{"of":KEY,"layers":{"c1":{"vector":"half"}}}`:                                false,
 		`{"of":KEY`: false,
-		`{"of":KEY,"layers":{"c1":{"vector":0.5}}}` + strings.Repeat(" ", maxLeft): false,
+		`{"of":KEY,"layers":{"c1":{"vector":0.5}}}` + strings.Repeat(" ", maxRecalled): false,
 	} {
 		save(t, leftFile(key), []byte(strings.Replace(text, "KEY", string(file), 1)))
 		n.measureUp()

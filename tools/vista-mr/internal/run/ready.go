@@ -22,9 +22,6 @@ type entries struct {
 	Names []string `json:"names"`
 }
 
-// maxEntries bounds such a file, in bytes.
-const maxEntries = 1 << 20
-
 // readyKey says what entries are of; "": nobody can tell.
 func (n *network) readyKey(by plan.Inference, version string) string {
 	key := n.leftKey()
@@ -76,9 +73,8 @@ func firstRun() string {
 }
 
 func isReady(key string) bool {
-	b, err := ReadFile(cacheFile("ready", key), maxEntries)
 	var e entries
-	if err != nil || json.Unmarshal(b, &e) != nil || e.Of != key || len(e.Names) == 0 {
+	if !recallFile(cacheFile("ready", key), &e) || e.Of != key || len(e.Names) == 0 {
 		return false
 	}
 	return !slices.ContainsFunc(e.Names, func(name string) bool { return name == "" || !ort.Has(cacheDir(), name) })
