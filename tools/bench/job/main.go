@@ -1,7 +1,7 @@
 // Command job measures whole jobs of the built program as a user would: peak memory for few and for many
 // records, whether jobs finish under a real memory limit, time and memory beside the same job written in
 // Python, what it costs to read images from something else than a folder, and what a cluster adds. It prints one line for each run and
-// a summary; it judges nothing but optimizer -small, which CI runs, whose estimates of memory and bytes have bounds.
+// a summary; it fails where a job does that should not. Figures are judged by optimizer -small alone, which CI runs: its estimates of memory and bytes have bounds.
 //
 //	make build
 //	go run ./tools/bench/job memory         peak resident size of ResNet50, 500 and 5,000 records

@@ -113,7 +113,7 @@ const (
 // optimizer measures what the optimizer's choice is worth: in each cell of the grid the chosen plan and those that might be
 // better are run, in turns, each under its limit in a control group where those can be made. The quickest run of each
 // counts. It prints a table as docs/optimizer.md has it.
-func (b *bench) optimizer(ctx context.Context) error {
+func (b *bench) optimizer(ctx context.Context) (err error) {
 	o := &grid{bench: b, began: time.Now()}
 	if g, err := cgroup.New("1G"); err == nil {
 		o.groups = true
@@ -129,23 +129,17 @@ func (b *bench) optimizer(ctx context.Context) error {
 		return err
 	}
 	if b.there {
-		data, err := b.data(ctx, cells[0].records)
-		if err != nil {
+		state := filepath.Join(b.dir, "optimizer-state")
+		if o.fleet, err = newFleet(ctx, b.bin, state); err != nil {
 			return err
 		}
-		if o.cluster, err = b.start(ctx, data); err != nil {
-			return err
-		}
-		defer o.cluster.stop()
-		first := cells[0] // its processes have to warm up, too
-		first.memory, first.there = 0, true
-		file, out, err := o.prepare(ctx, first)
-		if err != nil {
-			return err
-		}
-		if _, err := o.once(ctx, first, file, out, plan.Plan{Inference: plan.Fused, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 1, Batch: 6, Partitions: 4}); err != nil {
-			return err
-		}
+		defer func() {
+			kills, e := o.fleet.stop()
+			if kills > 0 {
+				e = errors.Join(e, fmt.Errorf("%d workers were killed", kills))
+			}
+			err = errors.Join(err, e, os.RemoveAll(state))
+		}()
 	}
 	fmt.Println("| network, layers | records | limit | where | chosen | seconds | best | its seconds | regret | time | peak | bytes | plans |")
 	fmt.Println("| --- | ---: | ---: | --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -168,7 +162,7 @@ type grid struct {
 	*bench
 	began   time.Time
 	groups  bool // control groups can be made
-	cluster *running
+	fleet   *fleet
 	runs    int
 	kills   int
 	refused int  // cells
@@ -226,7 +220,11 @@ func (o *grid) cell(ctx context.Context, c cell, until time.Time) ([]tried, erro
 	}
 	args := []string{"explain", file, "-o", "json"}
 	if c.there {
-		args = append(args, "--tracker", o.cluster.tracker)
+		kills, err := o.fleet.start(ctx, o.limit(c))
+		if o.kills += kills; err != nil {
+			return nil, err
+		}
+		args = append(args, "--tracker", o.fleet.url)
 	}
 	cmd := exec.CommandContext(ctx, o.bin, args...)
 	cmd.Stderr = os.Stderr
@@ -298,8 +296,12 @@ func (o *grid) cell(ctx context.Context, c cell, until time.Time) ([]tried, erro
 		}
 	}
 	// Of several plans that are as good, the quickest run of all is of another one than the chosen one most of the time. So
-	// the chosen one and its rival run as often again: in turns, and both must do with the same number of runs.
-	rival := quickest(all)
+	// the chosen one and its rival run as often again, whichever of them has been quicker: in turns, and both must do with
+	// the same number of runs.
+	rival := 0
+	if len(all) > 1 {
+		rival = 1 + quickest(all[1:])
+	}
 	for round := 0; rival > 0 && round < o.rounds && time.Now().Before(until); round++ {
 		for _, i := range []int{rival, 0} {
 			if err := turn(i); err != nil {
@@ -346,7 +348,12 @@ func (o *grid) once(ctx context.Context, c cell, file, out string, p plan.Plan) 
 	kills, err := 0, error(nil)
 	switch {
 	case c.there:
-		_, err = run(ctx, exec.CommandContext(ctx, o.bin, append(args, "--tracker", o.cluster.tracker)...))
+		_, err = run(ctx, exec.CommandContext(ctx, o.bin, append(args, "--tracker", o.fleet.url)...))
+		if o.fleet.kills() > 0 {
+			var e error
+			kills, e = o.fleet.start(ctx, o.limit(c))
+			err = errors.Join(err, e)
+		}
 	case c.memory > 0 && o.groups:
 		_, kills, err = o.grouped(ctx, c.memory, "", args...)
 	default:
@@ -368,6 +375,14 @@ func (o *grid) once(ctx context.Context, c cell, file, out string, p plan.Plan) 
 		return nil, errors.New("the results have no estimate")
 	}
 	return &s.Plan, errors.Join(o.note(c, &s.Plan), os.RemoveAll(out))
+}
+
+// limit is how many MiB the group of a worker has; 0: it has none.
+func (o *grid) limit(c cell) int {
+	if !o.groups {
+		return 0
+	}
+	return c.memory
 }
 
 // note appends a run to the log.
@@ -443,7 +458,7 @@ func (o *grid) summary() error {
 	}
 	how := "without control groups"
 	if o.groups {
-		how = "limits of local cells by control groups"
+		how = "limits by control groups"
 	}
 	fmt.Printf("\n%d runs of %d cells in %.0f minutes, %s, %d killed.\n", o.runs, len(o.regrets), time.Since(o.began).Minutes(), how, o.kills)
 	fmt.Printf("Regret: median %.3f, worst %.3f.\n", middle(o.regrets), slices.Max(o.regrets))

@@ -49,8 +49,8 @@ func edge(explain func(limit int) (string, error)) (least int, err error) {
 	return least, nil
 }
 
-// refusals tries the memory model at its edge: for each network, in a control group of just what it accepts, where the job
-// must finish, with an empty cache of prepared networks and with the one that this has left; and forced, with a tenth less,
+// refusals tries the memory model at its edge: for each network, in a control group of a MiB more than it accepts, where the
+// job must finish, with an empty cache of prepared networks and with the one that this has left; and forced, with a tenth less,
 // where a job that finishes with an empty cache was refused without need. With the network prepared less may do, at the price of
 // weights that are read again for each call, which its pages, read by nobody else, show in seconds (docs/decisions.md, 138).
 func (b *bench) refusals(ctx context.Context) error {
