@@ -27,7 +27,6 @@ type partition struct {
 	class   []int32
 	group   []uint8
 	test    []bool
-	u       []uint64
 	keys    [][]byte
 	parts   []*cache.Floats // structured columns, then the layers'
 	cols    []int
@@ -75,6 +74,7 @@ func (p *partition) read(ctx context.Context, t mr.Task) error {
 		p.parts = append(p.parts, f)
 	}
 	var r row.Row
+	p.keys, p.class, p.group, p.test = make([][]byte, 0, n), make([]int32, 0, n), make([]uint8, 0, n), make([]bool, 0, n)
 	for rec, err := range t.Records(ctx, BaseInput) {
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (p *partition) read(ctx context.Context, t mr.Task) error {
 			group = lr.HeldOut
 		}
 		p.keys = append(p.keys, bytes.Clone(rec.Key))
-		p.class, p.group, p.test, p.u = append(p.class, c), append(p.group, group), append(p.test, r.Test), append(p.u, r.U)
+		p.class, p.group, p.test = append(p.class, c), append(p.group, group), append(p.test, r.Test)
 		if err := p.parts[0].Append(r.X); err != nil {
 			return errs.E("train", errs.KindOf(err), "", err)
 		}
