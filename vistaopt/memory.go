@@ -218,8 +218,8 @@ func (j *job) moments(slots int) int64 {
 	return j.columns * int64(max(j.t.Folds, 1)) * momentBytes * int64(1+slots)
 }
 
-// judged and, for each score, probabilities are what a row takes while targets are compared: one target with all settings, and of
-// each target the chosen one.
+// judged and, for each score, probabilities are what a row takes while targets are compared: one target with all settings, of
+// each target the chosen one, and a copy of one fold's rows.
 func (t Training) judged() int64 {
 	return judgedBytes*int64(t.Settings+len(t.Columns)) + measureBytes
 }
@@ -229,7 +229,11 @@ func (t Training) probabilities() int64 {
 	if t.Ranks {
 		n += len(t.Columns)
 	}
-	return probabilityBytes * int64(n)
+	bytes := probabilityBytes * int64(n)
+	if folds := int64(t.Folds); folds > 0 {
+		bytes += (probabilityBytes + folds - 1) / folds
+	}
+	return bytes
 }
 
 // cache is what pinned partitions may take of so much memory while models are trained: a quarter of what is free. The models

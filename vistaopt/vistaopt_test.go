@@ -113,6 +113,19 @@ func TestAsidesTakeMemory(t *testing.T) {
 	}
 }
 
+// A fold's rows are copied while they are measured, with the probabilities of all classes.
+func TestAFoldIsInTheModel(t *testing.T) {
+	p := plan.Plan{Join: plan.Broadcast, CPU: 1, Batch: 1, Partitions: 1}
+	for folds, most := range map[int]int64{2: 4, 3: 3, 5: 2, 10: 1} {
+		tr := Training{Columns: plain.Columns, Settings: 1, Classes: 100}
+		without := regions(p, alexnet, foods, tr).Evaluate
+		tr.Folds = folds
+		if got, want := regions(p, alexnet, foods, tr).Evaluate-without, foods.Rows*100*most; got != want {
+			t.Errorf("%d folds: %s more, want %s", folds, bytesize.AtLeast(got), bytesize.AtLeast(want))
+		}
+	}
+}
+
 // Keys are held while models are trained, as long as they are: short ones are in what every row takes.
 func TestLongKeysTakeMemory(t *testing.T) {
 	p := plan.Plan{Join: plan.Broadcast, CPU: 1, Batch: 1, Partitions: 1}
