@@ -5,9 +5,9 @@
 // never for a choice of hyper-parameters, which folds of the training rows decide. Only where
 // nothing is held out do folds, or the training rows themselves, judge; the report says so.
 //
-// It runs as one task, which goes through the predictions once for each target and holds those of one target with all
-// of its settings, and of every target the chosen ones on the judging rows. The phase's Value is the report, from
-// which the results are written.
+// It runs as one task, which goes through the first predictions once for what is the same for all rows, then through all once
+// for each target, and holds those of one target with all of its settings, and of every target the chosen ones on the judging
+// rows. The phase's Value is the report, from which the results are written.
 package evaluate
 
 import (
