@@ -11,8 +11,9 @@ const (
 	// network is open.
 	heapBytes, nativeBytes = 48 * mib, 48 * mib
 	// rowBytes is what is held for each row beside the broadcast table: keys seen while the table is read and while
-	// rows without image are looked for; keys, labels and folds while models are trained.
-	rowBytes = 96
+	// rows without image are looked for; keys, labels and folds while models are trained. keyedBytes is what it is of the last beside
+	// the key, which takes up to an eighth more than its length: of a key of more than 50 bytes, that is more.
+	rowBytes, keyedBytes = 96, 40
 	// tableOverhead is what the index over a broadcast table takes for each row, however long its key.
 	tableOverhead = 96
 	// fileBytes is what a slot holds of files read ahead, and the largest file that is taken in any case.
@@ -179,7 +180,7 @@ func (j *job) network(p plan.Plan, n *Network) Regions {
 // shared adds what does not depend on the networks.
 func (j *job) shared(p plan.Plan, r Regions) Regions {
 	s, t, w := j.s, j.t, j.w
-	r.Base, r.Rows = baseBytes, (s.Rows+s.Aside)*rowBytes
+	r.Base, r.Rows = baseBytes, s.held()
 	r.Decode, r.Cache = minDecode, minCache
 	k := t.scores()
 	r.Train = j.moments(p.CPU) + k*(w.largest*perTraining(p.CPU)+w.all*trainedBytes+w.kept*keptBytes)
@@ -190,6 +191,11 @@ func (j *job) shared(p plan.Plan, r Regions) Regions {
 		r.Sort = int64(p.CPU) * minSort
 	}
 	return r
+}
+
+// held is what is kept of every row. Of one that was set aside nothing is while models are trained.
+func (s Stats) held() int64 {
+	return s.Rows*max(rowBytes, keyedBytes+s.KeyBytes+s.KeyBytes/8) + s.Aside*rowBytes
 }
 
 func perTraining(slots int) int64 { return trainingBytes + trainingSlot*int64(slots) }
@@ -212,8 +218,8 @@ func (j *job) moments(slots int) int64 {
 	return j.columns * int64(max(j.t.Folds, 1)) * momentBytes * int64(1+slots)
 }
 
-// judged and, for each score, probabilities are what a row takes while targets are compared: one target with all settings, and of
-// each target the chosen one.
+// judged and, for each score, probabilities are what a row takes while targets are compared: one target with all settings, of
+// each target the chosen one, and a copy of one fold's rows.
 func (t Training) judged() int64 {
 	return judgedBytes*int64(t.Settings+len(t.Columns)) + measureBytes
 }
@@ -223,7 +229,11 @@ func (t Training) probabilities() int64 {
 	if t.Ranks {
 		n += len(t.Columns)
 	}
-	return probabilityBytes * int64(n)
+	bytes := probabilityBytes * int64(n)
+	if folds := int64(t.Folds); folds > 0 {
+		bytes += (probabilityBytes + folds - 1) / folds
+	}
+	return bytes
 }
 
 // cache is what pinned partitions may take of so much memory while models are trained: a quarter of what is free. The models

@@ -67,6 +67,7 @@ type Stats struct {
 	Rows       int64 // of the table that are good
 	Aside      int64 // keys of which the table has no good row: they are broadcast without their rows
 	RowBytes   int64 // of one row as it is broadcast
+	KeyBytes   int64 // bytes of the key of a good row, on average; 0: not known, short
 	Images     int64
 	Matched    int64   // images that have a good row; 0: not known, all of them
 	ImageBytes int64   // of one image file, on average

@@ -113,13 +113,51 @@ func TestAsidesTakeMemory(t *testing.T) {
 	}
 }
 
+// A fold's rows are copied while they are measured, with the probabilities of all classes.
+func TestAFoldIsInTheModel(t *testing.T) {
+	p := plan.Plan{Join: plan.Broadcast, CPU: 1, Batch: 1, Partitions: 1}
+	for folds, most := range map[int]int64{2: 4, 3: 3, 5: 2, 10: 1} {
+		tr := Training{Columns: plain.Columns, Settings: 1, Classes: 100}
+		without := regions(p, alexnet, foods, tr).Evaluate
+		tr.Folds = folds
+		if got, want := regions(p, alexnet, foods, tr).Evaluate-without, foods.Rows*100*most; got != want {
+			t.Errorf("%d folds: %s more, want %s", folds, bytesize.AtLeast(got), bytesize.AtLeast(want))
+		}
+	}
+}
+
+// Keys are held while models are trained, as long as they are: short ones are in what every row takes.
+func TestLongKeysTakeMemory(t *testing.T) {
+	p := plan.Plan{Join: plan.Broadcast, CPU: 1, Batch: 1, Partitions: 1}
+	for name, c := range map[string]struct{ key, row int64 }{
+		"not known": {0, rowBytes},
+		"a number":  {8, rowBytes},
+		"a UUID":    {36, rowBytes},
+		"a path":    {200, 265}, // its bytes lie in 208, beside 30 others
+		"longest":   {4096, 4648},
+	} {
+		s := Stats{Rows: 1_000_000, Aside: 1000, RowBytes: 500, KeyBytes: c.key, Images: 80, ImageBytes: 1 << 15}
+		r := regions(p, alexnet, s, plain)
+		if want := s.Rows*c.row + s.Aside*rowBytes; r.Rows != want {
+			t.Errorf("%s: a million rows take %s, want %s", name, bytesize.AtLeast(r.Rows), bytesize.AtLeast(want))
+		}
+		if c.key == 200 {
+			_, err := Choose(plan.Plan{}, []Network{alexnet}, s, plain, Machine{Cores: 1, Memory: r.Rows + 300*mib})
+			s.KeyBytes = 0
+			if _, short := Choose(plan.Plan{}, []Network{alexnet}, s, plain, Machine{Cores: 1, Memory: r.Rows + 300*mib}); err == nil || short != nil {
+				t.Errorf("with long keys: %v; with short ones: %v", err, short)
+			}
+		}
+	}
+}
+
 // Whatever the workload, more memory never makes it infeasible, more memory is never needed than there is, and what
 // may be taken in each phase stays within it.
 func TestMemoryModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(name string, most int64) int64 { return rapid.Int64Range(1, most).Draw(t, name) }
 		n := Network{WeightBytes: draw("weights", 1<<30), LargestWeight: draw("largest", 256*mib), ImageBytes: draw("image", 64*mib), RawBytes: draw("raw", 8*mib), PooledBytes: draw("pooled", mib), PixelBytes: draw("pixels", mib)}
-		s := Stats{Rows: draw("rows", 1_000_000), Aside: draw("aside", 1_000_000), RowBytes: draw("row", 10_000), Images: draw("images", 1_000_000), ImageBytes: draw("file", 10*mib)}
+		s := Stats{Rows: draw("rows", 1_000_000), Aside: draw("aside", 1_000_000), RowBytes: draw("row", 10_000), KeyBytes: draw("key", 4096), Images: draw("images", 1_000_000), ImageBytes: draw("file", 10*mib)}
 		tr := Training{Columns: []int{int(draw("structured", 1000)), int(draw("dim", 200_000))}, Settings: int(draw("settings", 10)), Folds: int(draw("folds", 10)), Ranks: rapid.Bool().Draw(t, "ranks"), Classes: int(draw("classes", 50))}
 		p := plan.Plan{Inference: rapid.SampledFrom(plan.Inferences).Draw(t, "inference")}
 		m := Machine{Cores: int(draw("cores", 16)), Memory: draw("memory", 16<<30)}

@@ -5,9 +5,9 @@
 // never for a choice of hyper-parameters, which folds of the training rows decide. Only where
 // nothing is held out do folds, or the training rows themselves, judge; the report says so.
 //
-// It runs as one task, which goes through the predictions once for each target and holds those of one target with all
-// of its settings, and of every target the chosen ones on the judging rows. The phase's Value is the report, from
-// which the results are written.
+// It runs as one task, which goes through the first predictions once for what is the same for all rows, then through all once
+// for each target, and holds those of one target with all of its settings, and of every target the chosen ones on the judging
+// rows. The phase's Value is the report, from which the results are written.
 package evaluate
 
 import (
@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/vista-mr/vista-mr/jobs/ingest"
@@ -143,22 +144,28 @@ type gathered struct {
 	p       *Params
 	t       mr.Task
 	classes int
-	labels  [3][]int32 // by set
-	groups  [3][]uint8 // by set: the rows' folds
-	train   []int64    // training rows by class
-	rowsSum []byte     // digest of keys, sets, folds and classes; nil before the first target
+	labels  [3][]int32          // by set
+	groups  [3][]uint8          // by set: the rows' folds
+	train   []int64             // training rows by class
+	rowsSum []byte              // digest of keys, sets, folds and classes
+	free    [3][][]float64      // by set: room for probabilities of all classes that nobody needs any more
+	fold    metrics.Predictions // of the rows of one fold
 }
 
-// gather goes through a phase's predictions and takes those of one target.
-func (g *gathered) gather(ctx context.Context, tr *Trained, target int) ([]*column, error) {
-	first := g.rowsSum == nil
-	columns := make([]*column, len(g.p.Settings))
-	for i := range columns {
-		columns[i] = &column{setting: i, scores: !g.p.probabilities()}
-		for k := range columns[i].sets {
-			columns[i].sets[k] = g.reserve(k)
+// count goes through the first phase's predictions for what is the same for all. It is a pass more, after which it is known how
+// many rows a set has: lists that grow hold up to as much again while they do, and a quarter more afterwards.
+func (g *gathered) count(ctx context.Context) (err error) {
+	g.rowsSum, err = g.each(ctx, &g.p.Trained[0], func(p *train.Prediction) {
+		g.labels[p.Set], g.groups[p.Set] = append(g.labels[p.Set], p.Class), append(g.groups[p.Set], p.Group)
+		if p.Set != train.Test {
+			g.train[p.Class]++
 		}
-	}
+	})
+	return err
+}
+
+// each calls f with a phase's predictions, and returns the digest of their rows.
+func (g *gathered) each(ctx context.Context, tr *Trained, f func(*train.Prediction)) ([]byte, error) {
 	sum := sha256.New()
 	for rec, err := range g.t.Records(ctx, tr.Phase) {
 		if err != nil {
@@ -172,44 +179,63 @@ func (g *gathered) gather(ctx context.Context, tr *Trained, target int) ([]*colu
 			return nil, errs.E("evaluate", errs.Corrupt, "", fmt.Errorf("prediction of %q has %d answers, want %d", rec.Key, p.Len(), want))
 		}
 		fmt.Fprintf(sum, "%q %d %d %d\n", rec.Key, p.Set, p.Group, p.Class)
-		if first {
-			g.labels[p.Set], g.groups[p.Set] = append(g.labels[p.Set], p.Class), append(g.groups[p.Set], p.Group)
-			if p.Set != train.Test {
-				g.train[p.Class]++
-			}
+		f(&p)
+	}
+	return sum.Sum(nil), nil
+}
+
+// gather goes through a phase's predictions and takes those of one target.
+func (g *gathered) gather(ctx context.Context, tr *Trained, target int) ([]*column, error) {
+	columns := make([]*column, len(g.p.Settings))
+	for i := range columns {
+		columns[i] = &column{setting: i, scores: !g.p.probabilities()}
+		for k := range columns[i].sets {
+			columns[i].sets[k] = g.reserve(k)
 		}
+	}
+	digest, err := g.each(ctx, tr, func(p *train.Prediction) {
 		for i, c := range columns {
-			c.add(&p, target*len(g.p.Settings)+i)
+			c.add(p, target*len(g.p.Settings)+i)
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	digest := sum.Sum(nil)
-	if !first && !bytes.Equal(digest, g.rowsSum) {
+	if !bytes.Equal(digest, g.rowsSum) {
 		return nil, errs.E("evaluate", errs.Internal, "", fmt.Errorf("phase %s predicts other rows than the first", tr.Phase))
-	}
-	g.rowsSum = digest
-	for _, c := range columns {
-		for k := range c.sets {
-			c.sets[k].Label = g.labels[k]
-		}
 	}
 	return columns, nil
 }
 
-// reserve is an empty set with room for its rows, if it is known how many there are.
+// reserve is a set with room for the answers for its rows.
 func (g *gathered) reserve(set int) metrics.Predictions {
-	p := metrics.Predictions{Classes: g.classes}
-	if n := len(g.labels[set]); n > 0 {
-		p.Class = make([]int32, 0, n)
-		if g.p.probabilities() {
-			p.Own = make([]float64, 0, n)
-		}
-		if g.classes > 2 {
-			p.Prob = make([]float64, 0, n*g.classes)
-		} else {
-			p.Score = make([]float64, 0, n)
-		}
+	labels := g.labels[set]
+	n := len(labels)
+	p := metrics.Predictions{Classes: g.classes, Label: labels, Class: make([]int32, 0, n)}
+	if g.p.probabilities() {
+		p.Own = make([]float64, 0, n)
+	}
+	if g.classes <= 2 {
+		p.Score = make([]float64, 0, n)
+	} else if last := len(g.free[set]) - 1; last >= 0 {
+		p.Prob, g.free[set] = g.free[set][last], g.free[set][:last]
+	} else {
+		p.Prob = make([]float64, 0, n*g.classes)
 	}
 	return p
+}
+
+// release takes back the probabilities of a target that was judged, but for those that are kept: they are most of what is
+// held, and two targets' would be while garbage is not yet collected.
+func (g *gathered) release(options []*column, kept *metrics.Predictions) {
+	for _, c := range options {
+		for k := range c.sets {
+			if p := c.sets[k].Prob; cap(p) > 0 && (len(kept.Prob) == 0 || &p[:1][0] != &kept.Prob[0]) {
+				g.free[k] = append(g.free[k], p[:0])
+			}
+			c.sets[k].Prob = nil
+		}
+	}
 }
 
 func (c *column) add(p *train.Prediction, answer int) {
@@ -241,6 +267,11 @@ func (g *gathered) judge(ctx context.Context, classes []string) (*Report, error)
 	r := &Report{Classes: classes}
 	var entries []metrics.Entry
 	var structured *metrics.Predictions
+	if len(g.p.Trained) > 0 {
+		if err := g.count(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for i := range g.p.Trained {
 		tr := &g.p.Trained[i]
 		for at, name := range tr.Targets {
@@ -266,6 +297,7 @@ func (g *gathered) judge(ctx context.Context, classes []string) (*Report, error)
 			if g.p.Metric != metrics.AUC {
 				kept.Prob, kept.Score = nil, nil // the comparison does not need them
 			}
+			g.release(options, &kept)
 			if name == train.Structured {
 				structured = &kept
 			} else {
@@ -280,6 +312,7 @@ func (g *gathered) judge(ctx context.Context, classes []string) (*Report, error)
 	for _, n := range g.train {
 		r.Train += n
 	}
+	g.free, g.fold = [3][][]float64{}, metrics.Predictions{} // the majority's take their place
 	g.majority(r, entries[0].P)
 	r.Verdict = metrics.Decide(entries, structured, g.p.Metric)
 	return r, nil
@@ -342,27 +375,41 @@ func (g *gathered) rows(name string, c *column, set train.Set, on string) []resu
 	}
 	add(on, &c.sets[set])
 	for f := range g.p.Folds {
-		add(strconv.Itoa(f), only(&c.sets[train.Folded], g.groups[train.Folded], uint8(f)))
+		add(strconv.Itoa(f), g.only(&c.sets[train.Folded], uint8(f)))
 	}
 	return out
 }
 
-// only are the predictions of one fold's rows.
-func only(p *metrics.Predictions, groups []uint8, fold uint8) *metrics.Predictions {
-	out := &metrics.Predictions{Classes: p.Classes}
-	for i, g := range groups {
-		if g != fold {
+// only are the predictions of one fold's rows, until it is called again.
+func (g *gathered) only(p *metrics.Predictions, fold uint8) *metrics.Predictions {
+	out, groups := &g.fold, g.groups[train.Folded]
+	n := 0
+	for _, of := range groups {
+		if of == fold {
+			n++
+		}
+	}
+	out.Classes, out.Label, out.Class = p.Classes, slices.Grow(out.Label[:0], n), slices.Grow(out.Class[:0], n)
+	if p.Own != nil { // what no target has stays nil
+		out.Own = slices.Grow(out.Own[:0], n)
+	}
+	if p.Classes > 2 {
+		out.Prob = slices.Grow(out.Prob[:0], n*p.Classes)
+	} else {
+		out.Score = slices.Grow(out.Score[:0], n)
+	}
+	for i, of := range groups {
+		if of != fold {
 			continue
 		}
 		out.Label, out.Class = append(out.Label, p.Label[i]), append(out.Class, p.Class[i])
 		if p.Own != nil {
 			out.Own = append(out.Own, p.Own[i])
 		}
-		if p.Score != nil {
-			out.Score = append(out.Score, p.Score[i])
-		}
-		if p.Prob != nil {
+		if p.Classes > 2 {
 			out.Prob = append(out.Prob, p.Prob[i*p.Classes:(i+1)*p.Classes]...)
+		} else {
+			out.Score = append(out.Score, p.Score[i])
 		}
 	}
 	return out

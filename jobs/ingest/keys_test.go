@@ -33,6 +33,9 @@ func TestKeys(t *testing.T) {
 	if want := []string{"blue", "green", "red"}; !slices.Equal(got.Classes, want) || got.Example != "a" {
 		t.Fatalf("classes %q, first key %q", got.Classes, got.Example)
 	}
+	if keys, labels := len("a"+"b"+"late"+"c"), len("red"+"blue"+"red"+"green"); got.KeyText != int64(keys) || got.LabelText != int64(labels) {
+		t.Errorf("keys of %d bytes and labels of %d, want %d and %d: of good rows alone", got.KeyText, got.LabelText, keys, labels)
+	}
 	var first []string
 	for _, b := range got.First {
 		first = append(first, b.Key+" "+b.Cause)

@@ -46,6 +46,8 @@ type Surveyed struct {
 	Example  string           // the key of the first good row
 	Range    *lr.RangeError   // of the first training row with a value that is too large; nil: none
 
+	KeyText, LabelText int64 // bytes of all good rows' keys and labels
+
 	bads, maxBad int64
 }
 
@@ -75,6 +77,8 @@ func (s *Surveyed) row(_ context.Context, r *table.Row, _ bool, _ uint64) error 
 	if s.Example == "" {
 		s.Example = r.Key
 	}
+	s.KeyText += int64(len(r.Key))
+	s.LabelText += int64(len(r.Label))
 	return nil
 }
 

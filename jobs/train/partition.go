@@ -27,7 +27,6 @@ type partition struct {
 	class   []int32
 	group   []uint8
 	test    []bool
-	u       []uint64
 	keys    [][]byte
 	parts   []*cache.Floats // structured columns, then the layers'
 	cols    []int
@@ -75,6 +74,7 @@ func (p *partition) read(ctx context.Context, t mr.Task) error {
 		p.parts = append(p.parts, f)
 	}
 	var r row.Row
+	p.keys, p.class, p.group, p.test = make([][]byte, 0, n), make([]int32, 0, n), make([]uint8, 0, n), make([]bool, 0, n)
 	for rec, err := range t.Records(ctx, BaseInput) {
 		if err != nil {
 			return err
@@ -91,7 +91,7 @@ func (p *partition) read(ctx context.Context, t mr.Task) error {
 			group = lr.HeldOut
 		}
 		p.keys = append(p.keys, bytes.Clone(rec.Key))
-		p.class, p.group, p.test, p.u = append(p.class, c), append(p.group, group), append(p.test, r.Test), append(p.u, r.U)
+		p.class, p.group, p.test = append(p.class, c), append(p.group, group), append(p.test, r.Test)
 		if err := p.parts[0].Append(r.X); err != nil {
 			return errs.E("train", errs.KindOf(err), "", err)
 		}
@@ -344,71 +344,4 @@ func (p *partition) handOn(t mr.Task, f final) error {
 		}
 	}
 	return t.SetValue(whole)
-}
-
-// predict answers for every row with each target and setting. Each has a whole model and one for each fold; a row is
-// answered for by the one that was not trained on it where there is one. One model is held at a time.
-func (p *partition) predict(ctx context.Context, t mr.Task, f *final) error {
-	out, err := t.Part(ctx, Predictions, mr.PartOptions{})
-	if err != nil {
-		return err
-	}
-	w := p.pool.take()
-	defer p.pool.give(w)
-	rows := make([][]byte, len(p.class)) // answers, one behind the other
-	for i := range rows {
-		rows[i] = make([]byte, 0, p.p.answers()*answerBytes(p.classes))
-	}
-	var prob []float64
-	for i, m := range f.Models {
-		if w.rows, err = f.next(m.Model, p.p.shape(p.models[i], p.classes), w.rows); err != nil {
-			return err
-		}
-		lo := 0
-		parts := p.models[i].parts
-		err := p.each(ctx, w, [][]int{parts}, func(r *lr.Rows, _ []int) {
-			if need := r.N * p.classes; cap(prob) < need {
-				prob = make([]float64, need)
-			}
-			prob = prob[:r.N*p.classes]
-			lr.Predict(r, parts, m.Model, 0, r.N, prob, &w.scratch)
-			for j := range r.N {
-				if p.judges(lo+j, m.Fold) {
-					rows[lo+j] = appendAnswer(rows[lo+j], prob[j*p.classes:(j+1)*p.classes], p.class[lo+j])
-				}
-			}
-			lo += r.N
-		})
-		if err != nil {
-			return err
-		}
-	}
-	var buf []byte
-	for i, key := range p.keys {
-		buf = append(appendPrediction(buf[:0], p.class[i], p.set(i), p.group[i]), rows[i]...)
-		if err := out.Append(key, buf); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// judges tells whether the model of a fold (-1: the whole one) is the one that answers for a
-// row: held-out rows are answered by the whole model, training rows by their fold's, or by the
-// whole one where there are no folds.
-func (p *partition) judges(i, fold int) bool {
-	if p.test[i] || p.p.Folds == 0 {
-		return fold == -1
-	}
-	return fold == int(p.group[i])
-}
-
-func (p *partition) set(i int) Set {
-	switch {
-	case p.test[i]:
-		return Test
-	case p.p.Folds > 0:
-		return Folded
-	}
-	return Train
 }

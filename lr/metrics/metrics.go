@@ -254,7 +254,12 @@ func Majority(labels []int32, train []int64) *Predictions {
 			best = c
 		}
 	}
-	p := &Predictions{Classes: len(train), Label: labels}
+	p := &Predictions{Classes: len(train), Label: labels, Class: make([]int32, 0, len(labels)), Own: make([]float64, 0, len(labels))}
+	if len(train) == 2 {
+		p.Score = make([]float64, 0, len(labels))
+	} else {
+		p.Prob = make([]float64, 0, len(labels)*len(train))
+	}
 	for _, l := range labels {
 		p.Class = append(p.Class, int32(best))
 		p.Own = append(p.Own, float64(train[l])/total)

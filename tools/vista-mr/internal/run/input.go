@@ -46,7 +46,8 @@ func together(t *surveyed, x *images.Index) *data {
 	for _, f := range d.table.files {
 		d.tables = append(d.tables, mr.FileRange{URI: dfs.URI(d.table.uri, f)})
 	}
-	d.stats = vistaopt.Stats{Rows: d.table.Encoding.Good, Aside: d.table.Asides, RowBytes: int64(4*d.table.Encoding.Width() + 32)}
+	good := d.table.Encoding.Good
+	d.stats = vistaopt.Stats{Rows: good, Aside: d.table.Asides, RowBytes: rowBytes(d.table.Encoding.Width(), mean(d.table.LabelText, good)), KeyBytes: mean(d.table.KeyText, good)}
 	if x != nil {
 		d.stats.Images, d.stats.ImageBytes, d.stats.PerRecord, d.stats.UnitBytes = x.Images, x.Bytes/x.Images, x.PerRecord, x.Largest
 		d.stats.Average = float64(x.Images) / float64(max(x.Records, 1))
@@ -55,6 +56,20 @@ func together(t *surveyed, x *images.Index) *data {
 		d.stats.ImageBytes = 256 << 10
 	}
 	return d
+}
+
+// rowBytes is what row.Append makes of a row with so many columns and so long a label: labels that people give are short.
+func rowBytes(columns int, label int64) int64 {
+	const head, short = 11, 32 // held out, fold and length; with a label of up to 21 bytes
+	return 4*int64(columns) + max(head+label, short)
+}
+
+// mean is a sum over so many rows for each of them, rounded up: all of them together are no less than the sum.
+func mean(sum, rows int64) int64 {
+	if rows == 0 {
+		return 0
+	}
+	return (sum + rows - 1) / rows
 }
 
 // workFolder holds what a run keeps until it is done: phases, models, scratch.
