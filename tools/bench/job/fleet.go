@@ -79,6 +79,7 @@ func (f *fleet) start(ctx context.Context, limit int) (kills int, err error) {
 			}
 			m.cmd = m.group.Command(ctx, f.bin, args...)
 		}
+		m.cmd.Cancel = func() error { return m.cmd.Process.Signal(syscall.SIGTERM) }
 		m.cmd.Stderr = os.Stderr
 		if err := m.cmd.Start(); err != nil {
 			if m.group != nil {
