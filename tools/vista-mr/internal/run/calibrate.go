@@ -44,13 +44,13 @@ func calibrationKey(n *network, version string) string {
 func calibrationFile(key string) string { return cacheFile("rates", key) }
 
 // speeds are the rates that a job is planned with, some of them of a sample of its images, which also says what the data are like. Few
-// images are not worth one, unless their size is not known.
-func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rates, error) {
+// images are not worth one, unless their size is not known. Room is for a picture that is decoded, see sampleRoom.
+func speeds(ctx context.Context, d *data, ns networks, room int64, o *Options) (vistaopt.Rates, error) {
 	r := ns.recall(o)
 	if d.images == nil || d.stats.Images < sampledOf && d.images.Bytes > 0 {
 		return r, nil
 	}
-	s, err := takeSample(ctx, d, ns[0])
+	s, err := takeSample(ctx, d, ns[0], room)
 	if err != nil {
 		return r, err
 	}
@@ -63,14 +63,14 @@ func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rat
 }
 
 // onceSpeeds is speeds for who is asked about the same networks more than once: before their weights are there, and after.
-func onceSpeeds(ctx context.Context, d *data, o *Options) func(networks) (vistaopt.Rates, error) {
+func onceSpeeds(ctx context.Context, d *data, room int64, o *Options) func(networks) (vistaopt.Rates, error) {
 	var known *vistaopt.Rates
 	return func(ns networks) (vistaopt.Rates, error) {
 		if known != nil {
 			ns.recall(o) // each network of several has its own
 			return *known, nil
 		}
-		r, err := speeds(ctx, d, ns, o)
+		r, err := speeds(ctx, d, ns, room, o)
 		if err == nil {
 			known = &r
 		}

@@ -153,7 +153,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	if err != nil {
 		return nil, err
 	}
-	rates, chosen := onceSpeeds(ctx, d, o), onceChosen(j, d, planned)
+	rates, chosen := onceSpeeds(ctx, d, sampleRoom(j, m), o), onceChosen(j, d, planned)
 	written, inference := programs{}, plan.Inference("")
 	ns, err := openNetworks(ctx, j, models, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {

@@ -209,7 +209,7 @@ func TestCalibrationLooksAtFeatures(t *testing.T) {
 	n := ns[0]
 	n.pool, n.values, n.digest = layers.PoolNone, "small", n.cnn.Digest
 	n.measureUp()
-	sample, err := takeSample(ctx, d, n)
+	sample, err := takeSample(ctx, d, n, ordinaryRoom)
 	if err != nil {
 		t.Fatal(err)
 	}
