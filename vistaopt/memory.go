@@ -120,6 +120,10 @@ type Room struct {
 	Driven Driven // what they may take in the tracker
 }
 
+// Alone is what a picture may take while it is decoded in a process of so much memory that holds its file and nothing of a job. Beside
+// the largest file, no plan's Room.Decode is more by 4 MiB.
+func Alone(memory, file int64) int64 { return min(max(memory-baseBytes-file, minDecode), maxDecode) }
+
 // Classes is what a phase holds by the number of classes. A plan counts those that it knows of; who has read the table looks again.
 type Classes struct {
 	For             string

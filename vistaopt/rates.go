@@ -37,8 +37,9 @@ type Rates struct {
 // DefaultRates are those of one core of the machine that docs/optimizer.md describes. Of an unknown machine all but the
 // proportions are guesses, and the proportions decide between plans.
 //
-// They were fitted to the processor time of phases (results.json, plan.phases) of jobs over the set foods, divided by what the
-// CNN's phases took beyond their share of MACs, because the machine was busy (1.3):
+// They were fitted to phases (results.json, plan.phases) of jobs over the set foods: Sum, Train, Load, Job, Save, Phase and Fit on a
+// quiet machine, the others to processor time, divided by what the CNN's phases took beyond their share of MACs, because the machine
+// was busy (1.3):
 //
 //   - Pack, Unpack and Copy: staged and eager plans of ResNet50 with 5 layers over 60 records, whose phases stage-conv5_2 and
 //     pool-conv4_6 are little else, with Snappy and raw. Encoding, checksums and the writes of the system are in them.

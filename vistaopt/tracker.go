@@ -23,18 +23,19 @@ const (
 	trackerBooks           = 64 * mib // of what is kept back, what is on Go's heap
 )
 
-func (t Tracker) own() int64 { return min(max(t.Memory/trackerQuarter, minTracker), maxTracker) }
+// Own is what a tracker keeps back, for itself and for drivers.
+func (t Tracker) Own() int64 { return min(max(t.Memory/trackerQuarter, minTracker), maxTracker) }
 
 // Share is what the training of one job may take of a tracker. All jobs that run at once have as much: none waits for another
 // one's training, and together they stay within the memory whichever of them train, on no more workers than they were planned for (senders).
-func (t Tracker) Share() int64 { return max(t.Memory-t.own(), 0) / int64(max(t.Jobs, 1)) }
+func (t Tracker) Share() int64 { return max(t.Memory-t.Own(), 0) / int64(max(t.Jobs, 1)) }
 
 // Heap is the limit of Go's heap in a tracker; 0: none.
 func (t Tracker) Heap() int64 {
 	if t.Memory <= 0 {
 		return 0
 	}
-	return max(t.Memory-t.own(), 0) + trackerBooks
+	return max(t.Memory-t.Own(), 0) + trackerBooks
 }
 
 // with is the least memory of a tracker in which a job has so large a share.

@@ -185,6 +185,9 @@ func TestMemoryModel(t *testing.T) {
 		if most := r.always() + arena + r.Buffers + (room.File-fileBytes)*cpu + room.Decode + sort; most > m.Memory {
 			t.Errorf("inference may take %d of %d bytes: %+v", most, m.Memory, room)
 		}
+		if most := Alone(m.Memory, 48*mib) + 4*mib; room.Decode > most {
+			t.Errorf("a picture may take %d bytes, and %d in a sample", room.Decode, most)
+		}
 		if most := r.always() + room.Arena; most > m.Memory {
 			t.Errorf("making the model ready may take %d of %d bytes", most, m.Memory)
 		}

@@ -134,7 +134,7 @@ func (a *Actual) interrupted() string {
 	return "of a run that was interrupted and taken up again " + times + ": phases and \"in all\" have the time of all its processes, of each but the last from its first event to its last; start, results and, of one process, the peak are of the last one alone"
 }
 
-// unforeseen are rows for phases that were measured and not estimated: of another plan, or of features that are kept.
+// unforeseen are rows for phases that were measured and not estimated: of another plan, or of features that this job does not keep.
 func (x *Explanation) unforeseen() (rows [][]string) {
 	for _, name := range slices.Sorted(maps.Keys(x.Actual.Phases)) {
 		if !slices.ContainsFunc(x.Estimate.Phases, func(p vistaopt.PhaseEstimate) bool { return p.Name == name }) {

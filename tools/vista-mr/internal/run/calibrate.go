@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,13 +45,13 @@ func calibrationKey(n *network, version string) string {
 func calibrationFile(key string) string { return cacheFile("rates", key) }
 
 // speeds are the rates that a job is planned with, some of them of a sample of its images, which also says what the data are like. Few
-// images are not worth one, unless their size is not known.
-func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rates, error) {
+// images are not worth one, unless their size is not known. Room is for a picture that is decoded, see sampleRoom.
+func speeds(ctx context.Context, d *data, ns networks, room int64, o *Options) (vistaopt.Rates, error) {
 	r := ns.recall(o)
 	if d.images == nil || d.stats.Images < sampledOf && d.images.Bytes > 0 {
 		return r, nil
 	}
-	s, err := takeSample(ctx, d, ns[0])
+	s, err := takeSample(ctx, d, ns[0], room)
 	if err != nil {
 		return r, err
 	}
@@ -63,14 +64,14 @@ func speeds(ctx context.Context, d *data, ns networks, o *Options) (vistaopt.Rat
 }
 
 // onceSpeeds is speeds for who is asked about the same networks more than once: before their weights are there, and after.
-func onceSpeeds(ctx context.Context, d *data, o *Options) func(networks) (vistaopt.Rates, error) {
+func onceSpeeds(ctx context.Context, d *data, room int64, o *Options) func(networks) (vistaopt.Rates, error) {
 	var known *vistaopt.Rates
 	return func(ns networks) (vistaopt.Rates, error) {
 		if known != nil {
 			ns.recall(o) // each network of several has its own
 			return *known, nil
 		}
-		r, err := speeds(ctx, d, ns, o)
+		r, err := speeds(ctx, d, ns, room, o)
 		if err == nil {
 			known = &r
 		}
@@ -108,11 +109,12 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vista
 	if m.Rates.Measured || c.Estimate.Seconds < worthwhile {
 		return c, nil
 	}
+	debug.FreeOSMemory() // the weights that were written are nobody's, and the network is going to have others
 	for i, n := range ns {
 		if recalled(n, o.ortVersion).Measured {
 			continue
 		}
-		found, err := calibrate(ctx, n, whole[i], d.sample, at.store, o)
+		found, err := calibrate(ctx, n, whole[i], d.sample, at.store, trialRoom(j, c, m, &n.size), o)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -129,6 +131,26 @@ func calibrated(ctx context.Context, j *conf.Job, d *data, ns networks, c *vista
 		return again, nil
 	}
 	return c, nil
+}
+
+// trial is what a network may take that is run before its job.
+type trial struct {
+	images int   // in flight; 0: not even one
+	arena  int64 // bytes that the runtime may allocate
+}
+
+// trialRoom is no more than a job is going to take: as many images at once, in the same memory of the runtime. A tracker's driver has
+// what the tracker keeps back.
+func trialRoom(j *conf.Job, c *vistaopt.Choice, m vistaopt.Machine, n *vistaopt.Network) trial {
+	t := trial{c.Plan.CPU * c.Plan.Batch, arenaLimit(j, c.Room, c.Regions, c.Memory)}
+	if m.Tracker.Memory <= 0 {
+		return t
+	}
+	if t.arena = min(t.arena, m.Tracker.Own()-c.Regions.Base); t.arena < c.Regions.Prepare || t.arena < n.WeightBytes+n.ImageBytes {
+		return trial{}
+	}
+	t.images = min(t.images, int((t.arena-n.WeightBytes)/max(n.ImageBytes, 1)))
+	return t
 }
 
 // recalled returns the rates that were measured for a network, or those by multiply-accumulates. What cannot be read was
@@ -202,12 +224,19 @@ func (c *calibration) rates() vistaopt.Rates {
 
 // calibrate measures a network whose program lies in the store, in about a second, and keeps the result for other jobs.
 // Images of a sample say what Snappy leaves of its vectors; nil: there is none.
-func calibrate(ctx context.Context, n *network, m extract.Model, of *sample, store dfs.FS, o *Options) (_ *calibration, err error) {
+func calibrate(ctx context.Context, n *network, m extract.Model, of *sample, store dfs.FS, room trial, o *Options) (_ *calibration, err error) {
+	if room.images < 1 {
+		return nil, errors.New("the tracker keeps back too little memory for it")
+	}
 	name, here := host.InPlace(store, dfs.Path(m.URI))
 	if !here {
 		return nil, errors.New("the program lies in a store elsewhere")
 	}
-	rt, err := ort.Init(ort.Options{Library: o.ORTLib, CacheDir: cacheDir()})
+	pixels, err := of.pictures(n) // before the network is there
+	if err != nil {
+		return nil, err
+	}
+	rt, err := ort.Init(ort.Options{Library: o.ORTLib, CacheDir: cacheDir(), ArenaLimit: room.arena})
 	if err != nil {
 		return nil, err
 	}
@@ -217,23 +246,39 @@ func calibrate(ctx context.Context, n *network, m extract.Model, of *sample, sto
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	c := &calibration{Network: calibrationKey(n, o.ortVersion), When: time.Now()}
-	pixels, err := of.pictures(n)
-	if err != nil {
-		return nil, err
-	}
-	if c.One, err = perCall(ctx, s, 1, 400*time.Millisecond, nil, nil); err != nil {
-		return nil, err
-	}
-	one, _ := machine.Resident()
-	c.Batch = min(max(int(0.6/c.One), 2), 6)
+	c := &calibration{Network: calibrationKey(n, o.ortVersion), When: time.Now(), Batch: 1}
 	var shares map[string]share
-	many, err := perCall(ctx, s, c.Batch, 600*time.Millisecond, pixels, func(r *ort.Runner) (err error) {
+	look := func(r *ort.Runner) (err error) {
 		shares, err = n.leaves(m, r, c.Batch)
 		return err
-	})
-	if err != nil {
+	}
+	// What the runtime has taken for a call with one image stays beside what it takes for several: there is room for one less.
+	if most := room.images - 1; most < 2 {
+		if c.One, err = perCall(ctx, s, 1, time.Second, pixels, look); err != nil {
+			return nil, err
+		}
+		c.Many = c.One
+	} else if err := c.tell(ctx, n, s, most, pixels, look); err != nil {
 		return nil, err
+	}
+	c.solve(n.size)
+	l := left{Of: n.leftKey(), Digest: n.digest, Layers: shares, When: c.When}
+	if err := errors.Join(c.keep(), l.keep()); err != nil {
+		o.Log.Warn("what was measured of the network is not kept for the next job", zap.String("network", n.cnn.Name), zap.Error(err))
+	}
+	return c, nil
+}
+
+// tell measures calls with one image and with several, as many as most at the most, which tell arithmetic from reading weights.
+func (c *calibration) tell(ctx context.Context, n *network, s *ort.Session, most int, pixels []byte, look func(*ort.Runner) error) (err error) {
+	if c.One, err = perCall(ctx, s, 1, 400*time.Millisecond, nil, nil); err != nil {
+		return err
+	}
+	one, _ := machine.Resident()
+	c.Batch = min(max(int(0.6/c.One), 2), 6, most)
+	many, err := perCall(ctx, s, c.Batch, 600*time.Millisecond, pixels, look)
+	if err != nil {
+		return err
 	}
 	c.Many = many / float64(c.Batch)
 	// The runtime keeps what a call has taken. What differs by much from the activations is no measurement but what
@@ -242,12 +287,7 @@ func calibrate(ctx context.Context, n *network, m extract.Model, of *sample, sto
 	if f := (now - one) / int64(c.Batch-1); f > n.size.ActiveBytes/2 && f < 8*n.size.ActiveBytes {
 		c.Flight = f
 	}
-	c.solve(n.size)
-	l := left{Of: n.leftKey(), Digest: n.digest, Layers: shares, When: c.When}
-	if err := errors.Join(c.keep(), l.keep()); err != nil {
-		o.Log.Warn("what was measured of the network is not kept for the next job", zap.String("network", n.cnn.Name), zap.Error(err))
-	}
-	return c, nil
+	return nil
 }
 
 // perCall is the time of the quickest call with so many images, in seconds: others on the machine make calls slower, and
@@ -280,10 +320,14 @@ func perCall(ctx context.Context, s *ort.Session, images int, within time.Durati
 // slowestRead is the least bytes of weights that a core reads in a second.
 const slowestRead = 3e9
 
-// solve splits the time of an image into arithmetic and, once a call, reading the weights.
+// solve splits the time of an image into arithmetic and, once a call, reading the weights, which are guessed to be read at the usual
+// rate where no call had several images.
 func (c *calibration) solve(n vistaopt.Network) {
 	last := n.Layers[len(n.Layers)-1]
-	weights := max(c.One-c.Many, 0) / (1 - 1/float64(c.Batch))
+	weights := float64(last.Weights) / vistaopt.DefaultRates().Weights
+	if c.Batch > 1 {
+		weights = max(c.One-c.Many, 0) / (1 - 1/float64(c.Batch))
+	}
 	// On a busy machine a call with one image may have been slow for other reasons: no core reads memory so slowly.
 	weights = min(weights, float64(last.Weights)/slowestRead, 0.9*c.Many*float64(c.Batch))
 	c.MACs = float64(last.MACs) / (c.Many - weights/float64(c.Batch))

@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
 // TestCalibrationFile: what is kept lies under a name of its own, which says what it is, and is found there.
@@ -29,6 +31,56 @@ func TestCalibrationFile(t *testing.T) {
 	}
 	if got := kepts(c.Network); got == nil || got.MACs != c.MACs || got.Flight != c.Flight || !got.rates().Measured {
 		t.Errorf("%+v is found", got)
+	}
+}
+
+// TestTrialsHaveTheirRoom: a network is tried with no more images than its job is going to have in flight and in no more memory of the
+// runtime, and in a tracker's driver with what the tracker keeps back.
+func TestTrialsHaveTheirRoom(t *testing.T) {
+	const mib = 1 << 20
+	n := &vistaopt.Network{WeightBytes: 200 * mib, ImageBytes: 100 * mib}
+	choice := func(cpu, batch int) *vistaopt.Choice {
+		return &vistaopt.Choice{Plan: plan.Plan{CPU: cpu, Batch: batch}, Memory: 4096 * mib, Regions: vistaopt.Regions{Base: 62 * mib, Prepare: 250 * mib},
+			Room: vistaopt.Room{Arena: 232*mib + int64(cpu*batch)*125*mib}}
+	}
+	for name, c := range map[string]struct {
+		limit   conf.Bytes
+		choice  *vistaopt.Choice
+		tracker int64
+		want    trial
+	}{
+		"one image":               {1024 * mib, choice(1, 1), 0, trial{1, 357 * mib}},
+		"several":                 {1024 * mib, choice(2, 3), 0, trial{6, 982 * mib}},
+		"without a limit":         {0, choice(1, 1), 0, trial{1, 1892 * mib}}, // half of what no plan needs
+		"beside a large tracker":  {1024 * mib, choice(2, 3), 16384 * mib, trial{6, 982 * mib}},
+		"beside a smaller one":    {1024 * mib, choice(2, 3), 2048 * mib, trial{2, 450 * mib}},
+		"beside a still smaller":  {1024 * mib, choice(2, 3), 1536 * mib, trial{1, 322 * mib}},
+		"beside one that has few": {1024 * mib, choice(2, 3), 1024 * mib, trial{}},
+	} {
+		j := conf.Defaults()
+		j.Limits.Memory = c.limit
+		if got := trialRoom(j, c.choice, vistaopt.Machine{Tracker: vistaopt.Tracker{Memory: c.tracker}}, n); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+// TestOneImageTellsARate: where no call had several images, what reading the weights takes is a guess, and never most of it.
+func TestOneImageTellsARate(t *testing.T) {
+	for name, c := range map[string]struct {
+		macs, weights int64
+		one           float64
+		want          float64 // of arithmetic, in seconds
+	}{
+		"convolutions":         {4e9, 100e6, 0.08, 0.08 - 100e6/vistaopt.DefaultRates().Weights},
+		"mostly weights":       {1e6, 500e6, 0.025, 0.0025},
+		"weights that are few": {1e9, 1, 0.02, 0.02},
+	} {
+		k := &calibration{Network: "net", One: c.one, Many: c.one, Batch: 1, When: time.Now()}
+		k.solve(vistaopt.Network{Layers: []vistaopt.Layer{{MACs: c.macs, Weights: c.weights}}})
+		if got := float64(c.macs) / k.MACs; math.Abs(got-c.want) > 1e-6 || !k.sane() {
+			t.Errorf("%s: %g s of arithmetic, want %g: %+v", name, got, c.want, k)
+		}
 	}
 }
 

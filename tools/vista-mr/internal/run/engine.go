@@ -55,17 +55,17 @@ type Work struct {
 
 // work is what the engine is given.
 func (p *prepared) work(j *conf.Job, scratch string, w *watch) *Work {
-	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p), Memory: p.Memory, Scratch: scratch, Plan: p.Plan.String(), Resumed: w.resume, Observe: w.update}
+	return &Work{Spec: p.Spec, Slots: p.Plan.CPU, Room: p.Room, Arena: arenaLimit(j, p.Room, p.Regions, p.Memory), Memory: p.Memory, Scratch: scratch, Plan: p.Plan.String(), Resumed: w.resume, Observe: w.update}
 }
 
 // arenaLimit makes a stated memory limit a promise: a batch that the estimate was too low for
 // fails and is halved, instead of taking what it was not given. Without one, half of what no plan needs may be taken: an
 // arena with a limit grows by what is asked for, and the runtime's own by powers of two, which took VGG16 a sixth more memory.
-func arenaLimit(j *conf.Job, p *prepared) int64 {
+func arenaLimit(j *conf.Job, room vistaopt.Room, r vistaopt.Regions, memory int64) int64 {
 	if j.Limits.Memory == 0 {
-		return max(p.Room.Arena, (p.Memory-p.Regions.Need())/2)
+		return max(room.Arena, (memory-r.Need())/2)
 	}
-	return p.Room.Arena
+	return room.Arena
 }
 
 // phase finds a phase of the job.

@@ -153,7 +153,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	if err != nil {
 		return nil, err
 	}
-	rates, chosen := onceSpeeds(ctx, d, o), onceChosen(j, d, planned)
+	rates, chosen := onceSpeeds(ctx, d, sampleRoom(j, m), o), onceChosen(j, d, planned)
 	written, inference := programs{}, plan.Inference("")
 	ns, err := openNetworks(ctx, j, models, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {
@@ -245,9 +245,11 @@ func lay(ctx context.Context, j *conf.Job, d *data, ns networks, written program
 			return nil, err
 		}
 	}
+	begin := time.Now()
 	if choice, err = calibrated(ctx, j, d, ns, choice, m, whole, at, o); err != nil {
 		return nil, err
 	}
+	tried := time.Since(begin)
 	fromSet(j, choice.From)
 	p := &prepared{kept: kept{Plan: choice.Plan, From: choice.From, Started: time.Now()}, Regions: choice.Regions, Room: choice.Room, Expect: choice.Estimate, Memory: choice.Memory, Beyond: choice.Beyond,
 		Dims: map[string]int{}, Columns: d.table.Encoding.Names(), Rows: d.table.Encoding.Rows, Table: d.table.summary(), Skipped: d.table.schema.Skipped}
@@ -275,7 +277,7 @@ func lay(ctx context.Context, j *conf.Job, d *data, ns networks, written program
 	}
 	// How long each of several networks ran is not told apart.
 	if _, here := o.Engine.(*inProcess); here && len(ns) == 1 {
-		p.lesson = &lesson{calibrationKey(ns[0], o.ortVersion), ns[0].size, choice.Speeds}
+		p.lesson = &lesson{calibrationKey(ns[0], o.ortVersion), ns[0].size, choice.Speeds, tried}
 	}
 	p.Spec = mr.JobSpec{Name: j.Name, Phases: phases, Budgets: budgets(j), Store: at.storeURI, Settings: mr.Settings{SortMemory: p.Room.Sort, Cache: p.Room.Cache}}
 	return p, nil

@@ -52,7 +52,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if _, version, err := ort.CheckLibrary(o.ORTLib); err == nil { // without one nothing was ever measured
 		o.ortVersion = version
 	}
-	if m.Rates, err = speeds(ctx, d, ns, &o); err != nil {
+	if m.Rates, err = speeds(ctx, d, ns, sampleRoom(j, m), &o); err != nil {
 		return nil, invalid(err)
 	}
 	old, at, refused := interrupted(ctx, j, &o)

@@ -15,6 +15,7 @@ type lesson struct {
 	key   string // of the calibration
 	net   vistaopt.Network
 	rates vistaopt.Rates // that the plan was made with
+	tried time.Duration  // that the network was tried beforehand, between the command and the first phase
 }
 
 // learn keeps for the next job what a finished one has found out that began at start. That it cannot be kept does not make the job fail.
@@ -64,13 +65,17 @@ func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, no
 		for _, t := range m.Tasks {
 			calls += (t.Counters["cnn.images"] + int64(p.Batch) - 1) / int64(p.Batch)
 		}
-		expected := float64(images)*float64(last.MACs)/l.rates.MACs + float64(calls)*float64(last.Weights)/l.rates.Weights
-		off := spent / expected
+		macs, weights := l.rates.MACs, l.rates.Weights
 		was := kepts(l.key)
+		if was != nil { // another job may have been quicker since this one was planned
+			macs, weights = was.MACs, was.Weights
+		}
+		expected := float64(images)*float64(last.MACs)/macs + float64(calls)*float64(last.Weights)/weights
+		off := spent / expected
 		if was != nil && off > 0.97 || expected <= 0 {
 			return nil, nil
 		}
-		c := &calibration{Network: l.key, MACs: l.rates.MACs / off, Weights: l.rates.Weights / off, Many: spent / float64(images), Batch: p.Batch, Flight: l.net.Flight, Job: true, When: now}
+		c := &calibration{Network: l.key, MACs: macs / off, Weights: weights / off, Many: spent / float64(images), Batch: p.Batch, Flight: l.net.Flight, Job: true, When: now}
 		if was != nil {
 			c.Load = was.Load
 		}
@@ -80,12 +85,13 @@ func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, no
 }
 
 // started keeps how fast weights were read and programs written before the first phase, which took so many seconds to come, if the
-// network's speed is known and if it was quicker than what is: most of what a short job takes may be its start. What reads a large table
-// before, or waits for an output, says nothing of weights: a tenth of the guess is the least that is believed.
+// network's speed is known and if it was quicker than what is: most of what a short job takes may be its start. The time that the
+// network was tried for does not count. What reads a large table before, or waits for an output, says nothing of weights: a tenth of the guess is the least that is believed.
 func (l *lesson) started(took float64, e *vistaopt.Estimate) error {
 	if l == nil || len(e.Phases) == 0 || e.Phases[0].Name != vistaopt.StartPhase {
 		return nil
 	}
+	took -= l.tried.Seconds()
 	was, bytes := kepts(l.key), (e.Phases[0].Seconds-l.rates.Job)*l.rates.Load
 	if was == nil || bytes <= 0 || took <= l.rates.Job {
 		return nil

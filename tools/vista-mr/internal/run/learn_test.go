@@ -15,7 +15,7 @@ import (
 // What a job has measured of its network is kept for the next one, and only a quicker one takes its place.
 func TestJobsTeachSpeeds(t *testing.T) {
 	t.Setenv("VISTA_MR_CACHE", t.TempDir())
-	l := &lesson{"net", vistaopt.Network{Layers: []vistaopt.Layer{{Name: "low", MACs: 1e9, Weights: 1e6}, {Name: "top", MACs: 2e9, Weights: 10e6}}}, vistaopt.Rates{MACs: 20e9, Weights: 1e9}}
+	l := &lesson{"net", vistaopt.Network{Layers: []vistaopt.Layer{{Name: "low", MACs: 1e9, Weights: 1e6}, {Name: "top", MACs: 2e9, Weights: 10e6}}}, vistaopt.Rates{MACs: 20e9, Weights: 1e9}, 0}
 	p := plan.Plan{Inference: plan.Fused, Batch: 5}
 	// 100 images in 20 calls are expected to take 100*0.1 + 20*0.01 s.
 	ran := func(phase mr.PhaseID, images int64, seconds float64) phases {
@@ -57,10 +57,40 @@ func TestJobsTeachSpeeds(t *testing.T) {
 	}
 }
 
+// TestQuickestTeaches: a job that was planned before another one had measured the network is compared with what that one has kept.
+func TestQuickestTeaches(t *testing.T) {
+	p := plan.Plan{Inference: plan.Fused, Batch: 5}
+	for name, c := range map[string]struct {
+		planned, took float64 // multiply-accumulates a second, seconds
+		want          float64
+	}{
+		"slower than what is kept": {5e9, 20.4, 20e9},
+		"as quick":                 {5e9, 10.2, 20e9},
+		"quicker":                  {5e9, 5.1, 40e9},
+		"quicker than what is kept, slower than it was planned as": {80e9, 5.1, 40e9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("VISTA_MR_CACHE", t.TempDir())
+			l := &lesson{"net", vistaopt.Network{Layers: []vistaopt.Layer{{Name: "top", MACs: 2e9, Weights: 10e6}}}, vistaopt.Rates{MACs: c.planned, Weights: c.planned / 20}, 0}
+			was := &calibration{Network: "net", MACs: 20e9, Weights: 1e9, Many: 0.1, Batch: 5, When: time.Now()}
+			if err := was.keep(); err != nil {
+				t.Fatal(err)
+			}
+			ph := phases{"extract": {Phase: "extract", Tasks: []mr.Manifest{{Counters: map[string]int64{"cnn.images": 100, "time.cnn.us": int64(c.took * 1e6)}}}}}
+			if _, err := l.learn(p, ph, func(mr.PhaseID) float64 { return 0 }, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if k := kepts("net"); k == nil || k.MACs < 0.999*c.want || k.MACs > 1.001*c.want {
+				t.Errorf("%+v is kept, want %g", k, c.want)
+			}
+		})
+	}
+}
+
 // How soon a job's first phase came is kept beside its network's speed, and only a quicker one takes its place.
 func TestJobsTeachStarts(t *testing.T) {
 	t.Setenv("VISTA_MR_CACHE", t.TempDir())
-	l := &lesson{"net", vistaopt.Network{}, vistaopt.Rates{Job: 0.2, Load: 1e9}}
+	l := &lesson{"net", vistaopt.Network{}, vistaopt.Rates{Job: 0.2, Load: 1e9}, 0}
 	started := func(took float64) {
 		t.Helper()
 		// A gigabyte is expected to take a second.
@@ -75,7 +105,12 @@ func TestJobsTeachStarts(t *testing.T) {
 	if err := c.keep(); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range []struct{ took, want float64 }{{0.7, 2e9}, {2.2, 2e9}, {0.1, 2e9}, {0.45, 4e9}} {
+	for _, s := range []struct {
+		took  float64
+		tried time.Duration
+		want  float64
+	}{{0.7, 0, 2e9}, {2.2, 0, 2e9}, {0.1, 0, 2e9}, {0.45, 0, 4e9}, {1.4, time.Second, 5e9}, {1.1, time.Second, 5e9}} {
+		l.tried = s.tried
 		started(s.took)
 		if got := kepts("net"); got == nil || got.rates().Load < 0.999*s.want || got.rates().Load > 1.001*s.want {
 			t.Errorf("behind a start of %v s %+v is kept, want %v", s.took, got, s.want)

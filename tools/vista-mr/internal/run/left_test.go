@@ -209,7 +209,7 @@ func TestCalibrationLooksAtFeatures(t *testing.T) {
 	n := ns[0]
 	n.pool, n.values, n.digest = layers.PoolNone, "small", n.cnn.Digest
 	n.measureUp()
-	sample, err := takeSample(ctx, d, n)
+	sample, err := takeSample(ctx, d, n, ordinaryRoom)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,16 +223,42 @@ func TestCalibrationLooksAtFeatures(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := calibrate(ctx, n, m, sample, at.store, o); err != nil {
-		t.Fatal(err)
-	}
-	if !n.recallLeft() {
-		t.Fatal("nothing is known of its features")
-	}
-	for i, l := range n.size.Layers {
-		if want := n.layers[i].Name != "f2"; l.Left == 0 || (l.Left < 0.97) != want && n.layers[i].Name != "f1" {
-			t.Errorf("%s: %v", l.Name, l.Left)
-		}
+	for name, c := range map[string]struct {
+		room  trial
+		batch int // 0: it does not fit
+	}{
+		"as many images as it likes": {trial{96, 64 << 20}, 6},
+		"without a limit":            {trial{96, 0}, 6},
+		"four":                       {trial{4, 64 << 20}, 3}, // what one has taken stays
+		"two":                        {trial{2, 64 << 20}, 1},
+		"one":                        {trial{1, 64 << 20}, 1},
+		"none":                       {trial{}, 0},
+		"in too little memory":       {trial{6, 4 << 10}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("VISTA_MR_CACHE", t.TempDir())
+			got, err := calibrate(ctx, n, m, sample, at.store, c.room, o)
+			if c.batch == 0 {
+				if err == nil {
+					t.Errorf("%+v was measured", got)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Batch != c.batch || !got.sane() || got.One <= 0 {
+				t.Errorf("%+v, want batches of %d", got, c.batch)
+			}
+			if !n.recallLeft() {
+				t.Fatal("nothing is known of its features")
+			}
+			for i, l := range n.size.Layers {
+				if want := n.layers[i].Name != "f2"; l.Left == 0 || (l.Left < 0.97) != want && n.layers[i].Name != "f1" {
+					t.Errorf("%s: %v", l.Name, l.Left)
+				}
+			}
+		})
 	}
 }
 

@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime/debug"
 	"time"
 
+	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/layers/image"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/vistaopt"
 )
 
 // sampled is how many images a sample takes at most, from so many images on. Where nobody has looked at the files, for their paths are in
@@ -20,8 +25,13 @@ const (
 // keptSample is how many bytes of a sample are kept for the network to be run on.
 const keptSample = 8 << 20
 
-// sample is what a few of a job's images say of all. It is the same for the same images: plans may depend on all of it but the time.
+// large is from how many bytes on what a picture took is given back before the next one is decoded: garbage may be as much again.
+const large = 16 << 20
+
+// sample is what a few of a job's images say of all. It is the same for the same images and memory: plans may depend on all of it but
+// the time.
 type sample struct {
+	room     int64    // bytes that a picture may take while it is decoded
 	decoded  int      // of them
 	decode   float64  // bytes of image files that a core decodes in a second; 0: none of them could be decoded
 	bytes    int64    // of a file, on average; 0: there were none
@@ -30,8 +40,21 @@ type sample struct {
 	files    [][]byte // some that can be decoded
 }
 
-// decoding is what makes a network's input of image files, and the room for one of them.
-func (n *network) decoding() (*image.Pipeline, []byte, error) {
+// sampleRoom is what a picture of a sample may take, in bytes: within the memory of this process, of which a tracker's driver has what
+// the tracker keeps back, and within what a job may take of it.
+func sampleRoom(j *conf.Job, m vistaopt.Machine) int64 {
+	memory := machine.Memory()
+	if of := limited(j, m).Memory; of > 0 {
+		memory = min(memory, of)
+	}
+	if m.Tracker.Memory > 0 {
+		memory = min(memory, m.Tracker.Own())
+	}
+	return vistaopt.Alone(memory, images.MaxImage)
+}
+
+// decoding is what makes a network's input of image files, which take so much room at most, and the place for one.
+func (n *network) decoding(room int64) (*image.Pipeline, []byte, error) {
 	choice, err := extract.Decoder(os.Getenv(decoderVariable))
 	if err != nil {
 		return nil, nil, err
@@ -40,18 +63,19 @@ func (n *network) decoding() (*image.Pipeline, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	p.Share(image.NewGate(room))
 	return p, make([]byte, n.image.CropH*n.image.CropW*3), nil
 }
 
-// takeSample reads a few of a job's images, spread over all, and decodes them.
-func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error) {
-	p, dst, err := n.decoding()
+// takeSample reads a few of a job's images, spread over all, and decodes them as far as there is room.
+func takeSample(ctx context.Context, d *data, n *network, room int64) (_ *sample, err error) {
+	p, dst, err := n.decoding(room)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	every, seen := max(d.stats.Images/sampled, 1), int64(-1)
-	s := &sample{}
+	s := &sample{room: room}
 	var files, all, bytes, pixels, kept int64
 	var took time.Duration
 	for img, err := range d.images.All(ctx, stores(), func([]byte) bool { seen++; return seen%every == 0 }) {
@@ -64,7 +88,8 @@ func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error)
 		size := int64(len(img.Data))
 		files, all = files+1, all+size
 		start := time.Now()
-		if info, err := p.Process(dst, img.Data); err == nil { // a damaged one is a matter of the job
+		info, err := p.Process(dst, img.Data)
+		if err == nil { // a damaged one is a matter of the job, and so is one that is too large
 			bytes, took = bytes+size, took+time.Since(start)
 			pixels += int64(info.W) * int64(info.H)
 			s.decoded, s.decoding = s.decoded+1, max(s.decoding, info.Room)
@@ -72,6 +97,7 @@ func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error)
 				s.files, kept = append(s.files, img.Data), kept+size
 			}
 		}
+		giveBack(info)
 		if files == sampled {
 			break
 		}
@@ -90,17 +116,26 @@ func (s *sample) pictures(n *network) (out []byte, err error) {
 	if s == nil {
 		return nil, nil
 	}
-	p, dst, err := n.decoding()
+	p, dst, err := n.decoding(s.room)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
 	for _, f := range s.files {
-		if _, err := p.Process(dst, f); err == nil { // what one network can use, another one's sizes may refuse
+		info, err := p.Process(dst, f)
+		if err == nil { // what one network can use, another one's sizes may refuse
 			out = append(out, dst...)
 		}
+		giveBack(info)
 	}
 	return out, nil
+}
+
+// giveBack gives back what a large picture has taken. The collector would come for it while the next one is being decoded.
+func giveBack(of image.Info) {
+	if of.Room >= large {
+		debug.FreeOSMemory()
+	}
 }
 
 // learn adds what a sample says to what is known of a job's input.

@@ -251,7 +251,7 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 	if old, err = old.planned(ctx, d); err != nil {
 		return "", err
 	}
-	rates, chosen := onceSpeeds(ctx, d, o), onceChosen(j, d, old)
+	rates, chosen := onceSpeeds(ctx, d, sampleRoom(j, m), o), onceChosen(j, d, old)
 	ns, err := openNetworks(ctx, j, dir, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {
 			f.choice, _, err = chosen(ns, m)
