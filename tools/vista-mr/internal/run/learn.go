@@ -41,8 +41,12 @@ const (
 	teachesTime = 3
 )
 
+// stale is by how many times a job's network may have taken more processor time than what is kept lets expect: beyond, that is of
+// another machine with the same cache, or damaged. Other work makes calls wait, and share caches, but not by as much.
+const stale = 2
+
 // learn keeps how fast a finished job's network was, if nothing is known of it or if it was quicker: other work makes jobs slower,
-// and none makes one quicker. A job that ran all cores says more than a second on one. core tells a phase's processor time in
+// and none makes one quicker. So it does if what is known is stale. A job that ran all cores says more than a second on one. core tells a phase's processor time in
 // seconds, 0 if that is not known: what the CNN had of it counts where it is less than the clock says, for a busy machine lets
 // calls wait. It returns what was kept; nil: nothing.
 func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, now time.Time) (*calibration, error) {
@@ -58,7 +62,8 @@ func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, no
 		if images < teaches && spent < teachesTime || spent <= 0 {
 			continue
 		}
-		if all := core(id); all > 0 {
+		all := core(id)
+		if all > 0 {
 			spent = min(spent, all*spent/(spent+float64(m.Sum("time.decode.us"))/1e6))
 		}
 		calls := int64(0)
@@ -72,7 +77,7 @@ func (l *lesson) learn(p plan.Plan, ph phases, core func(mr.PhaseID) float64, no
 		}
 		expected := float64(images)*float64(last.MACs)/macs + float64(calls)*float64(last.Weights)/weights
 		off := spent / expected
-		if was != nil && off > 0.97 || expected <= 0 {
+		if expected <= 0 || was != nil && off > 0.97 && (off < stale || all <= 0) {
 			return nil, nil
 		}
 		c := &calibration{Network: l.key, MACs: macs / off, Weights: weights / off, Many: spent / float64(images), Batch: p.Batch, Flight: l.net.Flight, Job: true, When: now}

@@ -62,12 +62,15 @@ func TestQuickestTeaches(t *testing.T) {
 	p := plan.Plan{Inference: plan.Fused, Batch: 5}
 	for name, c := range map[string]struct {
 		planned, took float64 // multiply-accumulates a second, seconds
+		core          float64 // seconds of processor time; 0: not known
 		want          float64
 	}{
-		"slower than what is kept": {5e9, 20.4, 20e9},
-		"as quick":                 {5e9, 10.2, 20e9},
-		"quicker":                  {5e9, 5.1, 40e9},
-		"quicker than what is kept, slower than it was planned as": {80e9, 5.1, 40e9},
+		"slower than what is kept":        {5e9, 25.5, 0, 20e9},
+		"slower, and kept waiting":        {5e9, 25.5, 12, 20e9},
+		"twice as slow by processor time": {5e9, 25.5, 25.5, 8e9},
+		"as quick":                        {5e9, 10.2, 0, 20e9},
+		"quicker":                         {5e9, 5.1, 0, 40e9},
+		"quicker than what is kept, slower than it was planned as": {80e9, 5.1, 0, 40e9},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv("VISTA_MR_CACHE", t.TempDir())
@@ -77,7 +80,7 @@ func TestQuickestTeaches(t *testing.T) {
 				t.Fatal(err)
 			}
 			ph := phases{"extract": {Phase: "extract", Tasks: []mr.Manifest{{Counters: map[string]int64{"cnn.images": 100, "time.cnn.us": int64(c.took * 1e6)}}}}}
-			if _, err := l.learn(p, ph, func(mr.PhaseID) float64 { return 0 }, time.Now()); err != nil {
+			if _, err := l.learn(p, ph, func(mr.PhaseID) float64 { return c.core }, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 			if k := kepts("net"); k == nil || k.MACs < 0.999*c.want || k.MACs > 1.001*c.want {

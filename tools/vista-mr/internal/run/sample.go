@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/vista-mr/vista-mr/conf"
@@ -94,7 +95,7 @@ func takeSample(ctx context.Context, d *data, n *network, room int64) (_ *sample
 			pixels += int64(info.W) * int64(info.H)
 			s.decoded, s.decoding = s.decoded+1, max(s.decoding, info.Room)
 			if kept+size <= keptSample {
-				s.files, kept = append(s.files, img.Data), kept+size
+				s.files, kept = append(s.files, slices.Clone(img.Data)), kept+size
 			}
 		}
 		giveBack(info)
