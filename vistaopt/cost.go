@@ -171,10 +171,11 @@ func (e *estimator) add(p PhaseEstimate) {
 	e.out.Written += p.Written
 }
 
-// start is what comes before the first phase: the networks' weights are read and digested, and written into programs.
+// start is what comes before the first phase: the networks' weights are read and digested, and written into programs, by the
+// driver alone.
 func (e *estimator) start() {
 	s := e.r.Job + float64(e.weights+e.programs(e.p))/e.r.Load
-	e.add(PhaseEstimate{Name: StartPhase, Tasks: 1, Seconds: s, Compute: s * float64(e.workers)})
+	e.add(PhaseEstimate{Name: StartPhase, Tasks: 1, Seconds: s, Compute: s})
 }
 
 // programs is how many bytes all programs of a plan have.
