@@ -127,7 +127,7 @@ func (c *costs) sums(p plan.Plan, r Regions, cores float64, m Machine) Estimate 
 // run adds all phases up.
 func (e *estimator) run(r Regions, m Machine) {
 	if m.Memory > 0 {
-		e.cache, e.models, e.driven = r.cache(m.Memory), e.job.models(e.p, r, m.Memory), e.job.driven(m)
+		e.cache, e.models, e.driven = r.cache(m.Memory), e.job.models(e.p, r, m.Memory), e.job.driven(e.p, m)
 	}
 	e.start()
 	e.table()

@@ -37,11 +37,12 @@ func (j *job) peak(p plan.Plan, r Regions, m Machine) int64 {
 		}
 	}
 	inference = max(inference, j.ready(p))
-	// Training reads what it pins; the models of all targets are in training together where memory allows.
 	// What a picture takes while it is decoded: a decoder's own buffers are in programBytes, and the room for all is bounded.
 	inference += min(int64(p.CPU)*max(j.s.Decoding-pipelineBytes, 0), room.Decode)
+	// Training reads what it pins; the models of all targets of a phase are in training together where memory allows.
 	pinned := min(room.Cache, pinned(p, j.ns, j.s, t)/int64(max(m.Workers, 1)))
-	train := min(j.moments(p.CPU)+t.scores()*j.w.all*room.PerTraining, room.Models)
+	w := j.trained(p)
+	train := min(j.moments(w, p.CPU)+t.scores()*w.all*room.PerTraining, room.Models) + t.scores()*w.held()
 	always := programBytes + r.Rows + r.Table
 	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
 	if m.Memory > 0 {
@@ -145,7 +146,7 @@ func pinned(p plan.Plan, ns []Network, s Stats, t Training) int64 {
 	for i := range ns {
 		vectors, largest = vectors+ns[i].PooledBytes, max(largest, ns[i].largestPooled())
 	}
-	if p.Inference != plan.Fused && largest > 0 {
+	if layerwise(p) && largest > 0 {
 		vectors = largest
 	}
 	return s.met() * (vectors + 4*t.structured())
