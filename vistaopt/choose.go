@@ -26,14 +26,14 @@ func Choose(want plan.Plan, ns []Network, s Stats, t Training, m Machine) (*Choi
 	if q.best == nil {
 		return nil, q.refusal()
 	}
-	if err := q.j.fitsTracker(m); err != nil { // which no knob changes
+	if err := q.j.fitsTracker(q.best.Plan, m); err != nil { // which only the inference changes, chosen without regard to it
 		return nil, err
 	}
 	q.best.Estimate = q.here.whole(q.best.Plan, m)
 	c := &Choice{Plan: q.best.Plan, From: from(want, q.best.Plan), Memory: m.Memory, Rates: m.Rates.or().Source, Speeds: m.Rates.or(), Regions: q.j.regions(q.best.Plan), Estimate: q.best.Estimate}
 	c.Room = q.j.spread(c.Plan, c.Regions, m.Memory)
 	if c.Tracker = m.Tracker.Memory; c.Tracker > 0 {
-		c.Room.Driven, c.Room.Classes = q.j.driven(m), append(c.Room.Classes, q.j.inTracker(m))
+		c.Room.Driven, c.Room.Classes = q.j.driven(c.Plan, m), append(c.Room.Classes, q.j.inTracker(c.Plan, m))
 	}
 	c.Pinned.Bytes = pinned(c.Plan, ns, s, t) / int64(max(m.Workers, 1))
 	c.Pinned.Disk = max(c.Pinned.Bytes-c.Room.Cache, 0)

@@ -127,7 +127,7 @@ func (c *costs) sums(p plan.Plan, r Regions, cores float64, m Machine) Estimate 
 // run adds all phases up.
 func (e *estimator) run(r Regions, m Machine) {
 	if m.Memory > 0 {
-		e.cache, e.models, e.driven = r.cache(m.Memory), e.job.models(e.p, r, m.Memory), e.job.driven(m)
+		e.cache, e.models, e.driven = r.cache(m.Memory), e.job.models(e.p, r, m.Memory), e.job.driven(e.p, m)
 	}
 	e.start()
 	e.table()
@@ -171,10 +171,11 @@ func (e *estimator) add(p PhaseEstimate) {
 	e.out.Written += p.Written
 }
 
-// start is what comes before the first phase: the networks' weights are read and digested, and written into programs.
+// start is what comes before the first phase: the networks' weights are read and digested, and written into programs, by the
+// driver alone.
 func (e *estimator) start() {
 	s := e.r.Job + float64(e.weights+e.programs(e.p))/e.r.Load
-	e.add(PhaseEstimate{Name: StartPhase, Tasks: 1, Seconds: s, Compute: s * float64(e.workers)})
+	e.add(PhaseEstimate{Name: StartPhase, Tasks: 1, Seconds: s, Compute: s})
 }
 
 // programs is how many bytes all programs of a plan have.

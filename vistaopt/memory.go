@@ -41,8 +41,9 @@ const (
 	// the coordinator; in each slot a point, a partial, a block's sum and two encoded sums.
 	trainingBytes, trainingSlot = 400, 40
 	// A weight that is trained: in the model, and in the message that hands it out. One of a model that is kept for
-	// the results: as JSON in the manifest, twice, and decoded.
-	trainedBytes, keptBytes = 8, 48
+	// the results: as JSON in the manifest, twice, and decoded; while later phases train, once in the manifest, which whoever
+	// drives the job has to its end: 11 to 15 bytes a weight, by its size.
+	trainedBytes, keptBytes, heldBytes = 8, 48, 16
 	// A column's statistics by fold: sums and squares, in the coordinator and in each slot, plain and encoded.
 	momentBytes = 32
 	// A prediction while it is judged: label, class, own probability; what measuring adds; probability of a class.
@@ -109,7 +110,7 @@ type Room struct {
 	Decode  int64 // decoding, of all slots together
 	Arena   int64 // the runtime's
 	Cache   int64 // pinned partitions
-	Models  int64 // all that models take
+	Models  int64 // all that a phase's models take
 	Heap    int64 // what the program itself allocates in the CNN's phases, all but the runtime
 	Trainer int64 // what it allocates while models are trained and compared
 	Classes []Classes
@@ -137,17 +138,20 @@ type job struct {
 	s  Stats
 	t  Training
 
-	one     Network // all networks as one: joined
-	w       weights
-	columns int64 // of all targets
+	one      Network // all networks as one: joined
+	w, apart weights // of a phase that trains all targets, and of phases that train one layer after the other
 }
 
 func newJob(ns []Network, s Stats, t Training) *job {
-	j := &job{ns: ns, s: s, t: t, one: joined(ns), w: t.weights()}
-	for _, c := range t.Columns {
-		j.columns += int64(c)
+	return &job{ns: ns, s: s, t: t, one: joined(ns), w: t.weights(t.Columns), apart: t.apart()}
+}
+
+// trained are the weights of one training phase of a plan.
+func (j *job) trained(p plan.Plan) weights {
+	if layerwise(p) {
+		return j.apart
 	}
-	return j
+	return j.w
 }
 
 // network are the regions of one network that runs alone, beside which there is no other.
@@ -183,12 +187,13 @@ func (j *job) network(p plan.Plan, n *Network) Regions {
 
 // shared adds what does not depend on the networks.
 func (j *job) shared(p plan.Plan, r Regions) Regions {
-	s, t, w := j.s, j.t, j.w
+	s, t := j.s, j.t
+	w := j.trained(p)
 	r.Base, r.Rows = baseBytes, s.held()
 	r.Decode, r.Cache = minDecode, minCache
 	k := t.scores()
-	r.Train = j.moments(p.CPU) + k*(w.largest*perTraining(p.CPU)+w.all*trainedBytes+w.kept*keptBytes)
-	r.Evaluate = s.trained()*(t.judged()+k*t.probabilities()) + k*w.kept*keptBytes
+	r.Train = j.moments(w, p.CPU) + k*(w.largest*perTraining(p.CPU)+w.fixed())
+	r.Evaluate = s.trained()*(t.judged()+k*t.probabilities()) + k*j.w.kept*keptBytes
 	if p.Join == plan.Broadcast {
 		r.Table = s.Rows*s.RowBytes + (s.Rows+s.Aside)*tableOverhead
 	} else {
@@ -204,22 +209,48 @@ func (s Stats) held() int64 {
 
 func perTraining(slots int) int64 { return trainingBytes + trainingSlot*int64(slots) }
 
-// weights of models with one score: those of the largest, of all, and of all but the folds'.
-type weights struct{ largest, all, kept int64 }
+// weights of models with one score in a phase: those of the largest, of all, of all but the folds', and the last ones' of the phases
+// before. With them the columns that statistics are made of.
+type weights struct{ largest, all, kept, before, columns int64 }
 
-func (t Training) weights() (w weights) {
-	for _, c := range t.Columns {
+// weights are those of a phase that trains targets of so many columns.
+func (t Training) weights(targets []int) (w weights) {
+	for _, c := range targets {
 		n := int64(c) + 1
 		w.largest = max(w.largest, n)
 		w.kept += n * int64(t.Settings)
 		w.all += n * int64(t.Settings) * int64(1+t.Folds)
+		w.columns += int64(c)
 	}
 	return w
 }
 
-// moments are the statistics of all columns, which are those of each layer once and the structured ones once.
-func (j *job) moments(slots int) int64 {
-	return j.columns * int64(max(j.t.Folds, 1)) * momentBytes * int64(1+slots)
+// apart is the most of each in phases that train one layer after the other, structured columns alone in the first of them.
+func (t Training) apart() (most weights) {
+	before := int64(0)
+	for from, to := 0, 2; from < len(t.Columns); from, to = to, to+1 {
+		w := t.weights(t.Columns[from:min(to, len(t.Columns))])
+		most = weights{max(most.largest, w.largest), max(most.all, w.all), max(most.kept, w.kept), before, most.columns}
+		before += w.kept
+	}
+	for _, c := range t.Columns {
+		most.columns = max(most.columns, int64(c)) // a layer's have the structured ones among them
+	}
+	return most
+}
+
+// layerwise tells whether a plan trains in a phase for each layer.
+func layerwise(p plan.Plan) bool { return p.Inference != plan.Fused }
+
+// fixed is what they take for each score, whichever are in training.
+func (w weights) fixed() int64 { return w.all*trainedBytes + w.kept*keptBytes + w.held() }
+
+// held is what models of the phases before take of it.
+func (w weights) held() int64 { return w.before * heldBytes }
+
+// moments are the statistics of all columns of a phase, which are those of each of its layers once and the structured ones once.
+func (j *job) moments(w weights, slots int) int64 {
+	return w.columns * int64(max(j.t.Folds, 1)) * momentBytes * int64(1+slots)
 }
 
 // judged and, for each score, probabilities are what a row takes while targets are compared: one target with all settings, of
@@ -247,20 +278,21 @@ func (r Regions) cache(memory int64) int64 {
 	return max(min(free/4, free-r.Train, maxCache), minCache)
 }
 
-// models is what is left for models of so much memory while they are trained.
+// models is what is left for the models of a phase of so much memory while they are trained.
 func (j *job) models(p plan.Plan, r Regions, memory int64) int64 {
-	return memory - r.always() - r.cache(memory) - j.moments(p.CPU)
+	w := j.trained(p)
+	return memory - r.always() - r.cache(memory) - j.moments(w, p.CPU) - j.t.scores()*w.held()
 }
 
-// atOnce tells whether all models of a job may be in training at once.
+// atOnce tells whether all models of a phase may be in training at once.
 func (j *job) atOnce(p plan.Plan, r Regions, memory int64) bool {
-	w := j.w
+	w := j.trained(p)
 	return j.t.scores()*(w.all*(perTraining(p.CPU)+trainedBytes)+w.kept*keptBytes) <= j.models(p, r, memory)
 }
 
 // spread says what may be taken of the memory that a plan's regions leave. It raises no region: Need stays what is expected.
 func (j *job) spread(p plan.Plan, r Regions, memory int64) Room {
-	rows, t, w := j.s.trained(), j.t, j.w
+	rows, t, w := j.s.trained(), j.t, j.trained(p)
 	cpu := int64(p.CPU)
 	room := Room{Sort: minSort, File: fileBytes, PerTraining: perTraining(p.CPU), PerTrained: trainedBytes, PerKept: keptBytes}
 	left := memory - r.always() - r.inference()
@@ -286,8 +318,8 @@ func (j *job) spread(p plan.Plan, r Regions, memory int64) Room {
 	room.Cache = r.cache(memory)
 	room.Models = j.models(p, r, memory)
 	room.Classes = []Classes{
-		{For: "training one model at a time", Fixed: r.always() + room.Cache + j.moments(p.CPU), PerClass: w.largest*room.PerTraining + w.all*trainedBytes + w.kept*keptBytes},
-		{For: "comparing predictions", Fixed: r.always() + t.judged()*rows, PerClass: t.probabilities()*rows + w.kept*keptBytes},
+		{For: "training one model at a time", Fixed: r.always() + room.Cache + j.moments(w, p.CPU), PerClass: w.largest*room.PerTraining + w.fixed()},
+		{For: "comparing predictions", Fixed: r.always() + t.judged()*rows, PerClass: t.probabilities()*rows + j.w.kept*keptBytes},
 	}
 	room.Heap = heapBytes + r.Rows + r.Table + inference
 	room.Trainer = memory - nativeBytes

@@ -27,21 +27,22 @@ const (
 // really take. It is at most what the plan was given.
 func (j *job) peak(p plan.Plan, r Regions, m Machine) int64 {
 	t := j.t
+	room := j.spread(p, r, max(m.Memory, r.Need()))
 	var inference int64
 	if p.Networks == plan.Together {
-		inference = j.one.inference(p, j.s)
+		inference = j.one.inference(p, j.s, room.Sort)
 	} else { // one after the other
 		for i := range j.ns {
-			inference = max(inference, j.ns[i].inference(p, j.s))
+			inference = max(inference, j.ns[i].inference(p, j.s, room.Sort))
 		}
 	}
 	inference = max(inference, j.ready(p))
-	// Training reads what it pins; the models of all targets are in training together where memory allows.
-	room := j.spread(p, r, max(m.Memory, r.Need()))
 	// What a picture takes while it is decoded: a decoder's own buffers are in programBytes, and the room for all is bounded.
 	inference += min(int64(p.CPU)*max(j.s.Decoding-pipelineBytes, 0), room.Decode)
+	// Training reads what it pins; the models of all targets of a phase are in training together where memory allows.
 	pinned := min(room.Cache, pinned(p, j.ns, j.s, t)/int64(max(m.Workers, 1)))
-	train := min(j.moments(p.CPU)+t.scores()*j.w.all*room.PerTraining, room.Models)
+	w := j.trained(p)
+	train := min(j.moments(w, p.CPU)+t.scores()*w.all*room.PerTraining, room.Models) + t.scores()*w.held()
 	always := programBytes + r.Rows + r.Table
 	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
 	if m.Memory > 0 {
@@ -70,8 +71,8 @@ func (j *job) ready(p plan.Plan) (most int64) {
 // fresh tells whether a network's programs have to be made ready for the first time.
 func (n *Network) fresh(by plan.Inference) bool { return slices.Contains(n.Fresh, by) }
 
-// inference is what the CNN's phases of a network are expected to hold.
-func (n *Network) inference(p plan.Plan, s Stats) int64 {
+// inference is what the CNN's phases of a network are expected to hold, with so much to sort in for each attempt.
+func (n *Network) inference(p plan.Plan, s Stats, sort int64) int64 {
 	var model int64
 	for _, b := range programs(p, n) {
 		model = max(model, b)
@@ -83,12 +84,17 @@ func (n *Network) inference(p plan.Plan, s Stats) int64 {
 	}
 	if p.Join == plan.Shuffle {
 		plain := s.Rows * s.RowBytes
-		if p.Placement == plan.AfterJoin {
+		switch {
+		case p.Placement == plan.AfterJoin:
 			plain += s.Images * s.ImageBytes
-		} else {
+		case p.Inference == plan.Eager: // volumes are joined, and pooled afterwards
+			plain += s.Images * n.RawBytes
+		case p.Inference == plan.Fused || len(n.Layers) == 0:
 			plain += s.records() * n.PooledBytes
+		default: // one layer after the other
+			plain += s.records() * n.largestPooled()
 		}
-		most += min(int64(p.CPU)*maxSort, plain/int64(max(p.Partitions, 1))*int64(p.CPU))
+		most += min(int64(p.CPU)*sort, plain/int64(max(p.Partitions, 1))*int64(p.CPU))
 	}
 	return most
 }
@@ -137,16 +143,21 @@ func programs(p plan.Plan, n *Network) (out []int64) {
 // other, the largest layer's.
 func pinned(p plan.Plan, ns []Network, s Stats, t Training) int64 {
 	var vectors, largest int64
-	for _, n := range ns {
-		vectors += n.PooledBytes
-		for _, l := range n.Layers {
-			largest = max(largest, l.Pooled)
-		}
+	for i := range ns {
+		vectors, largest = vectors+ns[i].PooledBytes, max(largest, ns[i].largestPooled())
 	}
-	if p.Inference != plan.Fused && largest > 0 {
+	if layerwise(p) && largest > 0 {
 		vectors = largest
 	}
 	return s.met() * (vectors + 4*t.structured())
+}
+
+// largestPooled are the bytes of the longest pooled vector of a layer.
+func (n *Network) largestPooled() (most int64) {
+	for _, l := range n.Layers {
+		most = max(most, l.Pooled)
+	}
+	return most
 }
 
 // structured is how many columns models take beside a layer's.

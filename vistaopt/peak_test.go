@@ -136,3 +136,32 @@ func TestPeakWithLargePictures(t *testing.T) {
 		}
 	}
 }
+
+// TestPeakOfSorting: an eager plan sorts volumes, the others vectors, and none more than it is given to sort in.
+func TestPeakOfSorting(t *testing.T) {
+	n := top(roster(t, "resnet50"), 5)
+	s, tr := shape(n, 60, 130)
+	plain := map[plan.Inference]int64{plan.Fused: n.PooledBytes, plan.Eager: n.RawBytes, plan.Lazy: n.largestPooled(), plan.Staged: n.largestPooled()}
+	for by, p := range layered(plan.Shuffle, plan.BeforeJoin, 2, 6, s) {
+		const plenty = 1 << 40
+		p.Partitions = 10
+		without := p
+		without.Join = plan.Broadcast
+		if got, want := n.inference(p, s, plenty)-n.inference(without, s, plenty), (s.Rows*s.RowBytes+60*plain[by])/10*2; got != want {
+			t.Errorf("%s sorts in %d bytes, want %d", by, got, want)
+		}
+		if got := n.inference(p, s, 1000) - n.inference(without, s, 1000); got != 2000 {
+			t.Errorf("%s sorts in %d bytes of 2000", by, got)
+		}
+	}
+	s, tr = shape(n, 200_000, 130)
+	p := layered(plan.Shuffle, plan.BeforeJoin, 2, 6, s)[plan.Eager]
+	r := regions(p, n, s, tr)
+	little, room := r.Need()+r.Sort/4, newJob([]Network{n}, s, tr).spread(p, r, r.Need()+r.Sort/4)
+	if room.Sort >= maxSort {
+		t.Fatalf("there are %d to sort in", room.Sort)
+	}
+	if much, got := peak(p, []Network{n}, s, tr, 16<<30), peak(p, []Network{n}, s, tr, little); much-got < 2*(maxSort-room.Sort) {
+		t.Errorf("%d are expected where there is little to sort in, else %d", got, much)
+	}
+}

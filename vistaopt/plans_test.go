@@ -154,3 +154,12 @@ func peak(p plan.Plan, ns []Network, s Stats, t Training, memory int64) int64 {
 func estimate(p plan.Plan, n Network, s Stats, t Training, m Machine) Estimate {
 	return estimateOf(p, []Network{n}, s, t, m)
 }
+
+// layered are a network's plans that train one layer after the other, and the one that trains all together.
+func layered(join plan.Join, placement plan.Placement, cpu, batch int, s Stats) map[plan.Inference]plan.Plan {
+	out := map[plan.Inference]plan.Plan{}
+	for _, by := range plan.Inferences {
+		out[by] = plan.Plan{Inference: by, Placement: placement, Join: join, Storage: plan.Snappy, CPU: cpu, Batch: batch, Partitions: partitions(s)}
+	}
+	return out
+}

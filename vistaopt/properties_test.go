@@ -122,9 +122,9 @@ func (j *simulated) moreMemory(r *rand.Rand) Machine {
 func TestManyCoresCount(t *testing.T) {
 	x := newSimulator(t)
 	for name, n := range map[string]int{
-		"a fused plan fits with one attempt more, and trains in waves from the disk": 4170,
-		"the same of one that has other joins beside it":                             2381,
+		"a fused plan fits with one attempt more, and trains in waves from the disk": 2381,
 		"of two networks, on 15 cores of two workers":                                3066,
+		"of three networks, on 19 cores of six workers":                              4417,
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := x.job(n)

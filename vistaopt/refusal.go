@@ -15,8 +15,8 @@ func (q *search) refusal() error {
 	if q.least == nil {
 		return q.ruled
 	}
-	tracker := q.j.fitsTracker(q.m)
-	if q.least.Change = q.memory(); tracker != nil { // which no knob changes: it would refuse what fits without one
+	tracker := q.j.fitsTracker(q.least.Plan, q.m)
+	if q.least.Change = q.memory(); tracker != nil { // it would refuse this plan with more memory as well
 		q.least.Change += ", and " + tracker.Hint()
 	} else {
 		q.least.Change += q.smaller()
@@ -100,7 +100,7 @@ func (q *search) fits(open ...string) string {
 		want = want.Without(knob)
 	}
 	other := searched(want, q.j.ns, q.j.s, q.j.t, q.m)
-	if other.best == nil {
+	if other.best == nil || q.j.fitsTracker(other.best.Plan, q.m) != nil {
 		return ""
 	}
 	p := other.best.Plan

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
 // Tracker is the process that training is driven in where attempts run in others: it has the optimizer's memory of the models
@@ -58,13 +59,13 @@ func senders(workers int) int {
 	return n
 }
 
-// driven is the tracker's side of training on so many workers.
-func (j *job) driven(m Machine) Driven {
+// driven is the tracker's side of a plan's training on so many workers.
+func (j *job) driven(p plan.Plan, m Machine) Driven {
 	if m.Tracker.Memory <= 0 {
 		return Driven{}
 	}
-	workers := senders(m.Workers)
-	return Driven{Bytes: max(m.Tracker.Share()-j.moments(workers), 1), PerTraining: trainingBytes + trackerSum*int64(workers), PerTrained: trainedBytes, PerKept: keptBytes}
+	w, workers := j.trained(p), senders(m.Workers)
+	return Driven{Bytes: max(m.Tracker.Share()-j.moments(w, workers)-j.t.scores()*w.held(), 1), PerTraining: trainingBytes + trackerSum*int64(workers), PerTrained: trainedBytes, PerKept: keptBytes}
 }
 
 // most is how many weights may be in training at once, of a phase with so many in all models and in those that are kept; at
@@ -77,18 +78,18 @@ func (d Driven) most(given, all, kept int64) int64 {
 }
 
 // inTracker is what a tracker holds by the number of classes while one model at a time is trained.
-func (j *job) inTracker(m Machine) Classes {
-	d, w := j.driven(m), j.w
-	return Classes{For: "training one model at a time in the tracker", Fixed: j.moments(senders(m.Workers)), PerClass: w.largest*d.PerTraining + w.all*d.PerTrained + w.kept*d.PerKept,
+func (j *job) inTracker(p plan.Plan, m Machine) Classes {
+	d, w := j.driven(p, m), j.trained(p)
+	return Classes{For: "training one model at a time in the tracker", Fixed: j.moments(w, senders(m.Workers)), PerClass: w.largest*d.PerTraining + w.fixed(),
 		Of: m.Tracker.Share()}
 }
 
-// fitsTracker is nil if the tracker has room for one model at a time.
-func (j *job) fitsTracker(m Machine) *TrackerError {
+// fitsTracker is nil if the tracker has room for one model at a time of a plan.
+func (j *job) fitsTracker(p plan.Plan, m Machine) *TrackerError {
 	if m.Tracker.Memory <= 0 {
 		return nil
 	}
-	k := j.inTracker(m)
+	k := j.inTracker(p, m)
 	if need := k.Fixed + k.PerClass*j.t.scores(); need > k.Of {
 		return &TrackerError{Share: need, Needed: m.Tracker.with(need), Tracker: m.Tracker, Classes: j.t.Classes}
 	}

@@ -62,7 +62,7 @@ func TestLittleTracker(t *testing.T) {
 			if c.Estimate.Seconds*(1+2*noise) < before {
 				t.Errorf("job %d, %s: %.3f s with a tracker of %d, and %.3f s with twice that", n, j, c.Estimate.Seconds, memory, before)
 			}
-			d, w, k := c.Room.Driven, newJob(j.ns, j.s, j.t).w, j.t.scores()
+			d, w, k := c.Room.Driven, newJob(j.ns, j.s, j.t).trained(c.Plan), j.t.scores()
 			if one := k * (w.largest*d.PerTraining + w.all*d.PerTrained + w.kept*d.PerKept); one > d.Bytes || d.Bytes > m.Tracker.Share() {
 				t.Errorf("job %d, %s: %d bytes for models of %d, a share of %d", n, j, d.Bytes, one, m.Tracker.Share())
 			}

@@ -32,7 +32,16 @@ func (e *estimator) train(name string, from, to int) {
 	if over := pinned/int64(e.workers) - e.cache; e.cache > 0 && over > 0 {
 		seconds += rounds * float64(over) / e.r.Read
 	}
-	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work + rounds*e.r.Round + e.r.Fit, Read: n * bytes, Written: int64(e.partitions()) * HeaderBytes})
+	e.add(PhaseEstimate{Name: name, Tasks: e.partitions(), Seconds: seconds, Compute: float64(n)*unpack + work + rounds*e.r.Round + e.r.Fit, Read: n * bytes, Written: int64(e.partitions())*HeaderBytes + n*e.t.predicted(targets)})
+}
+
+// What a row's predictions take in the file of a training phase, as package train writes them: what is known of the row, and for
+// each target and setting the class that is given and a number for each class, or two. Folds add none: a row is answered for once.
+const rowPrediction, classGiven, classScore = 6, 4, 8
+
+// predicted is that of a row, for so many targets.
+func (t Training) predicted(targets int64) int64 {
+	return rowPrediction + targets*int64(max(t.Settings, 1))*(classGiven+classScore*int64(max(t.Classes, 2)))
 }
 
 // waves is how many times the rows are gone through for models that are not all in training at once: so many weights of one model of

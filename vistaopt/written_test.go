@@ -102,3 +102,42 @@ func TestOpenBatchesAreBounded(t *testing.T) {
 		t.Errorf("%v, %v, %v", c.Plan, c.From, err)
 	}
 }
+
+// TestPredictionsAreWritten: each training phase writes an answer for each row, target and setting, folds or none.
+func TestPredictionsAreWritten(t *testing.T) {
+	n := top(roster(t, "alexnet"), 2)
+	s, tr := shape(n, 2000, 130)
+	for name, c := range map[string]struct {
+		classes, settings, folds int
+		fused, first, second     int64 // bytes of a row
+	}{
+		"classes are not known":    {0, 1, 0, 6 + 3*20, 6 + 2*20, 6 + 20},
+		"two":                      {2, 1, 0, 6 + 3*20, 6 + 2*20, 6 + 20},
+		"a hundred":                {100, 1, 0, 6 + 3*804, 6 + 2*804, 6 + 804},
+		"of settings and of folds": {3, 4, 5, 6 + 12*28, 6 + 8*28, 6 + 4*28},
+	} {
+		tr.Classes, tr.Settings, tr.Folds = c.classes, c.settings, c.folds
+		p := layered(plan.Broadcast, plan.AfterJoin, 2, 6, s)
+		for _, of := range []struct {
+			by     plan.Inference
+			phases string
+			want   int64
+		}{{plan.Fused, "train", c.fused}, {plan.Lazy, "train-" + n.Layers[0].Name, c.first}, {plan.Lazy, "train-" + n.Layers[1].Name, c.second}} {
+			if got := written(estimate(p[of.by], n, s, tr, Machine{}), of.phases) - int64(p[of.by].Partitions)*HeaderBytes; got != 2000*of.want {
+				t.Errorf("%s, %s: %d bytes of predictions, want %d", name, of.phases, got, 2000*of.want)
+			}
+		}
+	}
+}
+
+// TestStartIsTheDrivers: no worker computes before the first phase, so however many there are it takes as much.
+func TestStartIsTheDrivers(t *testing.T) {
+	n := roster(t, "alexnet")
+	s, tr := shape(n, 2000, 130)
+	p := layered(plan.Broadcast, plan.AfterJoin, 2, 6, s)[plan.Fused]
+	for _, workers := range []int{1, 64} {
+		if e := estimate(p, n, s, tr, Machine{Workers: workers}).Phases[0]; e.Name != StartPhase || e.Compute != e.Seconds {
+			t.Errorf("%d workers: %+v", workers, e)
+		}
+	}
+}

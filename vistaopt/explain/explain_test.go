@@ -152,7 +152,7 @@ func TestNoise(t *testing.T) {
 	x := example(t)
 	x.Estimate.Phases[0].Seconds, x.Estimate.Phases[0].Written = 0.05, 4<<10
 	x.Actual.Phases["start"], x.Actual.Bytes["start"] = 0.09, 60<<10
-	if text := unbroken(x); !strings.Contains(text, "start 1 50 ms 1.1 4.0 KiB 90 ms 60 KiB features") {
+	if text := unbroken(x); !strings.Contains(text, "start 1 50 ms 0.4 4.0 KiB 90 ms 60 KiB features") {
 		t.Errorf("%s", text)
 	}
 }
