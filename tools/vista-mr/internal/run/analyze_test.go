@@ -21,6 +21,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/explain"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
 // ran is a finished run of the job of one network of the user's own.
@@ -271,5 +272,37 @@ func TestNetworksOfOneAreIgnored(t *testing.T) {
 	s, err := Submit(t.Context(), w.job, Options{Log: zap.New(core)})
 	if err != nil || !slices.Contains(s.Warnings, says) || logs.FilterMessage(says).Len() != 1 || s.Plan.Networks != "" {
 		t.Errorf("submit: %v, %+v", err, logs.All())
+	}
+}
+
+// TestMoreMemoryThanThereIs: a limit that is more than the machine has is said not to count, wherever knobs are that do not; one that is
+// less, or none, is not.
+func TestMoreMemoryThanThereIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit conf.Bytes
+		m     vistaopt.Machine
+		want  string
+	}{
+		"none":          {0, vistaopt.Machine{Memory: 8 << 30}, ""},
+		"as much":       {8 << 30, vistaopt.Machine{Memory: 8 << 30}, ""},
+		"no limit":      {8 << 30, vistaopt.Machine{}, ""},
+		"of a machine":  {100 << 30, vistaopt.Machine{Memory: 47 << 29, Least: vistaopt.ThisMachine}, "limits.memory is 23.5 GiB instead of 100.0 GiB: this machine has no more."},
+		"of a group":    {2 << 30, vistaopt.Machine{Memory: 1 << 30, Least: vistaopt.ControlGroup}, "limits.memory is 1024 MiB instead of 2048 MiB: this control group has no more."},
+		"of workers":    {2 << 30, vistaopt.Machine{Memory: 1 << 30, Least: "w1"}, "limits.memory is 1024 MiB instead of 2048 MiB: a worker has no more."},
+		"of a bit less": {1<<30 + 1<<12, vistaopt.Machine{Memory: 1 << 30}, "limits.memory is 1.000000 GiB instead of 1.000004 GiB: a worker has no more."},
+	} {
+		j := &conf.Job{CNN: make([]conf.CNN, 1)}
+		j.Limits.Memory = c.limit
+		if got := strings.Join(idle(j, plan.Plan{}, c.m), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	_, j := ran(t, func(j *conf.Job) { j.Limits.Memory = 1 << 50 })
+	const says = " instead of 1048576.0 GiB: this "
+	if got := explained(t, j); !strings.Contains(got, says) {
+		t.Errorf("explain: %s", got)
+	}
+	if _, s, err := Results(t.Context(), string(j.Output)); err != nil || !strings.Contains(strings.Join(s.Warnings, " "), says) {
+		t.Errorf("results: %v, %q", err, s.Warnings)
 	}
 }
