@@ -17,8 +17,9 @@ comes from, every other plan with the number that sank it, and what would change
 images and a few of them are read, and no weights; nothing is run or written. With --tracker the plan is made for that
 tracker's workers.
 
---analyze puts what a finished run has measured beside the estimates: JOB is its output folder or URI, or a tracker's job. A run
-of other networks, layers, rows, columns or images is refused; what else differs is said.
+--analyze shows the plan of a finished run, and what it has measured beside what it was expected to cost before it ran: JOB is its
+output folder or URI, or a tracker's job. A run of other networks, layers, rows, columns or images is refused; what else differs
+is said.
 --paper adds what the formulas of the Vista paper choose for its data set Foods on its cluster, as text or JSON.`,
 		Example: `  vista-mr explain foods.yaml
   vista-mr explain foods.yaml --set plan.inference=lazy

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
@@ -49,6 +50,13 @@ func TestAnalyze(t *testing.T) {
 		"chosen":      func(j *conf.Job) { j.Plan.Networks = "apart" }, // which says nothing of one network
 		"shuffle":     func(j *conf.Job) { j.Plan.Join, j.Plan.Placement, j.Plan.Partitions = "shuffle", "after-join", 3 },
 		"before-join": func(j *conf.Job) { j.Plan.Placement, j.Plan.Inference, j.Plan.CPU = "before-join", "staged", 1 },
+		"eager":       func(j *conf.Job) { j.Plan.Placement, j.Plan.Inference, j.Plan.Join = "before-join", "eager", "shuffle" },
+		"features":    func(j *conf.Job) { j.Keep.Features = true },
+		"networks": func(j *conf.Job) {
+			j.CNN[0].Name = "first"
+			j.CNN = append(j.CNN, j.CNN[0])
+			j.CNN[1].Name, j.Plan.Inference = "second", "staged"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, j := ran(t, sets)
@@ -71,17 +79,37 @@ func TestAnalyze(t *testing.T) {
 					t.Errorf("nothing was measured of %s: %v", p.Name, a.Phases)
 				}
 			}
+			comparesWithItself(t, x, string(j.Output))
 			if len(a.Phases) != len(x.Estimate.Phases) || a.Plan != x.Plan || len(a.Differs) > 0 || a.Interrupted != 0 {
 				t.Errorf("measured %v of %s, which differs in %q; estimated %v of %s", a.Phases, a.Plan, a.Differs, x.Estimate.Phases, x.Plan)
 			}
 			satisfies(t, x)
-			// The times of a plan are compared with those of another one, which is said.
+			// It is compared with what it was planned by, whatever the job file would be planned by now, which is said.
 			other := *j
 			other.Plan = conf.Plan{Inference: "lazy"}
-			if x, err = analyzed(t.Context(), other); err != nil || len(x.Actual.Differs) > 0 || !strings.Contains(string(x.Text()), "by another plan: ") {
+			if x, err = analyzed(t.Context(), other); err != nil || len(x.Actual.Differs) > 0 || x.Plan != a.Plan || x.Actual.Now.Plan.Inference != "lazy" ||
+				!strings.Contains(strings.Join(strings.Fields(string(x.Text())), " "), "planned now the job would have another plan: lazy ") {
 				t.Errorf("%v, %+v", err, x)
 			}
+			satisfies(t, x)
 		})
+	}
+}
+
+// comparesWithItself sees to it that what a run was expected to cost is what its results say, and not what is expected now.
+func comparesWithItself(t *testing.T, x *explain.Explanation, output string) {
+	t.Helper()
+	_, s, err := Results(t.Context(), output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, was := &x.Estimate, s.Plan.Estimate; e.Seconds != was.Seconds || e.Memory != was.PeakMemory || e.Written != was.BytesWritten || len(x.Actual.Lacking) > 0 {
+		t.Errorf("estimate %v s, %d and %d bytes, without %q; results have %+v", e.Seconds, e.Memory, e.Written, x.Actual.Lacking, was)
+	}
+	for i, ph := range slices.Concat(s.Plan.Around[:1], s.Plan.Phases, s.Plan.Around[1:]) {
+		if e := x.Estimate.Phases[i]; e.Name != ph.Name || e.Tasks != ph.Tasks || e.Seconds != ph.Estimate.Seconds || e.Compute != ph.Estimate.CoreSeconds || e.Written != ph.Estimate.BytesWritten {
+			t.Errorf("estimate %+v; results have %+v, %+v", e, ph, ph.Estimate)
+		}
 	}
 }
 
@@ -213,6 +241,67 @@ func TestAroundOfARunTakenUp(t *testing.T) {
 	}
 	if x, err := analyzed(t.Context(), *w.job); err != nil || x.Actual.Interrupted != 0 {
 		t.Errorf("without a log: %v, %+v", err, x)
+	}
+}
+
+// TestAnalyzeComparesWithTheRun: what the cache has learnt since a run, and figures that are not its own, do not change what its
+// measurements are compared with; what its results do not say is what is expected now, which is said.
+func TestAnalyzeComparesWithTheRun(t *testing.T) {
+	_, j := ran(t, func(*conf.Job) {})
+	file := OutputFile(j.Output, ResultsFile)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := Explain(t.Context(), j, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change  func(p *results.Plan)
+		lacking string
+		says    string
+		silent  string
+	}{
+		"as it ran": {func(p *results.Plan) {
+			p.Estimate = &results.Cost{Seconds: now.Estimate.Seconds, PeakMemory: now.Estimate.Memory, BytesWritten: now.Estimate.Written}
+		}, "", " (made before the run) For", "planned now"},
+		"slower before": {func(p *results.Plan) {
+			p.Estimate.Seconds, p.Phases[1].Estimate.Seconds = 1000, 900
+		}, "", "planned now it would be expected to take ", "stands in"},
+		"more memory before": {func(p *results.Plan) { p.Estimate.PeakMemory *= 2 }, "", "planned now it would be expected to take ", "stands in"},
+		"no sums":            {func(p *results.Plan) { p.Estimate = nil }, "in all", "what is expected now stands in: in all", "(made before"},
+		"no phase":           {func(p *results.Plan) { p.Phases[0].Estimate = nil }, "table", "what is expected now stands in: table", ""},
+		"nothing around":     {func(p *results.Plan) { p.Around = nil }, "start results", "what is expected now stands in: start, results", ""},
+		"no peak":            {func(p *results.Plan) { p.Actual.PeakMemory = 0 }, "", "Measured peak memory is not known, estimate ", "()"},
+	} {
+		s, err := results.Parse(good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.change(&s.Plan)
+		b, err := results.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		save(t, file, b)
+		x, err := analyzed(t.Context(), *j)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		says := strings.Join(strings.Fields(string(x.Text())), " ")
+		if strings.Join(x.Actual.Lacking, " ") != c.lacking || !strings.Contains(says, c.says) || c.silent != "" && strings.Contains(says, c.silent) {
+			t.Errorf("%s: without %q, want %q; %q and not %q:\n%s", name, x.Actual.Lacking, c.lacking, c.says, c.silent, x.Text())
+		}
+		if c.lacking == "" {
+			if x.Estimate.Seconds != s.Plan.Estimate.Seconds || x.Estimate.Memory != s.Plan.Estimate.PeakMemory || x.Estimate.Phases[2].Seconds != s.Plan.Phases[1].Estimate.Seconds {
+				t.Errorf("%s: %+v, want %+v", name, x.Estimate, s.Plan.Estimate)
+			}
+		}
+		if x.Actual.Now.Seconds != now.Estimate.Seconds || x.Actual.Now.Plan != now.Plan {
+			t.Errorf("%s: now %+v, want %v of %s", name, x.Actual.Now, now.Estimate.Seconds, now.Plan)
+		}
+		satisfies(t, x)
 	}
 }
 

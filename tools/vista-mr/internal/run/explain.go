@@ -99,7 +99,13 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	}
 	if o.Analyze != "" {
 		_, here := o.Engine.(*inProcess)
-		if err := analyze(ctx, j, x, d, o.Analyze, !here); err != nil {
+		again := func(p plan.Plan) (*vistaopt.Choice, error) {
+			if p == c.Plan {
+				return c, nil
+			}
+			return beyondMemory(m, func(m vistaopt.Machine) (*vistaopt.Choice, error) { return optimized(p, ns.sizes(), d.stats, t, m) })
+		}
+		if err := analyze(ctx, j, x, d, o.Analyze, !here, again); err != nil {
 			return nil, err
 		}
 	}
