@@ -1,6 +1,6 @@
 // Package explain shows a choice of package vistaopt: the plan and what it is expected to cost, where each knob's value
 // comes from, every other plan with the number that sank it, what would change the choice, and, for a job that has run,
-// what was measured beside it.
+// what was measured beside what that run was expected to cost.
 //
 // Invariant: it shows what it is given and computes nothing but sums, quotients and words. The same explanation gives the
 // same bytes.
@@ -34,11 +34,11 @@ type Explanation struct {
 	Networks      []Network            `json:"networks,omitempty"`   // each of several; what stands above is then of all
 	Data          Data                 `json:"data"`                 // what was found out about the input
 	Machine       Machine              `json:"machine"`              // what the plan was made for
-	Plan          plan.Plan            `json:"plan"`                 // the plan that would run
+	Plan          plan.Plan            `json:"plan"`                 // the plan that would run; with actual, the one that ran
 	From          map[string]string    `json:"from"`                 // knob -> file, set, optimizer
 	Remarks       []string             `json:"remarks,omitempty"`    // what of the job file says nothing, and what in its output is in the way or is taken up, in sentences
 	TakesUp       string               `json:"takesUp,omitempty"`    // the output whose unfinished run the plan is of
-	Estimate      vistaopt.Estimate    `json:"estimate"`             // what the plan is expected to cost
+	Estimate      vistaopt.Estimate    `json:"estimate"`             // what the plan is expected to cost; with actual, what it was expected to before it ran
 	Regions       vistaopt.Regions     `json:"regions"`              // what a worker's memory is needed for, in bytes
 	Pinned        vistaopt.Pinned      `json:"pinned"`               // what a worker keeps of its rows while models are trained
 	Rejected      []vistaopt.Rejected  `json:"rejected"`             // the other plans that the job file allows, the cheapest first
@@ -88,6 +88,8 @@ type Override struct {
 // Actual is what a finished run has measured. Its phases and what lies between them add up to its seconds.
 type Actual struct {
 	Plan        plan.Plan          `json:"plan"`                  // that ran
+	Now         Now                `json:"now"`                   // what would be expected of the job now
+	Lacking     []string           `json:"lacking,omitempty"`     // phases, and in all, of which the run's results have no estimate: that of now stands in
 	Seconds     float64            `json:"seconds"`               // from the command to the results
 	Between     float64            `json:"between"`               // seconds that belong to no phase; less than 0 where phases ran at the same time
 	Memory      int64              `json:"memory"`                // bytes: the peak of a worker
@@ -97,6 +99,14 @@ type Actual struct {
 	Machines    string             `json:"machines,omitempty"`    // what it had, where that is not what the plan is made for, in words
 	Interrupted int                `json:"interrupted,omitempty"` // how many times the run was interrupted and taken up again; phases and seconds have the time of all its processes, start, results and, of a job in one process, memory are of the last one
 	Differs     []string           `json:"differs,omitempty"`     // what of its job differs from the job file beside the plan, in words
+}
+
+// Now is what would be expected of a job that has run, if it were planned now.
+type Now struct {
+	Plan    plan.Plan `json:"plan"`    // that would run
+	Seconds float64   `json:"seconds"` // of the clock
+	Memory  int64     `json:"memory"`  // bytes that a worker would hold at its peak
+	Written int64     `json:"written"` // bytes that phases would write
 }
 
 //go:embed schema/explain.schema.json
@@ -129,6 +139,9 @@ func (x *Explanation) DOT() []byte {
 			label += "\\nwrites " + bytesize.Nearest(p.Written)
 		}
 		if x.Actual != nil {
+			if slices.Contains(x.Actual.Lacking, p.Name) {
+				label += "\\nas expected now"
+			}
 			if s, ok := x.Actual.Phases[p.Name]; ok {
 				label += "\\ntook " + vistaopt.Duration(s)
 			}

@@ -44,7 +44,7 @@ func example(t *testing.T) *Explanation {
 	}
 	x.Paper = []paper.Choice{*f}
 	x.Remarks = []string{"plan.networks is ignored: the job has one network."}
-	x.Actual = &Actual{Plan: c.Plan, Seconds: 600, Between: 0.25, Memory: 1 << 30, Written: 2 << 30, Phases: map[string]float64{"start": 1.5, "table": 4, "extract": 580, "unmatched": 0.25, "train": 12, "features": 1, "evaluate": 0.2, "results": 0.8},
+	x.Actual = &Actual{Plan: c.Plan, Now: Now{c.Plan, c.Estimate.Seconds / 2, c.Estimate.Memory, c.Estimate.Written}, Lacking: []string{"unmatched"}, Seconds: 600, Between: 0.25, Memory: 1 << 30, Written: 2 << 30, Phases: map[string]float64{"start": 1.5, "table": 4, "extract": 580, "unmatched": 0.25, "train": 12, "features": 1, "evaluate": 0.2, "results": 0.8},
 		Bytes: map[string]int64{"table": 191 << 20, "extract": 1 << 30, "features": 833 << 20}, Machines: "one process of 2 cores there, 3 workers of 4 cores here",
 		Differs: []string{"seed 7 there, 2019 here"}}
 	return x
@@ -178,6 +178,40 @@ func TestMeasuredAboveTheLimit(t *testing.T) {
 	}
 	if x.Machine.Memory = 1023 << 20; !strings.Contains(unbroken(x), says) {
 		t.Errorf("%s", x.Text())
+	}
+}
+
+// TestOfARun: a run is compared with what it was expected to cost, which is told from what would be expected now where that is far from it
+// or another plan; a peak that nobody has measured has no error.
+func TestOfARun(t *testing.T) {
+	usual := *example(t)
+	other := usual.Plan
+	other.Inference = plan.Staged
+	for name, c := range map[string]struct {
+		change func(x *Explanation)
+		want   string
+		never  string
+	}{
+		"half the time":    {func(*Explanation) {}, "planned now it would be expected to take 3 min, with a peak of 589 MiB: ", "another plan"},
+		"as expected then": {func(x *Explanation) { x.Actual.Now.Seconds = x.Estimate.Seconds * 1.09 }, "(made before the run) For", "planned now"},
+		"another peak": {func(x *Explanation) {
+			x.Actual.Now.Seconds, x.Actual.Now.Memory = x.Estimate.Seconds, 100<<20
+		}, "planned now it would be expected to take 6 min, with a peak of 100 MiB: ", ""},
+		"noise": {func(x *Explanation) {
+			x.Estimate.Seconds, x.Actual.Now.Seconds = 0.09, 0.02
+		}, "Measured", "planned now"},
+		"another plan":  {func(x *Explanation) { x.Actual.Now.Plan = other }, "planned now the job would have another plan: " + other.String() + "; expected to take 3 min", "below 1,668 rows"},
+		"no sums":       {func(x *Explanation) { x.Actual.Lacking = []string{"train", "in all"} }, "what is expected now stands in: train, in all", "(made before"},
+		"all estimated": {func(x *Explanation) { x.Actual.Lacking = nil }, "(made before the run) For", "stands in"},
+		"no peak":       {func(x *Explanation) { x.Actual.Memory = 0 }, "Measured peak memory is not known, estimate 589 MiB on other", "()"},
+		"not run":       {func(x *Explanation) { x.Actual = nil }, "writes 1.3 GiB For", " now"},
+	} {
+		x := usual
+		a := *usual.Actual
+		x.Actual = &a
+		if c.change(&x); !strings.Contains(unbroken(&x), c.want) || c.never != "" && strings.Contains(unbroken(&x), c.never) {
+			t.Errorf("%s: %q is not there, or %q is:\n%s", name, c.want, c.never, x.Text())
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ func (x *Explanation) Text() []byte {
 		networks = fmt.Sprintf(", networks %s", p.Networks)
 	}
 	line(&b, head("Plan"), fmt.Sprintf("%s, %s, %s join, %s%s; %d at a time, batches of %d, %s", p.Inference, p.Placement, p.Join, p.Storage, networks, p.CPU, p.Batch, count(int64(p.Partitions), "partition")))
-	line(&b, head("Estimate"), fmt.Sprintf("%s, a peak of %s of memory a worker, writes %s", vistaopt.Duration(e.Seconds), bytesize.Nearest(e.Memory), bytesize.Nearest(e.Written)))
+	line(&b, head("Estimate"), fmt.Sprintf("%s, a peak of %s of memory a worker, writes %s", vistaopt.Duration(e.Seconds), bytesize.Nearest(e.Memory), bytesize.Nearest(e.Written))+x.made())
 	x.data(&b)
 	x.phases(&b)
 	x.memory(&b)
@@ -34,9 +34,24 @@ func (x *Explanation) Text() []byte {
 	x.changes(&b)
 	x.paper(&b)
 	b.WriteByte('\n')
-	line(&b, head("Speeds"), x.Machine.Rates)
+	speeds := x.Machine.Rates
+	if x.Actual != nil {
+		speeds = "now: " + speeds
+	}
+	line(&b, head("Speeds"), speeds)
 	return b.Bytes()
 }
+
+// made says of a run's estimate that it is not of now.
+func (x *Explanation) made() string {
+	if x.Actual == nil || slices.Contains(x.Actual.Lacking, inAll) {
+		return ""
+	}
+	return " (made before the run)"
+}
+
+// inAll is the name of a plan's sums.
+const inAll = "in all"
 
 func (x *Explanation) data(b *bytes.Buffer) {
 	networks := x.Networks
@@ -102,19 +117,16 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 	}
 	if a := x.Actual; a != nil {
 		rows = append(append(rows, x.unforeseen()...), x.between()...)
-		rows = append(rows, []string{"in all", "", vistaopt.Duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), vistaopt.Duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds, noiseSeconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written), noiseBytes)})
+		rows = append(rows, []string{inAll, "", vistaopt.Duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), vistaopt.Duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds, noiseSeconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written), noiseBytes)})
 	}
 	table(b, rows)
 	if a := x.Actual; a != nil {
-		line(b, head("Measured"), fmt.Sprintf("peak memory %s, estimate %s (%s)", bytesize.Nearest(a.Memory), bytesize.Nearest(x.Estimate.Memory), off(float64(x.Estimate.Memory), float64(a.Memory), noiseBytes)))
+		line(b, head("Measured"), a.peak(x.Estimate.Memory))
 		if a.Memory > x.Machine.Memory {
 			line(b, noHead, fmt.Sprintf("more than the %s that the plan is made for: it is resident memory, with pages of mapped files such as weights, which the system takes back where memory is short; or the run had more", bytesize.AtMost(x.Machine.Memory)))
 		}
 		if a.Interrupted > 0 {
 			line(b, noHead, a.interrupted())
-		}
-		if a.Plan != x.Plan {
-			line(b, noHead, "by another plan: "+a.Plan.String())
 		}
 		if a.Machines != "" {
 			line(b, noHead, "on other machines: "+a.Machines)
@@ -122,7 +134,39 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 		if len(a.Differs) > 0 {
 			line(b, noHead, "of a job that differs in: "+strings.Join(a.Differs, "; "))
 		}
+		if len(a.Lacking) > 0 {
+			line(b, noHead, "the results have no estimate of these, and what is expected now stands in: "+strings.Join(a.Lacking, ", "))
+		}
+		if now := a.now(&x.Estimate); now != "" {
+			line(b, noHead, now)
+		}
 	}
+}
+
+// peak is the measured peak beside the expected one.
+func (a *Actual) peak(expected int64) string {
+	measured, by := "is not known", ""
+	if a.Memory > 0 {
+		measured = bytesize.Nearest(a.Memory)
+	}
+	if share := off(float64(expected), float64(a.Memory), noiseBytes); share != "" {
+		by = " (" + share + ")"
+	}
+	return fmt.Sprintf("peak memory %s, estimate %s%s", measured, bytesize.Nearest(expected), by)
+}
+
+// now says what would be expected of the job now, where that is another plan, or by more than a tenth more or less than what the run was
+// expected to take; "": it is not.
+func (a *Actual) now(was *vistaopt.Estimate) string {
+	far := func(now, was, noise float64) bool { return max(now, was) >= noise && math.Abs(now-was) > was/10 }
+	costs := fmt.Sprintf("%s, with a peak of %s", vistaopt.Duration(a.Now.Seconds), bytesize.Nearest(a.Now.Memory))
+	switch {
+	case a.Now.Plan != a.Plan:
+		return fmt.Sprintf("planned now the job would have another plan: %s; expected to take %s", a.Now.Plan, costs)
+	case far(a.Now.Seconds, was.Seconds, noiseSeconds), far(float64(a.Now.Memory), float64(was.Memory), noiseBytes):
+		return "planned now it would be expected to take " + costs + ": the machine, the job file, or what the cache has of speeds and prepared networks is not what it was"
+	}
+	return ""
 }
 
 // interrupted says of a run that was taken up again which of its processes each figure is of.
@@ -215,6 +259,9 @@ func (x *Explanation) knobs(b *bytes.Buffer) {
 			parts = append(parts, fmt.Sprintf("%s: %s", map[string]string{"file": "by the job file", "set": "by --set", "optimizer": "by the optimizer"}[from], strings.Join(by[from], " ")))
 		}
 	}
+	if len(parts) == 0 { // of results that do not say it
+		parts = []string{"it is not known where they come from"}
+	}
 	line(b, head("Knobs"), strings.Join(parts, "; "))
 	for _, r := range x.Remarks {
 		line(b, noHead, r)
@@ -266,7 +313,11 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 	if len(x.Rejected) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\nRejected  of %s, with the best number at a time and batch of each:\n", count(int64(len(x.Rejected)), "other plan"))
+	now := ""
+	if x.Actual != nil {
+		now = ", as they would be expected now"
+	}
+	fmt.Fprintf(b, "\nRejected  of %s, with the best number at a time and batch of each%s:\n", count(int64(len(x.Rejected)), "other plan"), now)
 	rows := [][]string{}
 	for _, r := range x.Rejected {
 		at := "-"
@@ -281,6 +332,10 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 
 func (x *Explanation) changes(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\nWhat would change the choice\n")
+	if x.Actual != nil && x.Actual.Now.Plan != x.Plan {
+		line(b, "  ", "the job file, or the machine, has changed it already: without --analyze the plan of now is explained")
+		return
+	}
 	if need := x.Regions.Need(); need > x.Machine.Memory { // limits.refuse is false
 		mibs := (need + 1<<20 - 1) >> 20
 		line(b, "  ", fmt.Sprintf("with %d MiB a worker (%s more) a plan fits; until then the one that needs the least is run", mibs, bytesize.Nearest(mibs<<20-x.Machine.Memory)))

@@ -131,8 +131,9 @@ Start with:  vista-mr synth foods --records 200 data/foods
 		SilenceUsage:  true,
 		Args:          a.subcommand,
 		RunE:          help,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.started = true
+			return emptyFlag(cmd)
 		},
 	}
 	root.SetFlagErrorFunc(flagError)

@@ -17,9 +17,10 @@ comes from, every other plan with the number that sank it, and what would change
 images and a few of them are read, and no weights; nothing is run or written. With --tracker the plan is made for that
 tracker's workers.
 
---analyze puts what a finished run has measured beside the estimates: JOB is its output folder or URI, or a tracker's job. A run
-of other networks, layers, rows, columns or images is refused; what else differs is said.
---paper adds what the formulas of the Vista paper choose for its data set Foods on its cluster.`,
+--analyze shows the plan of a finished run, and what it has measured beside what it was expected to cost before it ran: JOB is its
+output folder or URI, or a tracker's job. A run of other networks, layers, rows, columns or images is refused; what else differs
+is said.
+--paper adds what the formulas of the Vista paper choose for its data set Foods on its cluster, as text or JSON.`,
 		Example: `  vista-mr explain foods.yaml
   vista-mr explain foods.yaml --set plan.inference=lazy
   vista-mr explain foods.yaml --analyze out/foods
@@ -39,6 +40,9 @@ of other networks, layers, rows, columns or images is refused; what else differs
 				return usageOf(cmd, "--output %s and --format %s contradict each other", *format, same.value)
 			}
 			*format = same.value
+		}
+		if *withPaper && *format == "dot" {
+			return usageOf(cmd, "--paper adds a table, which a graph (dot) has no place for; leave one of them out, or take text or json")
 		}
 		job, err := a.loadJob(args[0], *sets)
 		if err != nil {

@@ -75,6 +75,18 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usageOf(cmd, "%v", err)
 }
 
+// emptyFlag refuses a file, folder, address or size that is given and empty, as a script's variable that is not set: the flag would be
+// left alone without a word.
+func emptyFlag(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "string" && f.Value.String() == "" {
+			name, _ := pflag.UnquoteUsage(f)
+			err = usageOf(cmd, "--%s is empty; give a %s, or leave the flag out", f.Name, name)
+		}
+	})
+	return err
+}
+
 // subcommand is the argument check of a command that only has subcommands.
 func (a *app) subcommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,43 +13,119 @@ import (
 	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/explain"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// analyze adds what a finished run has measured, whose output is given. A run that did other work is refused, because its times
-// say nothing of these estimates, and so is one whose figures no run can have measured; what else differs is noted. tracker says
-// that the plan is made for the workers of one.
-func analyze(ctx context.Context, j *conf.Job, x *explain.Explanation, d *data, output string, tracker bool) error {
+// analyze adds what a finished run has measured, whose output is given, and puts the plan and the estimates that it was made with in place
+// of those of now: they are what its figures are compared with. again makes the choice of its plan anew, for what its results have no
+// estimate of. A run that did other work is refused, because its times say nothing of these estimates, and so is one whose figures no run
+// can have measured; what else differs is noted. tracker says that the plan is made for the workers of one.
+func analyze(ctx context.Context, j *conf.Job, x *explain.Explanation, d *data, output string, tracker bool, again func(plan.Plan) (*vistaopt.Choice, error)) error {
 	_, s, err := Results(ctx, output)
 	if err != nil {
 		return err
 	}
-	if why := senseless(&s.Plan); why != "" {
+	p := &s.Plan
+	refuse := func(why string) error {
 		return noResults("E-RESULTS", conf.URI(output).LocalPath(), ResultsFile+" makes no sense: "+why, "give the output of another run, or run the job again", nil)
+	}
+	begun := begun(ctx, output)
+	if why := senseless(s, begun == 1); why != "" {
+		return refuse(why)
 	}
 	if other := otherWork(j, x, d, s); len(other) > 0 {
 		return exit.As(exit.Invalid, &InputError{ID: "E-OTHER-RUN", Key: "analyze", Path: output, Cause: "has done other work than the job file asks for: " + strings.Join(other, "; "),
 			Next: "name a run of this job, or explain the job file of that run"})
 	}
-	p := s.Plan
+	c, err := again(planOf(p))
+	if err != nil {
+		return err
+	}
+	if why := otherPhases(p, c.Estimate.Phases); why != "" {
+		return refuse(why)
+	}
 	a := &explain.Actual{Seconds: p.Actual.Seconds, Between: p.Actual.Seconds, Memory: p.Actual.PeakMemory, Written: p.Actual.BytesWritten, Phases: map[string]float64{}, Bytes: map[string]int64{},
-		Plan: planOf(&p), Machines: otherMachines(p.Machines, x, tracker)}
+		Plan: planOf(p), Machines: otherMachines(p.Machines, x, tracker), Interrupted: max(begun-1, 0)}
 	for _, ph := range slices.Concat(p.Phases, p.Around) {
 		a.Phases[ph.Name], a.Bytes[ph.Name] = ph.Actual.Seconds, ph.Actual.BytesWritten
 		a.Between -= ph.Actual.Seconds
 	}
-	a.Interrupted = interruptions(ctx, output)
 	if a.Differs, err = otherJob(ctx, j, d, s); err != nil {
 		return invalid(err)
 	}
+	a.Now = explain.Now{Plan: x.Plan, Seconds: x.Estimate.Seconds, Memory: x.Estimate.Memory, Written: x.Estimate.Written}
+	if x.Plan != a.Plan { // what is said of the other one is not of this
+		x.Plan, x.Regions, x.Pinned, x.Rejected, x.Thresholds = a.Plan, c.Regions, c.Pinned, nil, nil
+	}
+	if !maps.Equal(x.From, p.From) {
+		x.From, x.Override = maps.Clone(p.From), nil
+	}
+	if x.From == nil {
+		x.From = map[string]string{}
+	}
+	x.Estimate, a.Lacking = estimated(p, &c.Estimate)
 	x.Actual = a
 	return nil
 }
 
-// interruptions is how many times a finished run was interrupted and taken up again, as its event log says: each process that has worked
-// on it begins there. 0 where that is not known, as it was not to the run itself, whose times are then of its last process alone.
-func interruptions(ctx context.Context, output string) int {
+// inAll stands for the sums of a plan's estimate among the names of its phases.
+const inAll = "in all"
+
+// estimated is what a run was expected to cost when it was planned, as its results say. Where they do not, what its plan is expected to
+// cost now stands in, of which lacking has the names.
+func estimated(p *results.Plan, now *vistaopt.Estimate) (e vistaopt.Estimate, lacking []string) {
+	ran := map[string]*results.Phase{}
+	var names []string
+	note := func(of []results.Phase) {
+		for i := range of {
+			ran[of[i].Name] = &of[i]
+			names = append(names, of[i].Name)
+		}
+	}
+	around := func(name string) {
+		if i := slices.IndexFunc(p.Around, func(ph results.Phase) bool { return ph.Name == name }); i >= 0 {
+			note(p.Around[i : i+1])
+		} else {
+			names = append(names, name)
+		}
+	}
+	around(vistaopt.StartPhase)
+	note(p.Phases)
+	around(vistaopt.ResultsPhase)
+	for _, name := range names {
+		of := vistaopt.PhaseEstimate{Name: name}
+		if i := slices.IndexFunc(now.Phases, func(ph vistaopt.PhaseEstimate) bool { return ph.Name == name }); i >= 0 {
+			of = now.Phases[i]
+		}
+		ph := ran[name]
+		if ph != nil {
+			of.Tasks = ph.Tasks
+		}
+		if ph != nil && ph.Estimate != nil {
+			was := ph.Estimate
+			of.Seconds, of.Compute, of.Read, of.Written = was.Seconds, was.CoreSeconds, was.BytesRead, was.BytesWritten
+		} else if of.Seconds == 0 { // nobody has estimated it
+			continue
+		} else {
+			lacking = append(lacking, name)
+		}
+		e.Phases = append(e.Phases, of)
+		e.Compute += of.Compute
+	}
+	if was := p.Estimate; was != nil && was.Seconds > 0 && was.PeakMemory > 0 {
+		e.Seconds, e.Written, e.Memory = was.Seconds, was.BytesWritten, was.PeakMemory
+	} else {
+		e.Seconds, e.Written, e.Memory = now.Seconds, now.Written, now.Memory
+		lacking = append(lacking, inAll)
+	}
+	return e, lacking
+}
+
+// begun is how many processes have worked on a finished run, as its event log says: each begins there, all but the first to take the run
+// up again. 0 where that is not known.
+func begun(ctx context.Context, output string) int {
 	at, err := openPlace(ctx, conf.URI(output))
 	if err != nil {
 		return 0
@@ -57,17 +134,17 @@ func interruptions(ctx context.Context, output string) int {
 	if err != nil {
 		return 0
 	}
-	begun := 0
+	n := 0
 	err = journal.Read(bytes.NewReader(b), func(e journal.Event) error {
 		if e.Kind == started {
-			begun++
+			n++
 		}
 		return nil
 	})
 	if err != nil {
 		return 0
 	}
-	return max(begun-1, 0)
+	return n
 }
 
 // differences collects what is not the same there, in a run, and here, in a job file.
@@ -185,59 +262,6 @@ func knobs(p *results.Plan) conf.Plan {
 func planOf(p *results.Plan) plan.Plan {
 	return plan.Plan{Inference: plan.Inference(p.Inference), Placement: plan.Placement(p.Placement), Join: plan.Join(p.Join), Storage: plan.Storage(p.Storage),
 		CPU: p.CPU, Partitions: p.Partitions, Batch: p.Batch, Networks: plan.Networks(p.Networks)}
-}
-
-// longest is more seconds than any run takes: 30 years.
-const longest = 1e9
-
-// senseless names the first key of a run's plan whose value no run can have left; "": there is none. Results are a file, which
-// anybody may have edited.
-func senseless(p *results.Plan) string {
-	if err := planOf(p).Validate(); err != nil {
-		return "plan." + strings.TrimPrefix(err.Error(), "plan: ")
-	}
-	if p.Actual.Seconds == 0 {
-		return "plan.actual.seconds is missing"
-	}
-	if why := senselessCost("plan.actual", &p.Actual); why != "" {
-		return why
-	}
-	if len(p.Phases) == 0 {
-		return "plan.phases is empty"
-	}
-	seen := map[string]bool{}
-	for _, part := range []struct {
-		key    string
-		phases []results.Phase
-	}{{"plan.phases", p.Phases}, {"plan.around", p.Around}} {
-		for i := range part.phases {
-			ph, key := &part.phases[i], fmt.Sprintf("%s[%d]", part.key, i)
-			if ph.Name == "" || seen[ph.Name] {
-				return fmt.Sprintf("%s.name %q is empty or used before", key, ph.Name)
-			}
-			seen[ph.Name] = true
-			if why := senselessCost(key+".actual", &ph.Actual); why != "" {
-				return why
-			}
-		}
-	}
-	if m := p.Machines; m != nil && (m.Workers < 1 || m.Cores < 1) {
-		return fmt.Sprintf("plan.machines: %d workers of %d cores", m.Workers, m.Cores)
-	}
-	return ""
-}
-
-// senselessCost is senseless of what was measured, as far as it is shown. What is not known is 0.
-func senselessCost(key string, c *results.Cost) string {
-	switch {
-	case c.Seconds < 0 || c.Seconds > longest:
-		return fmt.Sprintf("%s.seconds is %g", key, c.Seconds)
-	case c.BytesWritten < 0:
-		return fmt.Sprintf("%s.bytesWritten is %d", key, c.BytesWritten)
-	case c.PeakMemory < 0:
-		return fmt.Sprintf("%s.peakMemory is %d", key, c.PeakMemory)
-	}
-	return ""
 }
 
 // otherMachines says what a run had, where that is not what the plan is made for; "": it is, or nobody knows.

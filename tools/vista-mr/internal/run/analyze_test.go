@@ -16,11 +16,13 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/vista-mr/vista-mr/conf"
+	"github.com/vista-mr/vista-mr/jobs/results"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
 	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/explain"
+	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
 // ran is a finished run of the job of one network of the user's own.
@@ -48,6 +50,13 @@ func TestAnalyze(t *testing.T) {
 		"chosen":      func(j *conf.Job) { j.Plan.Networks = "apart" }, // which says nothing of one network
 		"shuffle":     func(j *conf.Job) { j.Plan.Join, j.Plan.Placement, j.Plan.Partitions = "shuffle", "after-join", 3 },
 		"before-join": func(j *conf.Job) { j.Plan.Placement, j.Plan.Inference, j.Plan.CPU = "before-join", "staged", 1 },
+		"eager":       func(j *conf.Job) { j.Plan.Placement, j.Plan.Inference, j.Plan.Join = "before-join", "eager", "shuffle" },
+		"features":    func(j *conf.Job) { j.Keep.Features = true },
+		"networks": func(j *conf.Job) {
+			j.CNN[0].Name = "first"
+			j.CNN = append(j.CNN, j.CNN[0])
+			j.CNN[1].Name, j.Plan.Inference = "second", "staged"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, j := ran(t, sets)
@@ -70,17 +79,37 @@ func TestAnalyze(t *testing.T) {
 					t.Errorf("nothing was measured of %s: %v", p.Name, a.Phases)
 				}
 			}
+			comparesWithItself(t, x, string(j.Output))
 			if len(a.Phases) != len(x.Estimate.Phases) || a.Plan != x.Plan || len(a.Differs) > 0 || a.Interrupted != 0 {
 				t.Errorf("measured %v of %s, which differs in %q; estimated %v of %s", a.Phases, a.Plan, a.Differs, x.Estimate.Phases, x.Plan)
 			}
 			satisfies(t, x)
-			// The times of a plan are compared with those of another one, which is said.
+			// It is compared with what it was planned by, whatever the job file would be planned by now, which is said.
 			other := *j
 			other.Plan = conf.Plan{Inference: "lazy"}
-			if x, err = analyzed(t.Context(), other); err != nil || len(x.Actual.Differs) > 0 || !strings.Contains(string(x.Text()), "by another plan: ") {
+			if x, err = analyzed(t.Context(), other); err != nil || len(x.Actual.Differs) > 0 || x.Plan != a.Plan || x.Actual.Now.Plan.Inference != "lazy" ||
+				!strings.Contains(strings.Join(strings.Fields(string(x.Text())), " "), "planned now the job would have another plan: lazy ") {
 				t.Errorf("%v, %+v", err, x)
 			}
+			satisfies(t, x)
 		})
+	}
+}
+
+// comparesWithItself sees to it that what a run was expected to cost is what its results say, and not what is expected now.
+func comparesWithItself(t *testing.T, x *explain.Explanation, output string) {
+	t.Helper()
+	_, s, err := Results(t.Context(), output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, was := &x.Estimate, s.Plan.Estimate; e.Seconds != was.Seconds || e.Memory != was.PeakMemory || e.Written != was.BytesWritten || len(x.Actual.Lacking) > 0 {
+		t.Errorf("estimate %v s, %d and %d bytes, without %q; results have %+v", e.Seconds, e.Memory, e.Written, x.Actual.Lacking, was)
+	}
+	for i, ph := range slices.Concat(s.Plan.Around[:1], s.Plan.Phases, s.Plan.Around[1:]) {
+		if e := x.Estimate.Phases[i]; e.Name != ph.Name || e.Tasks != ph.Tasks || e.Seconds != ph.Estimate.Seconds || e.Compute != ph.Estimate.CoreSeconds || e.Written != ph.Estimate.BytesWritten {
+			t.Errorf("estimate %+v; results have %+v, %+v", e, ph, ph.Estimate)
+		}
 	}
 }
 
@@ -215,6 +244,67 @@ func TestAroundOfARunTakenUp(t *testing.T) {
 	}
 }
 
+// TestAnalyzeComparesWithTheRun: what the cache has learnt since a run, and figures that are not its own, do not change what its
+// measurements are compared with; what its results do not say is what is expected now, which is said.
+func TestAnalyzeComparesWithTheRun(t *testing.T) {
+	_, j := ran(t, func(*conf.Job) {})
+	file := OutputFile(j.Output, ResultsFile)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, err := Explain(t.Context(), j, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change  func(p *results.Plan)
+		lacking string
+		says    string
+		silent  string
+	}{
+		"as it ran": {func(p *results.Plan) {
+			p.Estimate = &results.Cost{Seconds: now.Estimate.Seconds, PeakMemory: now.Estimate.Memory, BytesWritten: now.Estimate.Written}
+		}, "", " (made before the run) For", "planned now"},
+		"slower before": {func(p *results.Plan) {
+			p.Estimate.Seconds, p.Phases[1].Estimate.Seconds = 1000, 900
+		}, "", "planned now it would be expected to take ", "stands in"},
+		"more memory before": {func(p *results.Plan) { p.Estimate.PeakMemory *= 2 }, "", "planned now it would be expected to take ", "stands in"},
+		"no sums":            {func(p *results.Plan) { p.Estimate = nil }, "in all", "what is expected now stands in: in all", "(made before"},
+		"no phase":           {func(p *results.Plan) { p.Phases[0].Estimate = nil }, "table", "what is expected now stands in: table", ""},
+		"nothing around":     {func(p *results.Plan) { p.Around = nil }, "start results", "what is expected now stands in: start, results", ""},
+		"no peak":            {func(p *results.Plan) { p.Actual.PeakMemory = 0 }, "", "Measured peak memory is not known, estimate ", "()"},
+	} {
+		s, err := results.Parse(good)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.change(&s.Plan)
+		b, err := results.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		save(t, file, b)
+		x, err := analyzed(t.Context(), *j)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		says := strings.Join(strings.Fields(string(x.Text())), " ")
+		if strings.Join(x.Actual.Lacking, " ") != c.lacking || !strings.Contains(says, c.says) || c.silent != "" && strings.Contains(says, c.silent) {
+			t.Errorf("%s: without %q, want %q; %q and not %q:\n%s", name, x.Actual.Lacking, c.lacking, c.says, c.silent, x.Text())
+		}
+		if c.lacking == "" {
+			if x.Estimate.Seconds != s.Plan.Estimate.Seconds || x.Estimate.Memory != s.Plan.Estimate.PeakMemory || x.Estimate.Phases[2].Seconds != s.Plan.Phases[1].Estimate.Seconds {
+				t.Errorf("%s: %+v, want %+v", name, x.Estimate, s.Plan.Estimate)
+			}
+		}
+		if x.Actual.Now.Seconds != now.Estimate.Seconds || x.Actual.Now.Plan != now.Plan {
+			t.Errorf("%s: now %+v, want %v of %s", name, x.Actual.Now, now.Estimate.Seconds, now.Plan)
+		}
+		satisfies(t, x)
+	}
+}
+
 // TestChosenOnce: who is asked about the same networks again has the choice that there is, and about others a new one.
 func TestChosenOnce(t *testing.T) {
 	w := newWorld(t, true)
@@ -271,5 +361,37 @@ func TestNetworksOfOneAreIgnored(t *testing.T) {
 	s, err := Submit(t.Context(), w.job, Options{Log: zap.New(core)})
 	if err != nil || !slices.Contains(s.Warnings, says) || logs.FilterMessage(says).Len() != 1 || s.Plan.Networks != "" {
 		t.Errorf("submit: %v, %+v", err, logs.All())
+	}
+}
+
+// TestMoreMemoryThanThereIs: a limit that is more than the machine has is said not to count, wherever knobs are that do not; one that is
+// less, or none, is not.
+func TestMoreMemoryThanThereIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		limit conf.Bytes
+		m     vistaopt.Machine
+		want  string
+	}{
+		"none":          {0, vistaopt.Machine{Memory: 8 << 30}, ""},
+		"as much":       {8 << 30, vistaopt.Machine{Memory: 8 << 30}, ""},
+		"no limit":      {8 << 30, vistaopt.Machine{}, ""},
+		"of a machine":  {100 << 30, vistaopt.Machine{Memory: 47 << 29, Least: vistaopt.ThisMachine}, "limits.memory is 23.5 GiB instead of 100.0 GiB: this machine has no more."},
+		"of a group":    {2 << 30, vistaopt.Machine{Memory: 1 << 30, Least: vistaopt.ControlGroup}, "limits.memory is 1024 MiB instead of 2048 MiB: this control group has no more."},
+		"of workers":    {2 << 30, vistaopt.Machine{Memory: 1 << 30, Least: "w1"}, "limits.memory is 1024 MiB instead of 2048 MiB: a worker has no more."},
+		"of a bit less": {1<<30 + 1<<12, vistaopt.Machine{Memory: 1 << 30}, "limits.memory is 1.000000 GiB instead of 1.000004 GiB: a worker has no more."},
+	} {
+		j := &conf.Job{CNN: make([]conf.CNN, 1)}
+		j.Limits.Memory = c.limit
+		if got := strings.Join(idle(j, plan.Plan{}, c.m), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	_, j := ran(t, func(j *conf.Job) { j.Limits.Memory = 1 << 50 })
+	const says = " instead of 1048576.0 GiB: this "
+	if got := explained(t, j); !strings.Contains(got, says) {
+		t.Errorf("explain: %s", got)
+	}
+	if _, s, err := Results(t.Context(), string(j.Output)); err != nil || !strings.Contains(strings.Join(s.Warnings, " "), says) {
+		t.Errorf("results: %v, %q", err, s.Warnings)
 	}
 }

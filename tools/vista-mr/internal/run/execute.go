@@ -181,7 +181,7 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 	}
 	warnOfCaches(o, m)
 	locate(ctx, d, &p.Spec, o.Log)
-	notes := idle(j, p.Plan)
+	notes := idle(j, p.Plan, m)
 	for _, note := range notes {
 		o.Log.Warn(note)
 	}

@@ -42,6 +42,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err != nil {
 		return nil, err
 	}
+	there := m // without the job's limit
 	m = limited(j, m)
 	d := f.data()
 	ns, err := outlines(ctx, j)
@@ -68,7 +69,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name,
 		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Pixels: d.stats.Pixels, Columns: d.table.Encoding.Width(), Found: found},
 		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
-		Plan:    c.Plan, From: c.From, Remarks: idle(j, c.Plan), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
+		Plan:    c.Plan, From: c.From, Remarks: idle(j, c.Plan, there), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
 	t := training(j, d, ns)
 	switch {
@@ -86,9 +87,9 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if refused != nil && ctx.Err() == nil {
 		x.Remarks = append(x.Remarks, inTheWay(refused))
 	}
-	if there := m.Tracker.Memory; c.Tracker > there {
+	if has := m.Tracker.Memory; c.Tracker > has {
 		x.BeyondTracker = true
-		x.Remarks = append(x.Remarks, beyondTracker(c.Tracker, there))
+		x.Remarks = append(x.Remarks, beyondTracker(c.Tracker, has))
 	}
 	if c.Beyond == 0 && !follows { // of a plan that runs although it does not fit, what it needs is the threshold
 		x.Thresholds = vistaopt.Thresholds(wanted(j), ns.sizes(), d.stats, t, m)
@@ -98,7 +99,13 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	}
 	if o.Analyze != "" {
 		_, here := o.Engine.(*inProcess)
-		if err := analyze(ctx, j, x, d, o.Analyze, !here); err != nil {
+		again := func(p plan.Plan) (*vistaopt.Choice, error) {
+			if p == c.Plan {
+				return c, nil
+			}
+			return beyondMemory(m, func(m vistaopt.Machine) (*vistaopt.Choice, error) { return optimized(p, ns.sizes(), d.stats, t, m) })
+		}
+		if err := analyze(ctx, j, x, d, o.Analyze, !here, again); err != nil {
 			return nil, err
 		}
 	}

@@ -110,8 +110,29 @@ func ignored(j *conf.Job) []string {
 	return nil
 }
 
-// idle is what there is to say of a job file's knobs that do not do what they say: those that are ignored, and those that are less in the plan.
-func idle(j *conf.Job, p plan.Plan) []string { return append(ignored(j), unused(j, p)...) }
+// idle is what there is to say of a job file's keys that do not do what they say: those that are ignored, and those that are less in the
+// plan, or on the machines that it is made for.
+func idle(j *conf.Job, p plan.Plan, m vistaopt.Machine) []string {
+	return slices.Concat(ignored(j), unused(j, p), unlimited(j, m))
+}
+
+// unlimited says that a job's limit is more memory than there is.
+func unlimited(j *conf.Job, m vistaopt.Machine) []string {
+	limit := int64(j.Limits.Memory)
+	if limit <= m.Memory || m.Memory == 0 { // 0: workers that say no limit
+		return nil
+	}
+	whose := "a worker"
+	switch m.Least {
+	case vistaopt.ThisMachine, vistaopt.ControlGroup:
+		whose = m.Least
+	}
+	there, asked := bytesize.AtMost(m.Memory), bytesize.AtMost(limit)
+	if there == asked {
+		there, asked = bytesize.Distinct(m.Memory, limit)
+	}
+	return []string{fmt.Sprintf("limits.memory is %s instead of %s: %s has no more.", there, asked, whose)}
+}
 
 // unused says which knobs of the job file are less in the plan, because there is no more to do.
 func unused(j *conf.Job, p plan.Plan) (out []string) {
