@@ -42,6 +42,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err != nil {
 		return nil, err
 	}
+	whole := m
 	m = limited(j, m)
 	d := f.data()
 	ns, err := outlines(ctx, j)
@@ -55,6 +56,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if m.Rates, err = speeds(ctx, d, ns, &o); err != nil {
 		return nil, invalid(err)
 	}
+	whole.Rates = m.Rates
 	old, at, refused := interrupted(ctx, j, &o)
 	planned, err := old.planned(ctx, d)
 	if err != nil {
@@ -66,9 +68,9 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	}
 	fromSet(j, c.From)
 	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name,
-		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Pixels: d.stats.Pixels, Columns: d.table.Encoding.Width(), Found: found},
+		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.imageBytes(), Pixels: d.stats.Pixels, Columns: d.table.Encoding.Width(), Found: found},
 		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
-		Plan:    c.Plan, From: c.From, Remarks: idle(j, c.Plan), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
+		Plan:    c.Plan, From: c.From, Remarks: idle(j, c.Plan), Warnings: warnings(j, d, ns, c, follows, whole), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
 	t := training(j, d, ns)
 	switch {

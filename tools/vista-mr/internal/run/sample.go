@@ -22,11 +22,14 @@ const keptSample = 8 << 20
 
 // sample is what a few of a job's images say of all. It is the same for the same images: plans may depend on all of it but the time.
 type sample struct {
-	decoded  int      // of them
+	bad      int64    // images that cannot be had, or not be decoded
+	first    string   // what is wrong with the first of those
+	decoded  int      // the others
 	decode   float64  // bytes of image files that a core decodes in a second; 0: none of them could be decoded
 	bytes    int64    // of a file, on average; 0: there were none
 	pixels   int64    // of a picture, on average; 0: none of them could be decoded
 	decoding int64    // the most that one took while it was decoded, in bytes
+	empty    bool     // there were files, and no bytes in them
 	files    [][]byte // some that can be decoded
 }
 
@@ -59,6 +62,9 @@ func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error)
 			return nil, err
 		}
 		if img.Data == nil {
+			if img.Bad != nil && img.From != "" { // else the listing has said it, or nobody has asked for it
+				s.spoilt(img.Bad.Error)
+			}
 			continue
 		}
 		size := int64(len(img.Data))
@@ -71,13 +77,15 @@ func takeSample(ctx context.Context, d *data, n *network) (_ *sample, err error)
 			if kept+size <= keptSample {
 				s.files, kept = append(s.files, img.Data), kept+size
 			}
+		} else {
+			s.spoilt(img.From + ": " + err.Error())
 		}
 		if files == sampled {
 			break
 		}
 	}
 	if files > 0 {
-		s.bytes = max(all/files, 1)
+		s.bytes, s.empty = max(all/files, 1), all == 0
 	}
 	if s.decoded > 0 && took > 0 {
 		s.decode, s.pixels = float64(bytes)/took.Seconds(), max(pixels/int64(s.decoded), 1)
