@@ -187,6 +187,33 @@ func runImages(t *testing.T, e *colours, spec images.Spec, planned func(), chang
 	return c, out["extract"], err
 }
 
+// A file and a picture that are too large have one cause.
+func TestTooLargeIsOneCause(t *testing.T) {
+	dir := t.TempDir()
+	var wide bytes.Buffer
+	if err := png.Encode(&wide, goimage.NewGray(goimage.Rect(0, 0, 1200, 1200))); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"big.png": make([]byte, 5000), "k0.png": plain(t, color.White), "k1.png": wide.Bytes()} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, m, err := runImages(t, &colours{most: 99}, images.Spec{URI: dir}, nil, func(p *Params) {
+		p.Images = []image.Spec{{Resize: side, CropH: side, CropW: side, MaxBytes: 4000}}
+	})
+	if err != nil || m.Sum("bad") != 2 || m.Sum("bad."+images.TooLarge) != 2 {
+		t.Errorf("%d bad, %d of them too large, %v", m.Sum("bad"), m.Sum("bad."+images.TooLarge), err)
+	}
+	for _, task := range m.Tasks {
+		for _, b := range task.Bad {
+			if !strings.Contains(b.Error, "the memory limit leaves ") {
+				t.Errorf("the memory's limit is not named: %s", b.Error)
+			}
+		}
+	}
+}
+
 // Every file is accounted for: written, in the files' order, or set aside with its cause.
 func TestEveryImageIsAccountedFor(t *testing.T) {
 	c, m, err := runFolder(t, &colours{most: 99}, nil)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/avro"
@@ -207,7 +208,11 @@ func (w *work) fill(it *item) (bad *mr.BadRecord, err error) {
 	w.count(Decodes, 1)
 	var bi *image.BadImage
 	if errors.As(err, &bi) {
-		return badImage(it, bi.Reason, err), nil
+		cause := bi.Reason
+		if cause == image.ReasonTooLarge { // as a file that is
+			cause = images.TooLarge
+		}
+		return badImage(it, cause, err), nil
 	}
 	if err != nil {
 		return nil, err

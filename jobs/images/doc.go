@@ -25,6 +25,8 @@ const (
 	// MaxImage is the largest image in bytes, and the most that the images of one record take together: all of
 	// a record travels as one value where the join shuffles.
 	MaxImage = 48 << 20
+	// TooLarge is the cause of an image that has too many bytes or pixels, or takes too much memory.
+	TooLarge = "too-large"
 	// MaxPerRecord is how many images of a record count.
 	MaxPerRecord = 64
 

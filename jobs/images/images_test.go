@@ -336,6 +336,32 @@ func TestTooLargeImages(t *testing.T) {
 	}
 }
 
+// A limit below that of all images is the memory's, and is called so; the list knows how many it concerns.
+func TestTooLargeForTheMemory(t *testing.T) {
+	h := newDisk(t, map[string][]byte{"r/a.jpg": make([]byte, 10), "r/b.jpg": make([]byte, 11), "r/c.jpg": make([]byte, 15)})
+	x := scan(t, h, Spec{URI: "r"})
+	parts, err := x.Write(t.Context(), h.fs, "index", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for m, err := range Read(t.Context(), h, &parts[0], 10, func([]byte) bool { return true }) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if large := string(m.Key) != "a"; large != (m.Bad != nil) || large && (m.Bad.Cause != TooLarge || !strings.Contains(m.Bad.Error, "the memory limit leaves 10 for a file")) {
+			t.Errorf("%s: %+v", m.Key, m.Bad)
+		}
+	}
+	for than, want := range map[int64][2]int64{9: {3, 15}, 10: {2, 15}, 11: {1, 15}, 15: {}} {
+		if n, largest := x.Larger(than, MaxImage); [2]int64{n, largest} != want {
+			t.Errorf("larger than %d: %d, the largest of %d", than, n, largest)
+		}
+	}
+	if n, largest := x.Larger(9, 11); n != 2 || largest != 11 {
+		t.Errorf("up to 11: %d, the largest of %d", n, largest)
+	}
+}
+
 func TestColumn(t *testing.T) {
 	h := newDisk(t, map[string][]byte{"base/a/1.jpg": []byte("1"), "elsewhere/2.jpg": []byte("2")})
 	cells := [][2]string{{"k1", "a/1.jpg"}, {"k2", "/elsewhere/2.jpg"}, {"k3", ""}, {"k4", "gone.jpg"}, {"k5", "../elsewhere/2.jpg"},

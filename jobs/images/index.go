@@ -318,6 +318,17 @@ func (x *Index) mark() {
 	end()
 }
 
+// Larger counts the images whose files are known to have more than one number of bytes and at most another, and says how many the
+// largest of them has.
+func (x *Index) Larger(than, most int64) (n, largest int64) {
+	for i := range x.entries {
+		if e := &x.entries[i]; e.bad == nil && e.size > than && e.size <= most {
+			n, largest = n+1, max(largest, e.size)
+		}
+	}
+	return n, largest
+}
+
 // Listed is what is known of an image before anything is read of it.
 type Listed struct {
 	Key    string

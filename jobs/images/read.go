@@ -112,7 +112,7 @@ func read(ctx context.Context, r Resolver, u *unpacked, p *part, most int64, wan
 				}
 				if record += int64(len(m.Data)); record > MaxImage && m.Data != nil {
 					record -= int64(len(m.Data))
-					spoil(m, "too-large", fmt.Errorf("%d bytes: the images of a record may take %d together", len(m.Data), MaxImage))
+					spoil(m, TooLarge, fmt.Errorf("%d bytes: the images of a record may take %d together", len(m.Data), MaxImage))
 				}
 				if !yield(*m, nil) {
 					return
@@ -277,6 +277,9 @@ func (d *reader) fetch(ctx context.Context, q *request) error {
 
 // tooLarge says that an image has too many bytes.
 func (d *reader) tooLarge(uri string, n int64) error {
+	if d.most < MaxImage {
+		return fmt.Errorf("%s: %d bytes, the memory limit leaves %d for a file", uri, n, d.most)
+	}
 	return fmt.Errorf("%s: %d bytes, more than %d", uri, n, d.most)
 }
 
@@ -307,7 +310,7 @@ func (d *reader) file(ctx context.Context, u *unit, m *Image) error {
 	}
 	defer f.Close() // reading only: a failed close loses nothing
 	if f.Size() > d.most {
-		spoil(m, "too-large", d.tooLarge(u.uri(), f.Size()))
+		spoil(m, TooLarge, d.tooLarge(u.uri(), f.Size()))
 		return nil
 	}
 	data := make([]byte, f.Size())
@@ -333,7 +336,7 @@ func (d *reader) ranges(ctx context.Context, u *unit, q *request) error {
 	for _, i := range q.wanted {
 		e := &d.part.entries[q.first+i]
 		if e.size > d.most {
-			spoil(&q.images[i], "too-large", d.tooLarge(u.uri(), e.size))
+			spoil(&q.images[i], TooLarge, d.tooLarge(u.uri(), e.size))
 			continue
 		}
 		if len(fine) == 0 {
@@ -421,7 +424,7 @@ func (d *reader) packed(ctx context.Context, u *unit, q *request) error {
 		case values[e.elem] == nil:
 			spoil(m, "no-image", fmt.Errorf("%s: the row has no image", u.uri()))
 		case int64(len(values[e.elem])) > d.most:
-			spoil(m, "too-large", d.tooLarge(u.uri(), int64(len(values[e.elem]))))
+			spoil(m, TooLarge, d.tooLarge(u.uri(), int64(len(values[e.elem]))))
 		default:
 			m.Data = values[e.elem]
 		}

@@ -37,6 +37,7 @@ type Explanation struct {
 	Plan          plan.Plan            `json:"plan"`                 // the plan that would run; with actual, the one that ran
 	From          map[string]string    `json:"from"`                 // knob -> file, set, optimizer
 	Remarks       []string             `json:"remarks,omitempty"`    // what of the job file says nothing, and what in its output is in the way or is taken up, in sentences
+	Warnings      []string             `json:"warnings,omitempty"`   // what images make likely, in sentences
 	TakesUp       string               `json:"takesUp,omitempty"`    // the output whose unfinished run the plan is of
 	Estimate      vistaopt.Estimate    `json:"estimate"`             // what the plan is expected to cost; with actual, what it was expected to before it ran
 	Regions       vistaopt.Regions     `json:"regions"`              // what a worker's memory is needed for, in bytes

@@ -44,6 +44,7 @@ func example(t *testing.T) *Explanation {
 	}
 	x.Paper = []paper.Choice{*f}
 	x.Remarks = []string{"plan.networks is ignored: the job has one network."}
+	x.Warnings = []string{"Of 16 images that were looked at, 2 cannot be used, which makes an estimated 12 % of 60,000; the first: a.jpg: truncated.", "1 image has more bytes than the 8388608 that the memory limit leaves for a file, and would be set aside; the largest has 9000000."}
 	x.Actual = &Actual{Plan: c.Plan, Now: Now{c.Plan, c.Estimate.Seconds / 2, c.Estimate.Memory, c.Estimate.Written}, Lacking: []string{"unmatched"}, Seconds: 600, Between: 0.25, Memory: 1 << 30, Written: 2 << 30, Phases: map[string]float64{"start": 1.5, "table": 4, "extract": 580, "unmatched": 0.25, "train": 12, "features": 1, "evaluate": 0.2, "results": 0.8},
 		Bytes: map[string]int64{"table": 191 << 20, "extract": 1 << 30, "features": 833 << 20}, Machines: "one process of 2 cores there, 3 workers of 4 cores here",
 		Differs: []string{"seed 7 there, 2019 here"}}

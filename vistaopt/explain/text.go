@@ -75,6 +75,13 @@ func (x *Explanation) data(b *bytes.Buffer) {
 		size += ", " + pixels(x.Data.Pixels)
 	}
 	line(b, noHead, fmt.Sprintf("%s of %s, %s of %s; %s", count(x.Data.Rows, "row"), count(int64(x.Data.Columns), "column"), count(x.Data.Images, "image"), size, x.Data.Found))
+	for i, w := range x.Warnings {
+		first := noHead
+		if i == 0 {
+			first = head("Warning")
+		}
+		line(b, first, w)
+	}
 	line(b, head("On"), fmt.Sprintf("%s of %s, %s each", count(int64(x.Machine.Workers), "worker"), count(int64(x.Machine.Cores), "core"), bytesize.AtMost(x.Machine.Memory)))
 }
 

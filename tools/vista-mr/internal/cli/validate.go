@@ -18,7 +18,8 @@ func (a *app) validateCmd() *cobra.Command {
 ONNX Runtime library. A network of your own (an ONNX file) is tried on a few images of noise. All problems are
 reported at once; no job is run and nothing is written. The exit code is the one that submit would end with: 3 for
 what the file or its inputs lack, 4 for a plan that does not fit, 5 for a job that must fail on what the table and the
-list of images say, such as one class only or too many rows without image. FILE "-" is standard input.`,
+list of images say, such as one class only or too many rows without image. Warnings, such as of images in a sample that
+cannot be used, change no exit code. FILE "-" is standard input.`,
 		Example: `  vista-mr validate foods.yaml
   vista-mr validate foods.yaml --set table.label=cuisine
   vista-mr validate foods.yaml -o json | jq .origins`,
@@ -46,7 +47,11 @@ list of images say, such as one class only or too many rows without image. FILE 
 			}{1, job, job.Digest(), job.Origins(), checks})
 		}
 		for _, c := range checks {
-			fmt.Fprintf(a.out, "ok  %-8s %s\n", c.Name, results.Visible(c.Detail))
+			state := "ok  "
+			if c.Warning {
+				state = "warning "
+			}
+			fmt.Fprintf(a.out, "%s%-8s %s\n", state, c.Name, results.Visible(c.Detail))
 		}
 		if err := a.out.Flush(); err != nil {
 			return stdoutError(err)

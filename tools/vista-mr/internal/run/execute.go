@@ -186,6 +186,9 @@ func prepare(ctx context.Context, j *conf.Job, c *Claim, f *findings, o *Options
 		o.Log.Warn(note)
 	}
 	p.Notes = slices.Concat(notes, f.remarks, p.Notes)
+	for _, w := range warnings(j, d, ns, choice, follows, m) {
+		o.Log.Warn(w)
+	}
 	if p.Beyond > 0 {
 		note := beyond(p.Regions.Need(), p.Beyond)
 		o.Log.Warn(note)

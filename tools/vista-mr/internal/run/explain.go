@@ -56,6 +56,7 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if m.Rates, err = speeds(ctx, d, ns, sampleRoom(j, m), &o); err != nil {
 		return nil, invalid(err)
 	}
+	there.Rates = m.Rates
 	old, at, refused := interrupted(ctx, j, &o)
 	planned, err := old.planned(ctx, d)
 	if err != nil {
@@ -67,9 +68,9 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	}
 	fromSet(j, c.From)
 	x := &explain.Explanation{SchemaVersion: explain.SchemaVersion, Job: j.Name,
-		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.stats.ImageBytes, Pixels: d.stats.Pixels, Columns: d.table.Encoding.Width(), Found: found},
+		Data:    explain.Data{Rows: d.stats.Rows, Images: d.stats.Images, Matched: d.stats.Matched, ImageBytes: d.imageBytes(), Pixels: d.stats.Pixels, Columns: d.table.Encoding.Width(), Found: found},
 		Machine: explain.Machine{Workers: max(m.Workers, 1), Cores: m.Cores, Memory: m.Memory, Rates: c.Rates},
-		Plan:    c.Plan, From: c.From, Remarks: idle(j, c.Plan, there), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
+		Plan:    c.Plan, From: c.From, Remarks: idle(j, c.Plan, there), Warnings: warnings(j, d, ns, c, follows, there), Estimate: c.Estimate, Regions: c.Regions, Pinned: c.Pinned, Rejected: c.Rejected}
 	ns.explain(x)
 	t := training(j, d, ns)
 	switch {

@@ -279,7 +279,11 @@ func (f *foresight) remarks() []string {
 
 // describe says how table and images fit together.
 func (f *foresight) describe() string {
-	out := []string{fmt.Sprintf("%s of %s rows have an image", results.Count(f.met), results.Count(f.d.table.Encoding.Good))}
+	have := "have"
+	if f.j.Images.Column != "" { // nobody has looked whether the files are there
+		have = "name"
+	}
+	out := []string{fmt.Sprintf("%s of %s rows %s an image", results.Count(f.met), results.Count(f.d.table.Encoding.Good), have)}
 	if alone := f.records - f.met; alone > 0 {
 		out = append(out, results.Count(alone)+" "+plural(alone, "key of images has", "keys of images have")+" no row")
 	}

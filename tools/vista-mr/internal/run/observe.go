@@ -10,13 +10,16 @@ import (
 	"time"
 
 	"github.com/vista-mr/vista-mr/jobs/extract"
+	"github.com/vista-mr/vista-mr/jobs/images"
 	"github.com/vista-mr/vista-mr/jobs/results"
+	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/mr"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/mr/journal"
 	"github.com/vista-mr/vista-mr/mr/tracker"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/vistaopt/compile"
 )
 
 // phaseTime is when a phase ran, in all runs of the job together.
@@ -289,6 +292,8 @@ type BadRecordsError struct {
 	First  []mr.BadRecord
 	Rows   int64  // of the table
 	Advice string // if there is a better one than to allow more
+
+	Tried, Unusable int64 // images that were looked at so far, and those of them that cannot be used
 }
 
 // Summarized says that the last line of Error is its summary.
@@ -318,6 +323,12 @@ func (e *BadRecordsError) Listed() []mr.BadRecord { return e.First[:min(len(e.Fi
 // maxListed is how many bad records are shown when they fail a job.
 const maxListed = 100
 
+// fewTried images are too few to judge all by.
+const fewTried = 8
+
+// memoryLeaves is what is said of an image that is too large for the memory alone (packages images and layers/image).
+const memoryLeaves = "the memory limit leaves"
+
 // Unwrap returns the budget's error.
 func (e *BadRecordsError) Unwrap() error { return e.Err }
 
@@ -344,11 +355,21 @@ func (e *BadRecordsError) Hint() string {
 	if 2*e.Causes[extract.NotFinite] > bad {
 		return "check the weights and the preprocessing, for which the network yields no numbers: `vista-mr model inspect` shows the layers"
 	}
+	if e.Tried >= fewTried && 10*e.Unusable >= 9*e.Tried {
+		return fmt.Sprintf("restore or convert the images, or correct where they are: of %s that were looked at %s cannot be used, so to allow more of them would leave nothing to learn from",
+			results.Count(e.Tried), results.Count(e.Unusable))
+	}
+	memory := ""
+	if slices.ContainsFunc(e.First, func(r mr.BadRecord) bool {
+		return r.Cause == images.TooLarge && strings.Contains(r.Error, memoryLeaves)
+	}) {
+		memory = " raise limits.memory (or, where it is not set, the memory of the machine or worker), which decides how large an image may be,"
+	}
 	share := 1.0
 	if 2*bad < e.Rows { // the job stopped where the limit was passed: there may be more
 		share = math.Ceil(200*float64(bad)/float64(e.Rows)) / 100
 	}
-	return fmt.Sprintf("correct the records, or allow more of them: --set limits.maxBadFraction=%g (1: any number; the output's quarantine/ then has each of them)", share)
+	return fmt.Sprintf("correct the records,%s or allow more of them: --set limits.maxBadFraction=%g (1: any number; the output's quarantine/ then has each of them)", memory, share)
 }
 
 // withBad adds the bad records to an error that they have caused.
@@ -365,7 +386,24 @@ func (w *watch) withBad(err error) error {
 					e.Causes[name[4:]] += n
 				}
 			}
+			if p.ID != compile.TablePhase {
+				tried, unusable := looked(m.Counters)
+				e.Tried, e.Unusable = e.Tried+tried, e.Unusable+unusable
+			}
 		}
 	}
 	return e
+}
+
+// looked is how many images a task has looked at, and how many of them cannot be used, by its counters.
+func looked(counters map[string]int64) (tried, unusable int64) {
+	tried = counters[extract.Decodes]
+	for _, c := range []string{image.ReasonEmpty, image.ReasonUnknown, image.ReasonTruncated, image.ReasonCorrupt, image.ReasonUnsupported, image.ReasonWrongSize} {
+		unusable += counters["bad."+c]
+	}
+	for _, c := range []string{"missing", "damaged", "path", "outside", "no-permission"} { // which are not decoded
+		n := counters["bad."+c]
+		tried, unusable = tried+n, unusable+n
+	}
+	return tried, unusable
 }

@@ -33,11 +33,14 @@ const large = 16 << 20
 // the time.
 type sample struct {
 	room     int64    // bytes that a picture may take while it is decoded
-	decoded  int      // of them
+	bad      int64    // images that cannot be had, or not be decoded
+	first    string   // what is wrong with the first of those
+	decoded  int      // the others
 	decode   float64  // bytes of image files that a core decodes in a second; 0: none of them could be decoded
 	bytes    int64    // of a file, on average; 0: there were none
 	pixels   int64    // of a picture, on average; 0: none of them could be decoded
 	decoding int64    // the most that one took while it was decoded, in bytes
+	empty    bool     // there were files, and no bytes in them
 	files    [][]byte // some that can be decoded
 }
 
@@ -84,6 +87,9 @@ func takeSample(ctx context.Context, d *data, n *network, room int64) (_ *sample
 			return nil, err
 		}
 		if img.Data == nil {
+			if img.Bad != nil && img.From != "" { // else the listing has said it, or nobody has asked for it
+				s.spoilt(img.Bad.Error)
+			}
 			continue
 		}
 		size := int64(len(img.Data))
@@ -97,6 +103,8 @@ func takeSample(ctx context.Context, d *data, n *network, room int64) (_ *sample
 			if kept+size <= keptSample {
 				s.files, kept = append(s.files, slices.Clone(img.Data)), kept+size
 			}
+		} else {
+			s.spoilt(img.From + ": " + err.Error())
 		}
 		giveBack(info)
 		if files == sampled {
@@ -104,7 +112,7 @@ func takeSample(ctx context.Context, d *data, n *network, room int64) (_ *sample
 		}
 	}
 	if files > 0 {
-		s.bytes = max(all/files, 1)
+		s.bytes, s.empty = max(all/files, 1), all == 0
 	}
 	if s.decoded > 0 && took > 0 {
 		s.decode, s.pixels = float64(bytes)/took.Seconds(), max(pixels/int64(s.decoded), 1)

@@ -19,10 +19,12 @@ import (
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
-// Check is one thing that Validate looked at and found in order.
+// Check is one thing that Validate looked at and found in order, or a warning about it.
 type Check struct {
 	Name   string `json:"name"`   // job, table, images, records, model, plan, output, runtime, decoder
 	Detail string `json:"detail"` // what was found
+
+	Warning bool `json:"warning,omitempty"` // it is not in order, and no reason to refuse the job
 }
 
 // checks are what Validate looks at, in this order. What one needs of those before it it does without if they have
@@ -48,6 +50,7 @@ type findings struct {
 	matched int64            // images that have a row; 0: not known
 	choice  *vistaopt.Choice // nil: not known
 	remarks []string         // for the results
+	warn    []string         // what images make likely
 	place   *place           // nil: it cannot be opened
 }
 
@@ -71,7 +74,7 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 	if err := Supported(j); err != nil {
 		return nil, nil, err
 	}
-	found := []Check{{"job", strings.Join(append([]string{fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}, ignored(j)...), "; ")}}
+	found := []Check{{"job", strings.Join(append([]string{fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}, ignored(j)...), "; "), false}}
 	f := &findings{}
 	var problems []error
 	at, err := openPlace(ctx, j.Output)
@@ -90,11 +93,14 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 			continue
 		}
 		if detail != "" {
-			found = append(found, Check{c.name, detail})
+			found = append(found, Check{c.name, detail, false})
 		}
 	}
 	switch len(problems) {
 	case 0:
+		for _, w := range f.warn {
+			found = append(found, Check{"images", w, true})
+		}
 		return found, f, nil
 	case 1:
 		return nil, nil, invalid(problems[0])
@@ -272,10 +278,10 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 	if old, err = old.planned(ctx, d); err != nil {
 		return "", err
 	}
-	rates, chosen := onceSpeeds(ctx, d, sampleRoom(j, m), o), onceChosen(j, d, old)
+	rates, chosen, follows := onceSpeeds(ctx, d, sampleRoom(j, m), o), onceChosen(j, d, old), false
 	ns, err := openNetworks(ctx, j, dir, func(ns networks) (err error) {
 		if m.Rates, err = rates(ns); err == nil {
-			f.choice, _, err = chosen(ns, m)
+			f.choice, follows, err = chosen(ns, m)
 		}
 		return err
 	}, func(ns networks, i int) error { return ns[i].forget() })
@@ -283,6 +289,7 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 		f.choice = nil
 		return "", err
 	}
+	f.warn = warnings(j, d, ns, f.choice, follows, m)
 	var details []string
 	for _, n := range ns {
 		details = append(details, n.describe())
