@@ -69,6 +69,20 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestOneUnit: the parts of a need, and the peak beside it, are said in the unit of the need.
+func TestOneUnit(t *testing.T) {
+	for want, c := range map[string]struct{ inference, peak int64 }{
+		"needs 1789 MiB of 2048 MiB, an expected peak of 1229 MiB: program 62 MiB, rows 4.6 MiB, ":   {1126 << 20, 1229 << 20},
+		"needs 12.7 GiB of 2048 MiB, an expected peak of 11.0 GiB: program 0.1 GiB, table 0.2 GiB, ": {12 << 30, 11 << 30},
+	} {
+		x := example(t)
+		x.Regions.Inference, x.Estimate.Memory = c.inference, c.peak
+		if text := unbroken(x); !strings.Contains(text, want) {
+			t.Errorf("%q is not shown:\n%s", want, x.Text())
+		}
+	}
+}
+
 // TestNothingChangesIt: where no threshold was found, that is said.
 func TestNothingChangesIt(t *testing.T) {
 	x := example(t)
@@ -118,7 +132,7 @@ func TestOverride(t *testing.T) {
 	for want, o := range map[string]Override{
 		"plan.storage and plan.cpu cost: 1.25 times as long as the optimizer's " + its:         by(1.25, memory, written, "plan.storage", "plan.cpu"),
 		"plan.partitions gains: quicker by 1.70 times than the optimizer's " + its:             by(1/1.7, memory, written, "plan.partitions"),
-		"plan.partitions and plan.cpu gain: quicker by 1.01 times than the optimizer's " + its: by(0.99, memory, written, "plan.partitions", "plan.cpu"),
+		"plan.partitions and plan.cpu gain: quicker by 1.01 times than the optimizer's " + its: by(0.989, memory, written, "plan.partitions", "plan.cpu"),
 		"plan.join costs nothing":             by(0.999, memory-mib, written+mib, "plan.join"),
 		"plan.join and plan.cpu cost nothing": by(1.001, memory, written, "plan.join", "plan.cpu"),
 		"plan.cpu costs no time: a peak of 589 MiB instead of 467 MiB, beside the optimizer's " + its:                                                by(1, 467*mib, written, "plan.cpu"),
@@ -215,6 +229,23 @@ func TestWidth(t *testing.T) {
 	for _, want := range []string{", 1 partition\n", "1,234,567 rows of 990 columns, 1 image of ", " of 4 cores, 2048 MiB each\n", "of 2048 MiB, "} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not there:\n%s", want, text)
+		}
+	}
+}
+
+// TestSharedPreprocessing: what networks do alike with images is said once, with whose it is, and each network is marked.
+func TestSharedPreprocessing(t *testing.T) {
+	for want, steps := range map[string][3]string{
+		"images of all networks: crop 224 50,000 rows":                         {"crop 224", "crop 224", "crop 224"},
+		"images of a and c: crop 224 images of b: crop 96 50,000 rows":         {"crop 224", "crop 96", "crop 224"},
+		"images of a: one images of b: another images of c: third 50,000 rows": {"one", "another", "third"},
+	} {
+		x := example(t)
+		for i, name := range []string{"a", "b", "c"} {
+			x.Networks = append(x.Networks, Network{name, "alexnet", []string{name + ".fc7"}, steps[i]})
+		}
+		if text := unbroken(x); !strings.Contains(text, "For network a (alexnet), layers a.fc7 network b (alexnet), layers b.fc7 network c (alexnet), layers c.fc7 "+want) {
+			t.Errorf("%q is not shown:\n%s", want, x.Text())
 		}
 	}
 }
