@@ -329,8 +329,12 @@ func TestSchema(t *testing.T) {
 	if err := r.AddGoComments("github.com/vista-mr/vista-mr/vistaopt/explain", "../"); err != nil {
 		t.Fatal(err)
 	}
-	s := r.Reflect(&Explanation{})
-	s.Version, s.Title = "http://json-schema.org/draft-07/schema#", "vista-mr explain -o json"
+	shown, refused := r.Reflect(&Explanation{}), r.Reflect(&Refusal{})
+	shown.Version, shown.Title, refused.Version, refused.Title = "", "an explanation, on standard output", "", "that no plan fits, on standard error"
+	refused.Properties.Set("schemaVersion", &jsonschema.Schema{Type: "integer", Description: "version of this format"})
+	refused.Properties.Set("error", &jsonschema.Schema{Type: "object", Required: []string{"id", "cause", "exitCode"}, Description: "that of every failure (docs/errors.md)"})
+	refused.Required = append([]string{"schemaVersion", "error"}, refused.Required...)
+	s := &jsonschema.Schema{Version: "http://json-schema.org/draft-07/schema#", Title: "vista-mr explain -o json", AnyOf: []*jsonschema.Schema{shown, refused}}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -344,7 +348,8 @@ func TestSchema(t *testing.T) {
 	if want, err := os.ReadFile(file); err != nil || !bytes.Equal(b, want) {
 		t.Errorf("%s is not what the types say, %v; run: go test ./vistaopt/explain -update", file, err)
 	}
-	described(t, "", s)
+	described(t, "", shown)
+	described(t, "", refused)
 
 	doc, err := validator.UnmarshalJSON(bytes.NewReader(b))
 	if err != nil {
@@ -358,6 +363,7 @@ func TestSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	validRefusal(t, compiled)
 	full, bare := example(t), example(t)
 	bare.Rejected, bare.Thresholds, bare.Override, bare.Paper, bare.Actual, bare.Remarks = nil, nil, nil, nil, nil, nil
 	for _, x := range []*Explanation{full, bare} {

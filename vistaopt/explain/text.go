@@ -306,10 +306,14 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 		if r.Estimate.Seconds > 0 {
 			at = vistaopt.Duration(r.Estimate.Seconds)
 		}
-		p := r.Plan
-		rows = append(rows, []string{strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks)), at, bytesize.Nearest(r.Estimate.Memory), r.Why})
+		rows = append(rows, []string{kindOf(r.Plan), at, bytesize.Nearest(r.Estimate.Memory), r.Why})
 	}
 	table(b, rows)
+}
+
+// kindOf is a plan without its numbers.
+func kindOf(p plan.Plan) string {
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks))
 }
 
 func (x *Explanation) changes(b *bytes.Buffer) {
