@@ -203,8 +203,15 @@ func TestSelect(t *testing.T) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}
-	if _, err := c.Select("conv5_3", "layer4.2"); err == nil {
-		t.Error("the same layer twice was accepted")
+	for want, names := range map[string][]string{
+		`layer "conv5_3" is named twice`:                                    {"conv5_3", "conv5_3"},
+		`"layer4.2" is layer "conv5_3", which is named already`:             {"conv5_3", "layer4.2"},
+		`layer "conv5_3" is named already as "layer4"`:                      {"layer4", "conv5_3"},
+		`"layer4.2" is layer "conv5_3", which is named already as "layer4"`: {"layer4", "layer4.2"},
+	} {
+		if _, err := c.Select(names...); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", names, err, want)
+		}
 	}
 	for _, n := range []int{0, -1, 19} {
 		if _, err := c.Last(n); err == nil {

@@ -64,7 +64,7 @@ func (c *CNN) Select(names ...string) ([]Layer, error) {
 		return nil, &Error{ID: "E-LAYER", Msg: "no layer is named", Do: "name layers, or ask for the last n"}
 	}
 	x := c.index()
-	taken := map[string]bool{}
+	taken := map[string]string{} // tensor -> the name that it was asked for by
 	var out []Layer
 	var problems, hints []string
 	for i, name := range names {
@@ -79,10 +79,16 @@ func (c *CNN) Select(names ...string) ([]Layer, error) {
 			if near := c.nearest(name); len(near) > 0 {
 				hints = append(hints, fmt.Sprintf("nearest to %q: %s", name, strings.Join(near, ", ")))
 			}
-		case taken[l.Tensor]:
+		case taken[l.Tensor] == name:
 			problems = append(problems, fmt.Sprintf("layer %q is named twice", name))
+		case taken[l.Tensor] == l.Name:
+			problems = append(problems, fmt.Sprintf("%q is layer %q, which is named already", name, l.Name))
+		case taken[l.Tensor] != "" && name == l.Name:
+			problems = append(problems, fmt.Sprintf("layer %q is named already as %q", name, taken[l.Tensor]))
+		case taken[l.Tensor] != "":
+			problems = append(problems, fmt.Sprintf("%q is layer %q, which is named already as %q", name, l.Name, taken[l.Tensor]))
 		default:
-			taken[l.Tensor] = true
+			taken[l.Tensor] = name
 			out = append(out, l)
 		}
 	}

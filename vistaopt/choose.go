@@ -178,7 +178,7 @@ func (q *search) kind(p plan.Plan) {
 				continue
 			}
 			if e := q.here.sums(p, r, q.m.slots(p), q.m); best == nil || e.Seconds < best.Estimate.Seconds {
-				best = &Rejected{Plan: p, Estimate: e, Fits: true}
+				best = &Rejected{Plan: p, Estimate: e, Need: r.Need(), Fits: true}
 			}
 			found.fits = append(found.fits, fit{p, r})
 			found.whole = found.whole || least == nil // nothing larger was tried
@@ -188,13 +188,17 @@ func (q *search) kind(p plan.Plan) {
 		}
 	}
 	if best == nil {
-		best = &Rejected{Plan: least.Plan, Estimate: q.here.sums(least.Plan, least.Regions, q.m.slots(least.Plan), q.m),
-			Why: fmt.Sprintf("needs %s, there are %s, even with %d at a time and batches of %d", bytesize.AtLeast(least.Needed), bytesize.AtMost(q.m.Memory), least.Plan.CPU, least.Plan.Batch)}
+		best = &Rejected{Plan: least.Plan, Estimate: q.here.sums(least.Plan, least.Regions, q.m.slots(least.Plan), q.m), Need: least.Needed, Why: tooLarge(least.Plan, least.Needed, q.m.Memory)}
 		if q.least == nil || least.Needed < q.least.Needed {
 			q.least = least
 		}
 	}
 	q.all, q.tried = append(q.all, *best), append(q.tried, found)
+}
+
+// tooLarge is why a kind of plan does not fit that needs the least with this number at a time and batch.
+func tooLarge(p plan.Plan, need, there int64) string {
+	return fmt.Sprintf("needs %s, there are %s, even with %d at a time and batches of %d", bytesize.AtLeast(need), bytesize.AtMost(there), p.CPU, p.Batch)
 }
 
 // batches are what is tried. Beyond 6 images AlexNet, whose weights outweigh its images, gains 2 to 3 % for a third more
@@ -227,7 +231,7 @@ func (q *search) rule(p plan.Plan) (why string, err error) {
 		return fmt.Sprintf("a record's volumes would take %s, where %s is the most", bytesize.AtLeast(v), bytesize.AtLeast(maxRecord)), e
 	}
 	if table := q.j.s.Rows * q.j.s.RowBytes; p.Join == plan.Broadcast && q.want.Join == "" && float64(table) > maxBroadcast*float64(q.m.Memory) {
-		return fmt.Sprintf("the table takes %s in each worker, more than a quarter of %s", bytesize.AtLeast(table), bytesize.AtLeast(q.m.Memory)), nil
+		return fmt.Sprintf("the table takes %s in each worker, more than a quarter of %s", bytesize.AtLeast(table), bytesize.AtMost(q.m.Memory)), nil
 	}
 	return "", nil
 }

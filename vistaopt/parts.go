@@ -27,7 +27,7 @@ func (r Regions) parts(phase string, images int) (out []part) {
 	default:
 		dropped := ""
 		if r.Mapped > 0 {
-			dropped = fmt.Sprintf(" (without %s that may be dropped)", bytesize.Nearest(r.Mapped))
+			dropped = fmt.Sprintf(" (without %s that may be dropped)", bytesize.Part(r.Mapped, r.Need()))
 		}
 		flight := fmt.Sprintf("%d images in flight", images)
 		if images == 1 {
@@ -44,18 +44,29 @@ func (r Regions) parts(phase string, images int) (out []part) {
 	return out
 }
 
-// added are parts in words, in whole MiB that add up to their sum, rounded up. What rounding leaves no MiB of is left out.
+// added are parts in words, in whole MiB that add up to their sum, rounded up, or in tenths of a GiB where the sum is said in these.
+// What rounding leaves none of is left out.
 func added(parts []part) string {
 	var words []string
-	var sum, shown int64
+	var all, sum, shown int64
+	for _, p := range parts {
+		all += p.bytes
+	}
+	per, unit := int64(1), int64(mib) // so many of what is counted make a unit
+	if bytesize.Tenths(all) {
+		per, unit = 10, 1<<30
+	}
 	for i, p := range parts {
 		sum += p.bytes
-		to := (sum + mib/2) / mib
+		rest := unit / 2
 		if i == len(parts)-1 {
-			to = (sum + mib - 1) / mib
+			rest = unit - 1
 		}
-		if to > shown {
-			words = append(words, fmt.Sprintf("%s %d MiB%s", p.name, to-shown, p.note))
+		to := sum/unit*per + (sum%unit*per+rest)/unit
+		if n := to - shown; n > 0 && per == 1 {
+			words = append(words, fmt.Sprintf("%s %d MiB%s", p.name, n, p.note))
+		} else if n > 0 {
+			words = append(words, fmt.Sprintf("%s %d.%d GiB%s", p.name, n/per, n%per, p.note))
 		}
 		shown = to
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 var (
-	refusedWords = regexp.MustCompile(`it needs (\d+) MiB, .* is available.* \(([^:]+): (.*)\); of those`)
-	figure       = regexp.MustCompile(`(\d+) MiB`)
+	refusedWords = regexp.MustCompile(`it needs ([\d.]+) (MiB|GiB), .* is available.* \(([^:]+): (.*)\); of those`)
+	figure       = regexp.MustCompile(`([\d.]+) (MiB|GiB)`)
 	aside        = regexp.MustCompile(`\(without [^)]*\)`)
 )
 
@@ -38,26 +38,40 @@ func TestPartsAddUp(t *testing.T) {
 			if sum != e.Needed {
 				t.Errorf("job %d, %s: parts add up to %d of %d: %+v", n, j, sum, e.Needed, e.Regions)
 			}
-			if e.Needed >= 10<<30 { // shown in GiB
-				continue
-			}
 			says := refusedWords.FindStringSubmatch(e.Error())
 			if says == nil {
 				t.Fatalf("job %d, %s: %v", n, j, e)
 			}
-			phases[says[2]]++
-			left, _ := strconv.Atoi(says[1])
-			for _, f := range figure.FindAllStringSubmatch(aside.ReplaceAllString(says[3], ""), -1) {
-				mibs, _ := strconv.Atoi(f[1])
-				left -= mibs
+			phases[says[3]]++
+			left, _ := strconv.Atoi(strings.Replace(says[1], ".", "", 1)) // tenths of GiB
+			for _, f := range figure.FindAllStringSubmatch(aside.ReplaceAllString(says[4], ""), -1) {
+				part, _ := strconv.Atoi(strings.Replace(f[1], ".", "", 1))
+				if left -= part; f[2] != says[2] {
+					t.Errorf("job %d, %s: two units in %v", n, j, e)
+				}
 			}
 			if left != 0 {
-				t.Errorf("job %d, %s: %d MiB are left over in %v", n, j, left, e)
+				t.Errorf("job %d, %s: %d are left over in %v", n, j, left, e)
 			}
 		}
 	})
 	if len(phases) < 3 {
 		t.Errorf("phases that decide: %v", phases)
+	}
+}
+
+// TestOneUnit: the parts of what is said in GiB are said in GiB, and add up to it.
+func TestOneUnit(t *testing.T) {
+	r := Regions{Base: 62 * mib, Rows: 400 * mib, Model: 1200 * mib, Mapped: 300 * mib, Inference: 11 << 30}
+	e := &InfeasibleError{Plan: plan.Plan{CPU: 2, Batch: 6}, Regions: r, Needed: r.Need(), Available: 9 << 30}
+	const want = "it needs 12.4 GiB, 9216 MiB is available (inference: program 0.1 GiB, rows 0.4 GiB, weights 0.8 GiB (without 0.3 GiB that may be dropped), 12 images in flight 11.1 GiB)"
+	if got := e.Error(); !strings.Contains(got, want) {
+		t.Error(got)
+	}
+	r.Inference = 1100 * mib
+	r.Mapped = 1100 * mib
+	if got := (&InfeasibleError{Regions: r, Needed: r.Need()}).Error(); !strings.Contains(got, "(without 1100 MiB that may be dropped)") || strings.Contains(got, "GiB") {
+		t.Error(got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package vistaopt
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ func (q *search) refusal() error {
 	if q.least == nil {
 		return q.ruled
 	}
+	q.least.Plans = q.refused()
 	tracker := q.j.fitsTracker(q.least.Plan, q.m)
 	if q.least.Change = q.memory(); tracker != nil { // it would refuse this plan with more memory as well
 		q.least.Change += ", and " + tracker.Hint()
@@ -22,6 +24,36 @@ func (q *search) refusal() error {
 		q.least.Change += q.smaller()
 	}
 	return q.least
+}
+
+// refused are the plans of a search in which none fits.
+func (q *search) refused() (out []Refused) {
+	for i, r := range q.all {
+		one := Refused{Plan: r.Plan, Need: r.Need}
+		if q.tried[i].ruled {
+			one.Why = r.Why
+		}
+		out = append(out, one)
+	}
+	slices.SortStableFunc(out, func(a, b Refused) int {
+		return cmp.Or(cmp.Compare(a.Why, "")-cmp.Compare(b.Why, ""), cmp.Compare(a.Need, b.Need))
+	})
+	return out
+}
+
+// Exceeds marks a choice that was made as if there were the least memory that a plan needs: there are so many bytes, and every plan
+// that needs more does not fit, which is said with what it needs.
+func (c *Choice) Exceeds(there int64) {
+	c.Beyond = there
+	for i := range c.Rejected {
+		switch r := &c.Rejected[i]; {
+		case r.Need <= there: // or it was ruled out before
+		case r.Fits:
+			r.Fits, r.Why = false, fmt.Sprintf("%s; needs %s, there are %s", r.Why, bytesize.AtLeast(r.Need), bytesize.AtMost(there))
+		default:
+			r.Why = tooLarge(r.Plan, r.Need, there)
+		}
+	}
 }
 
 // memory says whose memory would have to be more: the job's own limit helps up to what there is without it, and that of a worker up to

@@ -139,3 +139,64 @@ func TestNothingElseHelps(t *testing.T) {
 		t.Error(hint)
 	}
 }
+
+// TestRefusedPlans: a refusal lists every kind of plan that the job allows, the least need first, and each needs what it says: with that
+// much it runs, and with a byte less it does not.
+func TestRefusedPlans(t *testing.T) {
+	wide := foods
+	wide.RowBytes = 20_000
+	for name, c := range map[string]struct {
+		want         plan.Plan
+		s            Stats
+		plans, ruled int
+	}{
+		"all":               {plan.Plan{}, foods, 32, 0},
+		"some":              {plan.Plan{Inference: plan.Lazy, Batch: 4}, foods, 8, 0},
+		"one":               {plan.Plan{Inference: plan.Eager, Placement: plan.AfterJoin, Join: plan.Shuffle, Storage: plan.Raw}, foods, 1, 0},
+		"no broadcast join": {plan.Plan{}, wide, 32, 16},
+	} {
+		m := Machine{Cores: 2, Memory: 100 * mib}
+		e := refusedIn(t, c.want, c.s, m)
+		if len(e.Plans) != c.plans || e.Plans[0].Plan != e.Plan || e.Plans[0].Need != e.Needed {
+			t.Errorf("%s: %d plans, the first %+v; %s needs %d", name, len(e.Plans), e.Plans[0], e.Plan, e.Needed)
+		}
+		for i, p := range e.Plans {
+			if i >= c.plans-c.ruled {
+				if p.Need != 0 || !strings.Contains(p.Why, "more than a quarter of 100 MiB") {
+					t.Errorf("%s: %+v", name, p)
+				}
+				continue
+			}
+			if p.Why != "" || i > 0 && p.Need < e.Plans[i-1].Need {
+				t.Errorf("%s: %d: %+v", name, i, p)
+			}
+			m.Memory = p.Need
+			if _, err := Choose(p.Plan, []Network{alexnet}, c.s, plain, m); err != nil {
+				t.Errorf("%s: %s with what it needs: %v", name, p.Plan, err)
+			}
+			m.Memory--
+			if less := refusedIn(t, p.Plan, c.s, m); less.Needed != p.Need {
+				t.Errorf("%s: %s needs %d, alone %d", name, p.Plan, p.Need, less.Needed)
+			}
+		}
+	}
+}
+
+// TestExceeds: of plans made for more memory than there is each that needs more does not fit, with what it needs and what there is.
+func TestExceeds(t *testing.T) {
+	c, err := Choose(plan.Plan{}, []Network{alexnet}, foods, plain, Machine{Cores: 2, Memory: refusedIn(t, plan.Plan{}, foods, Machine{Cores: 2, Memory: 100 * mib}).Needed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := []Rejected{{Need: 90 * mib, Fits: true, Why: "twice as long"}, {Need: 101 * mib, Fits: true, Why: "twice as long"}, {Need: 300 * mib, Plan: plan.Plan{CPU: 1, Batch: 2}, Why: "of another memory"}, {Why: "ruled out"}}
+	c.Rejected = r
+	c.Exceeds(100 * mib)
+	for i, want := range []string{"twice as long", "twice as long; needs 101 MiB, there are 100 MiB", "needs 300 MiB, there are 100 MiB, even with 1 at a time and batches of 2", "ruled out"} {
+		if r[i].Why != want || r[i].Fits != (i == 0) {
+			t.Errorf("%d: %+v, want %q", i, r[i], want)
+		}
+	}
+	if c.Beyond != 100*mib {
+		t.Errorf("beyond %d", c.Beyond)
+	}
+}

@@ -183,32 +183,53 @@ type Pinned struct {
 type Rejected struct {
 	Plan     plan.Plan `json:"plan"`     // with the best number at a time and batch that fit, or the least if none does
 	Estimate Estimate  `json:"estimate"` // what it would cost
+	// Need is what it takes of a worker's memory, in bytes; absent where it was ruled out before that.
+	Need int64 `json:"need,omitempty"`
 	// Fits is false for a plan that needs more memory than there is, or is ruled out by Why.
 	Fits bool   `json:"fits"`
 	Why  string `json:"why"` // in words, with the number that sank it
 }
 
-// InfeasibleError says that the plan does not fit.
+// Refused is a plan that does not fit, the one of its kind that needs the least.
+type Refused struct {
+	Plan plan.Plan `json:"plan"`           // with the number at a time and batch that need the least
+	Need int64     `json:"need,omitempty"` // bytes that a worker needs for it; absent where it is ruled out whatever it needs
+	Why  string    `json:"why,omitempty"`  // it is ruled out, in words
+}
+
+// InfeasibleError says that no plan fits.
 type InfeasibleError struct {
-	Plan              plan.Plan
+	Plan              plan.Plan // of those that the job allows the one that needs the least
 	Regions           Regions
 	Needed, Available int64
 	Worker            string // Machine.Least
 	Change            string
+	Plans             []Refused // all kinds that the job allows, those that need the least first and those ruled out last
+}
+
+// Phase is what needs the most, in words.
+func (e *InfeasibleError) Phase() string { return e.Regions.largest() }
+
+// Whose says whose memory there is: limits.memory, this machine, this control group, each worker, or worker and its name.
+func (e *InfeasibleError) Whose() string {
+	switch e.Worker {
+	case "":
+		return "limits.memory"
+	case EachWorker, ThisMachine, ControlGroup:
+		return e.Worker
+	}
+	return "worker " + e.Worker
 }
 
 func (e *InfeasibleError) Error() string {
-	on := ""
+	on := " on " + e.Whose()
 	switch e.Worker {
 	case "":
-	case EachWorker, ThisMachine:
-		on = " on " + e.Worker
+		on = ""
 	case ControlGroup:
-		on = " in " + e.Worker
-	default:
-		on = " on worker " + e.Worker
+		on = " in " + e.Whose()
 	}
-	phase := e.Regions.largest()
+	phase := e.Phase()
 	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: %s); of those that the job allows %s needs the least",
 		bytesize.AtLeast(e.Needed), bytesize.AtMost(e.Available), on, phase, added(e.Regions.parts(phase, e.Plan.CPU*e.Plan.Batch)), e.Plan)
 }

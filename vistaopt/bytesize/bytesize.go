@@ -15,6 +15,9 @@ import (
 
 const mib, gib = 1 << 20, 1 << 30
 
+// inGiB is the least that AtLeast and AtMost say in GiB.
+const inGiB = 10 * gib
+
 var units = []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
 
 // Nearest is a size with at least two digits: 412 MiB, 1.5 GiB.
@@ -57,11 +60,31 @@ func Distinct(a, b int64) (string, string) {
 // AtLeast is a size that is needed, rounded up: whole MiB, and tenths of a GiB from 10 GiB on.
 func AtLeast(n int64) string { return whole(n, up) }
 
-// AtMost is a size that there is, rounded down to the same.
-func AtMost(n int64) string { return whole(n, down) }
+// AtMost is a size that there is, rounded down to the same; less than a MiB in whole KiB or bytes.
+func AtMost(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d B", n)
+	case n < mib:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+	return whole(n, down)
+}
+
+// Part is a part of a sum, to the nearest, in the unit in which AtLeast says the sum.
+func Part(n, sum int64) string {
+	if Tenths(sum) {
+		return fmt.Sprintf("%.1f GiB", float64(n)/gib)
+	}
+	v := float64(n) / mib
+	return strconv.FormatFloat(v, 'f', decimals(v, 2), 64) + " MiB"
+}
+
+// Tenths tells whether AtLeast and AtMost say a size in tenths of a GiB.
+func Tenths(n int64) bool { return n >= inGiB }
 
 func whole(n int64, round func(n, of int64) int64) string {
-	if n < 10*gib {
+	if !Tenths(n) {
 		return fmt.Sprintf("%d MiB", round(n, mib))
 	}
 	// Tenths of a GiB are no whole numbers of bytes: those of n's GiB and of its rest are counted apart.

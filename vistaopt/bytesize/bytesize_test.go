@@ -20,7 +20,8 @@ func TestWords(t *testing.T) {
 	}
 	for n, want := range map[int64][3]string{
 		303*mib + 1: {"304 MiB", "303 MiB", "304MiB"}, 303 * mib: {"303 MiB", "303 MiB", "303MiB"}, 10*gib - 1: {"10240 MiB", "10239 MiB", "10240MiB"},
-		12*gib - 1: {"12.0 GiB", "11.9 GiB", "12288MiB"}, 12*gib + 1: {"12.1 GiB", "12.0 GiB", "12289MiB"}, 0: {"0 MiB", "0 MiB", "0MiB"},
+		12*gib - 1: {"12.0 GiB", "11.9 GiB", "12288MiB"}, 12*gib + 1: {"12.1 GiB", "12.0 GiB", "12289MiB"}, 0: {"0 MiB", "0 B", "0MiB"},
+		1: {"1 MiB", "1 B", "1MiB"}, 1 << 10: {"1 MiB", "1 KiB", "1MiB"}, mib - 1: {"1 MiB", "1023 KiB", "1MiB"},
 	} {
 		if got := [3]string{AtLeast(n), AtMost(n), Flag(n)}; got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
@@ -37,7 +38,7 @@ func TestRounding(t *testing.T) {
 		if _, err := fmt.Sscanf(s, "%g %s", &v, &unit); err != nil {
 			t.Fatalf("%q: %v", s, err)
 		}
-		return v * map[string]float64{"MiB": mib, "GiB": gib}[unit]
+		return v * map[string]float64{"B": 1, "KiB": 1 << 10, "MiB": mib, "GiB": gib}[unit]
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		there := rapid.Int64Range(0, 1<<50).Draw(t, "there")
@@ -47,6 +48,21 @@ func TestRounding(t *testing.T) {
 			t.Errorf("%d of %d is %s of %s", needed, there, n, h)
 		}
 	})
+}
+
+// TestPart: parts have the unit of their sum.
+func TestPart(t *testing.T) {
+	for n, c := range map[int64]struct {
+		sum  int64
+		want string
+	}{
+		1126 * mib: {1527 * mib, "1126 MiB"}, 5 * gib: {10*gib - 1, "5120 MiB"}, 9*mib + mib/2: {40 * mib, "9.5 MiB"}, 10 * mib: {40 * mib, "10 MiB"},
+		512 * mib: {10 * gib, "0.5 GiB"}, 12*gib + gib/4 + 1: {14 * gib, "12.3 GiB"},
+	} {
+		if got := Part(n, c.sum); got != c.want {
+			t.Errorf("%d of %d: %q, want %q", n, c.sum, got, c.want)
+		}
+	}
 }
 
 // TestDistinct: sizes that differ look different, in no more digits than it takes.

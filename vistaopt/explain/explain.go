@@ -113,8 +113,9 @@ type Now struct {
 //go:embed schema/explain.schema.json
 var schema []byte
 
-// Schema returns the JSON Schema (draft-07) of an explanation, generated from the types of this package and of those that it
-// shows. It allows further keys: readers should, too.
+// Schema returns the JSON Schema (draft-07) of an explanation, or, where no plan fits, of what is written in its place: the error and
+// a Refusal's keys beside it. It is generated from the types of this package and of those that it shows, and allows further keys:
+// readers should, too.
 func Schema() []byte { return slices.Clone(schema) }
 
 // JSON is an explanation as a document, indented. It satisfies Schema.

@@ -70,6 +70,20 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestOneUnit: the parts of a need, and the peak beside it, are said in the unit of the need.
+func TestOneUnit(t *testing.T) {
+	for want, c := range map[string]struct{ inference, peak int64 }{
+		"needs 1789 MiB of 2048 MiB, an expected peak of 1229 MiB: program 62 MiB, rows 4.6 MiB, ":   {1126 << 20, 1229 << 20},
+		"needs 12.7 GiB of 2048 MiB, an expected peak of 11.0 GiB: program 0.1 GiB, table 0.2 GiB, ": {12 << 30, 11 << 30},
+	} {
+		x := example(t)
+		x.Regions.Inference, x.Estimate.Memory = c.inference, c.peak
+		if text := unbroken(x); !strings.Contains(text, want) {
+			t.Errorf("%q is not shown:\n%s", want, x.Text())
+		}
+	}
+}
+
 // TestNothingChangesIt: where no threshold was found, that is said.
 func TestNothingChangesIt(t *testing.T) {
 	x := example(t)
@@ -254,6 +268,23 @@ func TestWidth(t *testing.T) {
 	}
 }
 
+// TestSharedPreprocessing: what networks do alike with images is said once, with whose it is, and each network is marked.
+func TestSharedPreprocessing(t *testing.T) {
+	for want, steps := range map[string][3]string{
+		"images of all networks: crop 224 50,000 rows":                         {"crop 224", "crop 224", "crop 224"},
+		"images of a and c: crop 224 images of b: crop 96 50,000 rows":         {"crop 224", "crop 96", "crop 224"},
+		"images of a: one images of b: another images of c: third 50,000 rows": {"one", "another", "third"},
+	} {
+		x := example(t)
+		for i, name := range []string{"a", "b", "c"} {
+			x.Networks = append(x.Networks, Network{name, "alexnet", []string{name + ".fc7"}, steps[i]})
+		}
+		if text := unbroken(x); !strings.Contains(text, "For network a (alexnet), layers a.fc7 network b (alexnet), layers b.fc7 network c (alexnet), layers c.fc7 "+want) {
+			t.Errorf("%q is not shown:\n%s", want, x.Text())
+		}
+	}
+}
+
 // TestTree: every phase stands once, each but the last under one that runs later, also of plans with many.
 func TestTree(t *testing.T) {
 	for want, of := range map[string]struct {
@@ -333,8 +364,12 @@ func TestSchema(t *testing.T) {
 	if err := r.AddGoComments("github.com/vista-mr/vista-mr/vistaopt/explain", "../"); err != nil {
 		t.Fatal(err)
 	}
-	s := r.Reflect(&Explanation{})
-	s.Version, s.Title = "http://json-schema.org/draft-07/schema#", "vista-mr explain -o json"
+	shown, refused := r.Reflect(&Explanation{}), r.Reflect(&Refusal{})
+	shown.Version, shown.Title, refused.Version, refused.Title = "", "an explanation, on standard output", "", "that no plan fits, on standard error"
+	refused.Properties.Set("schemaVersion", &jsonschema.Schema{Type: "integer", Description: "version of this format"})
+	refused.Properties.Set("error", &jsonschema.Schema{Type: "object", Required: []string{"id", "cause", "exitCode"}, Description: "that of every failure (docs/errors.md)"})
+	refused.Required = append([]string{"schemaVersion", "error"}, refused.Required...)
+	s := &jsonschema.Schema{Version: "http://json-schema.org/draft-07/schema#", Title: "vista-mr explain -o json", AnyOf: []*jsonschema.Schema{shown, refused}}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -348,7 +383,8 @@ func TestSchema(t *testing.T) {
 	if want, err := os.ReadFile(file); err != nil || !bytes.Equal(b, want) {
 		t.Errorf("%s is not what the types say, %v; run: go test ./vistaopt/explain -update", file, err)
 	}
-	described(t, "", s)
+	described(t, "", shown)
+	described(t, "", refused)
 
 	doc, err := validator.UnmarshalJSON(bytes.NewReader(b))
 	if err != nil {
@@ -362,6 +398,7 @@ func TestSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	validRefusal(t, compiled)
 	full, bare := example(t), example(t)
 	bare.Rejected, bare.Thresholds, bare.Override, bare.Paper, bare.Actual, bare.Remarks = nil, nil, nil, nil, nil, nil
 	for _, x := range []*Explanation{full, bare} {

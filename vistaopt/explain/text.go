@@ -54,21 +54,19 @@ func (x *Explanation) made() string {
 const inAll = "in all"
 
 func (x *Explanation) data(b *bytes.Buffer) {
-	networks := x.Networks
-	if len(networks) == 0 {
-		networks = []Network{{x.Network, x.Network, x.Layers, x.Preprocess}}
-	}
 	first := head("For")
-	for _, n := range networks {
-		called := n.Name
-		if n.Model != n.Name {
-			called += " (" + n.Model + ")"
+	if len(x.Networks) == 0 {
+		line(b, first, fmt.Sprintf("%s, layers %s", x.Network, strings.Join(x.Layers, " ")))
+		if x.Preprocess != "" {
+			line(b, noHead, x.Preprocess)
 		}
-		line(b, first, fmt.Sprintf("%s, layers %s", called, strings.Join(n.Layers, " ")))
-		if n.Preprocess != "" {
-			line(b, noHead, n.Preprocess)
-		}
+	}
+	for _, n := range x.Networks {
+		line(b, first, fmt.Sprintf("network %s, layers %s", Called(n.Name, n.Model), strings.Join(n.Layers, " ")))
 		first = noHead
+	}
+	for _, words := range Shared(x.Networks) {
+		line(b, noHead, words)
 	}
 	size := bytesize.Nearest(x.Data.ImageBytes)
 	if x.Data.Pixels > 0 {
@@ -83,6 +81,37 @@ func (x *Explanation) data(b *bytes.Buffer) {
 		line(b, first, w)
 	}
 	line(b, head("On"), fmt.Sprintf("%s of %s, %s each", count(int64(x.Machine.Workers), "worker"), count(int64(x.Machine.Cores), "core"), bytesize.AtMost(x.Machine.Memory)))
+}
+
+// Called is the name of one of several networks, with its model where that is another word.
+func Called(name, model string) string {
+	if model == name {
+		return name
+	}
+	return name + " (" + model + ")"
+}
+
+// Shared says how several networks take images: once what is the same of some of them, with whose it is.
+func Shared(networks []Network) (out []string) {
+	of := map[string][]string{}
+	var steps []string // in the order of their first networks
+	for _, n := range networks {
+		if n.Preprocess == "" {
+			continue
+		}
+		if of[n.Preprocess] == nil {
+			steps = append(steps, n.Preprocess)
+		}
+		of[n.Preprocess] = append(of[n.Preprocess], n.Name)
+	}
+	for _, s := range steps {
+		whose := strings.Join(of[s], " and ")
+		if len(of[s]) == len(networks) {
+			whose = "all networks"
+		}
+		out = append(out, fmt.Sprintf("images of %s: %s", whose, s))
+	}
+	return out
 }
 
 // pixels is a number of them, of many in millions: 900 pixels, 0.2 megapixels, 12 megapixels.
@@ -235,18 +264,22 @@ func off(estimate, actual, noise float64) string {
 
 func (x *Explanation) memory(b *bytes.Buffer) {
 	r := x.Regions
+	need, least := r.Need(), int64(1<<20) // less of a part is not worth a word
+	if bytesize.Tenths(need) {
+		least = 1 << 30 / 20
+	}
 	var parts []string
 	for _, of := range []struct {
 		name  string
 		bytes int64
 	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the model ready", r.Prepare}, {"weights", r.Model}, {"of which it may drop", r.Mapped}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
 		{"decoding", r.Decode}, {"sorting", r.Sort}, {"cache", r.Cache}, {"models", r.Train}, {"evaluation", r.Evaluate}} {
-		if of.bytes >= 1<<20 {
-			parts = append(parts, of.name+" "+bytesize.Nearest(of.bytes))
+		if of.bytes >= least {
+			parts = append(parts, of.name+" "+bytesize.Part(of.bytes, need))
 		}
 	}
 	b.WriteByte('\n')
-	line(b, head("Memory"), fmt.Sprintf("needs %s of %s, an expected peak of %s: %s", bytesize.AtLeast(r.Need()), bytesize.AtMost(x.Machine.Memory), bytesize.Nearest(x.Estimate.Memory), strings.Join(parts, ", ")))
+	line(b, head("Memory"), fmt.Sprintf("needs %s of %s, an expected peak of %s: %s", bytesize.AtLeast(need), bytesize.AtMost(x.Machine.Memory), bytesize.Part(x.Estimate.Memory, need), strings.Join(parts, ", ")))
 	line(b, noHead, "(the network's, training's and evaluation's parts are not held at the same time; what is needed is what each part may take, the peak what it most likely takes)")
 	where := "all of it in memory"
 	if x.Pinned.Disk > 0 {
@@ -331,10 +364,14 @@ func (x *Explanation) rejected(b *bytes.Buffer) {
 		if r.Estimate.Seconds > 0 {
 			at = vistaopt.Duration(r.Estimate.Seconds)
 		}
-		p := r.Plan
-		rows = append(rows, []string{strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks)), at, bytesize.Nearest(r.Estimate.Memory), r.Why})
+		rows = append(rows, []string{kindOf(r.Plan), at, bytesize.Nearest(r.Estimate.Memory), r.Why})
 	}
 	table(b, rows)
+}
+
+// kindOf is a plan without its numbers.
+func kindOf(p plan.Plan) string {
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s %s %s", p.Inference, p.Placement, p.Join, p.Storage, p.Networks))
 }
 
 func (x *Explanation) changes(b *bytes.Buffer) {

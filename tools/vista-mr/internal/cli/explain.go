@@ -1,12 +1,24 @@
 package cli
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/cluster"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+	"github.com/vista-mr/vista-mr/vistaopt"
+	"github.com/vista-mr/vista-mr/vistaopt/explain"
 	"github.com/vista-mr/vista-mr/vistaopt/paper"
 )
+
+// refusedError is that no plan fits, with what explain shows of it beside the cause.
+type refusedError struct {
+	error
+	shown *explain.Refusal
+}
+
+func (e *refusedError) Unwrap() error { return e.error }
 
 func (a *app) explainCmd() *cobra.Command {
 	cmd := &cobra.Command{
@@ -16,6 +28,8 @@ func (a *app) explainCmd() *cobra.Command {
 comes from, every other plan with the number that sank it, and what would change the choice. The table, the list of
 images and a few of them are read, and no weights; nothing is run or written. With --tracker the plan is made for that
 tracker's workers.
+
+Where no plan fits, what each needs is listed with the error; -o json gives it as numbers.
 
 --analyze shows the plan of a finished run, and what it has measured beside what it was expected to cost before it ran: JOB is its
 output folder or URI, or a tracker's job. A run of other networks, layers, rows, columns or images is refused; what else differs
@@ -62,6 +76,10 @@ is said.
 			}
 		}
 		x, err := run.Explain(cmd.Context(), job, o)
+		var no *vistaopt.InfeasibleError
+		if errors.As(err, &no) {
+			return &refusedError{err, explain.Refused(no)}
+		}
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+	"github.com/vista-mr/vista-mr/vistaopt/explain"
 )
 
 // stdoutError says that standard output could not be written.
@@ -155,6 +156,8 @@ func headline(err error, cause string) (before []string, head string, after []st
 // input concerned, and what to do next.
 func (a *app) fail(err error) {
 	f := describe(err)
+	refused := &refusedError{}
+	errors.As(err, &refused)
 	if a.json {
 		enc := json.NewEncoder(a.Stderr)
 		enc.SetEscapeHTML(false)
@@ -162,7 +165,8 @@ func (a *app) fail(err error) {
 		_ = enc.Encode(struct {
 			SchemaVersion int     `json:"schemaVersion"`
 			Error         failure `json:"error"`
-		}{1, f})
+			*explain.Refusal
+		}{1, f, refused.shown})
 		return
 	}
 	bold, plain := "", ""
@@ -177,6 +181,9 @@ func (a *app) fail(err error) {
 	fmt.Fprintf(&b, "%serror%s  %s  %s\n", bold, plain, f.ID, printable(head))
 	for _, l := range after {
 		b.WriteString("       " + printable(l) + "\n")
+	}
+	if refused.shown != nil {
+		b.Write(refused.shown.Text())
 	}
 	if f.Input != "" && !strings.Contains(f.Cause, f.Input) {
 		fmt.Fprintf(&b, "input  %s\n", printable(f.Input))

@@ -29,8 +29,8 @@ func beyondMemory(m vistaopt.Machine, choose func(vistaopt.Machine) (*vistaopt.C
 		m.Tracker.Memory = tracker.Needed
 		c, err = choose(m)
 	}
-	if err == nil {
-		c.Beyond = beyond
+	if err == nil && beyond > 0 {
+		c.Exceeds(beyond)
 	}
 	return c, err
 }

@@ -52,6 +52,14 @@ func TestExplainBeyondMemory(t *testing.T) {
 	if text := string(x.Text()); len(x.Thresholds) > 0 || !strings.Contains(text, " more) a plan fits; until then") {
 		t.Errorf("%+v\n%s", x.Thresholds, text)
 	}
+	if len(x.Rejected) == 0 {
+		t.Error("no other plan is listed")
+	}
+	for _, r := range x.Rejected {
+		if r.Fits || r.Need < need || !strings.Contains(r.Why, "needs ") || !strings.Contains(r.Why, "there are 100 MiB") {
+			t.Errorf("%s: %+v", r.Plan, r)
+		}
+	}
 	// What it says is so: a MiB less does not fit, and that much does.
 	w.job.Limits.Refuse = true
 	mibs := (need + 1<<20 - 1) >> 20

@@ -289,6 +289,12 @@ func refusedOutput(name, cause string, err error) error {
 		Next: "choose another folder (--set output=...), or remove this one if nobody needs it"})
 }
 
+// blockedOutput refuses an output for a file that is in the way: that may be anybody's, so nothing is said of removing it.
+func blockedOutput(name, cause string) error {
+	return exit.As(exit.Invalid, &InputError{ID: "E-OUTPUT", Key: "output", Path: name, Cause: cause,
+		Next: "choose another folder (--set output=...): a file is in the way"})
+}
+
 // finishedCause says of an output that a job has come to its end there.
 const finishedCause = "holds the finished results of this job"
 

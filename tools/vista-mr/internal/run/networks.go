@@ -21,12 +21,13 @@ type networks []*network
 // in dir. What fits has against all of them is heard before memory is taken for the weights of any, and again with each
 // that is open. use is called with each in turn and lets go of its weights: those of one network are held at a time.
 func openNetworks(ctx context.Context, j *conf.Job, dir string, fits func(networks) error, use func(ns networks, i int) error) (networks, error) {
-	all := make(networks, len(j.CNN))
-	for i := 1; i < len(all); i++ { // the first one's outline comes with its opening
-		var err error
-		if all[i], err = outline(ctx, j, i); err != nil {
-			return nil, err
+	// The first one's outline comes with its opening, unless there is more to say already.
+	all, problems := outlined(ctx, j, 1)
+	if len(problems) > 0 {
+		if _, err := outline(ctx, j, 0); err != nil {
+			problems = slices.Insert(problems, 0, err)
 		}
+		return nil, problemsOf(ctx, problems)
 	}
 	for i := range all {
 		n, err := tried(ctx, j, i, dir, func(n *network) error {
@@ -49,14 +50,23 @@ func openNetworks(ctx context.Context, j *conf.Job, dir string, fits func(networ
 
 // outlines are a job's networks without their weights.
 func outlines(ctx context.Context, j *conf.Job) (networks, error) {
-	all := make(networks, len(j.CNN))
-	for i := range all {
-		var err error
-		if all[i], err = outline(ctx, j, i); err != nil {
-			return nil, err
-		}
+	all, problems := outlined(ctx, j, 0)
+	if len(problems) > 0 {
+		return nil, problemsOf(ctx, problems)
 	}
 	return all, all.distinct()
+}
+
+// outlined are the outlines of a job's networks from one on, and what is wrong with each that has none.
+func outlined(ctx context.Context, j *conf.Job, from int) (all networks, problems []error) {
+	all = make(networks, len(j.CNN))
+	for i := from; i < len(all); i++ {
+		var err error
+		if all[i], err = outline(ctx, j, i); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return all, problems
 }
 
 // distinct refuses layers of different networks that would have one name in the job: layer b.c of a, and c of a.b.
@@ -147,7 +157,21 @@ func (ns networks) explain(x *explain.Explanation) {
 	}
 }
 
-// describe says in words what a network is made of, and what is to be known of it.
+// describe says in words what the networks are made of; of several, preprocessing that they share once.
+func (ns networks) describe() string {
+	var all []string
+	var own []explain.Network
+	for _, n := range ns {
+		all = append(all, n.describe())
+		own = append(own, explain.Network{Name: n.name, Preprocess: n.steps})
+	}
+	if len(ns) > 1 {
+		all = append(all, explain.Shared(own)...)
+	}
+	return strings.Join(all, "; ")
+}
+
+// describe says in words what a network is made of, and what is to be known of it. How it takes images is said for several at once.
 func (n *network) describe() string {
 	var names []string
 	for _, l := range n.layers {
@@ -157,9 +181,11 @@ func (n *network) describe() string {
 	if isFile(n.job.Model) {
 		of = fmt.Sprint(n.cnn.Input)
 	}
-	detail := fmt.Sprintf("%s, %s, layers %s; %s", n.job.Model, of, strings.Join(names, " "), n.steps)
-	if n.name != "" && n.name != n.job.Model {
-		detail = n.name + ": " + detail
+	detail := fmt.Sprintf("%s, layers %s", of, strings.Join(names, " "))
+	if n.name == "" {
+		detail = fmt.Sprintf("%s, %s; %s", n.job.Model, detail, n.steps)
+	} else {
+		detail = fmt.Sprintf("network %s, %s", explain.Called(n.name, n.job.Model), detail)
 	}
 	return strings.Join(append([]string{detail}, n.notes...), " ")
 }

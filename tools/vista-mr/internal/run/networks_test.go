@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -140,6 +141,9 @@ func TestWrongNetworksAreRefused(t *testing.T) {
 			w := newWorld(t, true)
 			j := w.listed(t)
 			c.change(j)
+			if _, err := Explain(t.Context(), j, Options{}); errorID(err) != c.id {
+				t.Errorf("explained: %v", err)
+			}
 			_, err := Validate(t.Context(), j, Options{})
 			if errorID(err) != c.id || !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Errorf("got %s %v", errorID(err), err)
@@ -149,6 +153,34 @@ func TestWrongNetworksAreRefused(t *testing.T) {
 				t.Errorf("exit code %d", exit.Code(err))
 			}
 		})
+	}
+}
+
+// TestProblemsOfAllNetworks: what is wrong with several networks is said at once, beside what else is wrong.
+func TestProblemsOfAllNetworks(t *testing.T) {
+	alone(t)
+	w := newWorld(t, true)
+	j := w.listed(t)
+	j.CNN[0].Layers, j.CNN[1].Layers = conf.Layers{Names: []string{"yy"}}, conf.Layers{Names: []string{"zz"}}
+	_, validated := Validate(t.Context(), j, Options{})
+	_, explained := Explain(t.Context(), j, Options{})
+	_, submitted := Submit(t.Context(), j, Options{})
+	j.Output = conf.URI(filepath.Join(w.dir, "net"))
+	_, beside := Validate(t.Context(), j, Options{})
+	for name, c := range map[string]struct {
+		err error
+		n   int
+	}{"validate": {validated, 2}, "explain": {explained, 2}, "submit": {submitted, 2}, "beside another": {beside, 3}} {
+		var several *ProblemsError
+		if !errors.As(c.err, &several) || len(several.Problems) != c.n || several.ErrorID() != "E-LAYER" || exit.Code(c.err) != int(exit.Invalid) {
+			t.Errorf("%s: exit code %d: %v", name, exit.Code(c.err), c.err)
+			continue
+		}
+		for i, want := range []string{`network small: .*small.onnx has no layer "yy"`, `network second: .*small.onnx has no layer "zz"`} {
+			if got := several.Problems[i].Error(); !regexp.MustCompile(want).MatchString(got) {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
 	}
 }
 
@@ -183,7 +215,7 @@ func TestExplainSeveralNetworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(string(x.Text())), " ") // sentences may go on in the next line
-	for _, want := range []string{"networks together;", "small (" + j.CNN[0].Model + "), layers small./f1_relu/Relu_output_0 small./f2/Gemm_output_0", "second (" + j.CNN[0].Model + "), layers second./f2/Gemm_output_0", "snappy apart", "storage networks cpu"} {
+	for _, want := range []string{"networks together;", "network small (" + j.CNN[0].Model + "), layers small./f1_relu/Relu_output_0 small./f2/Gemm_output_0", "network second (" + j.CNN[0].Model + "), layers second./f2/Gemm_output_0 images of all networks: ", "snappy apart", "storage networks cpu"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}

@@ -108,6 +108,11 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 		return 0, exit.As(exit.Invalid, err)
 	}
 	refuse := func(cause string, err error) (OutputState, error) { return 0, refusedOutput(dir, cause, err) }
+	if file := inWay(dir); file == dir {
+		return 0, blockedOutput(dir, "is not a folder")
+	} else if file != "" {
+		return 0, blockedOutput(dir, fmt.Sprintf("cannot be made: %s is a file", file))
+	}
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -123,9 +128,6 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 		}
 		return OutputNew, nil
 	case err != nil:
-		if info, statErr := os.Stat(dir); statErr == nil && !info.IsDir() {
-			return refuse("is not a folder", nil)
-		}
 		return refuse("cannot be read", err)
 	}
 	// A claim that was cut short leaves its temporary file, which belongs to nobody.
@@ -150,6 +152,22 @@ func lookAtOutput(j *conf.Job) (OutputState, error) {
 		return 0, finishedOutput(dir)
 	}
 	return OutputUnfinished, nil
+}
+
+// inWay is the file that a folder has for itself or above it, so that it cannot be made; "": none.
+func inWay(dir string) string {
+	for {
+		if info, err := os.Stat(dir); err == nil {
+			if info.IsDir() {
+				return ""
+			}
+			return dir
+		}
+		if dir == filepath.Dir(dir) {
+			return ""
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // existing is the folder itself or the nearest one above it that is there, be it a link to nowhere.

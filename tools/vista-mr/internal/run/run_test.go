@@ -106,10 +106,14 @@ func TestClaimUnwritable(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := ClaimOutput(t.Context(), job(t, file+"/out"))
-	refused(t, err, "E-OUTPUT")
-	_, err = ClaimOutput(t.Context(), job(t, file))
-	refused(t, err, "E-OUTPUT")
+	for out, says := range map[string]string{file: "is not a folder", file + "/out": "cannot be made: " + file + " is a file", file + "/a/b": "cannot be made: " + file + " is a file"} {
+		_, err := ClaimOutput(t.Context(), job(t, out))
+		refused(t, err, "E-OUTPUT")
+		var e *InputError
+		if !errors.As(err, &e) || e.Cause != says || !strings.HasPrefix(e.Next, "choose another folder") || strings.Contains(e.Next, "remove") {
+			t.Errorf("%s: %v; %+v", out, err, e)
+		}
+	}
 }
 
 // Each line of the table of limitations refuses something, and says what can be had instead.

@@ -89,7 +89,7 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 			return nil, nil, ctx.Err()
 		}
 		if err != nil {
-			problems = append(problems, err)
+			problems = append(problems, each(err)...)
 			continue
 		}
 		if detail != "" {
@@ -210,6 +210,26 @@ func (e *ProblemsError) Hint() string {
 	return "correct them, then run " + again + " again"
 }
 
+// problemsOf is the error of some problems, at least one.
+func problemsOf(ctx context.Context, problems []error) error {
+	if err := ctx.Err(); err != nil { // all of them are that
+		return err
+	}
+	if len(problems) == 1 {
+		return problems[0]
+	}
+	return &ProblemsError{Problems: problems}
+}
+
+// each are the problems that an error stands for.
+func each(err error) []error {
+	var several *ProblemsError
+	if errors.As(err, &several) {
+		return several.Problems
+	}
+	return []error{err}
+}
+
 // nearHint suggests the entry beside a missing path, or beside a folder that holds nothing, whose name is most like it.
 func nearHint(path string) string {
 	if info, err := os.Stat(path); err == nil && !info.IsDir() {
@@ -290,11 +310,7 @@ func checkModel(ctx context.Context, j *conf.Job, o *Options, f *findings) (stri
 		return "", err
 	}
 	f.warn = warnings(j, d, ns, f.choice, follows, m)
-	var details []string
-	for _, n := range ns {
-		details = append(details, n.describe())
-	}
-	return strings.Join(details, "; "), nil
+	return ns.describe(), nil
 }
 
 // checkPlan says how the job would run. Where images were not counted or the table is not known, a job may need more
