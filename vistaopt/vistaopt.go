@@ -103,14 +103,15 @@ func (s Stats) matched() int64 {
 // Machine is what a worker may use, how many there are, and how fast they are.
 type Machine struct {
 	Cores   int
-	Memory  int64 // bytes: the least of the job's limit, the cgroup's and the machine's
+	Memory  int64 // bytes: the least of the job's limit, the process's, the cgroup's and the machine's
 	Workers int   // 0 means 1
-	// Least is whose memory it is, for refusals: the name of the worker that has the least, EachWorker, ThisMachine or ControlGroup;
-	// "": the job's limit.
-	Least string
-	Whole int64 // bytes that there are without the job's limit, for refusals; 0: not known
-	Most  int64 // bytes that the workers that Least speaks of can be given: what the smallest of their machines or control groups has; 0: not known
-	Rates Rates // zero: the defaults
+	// Least is whose memory it is, for refusals: the name of the worker that has the least, EachWorker, ThisMachine, ControlGroup or
+	// ThisProcess; "": the job's limit.
+	Least  string
+	Ulimit Ulimit // where Least is ThisProcess
+	Whole  int64  // bytes that there are without the job's limit, for refusals; 0: not known
+	Most   int64  // bytes that the workers that Least speaks of can be given: what the smallest of their machines or control groups has; 0: not known
+	Rates  Rates  // zero: the defaults
 	// Unmapped says that workers hold weights in memory, whatever a network says, because not all have a cache with files to map.
 	Unmapped bool
 
@@ -134,7 +135,14 @@ const (
 	EachWorker   = "each worker"        // all have the same
 	ThisMachine  = "this machine"       // that runs the job in one process, as much as it has
 	ControlGroup = "this control group" // that the process is in, or one above it
+	ThisProcess  = "this process"       // which has a limit of its own
 )
+
+// Ulimit is a process's own limit. It can be compared, as machines are.
+type Ulimit interface {
+	// Raise says how a job gets so much memory under it, and what the limit is.
+	Raise(memory int64) string
+}
 
 // Training is what the choice needs to know about the models.
 type Training struct {
@@ -204,6 +212,8 @@ func (e *InfeasibleError) Error() string {
 		on = " on " + e.Worker
 	case ControlGroup:
 		on = " in " + e.Worker
+	case ThisProcess:
+		on = " to " + e.Worker
 	default:
 		on = " on worker " + e.Worker
 	}

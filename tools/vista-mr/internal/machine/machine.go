@@ -65,9 +65,25 @@ func total(root string) int64 {
 	return fallback
 }
 
-// Memory is what the process may use, in bytes: the least of the machine's memory and the
-// limits of its control groups.
-func Memory() int64 { return memory("/") }
+// Memory is what the process may use, in bytes: the least of the machine's memory and the limits of its control groups and
+// of the process itself.
+func Memory() int64 {
+	n, _ := Least()
+	return n
+}
+
+// Least is Memory, and the process's own limit if it is that.
+func Least() (int64, Ulimit) { return least(memory("/"), ulimits()) }
+
+func least(n int64, own []Ulimit) (int64, Ulimit) {
+	var of Ulimit
+	for _, u := range own {
+		if m := u.usable(); m < n {
+			n, of = m, u
+		}
+	}
+	return n, of
+}
 
 // memory reads the files of a system whose root lies in a folder.
 func memory(root string) int64 {
