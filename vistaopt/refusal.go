@@ -74,6 +74,8 @@ func (q *search) memory() string {
 		return fmt.Sprintf("run the job on a machine with %s or more: this one has %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Memory))
 	case of == ControlGroup:
 		return fmt.Sprintf("raise the limit of the control group that the process runs in to %s or more: it is %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Memory))
+	case of == ThisProcess:
+		return q.m.Ulimit.Raise(need)
 	case of == EachWorker && elsewhere: // a plan must fit on each of them
 		return fmt.Sprintf("run the workers on machines, or in control groups, with %s or more: the least of theirs has %s", bytesize.AtLeast(need), bytesize.AtMost(q.m.Most))
 	case of == EachWorker:

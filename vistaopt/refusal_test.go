@@ -19,8 +19,13 @@ func refusedIn(t *testing.T, want plan.Plan, s Stats, m Machine) *InfeasibleErro
 	return e
 }
 
+// twice is a limit under which half can be used.
+type twice struct{}
+
+func (twice) Raise(memory int64) string { return "ulimit of " + bytesize.AtLeast(2*memory) }
+
 // TestWhoseMemoryItIs: a refusal asks for more where more would help: of the job's limit up to what there is without it, else of the
-// machine or the control group, each with what it has. And it names the plan whose figures it gives.
+// machine, the control group or the process, each with what it has. And it names the plan whose figures it gives.
 func TestWhoseMemoryItIs(t *testing.T) {
 	need := refusedIn(t, plan.Plan{}, foods, Machine{Cores: 2, Memory: 100 * mib}).Needed
 	for name, c := range map[string]struct {
@@ -33,6 +38,7 @@ func TestWhoseMemoryItIs(t *testing.T) {
 		"limit is less": {Machine{Memory: 100 * mib, Whole: 200 * mib}, "100 MiB is available (", "run the job where there are " + bytesize.AtLeast(need) + ": without limits.memory there are 200 MiB here", false},
 		"machine":       {Machine{Memory: 200 * mib, Whole: 200 * mib, Least: ThisMachine}, "200 MiB is available on this machine (", "run the job on a machine with " + bytesize.AtLeast(need) + " or more: this one has 200 MiB", false},
 		"group":         {Machine{Memory: 200 * mib, Whole: 200 * mib, Least: ControlGroup}, "200 MiB is available in this control group (", "raise the limit of the control group that the process runs in to " + bytesize.AtLeast(need) + " or more: it is 200 MiB", false},
+		"process":       {Machine{Memory: 200 * mib, Whole: 200 * mib, Least: ThisProcess, Ulimit: twice{}}, "200 MiB is available to this process (", "ulimit of " + bytesize.AtLeast(2*need), false},
 	} {
 		c.m.Cores = 2
 		e := refusedIn(t, plan.Plan{}, foods, c.m)

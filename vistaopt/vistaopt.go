@@ -104,14 +104,15 @@ func (s Stats) matched() int64 {
 // Machine is what a worker may use, how many there are, and how fast they are.
 type Machine struct {
 	Cores   int
-	Memory  int64 // bytes: the least of the job's limit, the cgroup's and the machine's
+	Memory  int64 // bytes: the least of the job's limit, the process's, the cgroup's and the machine's
 	Workers int   // 0 means 1
-	// Least is whose memory it is, for refusals: the name of the worker that has the least, EachWorker, ThisMachine or ControlGroup;
-	// "": the job's limit.
-	Least string
-	Whole int64 // bytes that there are without the job's limit, for refusals; 0: not known
-	Most  int64 // bytes that the workers that Least speaks of can be given: what the smallest of their machines or control groups has; 0: not known
-	Rates Rates // zero: the defaults
+	// Least is whose memory it is, for refusals: the name of the worker that has the least, EachWorker, ThisMachine, ControlGroup or
+	// ThisProcess; "": the job's limit.
+	Least  string
+	Ulimit Ulimit // where Least is ThisProcess
+	Whole  int64  // bytes that there are without the job's limit, for refusals; 0: not known
+	Most   int64  // bytes that the workers that Least speaks of can be given: what the smallest of their machines or control groups has; 0: not known
+	Rates  Rates  // zero: the defaults
 	// Unmapped says that workers hold weights in memory, whatever a network says, because not all have a cache with files to map.
 	Unmapped bool
 
@@ -135,7 +136,14 @@ const (
 	EachWorker   = "each worker"        // all have the same
 	ThisMachine  = "this machine"       // that runs the job in one process, as much as it has
 	ControlGroup = "this control group" // that the process is in, or one above it
+	ThisProcess  = "this process"       // which has a limit of its own
 )
+
+// Ulimit is a process's own limit. It can be compared, as machines are.
+type Ulimit interface {
+	// Raise says how a job gets so much memory under it, and what the limit is.
+	Raise(memory int64) string
+}
 
 // Training is what the choice needs to know about the models.
 type Training struct {
@@ -210,12 +218,12 @@ type InfeasibleError struct {
 // Phase is what needs the most, in words.
 func (e *InfeasibleError) Phase() string { return e.Regions.largest() }
 
-// Whose says whose memory there is: limits.memory, this machine, this control group, each worker, or worker and its name.
+// Whose says whose memory there is: limits.memory, this machine, this control group, this process, each worker, or worker and its name.
 func (e *InfeasibleError) Whose() string {
 	switch e.Worker {
 	case "":
 		return "limits.memory"
-	case EachWorker, ThisMachine, ControlGroup:
+	case EachWorker, ThisMachine, ControlGroup, ThisProcess:
 		return e.Worker
 	}
 	return "worker " + e.Worker
@@ -228,6 +236,8 @@ func (e *InfeasibleError) Error() string {
 		on = ""
 	case ControlGroup:
 		on = " in " + e.Whose()
+	case ThisProcess:
+		on = " to " + e.Whose()
 	}
 	phase := e.Phase()
 	return fmt.Sprintf("the plan does not fit: it needs %s, %s is available%s (%s: %s); of those that the job allows %s needs the least",

@@ -52,7 +52,7 @@ func fail(op, id, fix string, err error) error {
 		}
 	}
 	if strings.Contains(text, "bad_alloc") { // not the arena has said no, but the system
-		e.Fix = "the system gives no more memory: raise its limit (ulimit -v), or run with fewer images at a time (plan.cpu, plan.batch)"
+		e.Fix = "the system gives no more memory: raise its limit (ulimit -d or ulimit -v), or run with fewer images at a time (plan.cpu, plan.batch)"
 	}
 	return e
 }

@@ -17,7 +17,7 @@ func TestAdvice(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"Exception during initialization: std::bad_alloc":                           "ulimit -v",
+		"Exception during initialization: std::bad_alloc":                           "ulimit -d or ulimit -v",
 		"BFCArena::AllocateRawInternal: Available memory of 0 is smaller than 4096": "limits.memory",
 	} {
 		var e *Error

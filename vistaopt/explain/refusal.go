@@ -13,7 +13,7 @@ import (
 type Refusal struct {
 	Needed    int64              `json:"needed"`    // bytes that a worker needs at least, of all plans
 	Available int64              `json:"available"` // bytes that there are
-	Whose     string             `json:"whose"`     // whose memory that is: limits.memory, this machine, this control group, each worker, or worker and its name
+	Whose     string             `json:"whose"`     // whose memory that is: limits.memory, this machine, this control group, this process, each worker, or worker and its name
 	Phase     string             `json:"phase"`     // what needs the most, in words
 	Plan      plan.Plan          `json:"plan"`      // the plan that needs the least
 	Regions   vistaopt.Regions   `json:"regions"`   // what it needs a worker's memory for, in bytes

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/run"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 
 	"github.com/vista-mr/vista-mr/mr/dfs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/host"
@@ -107,7 +109,7 @@ on another machine, goes on with its jobs.`,
 	state := cmd.Flags().String("state", "", "`URI` of the folder for the tracker's state")
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for logs and the like; default: vista-mr-tracker-UID in the folder for temporary files")
 	drivers := cmd.Flags().Int("jobs", 4, "`number` of jobs that run at once; others wait")
-	memory := cmd.Flags().String("memory", "", "`size` that it and its jobs' drivers may take, as 4GiB, shared out to --jobs; never more than the machine or its control group has")
+	memory := cmd.Flags().String("memory", "", "`size` that it and its jobs' drivers may take, as 4GiB, shared out to --jobs; never more than the machine, its control group or its ulimit allows")
 	timeout := cmd.Flags().Duration("task-timeout", 5*time.Minute, "`time` for which an attempt may do nothing, as 90s or 5m, until it is given up and its task is run elsewhere")
 	weights := cmd.Flags().StringToInt("weight", nil, "share of the workers that a user has, where others have 1: `USER=N`; may be repeated")
 	var limits cluster.Limits
@@ -136,11 +138,12 @@ on another machine, goes on with its jobs.`,
 		if *timeout <= 0 {
 			return usageOf(cmd, "--task-timeout %v: a time above 0", *timeout)
 		}
-		whole := machine.Memory()
+		whole, own := machine.Least()
 		limit, err := someMemory(*memory, whole)
 		if err != nil {
 			return usageOf(cmd, "--memory: %v", err)
 		}
+		a.noteUlimit(whole, own)
 		if *state == "" {
 			return usageOf(cmd, "--state is missing: the folder for the tracker's state")
 		}
@@ -189,7 +192,7 @@ func absolute(uri string) (string, error) {
 	return abs, nil
 }
 
-// someMemory is what a worker's jobs, or a tracker, may take: what the flag says, and never more than the machine or its control group has.
+// someMemory is what a worker's jobs, or a tracker, may take: what the flag says, and never more than the machine, its control group or its ulimit allows.
 func someMemory(flag string, machine int64) (int64, error) {
 	if flag == "" {
 		return machine, nil
@@ -199,6 +202,13 @@ func someMemory(flag string, machine int64) (int64, error) {
 		return 0, err
 	}
 	return min(machine, int64(n)), nil
+}
+
+// noteUlimit says that a limit of the process leaves less than there is: of the worker or tracker others see only how much it has.
+func (a *app) noteUlimit(memory int64, own machine.Ulimit) {
+	if own.Limit > 0 {
+		a.note(fmt.Sprintf("memory: %s can be used under the process's own limit, %s", bytesize.AtMost(memory), own))
+	}
 }
 
 func (a *app) workerCmd() *cobra.Command {
@@ -213,7 +223,7 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 	}
 	f := addTrackerFlags(cmd)
 	slots := cmd.Flags().Int("slots", machine.Cores(), "`number` of attempts at once")
-	memory := cmd.Flags().String("memory", "", "`size` that jobs may take, as 16GiB; never more than the machine or its control group has")
+	memory := cmd.Flags().String("memory", "", "`size` that jobs may take, as 16GiB; never more than the machine, its control group or its ulimit allows")
 	scratch := cmd.Flags().String("scratch", "", "local `folder` for spills; default: the folder for temporary files")
 	grace := cmd.Flags().Duration("grace", 25*time.Second, "`time` that running attempts may take to end, as 90s or 5m, when the worker is told to")
 	lib := ortFlag(cmd)
@@ -228,11 +238,12 @@ runs to its end within the time of --grace, and leaves; nothing is lost if it is
 		if *grace < 0 {
 			return usageOf(cmd, "--grace %v: a time of 0 or more", *grace)
 		}
-		whole := machine.Memory()
+		whole, own := machine.Least()
 		limit, err := someMemory(*memory, whole)
 		if err != nil {
 			return usageOf(cmd, "--memory: %v", err)
 		}
+		a.noteUlimit(whole, own)
 		base := *scratch
 		if base == "" {
 			base = os.TempDir()

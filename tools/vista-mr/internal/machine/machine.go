@@ -4,6 +4,7 @@ package machine
 
 import (
 	"bufio"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,8 +14,43 @@ import (
 	"strings"
 )
 
-// Cores is the number of CPUs that the process may run on.
-func Cores() int { return runtime.GOMAXPROCS(0) }
+// Cores is the number of CPUs that the process may use: those that Go runs on, and no more than the quotas of its control
+// groups give. Go sees quotas, too, but never goes below two; less than a whole core counts as one.
+func Cores() int { return cores("/", runtime.GOMAXPROCS(0)) }
+
+func cores(root string, most int) int {
+	for _, name := range cgroupFiles(root, "cpu", "cpu.max", "cpu.cfs_quota_us") {
+		if q := quota(name); q > 0 {
+			most = min(most, int(math.Ceil(q)))
+		}
+	}
+	return max(most, 1)
+}
+
+// quota is how many cores a control group may use: "50000 100000" in one file of version 2, of version 1 in two; 0: as many as there are.
+func quota(name string) float64 {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(b))
+	if len(f) == 1 { // version 1
+		b, err = os.ReadFile(filepath.Join(filepath.Dir(name), "cpu.cfs_period_us"))
+		if err != nil {
+			return 0
+		}
+		f = append(f, strings.TrimSpace(string(b)))
+	}
+	if len(f) != 2 {
+		return 0
+	}
+	part, err := strconv.ParseInt(f[0], 10, 64) // "max" and -1: no limit
+	period, perr := strconv.ParseInt(f[1], 10, 64)
+	if err != nil || perr != nil || part <= 0 || period <= 0 {
+		return 0
+	}
+	return float64(part) / float64(period)
+}
 
 // fallback is assumed where the system does not tell.
 const fallback = 4 << 30
@@ -29,14 +65,30 @@ func total(root string) int64 {
 	return fallback
 }
 
-// Memory is what the process may use, in bytes: the least of the machine's memory and the
-// limits of its control groups.
-func Memory() int64 { return memory("/") }
+// Memory is what the process may use, in bytes: the least of the machine's memory and the limits of its control groups and
+// of the process itself.
+func Memory() int64 {
+	n, _ := Least()
+	return n
+}
+
+// Least is Memory, and the process's own limit if it is that.
+func Least() (int64, Ulimit) { return least(memory("/"), ulimits()) }
+
+func least(n int64, own []Ulimit) (int64, Ulimit) {
+	var of Ulimit
+	for _, u := range own {
+		if m := u.usable(); m < n {
+			n, of = m, u
+		}
+	}
+	return n, of
+}
 
 // memory reads the files of a system whose root lies in a folder.
 func memory(root string) int64 {
 	m := total(root)
-	for _, name := range cgroupFiles(root) {
+	for _, name := range cgroupFiles(root, "memory", "memory.max", "memory.limit_in_bytes") {
 		if b, err := os.ReadFile(name); err == nil {
 			if n, err := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && n > 0 && n < m {
 				m = n
@@ -46,11 +98,11 @@ func memory(root string) int64 {
 	return m
 }
 
-// cgroupFiles are the files that may hold a limit: those of the process's own group and of
-// every group above it, and the one that a container sees as its root.
-func cgroupFiles(system string) []string {
+// cgroupFiles are the files that may hold a controller's limit, by their names in either version: those of the process's own
+// group and of every group above it, and the one that a container sees as its root.
+func cgroupFiles(system, controller, v2, v1 string) []string {
 	groups := filepath.Join(system, "sys/fs/cgroup")
-	out := []string{filepath.Join(groups, "memory.max"), filepath.Join(groups, "memory/memory.limit_in_bytes")}
+	out := []string{filepath.Join(groups, v2), filepath.Join(groups, controller, v1)}
 	b, err := os.ReadFile(filepath.Join(system, "proc/self/cgroup"))
 	if err != nil {
 		return out
@@ -60,9 +112,9 @@ func cgroupFiles(system string) []string {
 		if len(f) != 3 {
 			continue
 		}
-		root, file := groups, "memory.max"
-		if strings.Contains(f[1], "memory") {
-			root, file = filepath.Join(groups, "memory"), "memory.limit_in_bytes"
+		root, file := groups, v2
+		if slices.Contains(strings.Split(f[1], ","), controller) { // cpu is not cpuset
+			root, file = filepath.Join(groups, controller), v1
 		} else if f[1] != "" {
 			continue
 		}

@@ -59,7 +59,7 @@ func Doctor(ctx context.Context, o Checkup) (*Diagnosis, error) {
 		next string
 	}{
 		{"runtime", lookRuntime, "make build, or name the library with --ort-lib"},
-		{"memory", lookMemory, "use a machine with more memory, or a larger limit of its control group"},
+		{"memory", lookMemory, "use a machine with more memory, or a larger limit of its control group or process"},
 		{"scratch", lookScratch, "set TMPDIR to a folder with room"},
 		{"clock", lookClock, "set this machine's clock"},
 	} {
@@ -154,13 +154,17 @@ const (
 )
 
 func lookMemory(Checkup) (string, error) {
-	all, may := machine.Total(), machine.Memory()
+	all := machine.Total()
+	may, own := machine.Least()
 	s := fmt.Sprintf("%s, %d cores", bytesize.Nearest(may), machine.Cores())
-	if all > may {
+	switch {
+	case own.Limit > 0:
+		s += fmt.Sprintf("; a job can use no more under the process's own limit, %s", own)
+	case all > may:
 		s += fmt.Sprintf("; the control group's limit, the machine has %s", bytesize.Nearest(all))
 	}
 	if may < memoryLeast {
-		return "", fmt.Errorf("%s are not enough for any network", s)
+		return "", fmt.Errorf("%s: not enough for any network", s)
 	}
 	return s, nil
 }

@@ -85,8 +85,12 @@ var _ Engine = (*inProcess)(nil)
 
 // Machine is this one.
 func (*inProcess) Machine(context.Context) (vistaopt.Machine, error) {
-	m := vistaopt.Machine{Cores: machine.Cores(), Memory: machine.Memory(), Least: vistaopt.ThisMachine, Unmapped: !Keeps()}
-	if m.Whole = m.Memory; m.Memory < machine.Total() {
+	memory, own := machine.Least()
+	m := vistaopt.Machine{Cores: machine.Cores(), Memory: memory, Whole: memory, Least: vistaopt.ThisMachine, Unmapped: !Keeps()}
+	switch {
+	case own.Limit > 0:
+		m.Least, m.Ulimit = vistaopt.ThisProcess, own
+	case memory < machine.Total():
 		m.Least = vistaopt.ControlGroup
 	}
 	return m, nil
