@@ -19,6 +19,9 @@ const (
 	// in the file, and in the layout that they are computed in. From empty caches and with one image in flight AlexNet, ResNet50 and
 	// VGG16, whose convolutions have 9, 90 and 56 of 233, 98 and 528 MiB, held 255, 202 and at most 557 MiB beside the program.
 	readyCopies = 2.25
+	// training is how much of what models in training may take they do, garbage included: jobs of AlexNet with 16 and 80 classes,
+	// a grid and folds held 357 to 378 bytes for each weight, where room is made for 480.
+	training = 0.77
 	// garbage is what the heap holds beside what lives there: the collector lets it grow by a quarter (package machine).
 	garbage = 1.25
 )
@@ -42,9 +45,9 @@ func (j *job) peak(p plan.Plan, r Regions, m Machine) int64 {
 	// Training reads what it pins; the models of all targets of a phase are in training together where memory allows.
 	pinned := min(room.Cache, pinned(p, j.ns, j.s, t)/int64(max(m.Workers, 1)))
 	w := j.trained(p)
-	train := min(j.moments(w, p.CPU)+t.scores()*w.all*room.PerTraining, room.Models) + t.scores()*w.held()
+	train := training*float64(min(j.moments(w, p.CPU)+t.scores()*w.all*room.PerTraining, room.Models)) + float64(t.scores()*w.held())
 	always := programBytes + r.Rows + r.Table
-	most := always + max(inference, int64(garbage*float64(pinned+train)), r.Evaluate)
+	most := always + max(inference, int64(garbage*float64(pinned)+train), r.Evaluate)
 	if m.Memory > 0 {
 		most = min(most, max(m.Memory, r.Need()))
 	}
