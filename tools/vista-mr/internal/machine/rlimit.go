@@ -23,10 +23,14 @@ const (
 	coreData, coreAddress = 16 << 20, 128 << 20 // for each core
 	perMemory             = 400                 // per cent
 	leastUsable           = 1 << 20             // 0 would be no limit
+	leastProgram          = 64 << 20
 )
 
 // usable is the memory that a job may take under a limit.
 func (u Ulimit) usable() int64 { return max((u.Limit-u.Own)/u.Percent*100, leastUsable) }
+
+// TooLittle says that there is such a limit, and that it does not even leave what the program takes before any plan is made.
+func (u Ulimit) TooLittle() bool { return u.Limit > 0 && u.usable() < leastProgram }
 
 // String is the command that has set it.
 func (u Ulimit) String() string { return fmt.Sprintf("%s %d", u.Command, u.Limit>>10) }

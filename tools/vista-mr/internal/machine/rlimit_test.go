@@ -31,6 +31,8 @@ func TestLeastOfUlimits(t *testing.T) {
 	}
 	if n, of := least(8<<30, []Ulimit{ulimitData(1<<20, 2)}); n <= 0 || of.Command == "" {
 		t.Errorf("%d of nearly nothing: that would be no limit", n)
+	} else if !of.TooLittle() || data.TooLittle() || (Ulimit{}).TooLittle() {
+		t.Error("a limit that leaves too little is not told from one that does, or from none")
 	}
 	if got := data.Raise(1 << 30); !strings.Contains(got, "ulimit -d") || !strings.HasSuffix(got, "it is 1024 MiB") {
 		t.Error(got)

@@ -140,6 +140,9 @@ func (e *CheckError) ErrorID() string {
 func (e *CheckError) Hint() string { return e.Check.Next }
 
 func lookRuntime(o Checkup) (string, error) {
+	if err := enoughAddresses(); err != nil {
+		return "", err
+	}
 	path, version, err := ort.CheckLibrary(o.ORTLib)
 	if err != nil {
 		return "", err

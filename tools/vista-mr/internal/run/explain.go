@@ -26,6 +26,9 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err := Supported(j); err != nil {
 		return nil, err
 	}
+	if err := enoughAddresses(); err != nil {
+		return nil, err
+	}
 	f := &findings{}
 	found := ""
 	for _, c := range checks {

@@ -2,12 +2,17 @@ package run
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/jobs/extract"
 	"github.com/vista-mr/vista-mr/layers/image"
 	"github.com/vista-mr/vista-mr/layers/ort"
+	"github.com/vista-mr/vista-mr/mr/errs"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/exit"
+	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/machine"
+	"github.com/vista-mr/vista-mr/vistaopt/bytesize"
 )
 
 // checkRuntime sees to it that there is an ONNX Runtime library of a version that fits.
@@ -18,6 +23,17 @@ func checkRuntime(_ context.Context, _ *conf.Job, o *Options, _ *findings) (stri
 	}
 	o.ortVersion = version
 	return path + ", version " + version, nil
+}
+
+// enoughAddresses refuses where the process's own limit leaves too little for any job: the library alone might end the process there when it is
+// loaded, before there is a plan to refuse.
+func enoughAddresses() error {
+	n, own := machine.Least()
+	if !own.TooLittle() {
+		return nil
+	}
+	return exit.As(exit.Infeasible, &errs.Error{Op: "plan", Kind: errs.Invalid, ID: "E-INFEASIBLE", Fix: own.Raise(memoryLeast),
+		Err: fmt.Errorf("no plan fits: not more than %s is available to this process", bytesize.AtMost(n))})
 }
 
 // decoderVariable names the JPEG decoder: it is a matter of the machine and not of the job file.

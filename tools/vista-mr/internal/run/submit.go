@@ -26,6 +26,9 @@ func Submit(ctx context.Context, j *conf.Job, o Options) (*results.Summary, erro
 	if err := Supported(j); err != nil {
 		return nil, err
 	}
+	if err := enoughAddresses(); err != nil {
+		return nil, err
+	}
 	for told := false; ; told = true {
 		s, err := submit(ctx, j, o, start)
 		if !busy(err) || time.Since(start) > o.Patience {

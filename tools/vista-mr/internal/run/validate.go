@@ -74,6 +74,9 @@ func validate(ctx context.Context, j *conf.Job, o *Options) ([]Check, *findings,
 	if err := Supported(j); err != nil {
 		return nil, nil, err
 	}
+	if err := enoughAddresses(); err != nil {
+		return nil, nil, err
+	}
 	found := []Check{{"job", strings.Join(append([]string{fmt.Sprintf("%s, digest %.12s", j.Name, j.Digest())}, ignored(j)...), "; "), false}}
 	f := &findings{}
 	var problems []error
