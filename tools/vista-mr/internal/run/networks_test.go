@@ -220,6 +220,15 @@ func TestExplainSeveralNetworks(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}
 	}
+	found, err := Validate(t.Context(), j, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	model := found[slices.IndexFunc(found, func(c Check) bool { return c.Name == "model" })].Detail
+	shared := "; images of all networks: " + x.Networks[0].Preprocess
+	if !strings.HasPrefix(model, "network small (") || !strings.Contains(model, "; network second (") || !strings.HasSuffix(model, shared) || strings.Count(model, x.Networks[0].Preprocess) != 1 {
+		t.Errorf("validate says %q", model)
+	}
 	if x.Network != "small + second" || len(x.Networks) != 2 || x.Plan.Networks != plan.Together || x.Override != nil {
 		t.Errorf("%q, %+v, %s, %+v", x.Network, x.Networks, x.Plan, x.Override)
 	}
