@@ -280,7 +280,7 @@ func (x *Explanation) memory(b *bytes.Buffer) {
 	}
 	b.WriteByte('\n')
 	line(b, head("Memory"), fmt.Sprintf("needs %s of %s, an expected peak of %s: %s", bytesize.AtLeast(need), bytesize.AtMost(x.Machine.Memory), bytesize.Part(x.Estimate.Memory, need), strings.Join(parts, ", ")))
-	line(b, noHead, "(the network's, training's and evaluation's parts are not held at the same time; what is needed is what each part may take, the peak what it most likely takes)")
+	line(b, noHead, "(the network's, training's and evaluation's parts are not held at the same time; with what is needed the plan runs; the peak is what it most likely takes of what there is, more where more models can train at once)")
 	where := "all of it in memory"
 	if x.Pinned.Disk > 0 {
 		where = fmt.Sprintf("%s in memory, %s on the local disk", bytesize.Nearest(x.Pinned.Bytes-x.Pinned.Disk), bytesize.Nearest(x.Pinned.Disk))
