@@ -41,7 +41,7 @@ servers:
 
 test: setup vet
 	go test -race -timeout 60m ./...
-	go test -run 'TestHostileFiles|TestLittleTracker' ./tools/vista-mr
+	go test -run 'TestHostileFiles|TestLittleTracker|TestScripts/^ulimit$$' ./tools/vista-mr
 
 # What takes minutes and needs its own servers: HDFS with failover, and with Kerberos.
 test-long:

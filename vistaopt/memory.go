@@ -62,6 +62,7 @@ type Regions struct {
 	Buffers   int64 `json:"buffers"`   // files read ahead, decoded images, results of a batch
 	Decode    int64 `json:"decode"`    // pictures being decoded, of all slots together
 	Sort      int64 `json:"sort"`      // sort and merge buffers of all attempts at once
+	Kept      int64 `json:"kept"`      // models that the phases before have trained, while the next layer is computed
 	Cache     int64 `json:"cache"`     // pinned partitions while models are trained
 	Train     int64 `json:"train"`     // models in training, one at a time
 	Evaluate  int64 `json:"evaluate"`  // predictions while they are compared
@@ -72,13 +73,13 @@ func (r Regions) always() int64 { return r.Base + r.Rows + r.Table }
 
 // inference is what the CNN's phases hold beside that.
 func (r Regions) inference() int64 {
-	return r.Model + r.Inference + r.Buffers + r.Decode + r.Sort - r.Mapped
+	return r.Model + r.Inference + r.Buffers + r.Decode + r.Sort + r.Kept - r.Mapped
 }
 
 // Need is the most that is held at once. Making a model ready, inference, training and evaluation do not overlap: the
 // model is let go before partitions are pinned, and those before predictions are read.
 func (r Regions) Need() int64 {
-	return r.always() + max(r.Prepare, r.inference(), r.Cache+r.Train, r.Evaluate)
+	return r.always() + max(r.Prepare+r.Kept, r.inference(), r.Cache+r.Train, r.Evaluate)
 }
 
 // largest names the phase that decides Need.
@@ -86,7 +87,7 @@ func (r Regions) largest() string {
 	switch r.Need() - r.always() {
 	case r.inference():
 		return inInference
-	case r.Prepare:
+	case r.Prepare + r.Kept:
 		return inPrepare
 	case r.Cache + r.Train:
 		return inTraining
@@ -190,8 +191,8 @@ func (j *job) shared(p plan.Plan, r Regions) Regions {
 	s, t := j.s, j.t
 	w := j.trained(p)
 	r.Base, r.Rows = baseBytes, s.held()
-	r.Decode, r.Cache = minDecode, minCache
 	k := t.scores()
+	r.Decode, r.Cache, r.Kept = minDecode, minCache, k*w.held()
 	r.Train = j.moments(w, p.CPU) + k*(w.largest*perTraining(p.CPU)+w.fixed())
 	r.Evaluate = s.trained()*(t.judged()+k*t.probabilities()) + k*j.w.kept*keptBytes
 	if p.Join == plan.Broadcast {
@@ -310,7 +311,7 @@ func (j *job) spread(p plan.Plan, r Regions, memory int64) Room {
 	room.File += more
 	left -= more * cpu
 	room.Decode = min(r.Decode+left, maxDecode)
-	inference := r.Buffers + (room.File-fileBytes)*cpu + room.Decode + room.Sort*cpu
+	inference := r.Kept + r.Buffers + (room.File-fileBytes)*cpu + room.Decode + room.Sort*cpu
 
 	// Making a model ready comes before anything is decoded: what it takes beyond that is there, because Need counts it.
 	room.Arena = max(room.Arena, r.Prepare)

@@ -17,6 +17,9 @@ type part struct {
 // parts are what is held in a phase (largest), with so many images in flight; they add up to it. What is 0 is left out.
 func (r Regions) parts(phase string, images int) (out []part) {
 	all := []part{{"program", r.Base, ""}, {"rows", r.Rows, ""}, {"table", r.Table, ""}}
+	if phase == inPrepare || phase == inInference {
+		all = append(all, part{"models of layers before", r.Kept, ""})
+	}
 	switch phase {
 	case inPrepare:
 		all = append(all, part{"weights as they are read and as they are computed with", r.Prepare, ""})

@@ -42,10 +42,11 @@ func (j *job) peak(p plan.Plan, r Regions, m Machine) int64 {
 	inference = max(inference, j.ready(p))
 	// What a picture takes while it is decoded: a decoder's own buffers are in programBytes, and the room for all is bounded.
 	inference += min(int64(p.CPU)*max(j.s.Decoding-pipelineBytes, 0), room.Decode)
+	inference += r.Kept
 	// Training reads what it pins; the models of all targets of a phase are in training together where memory allows.
 	pinned := min(room.Cache, pinned(p, j.ns, j.s, t)/int64(max(m.Workers, 1)))
 	w := j.trained(p)
-	train := training*float64(min(j.moments(w, p.CPU)+t.scores()*w.all*room.PerTraining, room.Models)) + float64(t.scores()*w.held())
+	train := training*float64(min(j.moments(w, p.CPU)+t.scores()*w.all*room.PerTraining, room.Models)) + float64(r.Kept)
 	always := programBytes + r.Rows + r.Table
 	most := always + max(inference, int64(garbage*float64(pinned)+train), r.Evaluate)
 	if m.Memory > 0 {

@@ -165,3 +165,25 @@ func TestPeakOfSorting(t *testing.T) {
 		t.Errorf("%d are expected where there is little to sort in, else %d", got, much)
 	}
 }
+
+// TestModelsOfLayersBefore: what phases before have trained is there while the next layer is computed, whose room is less by that.
+func TestModelsOfLayersBefore(t *testing.T) {
+	n := roster(t, "resnet50")
+	s, tr := shape(n, 2000, 130)
+	tr.Classes, tr.Settings = 100, 10
+	j := newJob([]Network{n}, s, tr)
+	weights := int64(0)
+	for _, c := range tr.Columns[:len(tr.Columns)-1] {
+		weights += int64(c+1) * 10 * 100
+	}
+	for inference, want := range map[plan.Inference]int64{plan.Fused: 0, plan.Staged: weights * heldBytes, plan.Lazy: weights * heldBytes, plan.Eager: weights * heldBytes} {
+		p := plan.Plan{Inference: inference, Placement: plan.AfterJoin, Join: plan.Broadcast, Storage: plan.Snappy, CPU: 2, Batch: 4, Partitions: 32, Networks: plan.One}
+		r := j.regions(p)
+		without := r
+		without.Kept = 0
+		memory := r.Need() + 64*mib
+		if got := j.spread(p, without, memory).Decode - j.spread(p, r, memory).Decode; r.Kept != want || r.inference()-without.inference() != want || (got > 0) != (want > 0) {
+			t.Errorf("%s: %d bytes are kept, want %d; decoding has %d less", inference, r.Kept, want, got)
+		}
+	}
+}

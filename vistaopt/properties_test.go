@@ -123,8 +123,8 @@ func TestManyCoresCount(t *testing.T) {
 	x := newSimulator(t)
 	for name, n := range map[string]int{
 		"a fused plan fits with one attempt more, and trains in waves from the disk": 2381,
-		"of two networks, on 15 cores of two workers":                                3066,
-		"of three networks, on 19 cores of six workers":                              4417,
+		"of two networks, on 24 cores of four workers":                               7762,
+		"of three networks, on 7 cores of 19 workers":                                8099,
 	} {
 		t.Run(name, func(t *testing.T) {
 			j := x.job(n)

@@ -66,6 +66,8 @@ func (q *search) memory() string {
 		end = "run worker " + q.least.Worker
 	}
 	switch of := q.least.Worker; {
+	case of == "" && whole > 0 && need > whole && q.m.Ulimit != nil:
+		return "set limits.memory to as much, and " + q.m.Ulimit.Raise(need)
 	case of == "" && whole > 0 && need > whole:
 		return fmt.Sprintf("run the job where there are %s: without limits.memory there are %s here", bytesize.AtLeast(need), bytesize.AtMost(whole))
 	case of == "":

@@ -27,6 +27,9 @@ const (
 // Own is what a tracker keeps back, for itself and for drivers.
 func (t Tracker) Own() int64 { return min(max(t.Memory/trackerQuarter, minTracker), maxTracker) }
 
+// Driver is what each driver has of that, beside training: all jobs may be at the same point at once.
+func (t Tracker) Driver() int64 { return t.Own() / int64(max(t.Jobs, 1)) }
+
 // Share is what the training of one job may take of a tracker. All jobs that run at once have as much: none waits for another
 // one's training, and together they stay within the memory whichever of them train, on no more workers than they were planned for (senders).
 func (t Tracker) Share() int64 { return max(t.Memory-t.Own(), 0) / int64(max(t.Jobs, 1)) }

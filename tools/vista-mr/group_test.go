@@ -26,7 +26,7 @@ func grouped(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// condition tells what this user may do here, for scripts: make a control group, mount a file system.
+// condition tells scripts what this user may do here (make a control group, mount a file system), and how the test was built.
 func condition(name string) (bool, error) {
 	switch name {
 	case "cgroup":
@@ -35,6 +35,8 @@ func condition(name string) (bool, error) {
 			return false, nil
 		}
 		return true, g.Remove()
+	case "race":
+		return raced(), nil
 	case "mount":
 		return exec.Command("sh", "-c", "m='mount -t tmpfs -o size=1m none /mnt'; unshare -m sh -c \"$m\" || unshare -rm sh -c \"$m\"").Run() == nil, nil
 	}

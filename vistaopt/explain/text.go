@@ -273,7 +273,7 @@ func (x *Explanation) memory(b *bytes.Buffer) {
 		name  string
 		bytes int64
 	}{{"program", r.Base}, {"rows", r.Rows}, {"table", r.Table}, {"making the model ready", r.Prepare}, {"weights", r.Model}, {"of which it may drop", r.Mapped}, {"images in flight", r.Inference}, {"buffers", r.Buffers},
-		{"decoding", r.Decode}, {"sorting", r.Sort}, {"cache", r.Cache}, {"models", r.Train}, {"evaluation", r.Evaluate}} {
+		{"decoding", r.Decode}, {"sorting", r.Sort}, {"models of layers before", r.Kept}, {"cache", r.Cache}, {"models", r.Train}, {"evaluation", r.Evaluate}} {
 		if of.bytes >= least {
 			parts = append(parts, of.name+" "+bytesize.Part(of.bytes, need))
 		}

@@ -70,6 +70,9 @@ func (f *fleet) start(ctx context.Context, limit int) (kills int, err error) {
 	if kills, err = f.dismiss(); err != nil {
 		return kills, err
 	}
+	if err := f.joined(ctx); err != nil { // the tracker misses one that was killed after a while
+		return kills, err
+	}
 	for range fleetSize {
 		args := []string{"worker", "--tracker", f.url, "--slots", "1"}
 		m := member{cmd: exec.CommandContext(ctx, f.bin, args...)}
@@ -92,7 +95,7 @@ func (f *fleet) start(ctx context.Context, limit int) (kills int, err error) {
 	return kills, f.joined(ctx)
 }
 
-// joined waits until the tracker has all workers, and none of those before.
+// joined waits until the tracker has as many workers as run: after all have been dismissed, none.
 func (f *fleet) joined(ctx context.Context) error {
 	for until := time.Now().Add(joins); ; {
 		text, err := exec.CommandContext(ctx, f.bin, "workers", "--tracker", f.url, "-o", "json").Output()

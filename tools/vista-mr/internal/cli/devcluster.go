@@ -57,7 +57,7 @@ standard output; an interrupt ends all of them. One that dies is started again. 
 		if *slots < 1 {
 			*slots = max(1, machine.Cores() / *workers)
 		}
-		each, own, err := shareOut(*memory, machine.Memory(), *workers)
+		each, own, err := shareOut(*memory, machine.Shared(), *workers)
 		if err != nil {
 			return usageOf(cmd, "--memory: %v", err)
 		}

@@ -72,6 +72,9 @@ func Memory() int64 {
 	return n
 }
 
+// Shared is what the processes of this machine, or of the control group, have together: limits that each has for itself do not count.
+func Shared() int64 { return memory("/") }
+
 // Least is Memory, and the process's own limit if it is that.
 func Least() (int64, Ulimit) { return least(memory("/"), ulimits()) }
 

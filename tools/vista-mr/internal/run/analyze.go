@@ -59,12 +59,10 @@ func analyze(ctx context.Context, j *conf.Job, x *explain.Explanation, d *data, 
 	if x.Plan != a.Plan { // what is said of the other one is not of this
 		x.Plan, x.Regions, x.Pinned, x.Rejected, x.Thresholds = a.Plan, c.Regions, c.Pinned, nil, nil
 	}
-	if !maps.Equal(x.From, p.From) {
-		x.From, x.Override = maps.Clone(p.From), nil
-	}
-	if x.From == nil {
+	if x.From = maps.Clone(p.From); x.From == nil {
 		x.From = map[string]string{}
 	}
+	x.Override = nil // it is by estimates of now
 	x.Estimate, a.Lacking = estimated(p, &c.Estimate)
 	x.Actual = a
 	return nil

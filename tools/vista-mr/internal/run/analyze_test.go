@@ -377,6 +377,7 @@ func TestMoreMemoryThanThereIs(t *testing.T) {
 		"no limit":      {8 << 30, vistaopt.Machine{}, ""},
 		"of a machine":  {100 << 30, vistaopt.Machine{Memory: 47 << 29, Least: vistaopt.ThisMachine}, "limits.memory is 23.5 GiB instead of 100.0 GiB: this machine has no more."},
 		"of a group":    {2 << 30, vistaopt.Machine{Memory: 1 << 30, Least: vistaopt.ControlGroup}, "limits.memory is 1024 MiB instead of 2048 MiB: this control group has no more."},
+		"of a process":  {2 << 30, vistaopt.Machine{Memory: 1 << 30, Least: vistaopt.ThisProcess}, "limits.memory is 1024 MiB instead of 2048 MiB: this process has no more."},
 		"of workers":    {2 << 30, vistaopt.Machine{Memory: 1 << 30, Least: "w1"}, "limits.memory is 1024 MiB instead of 2048 MiB: a worker has no more."},
 		"of a bit less": {1<<30 + 1<<12, vistaopt.Machine{Memory: 1 << 30}, "limits.memory is 1.000000 GiB instead of 1.000004 GiB: a worker has no more."},
 	} {

@@ -140,13 +140,13 @@ type trial struct {
 }
 
 // trialRoom is no more than a job is going to take: as many images at once, in the same memory of the runtime. A tracker's driver has
-// what the tracker keeps back.
+// its part of what the tracker keeps back.
 func trialRoom(j *conf.Job, c *vistaopt.Choice, m vistaopt.Machine, n *vistaopt.Network) trial {
 	t := trial{c.Plan.CPU * c.Plan.Batch, arenaLimit(j, c.Room, c.Regions, c.Memory)}
 	if m.Tracker.Memory <= 0 {
 		return t
 	}
-	if t.arena = min(t.arena, m.Tracker.Own()-c.Regions.Base); t.arena < c.Regions.Prepare || t.arena < n.WeightBytes+n.ImageBytes {
+	if t.arena = min(t.arena, m.Tracker.Driver()-c.Regions.Base); t.arena < c.Regions.Prepare || t.arena < n.WeightBytes+n.ImageBytes {
 		return trial{}
 	}
 	t.images = min(t.images, int((t.arena-n.WeightBytes)/max(n.ImageBytes, 1)))

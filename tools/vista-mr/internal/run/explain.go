@@ -26,8 +26,11 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 	if err := Supported(j); err != nil {
 		return nil, err
 	}
-	if err := enoughAddresses(); err != nil {
-		return nil, err
+	_, here := o.Engine.(*inProcess)
+	if here {
+		if err := enoughAddresses(); err != nil {
+			return nil, err
+		}
 	}
 	f := &findings{}
 	found := ""
@@ -102,7 +105,6 @@ func Explain(ctx context.Context, j *conf.Job, o Options) (*explain.Explanation,
 		return nil, err
 	}
 	if o.Analyze != "" {
-		_, here := o.Engine.(*inProcess)
 		again := func(p plan.Plan) (*vistaopt.Choice, error) {
 			if p == c.Plan {
 				return c, nil
@@ -131,6 +133,11 @@ func override(c *vistaopt.Choice, ns []vistaopt.Network, s vistaopt.Stats, t vis
 	free, err := optimized(plan.Plan{}, ns, s, t, m)
 	if err != nil && (c.Memory > m.Memory || c.Tracker > m.Tracker.Memory) {
 		m.Memory, m.Tracker.Memory = c.Memory, c.Tracker
+		free, err = optimized(plan.Plan{}, ns, s, t, m)
+	}
+	var tracker *vistaopt.TrackerError
+	if errors.As(err, &tracker) { // what was fixed trains layer by layer: the tracker has no say in what would be chosen
+		m.Tracker.Memory = tracker.Needed
 		free, err = optimized(plan.Plan{}, ns, s, t, m)
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/vista-mr/vista-mr/conf"
 	"github.com/vista-mr/vista-mr/mr/errs"
 	"github.com/vista-mr/vista-mr/tools/vista-mr/internal/progress"
+	"github.com/vista-mr/vista-mr/vistaopt"
 	"github.com/vista-mr/vista-mr/vistaopt/plan"
 )
 
@@ -112,4 +114,33 @@ func explained(t *testing.T, j *conf.Job) string {
 		t.Fatal(err)
 	}
 	return strings.Join(x.Remarks, " ")
+}
+
+// TestOverrideBesideATracker: what runs instead if nothing was fixed is said even where the tracker has no room for it. The plan is chosen
+// without the tracker, and layers that are trained one after the other need less there.
+func TestOverrideBesideATracker(t *testing.T) {
+	n := vistaopt.Network{WeightBytes: 90e6, ActiveBytes: 9 << 20, ImageBytes: 12 << 20, PooledBytes: 5 * 8192, RawBytes: 5 << 20}
+	s := vistaopt.Stats{Rows: 2000, Images: 2000, RowBytes: 600, ImageBytes: 40_000}
+	tr := vistaopt.Training{Columns: []int{130}, Settings: 10, Iterations: 10, Folds: 3, Classes: 20}
+	for i := range int64(5) {
+		n.Layers = append(n.Layers, vistaopt.Layer{Name: fmt.Sprint("l", i), MACs: 3e9 + i*2e8, Weights: 60e6 + i*7e6, Raw: 1 << 20, Pooled: 8192})
+		tr.Columns = append(tr.Columns, 130+2048)
+	}
+	ns, m := []vistaopt.Network{n}, vistaopt.Machine{Cores: 2, Workers: 2, Memory: 8 << 30, Tracker: vistaopt.Tracker{Jobs: 1}}
+	for m.Tracker.Memory = 160 << 20; m.Tracker.Memory < 4<<30; m.Tracker.Memory += 4 << 20 {
+		c, err := vistaopt.Choose(plan.Plan{Inference: plan.Staged}, ns, s, tr, m)
+		if err != nil {
+			continue
+		}
+		var no *vistaopt.TrackerError
+		if _, err := vistaopt.Choose(plan.Plan{}, ns, s, tr, m); !errors.As(err, &no) {
+			t.Fatalf("with %d bytes the tracker takes the free choice as well: %v", m.Tracker.Memory, err)
+		}
+		o, err := override(c, ns, s, tr, m)
+		if err != nil || o == nil || o.Plan.Inference != plan.Fused || !slices.Contains(o.Knobs, "plan.inference") {
+			t.Errorf("%+v, %v", o, err)
+		}
+		return
+	}
+	t.Fatal("no tracker takes the job")
 }

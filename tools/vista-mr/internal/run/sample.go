@@ -44,7 +44,7 @@ type sample struct {
 	files    [][]byte // some that can be decoded
 }
 
-// sampleRoom is what a picture of a sample may take, in bytes: within the memory of this process, of which a tracker's driver has what
+// sampleRoom is what a picture of a sample may take, in bytes: within the memory of this process, of which a tracker's driver has its part of what
 // the tracker keeps back, and within what a job may take of it.
 func sampleRoom(j *conf.Job, m vistaopt.Machine) int64 {
 	memory := machine.Memory()
@@ -52,7 +52,7 @@ func sampleRoom(j *conf.Job, m vistaopt.Machine) int64 {
 		memory = min(memory, of)
 	}
 	if m.Tracker.Memory > 0 {
-		memory = min(memory, m.Tracker.Own())
+		memory = min(memory, m.Tracker.Driver())
 	}
 	return vistaopt.Alone(memory, images.MaxImage)
 }

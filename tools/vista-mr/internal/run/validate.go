@@ -133,7 +133,7 @@ func unlimited(j *conf.Job, m vistaopt.Machine) []string {
 	}
 	whose := "a worker"
 	switch m.Least {
-	case vistaopt.ThisMachine, vistaopt.ControlGroup:
+	case vistaopt.ThisMachine, vistaopt.ControlGroup, vistaopt.ThisProcess:
 		whose = m.Least
 	}
 	there, asked := bytesize.AtMost(m.Memory), bytesize.AtMost(limit)

@@ -43,6 +43,7 @@ func withMore(j *conf.Job, d *data, ns networks, m vistaopt.Machine, size int64)
 		c, err := vistaopt.Choose(wanted(j), sizes, d.stats, t, m)
 		return err == nil && c.Room.File >= size
 	}
+	low = max(low, step) // workers may not say what they have
 	high := low
 	for !takes(high) {
 		if low, high = high, 2*high; high > most {
