@@ -77,15 +77,6 @@ type Machine struct {
 	Rates   string `json:"rates"`   // where speeds come from
 }
 
-// Override says what the knobs that the user has set cost.
-type Override struct {
-	Knobs   []string  `json:"knobs"`             // those set
-	Plan    plan.Plan `json:"plan"`              // that would run without them
-	Ratio   float64   `json:"ratio"`             // time of the plan over its time; less than 1: they make the plan quicker
-	Memory  int64     `json:"memory,omitempty"`  // bytes that a worker is expected to hold at its peak without them
-	Written int64     `json:"written,omitempty"` // bytes that phases would write without them
-}
-
 // Actual is what a finished run has measured. Its phases and what lies between them add up to its seconds.
 type Actual struct {
 	Plan        plan.Plan          `json:"plan"`                  // that ran
