@@ -281,8 +281,7 @@ func (r Regions) cache(memory int64) int64 {
 
 // models is what is left for the models of a phase of so much memory while they are trained.
 func (j *job) models(p plan.Plan, r Regions, memory int64) int64 {
-	w := j.trained(p)
-	return memory - r.always() - r.cache(memory) - j.moments(w, p.CPU) - j.t.scores()*w.held()
+	return memory - r.always() - r.cache(memory) - j.moments(j.trained(p), p.CPU) - r.Kept
 }
 
 // atOnce tells whether all models of a phase may be in training at once.

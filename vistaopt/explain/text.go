@@ -44,14 +44,14 @@ func (x *Explanation) Text() []byte {
 
 // made says of a run's estimate that it is not of now.
 func (x *Explanation) made() string {
-	if x.Actual == nil || slices.Contains(x.Actual.Lacking, inAll) {
+	if x.Actual == nil || slices.Contains(x.Actual.Lacking, InAll) {
 		return ""
 	}
 	return " (made before the run)"
 }
 
-// inAll is the name of a plan's sums.
-const inAll = "in all"
+// InAll stands for a plan's sums among the names of its phases (Actual.Lacking).
+const InAll = "in all"
 
 func (x *Explanation) data(b *bytes.Buffer) {
 	first := head("For")
@@ -153,7 +153,7 @@ func (x *Explanation) phases(b *bytes.Buffer) {
 	}
 	if a := x.Actual; a != nil {
 		rows = append(append(rows, x.unforeseen()...), x.between()...)
-		rows = append(rows, []string{inAll, "", vistaopt.Duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), vistaopt.Duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds, noiseSeconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written), noiseBytes)})
+		rows = append(rows, []string{InAll, "", vistaopt.Duration(x.Estimate.Seconds), fmt.Sprintf("%.1f", x.Estimate.Compute), bytesize.Nearest(x.Estimate.Written), vistaopt.Duration(a.Seconds), off(x.Estimate.Seconds, a.Seconds, noiseSeconds), bytesize.Nearest(a.Written), off(float64(x.Estimate.Written), float64(a.Written), noiseBytes)})
 	}
 	table(b, rows)
 	if a := x.Actual; a != nil {

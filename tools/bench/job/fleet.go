@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,7 +57,7 @@ func newFleet(ctx context.Context, bin, state string) (*fleet, error) {
 	url, ok := strings.CutPrefix(strings.TrimSpace(line), "tracker: ")
 	if err != nil || !ok {
 		_, stop := f.stop()
-		return nil, errors.Join(fmt.Errorf("the tracker says %q instead of its address: %w", line, err), stop)
+		return nil, errors.Join(fmt.Errorf("the tracker says %q instead of its address", line), err, stop)
 	}
 	f.url = url
 	return f, nil
@@ -103,7 +102,7 @@ func (f *fleet) joined(ctx context.Context) error {
 			return fmt.Errorf("workers: %w", err)
 		}
 		var list struct{ Workers []struct{ ID string } }
-		if err := json.Unmarshal(bytes.TrimSpace(text), &list); err != nil {
+		if err := json.Unmarshal(text, &list); err != nil {
 			return fmt.Errorf("workers: %w", err)
 		}
 		if len(list.Workers) == len(f.workers) {
@@ -152,4 +151,12 @@ func (f *fleet) stop() (kills int, err error) {
 	<-f.said
 	_ = f.tracker.Wait()
 	return kills, err
+}
+
+// limit is how many MiB the group of a worker has; 0: it has none.
+func (o *grid) limit(c cell) int {
+	if !o.groups {
+		return 0
+	}
+	return c.memory
 }

@@ -377,14 +377,6 @@ func (o *grid) once(ctx context.Context, c cell, file, out string, p plan.Plan) 
 	return &s.Plan, errors.Join(o.note(c, &s.Plan), os.RemoveAll(out))
 }
 
-// limit is how many MiB the group of a worker has; 0: it has none.
-func (o *grid) limit(c cell) int {
-	if !o.groups {
-		return 0
-	}
-	return c.memory
-}
-
 // note appends a run to the log.
 func (o *grid) note(c cell, p *results.Plan) error {
 	if o.log == "" {

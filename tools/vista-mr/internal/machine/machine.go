@@ -76,7 +76,7 @@ func Memory() int64 {
 func Shared() int64 { return memory("/") }
 
 // Least is Memory, and the process's own limit if it is that.
-func Least() (int64, Ulimit) { return least(memory("/"), ulimits()) }
+func Least() (int64, Ulimit) { return least(Shared(), ulimits()) }
 
 func least(n int64, own []Ulimit) (int64, Ulimit) {
 	var of Ulimit

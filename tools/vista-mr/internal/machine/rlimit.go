@@ -11,7 +11,6 @@ type Ulimit struct {
 	Command string // with which it is set, in KiB: ulimit -d
 	Limit   int64  // bytes
 	Own     int64  // of it, what counts as no memory
-	Percent int64  // of the rest, for each 100 bytes of memory
 }
 
 // Of data all private mappings count that can be written, of address space all mappings. Weights are mapped up to three times,
@@ -21,13 +20,13 @@ type Ulimit struct {
 const (
 	ownData, ownAddress   = 64 << 20, 1664 << 20
 	coreData, coreAddress = 16 << 20, 128 << 20 // for each core
-	perMemory             = 400                 // per cent
+	perMemory             = 400                 // of the rest, for each 100 bytes of memory
 	leastUsable           = 1 << 20             // 0 would be no limit
 	leastProgram          = 64 << 20
 )
 
 // usable is the memory that a job may take under a limit.
-func (u Ulimit) usable() int64 { return max((u.Limit-u.Own)/u.Percent*100, leastUsable) }
+func (u Ulimit) usable() int64 { return max((u.Limit-u.Own)/perMemory*100, leastUsable) }
 
 // TooLittle says that there is such a limit, and that it does not even leave what the program takes before any plan is made.
 func (u Ulimit) TooLittle() bool { return u.Limit > 0 && u.usable() < leastProgram }
@@ -41,12 +40,12 @@ func (u Ulimit) Raise(memory int64) string {
 }
 
 // needed is the limit under which a job may take so much memory.
-func (u Ulimit) needed(memory int64) int64 { return u.Own + (memory+99)/100*u.Percent }
+func (u Ulimit) needed(memory int64) int64 { return u.Own + (memory+99)/100*perMemory }
 
 func ulimitData(limit int64, cores int) Ulimit {
-	return Ulimit{"ulimit -d", limit, ownData + int64(cores)*coreData, perMemory}
+	return Ulimit{"ulimit -d", limit, ownData + int64(cores)*coreData}
 }
 
 func ulimitAddress(limit int64, cores int) Ulimit {
-	return Ulimit{"ulimit -v", limit, ownAddress + int64(cores)*coreAddress, perMemory}
+	return Ulimit{"ulimit -v", limit, ownAddress + int64(cores)*coreAddress}
 }

@@ -68,46 +68,30 @@ func analyze(ctx context.Context, j *conf.Job, x *explain.Explanation, d *data, 
 	return nil
 }
 
-// inAll stands for the sums of a plan's estimate among the names of its phases.
-const inAll = "in all"
-
 // estimated is what a run was expected to cost when it was planned, as its results say. Where they do not, what its plan is expected to
 // cost now stands in, of which lacking has the names.
 func estimated(p *results.Plan, now *vistaopt.Estimate) (e vistaopt.Estimate, lacking []string) {
-	ran := map[string]*results.Phase{}
-	var names []string
-	note := func(of []results.Phase) {
-		for i := range of {
-			ran[of[i].Name] = &of[i]
-			names = append(names, of[i].Name)
-		}
-	}
-	around := func(name string) {
+	around := func(name string) results.Phase {
 		if i := slices.IndexFunc(p.Around, func(ph results.Phase) bool { return ph.Name == name }); i >= 0 {
-			note(p.Around[i : i+1])
-		} else {
-			names = append(names, name)
+			return p.Around[i]
 		}
+		return results.Phase{Name: name}
 	}
-	around(vistaopt.StartPhase)
-	note(p.Phases)
-	around(vistaopt.ResultsPhase)
-	for _, name := range names {
-		of := vistaopt.PhaseEstimate{Name: name}
-		if i := slices.IndexFunc(now.Phases, func(ph vistaopt.PhaseEstimate) bool { return ph.Name == name }); i >= 0 {
+	for _, ph := range slices.Concat([]results.Phase{around(vistaopt.StartPhase)}, p.Phases, []results.Phase{around(vistaopt.ResultsPhase)}) {
+		of := vistaopt.PhaseEstimate{Name: ph.Name}
+		if i := slices.IndexFunc(now.Phases, func(e vistaopt.PhaseEstimate) bool { return e.Name == ph.Name }); i >= 0 {
 			of = now.Phases[i]
 		}
-		ph := ran[name]
-		if ph != nil {
+		if ph.Tasks > 0 {
 			of.Tasks = ph.Tasks
 		}
-		if ph != nil && ph.Estimate != nil {
-			was := ph.Estimate
+		switch was := ph.Estimate; {
+		case was != nil:
 			of.Seconds, of.Compute, of.Read, of.Written = was.Seconds, was.CoreSeconds, was.BytesRead, was.BytesWritten
-		} else if of.Seconds == 0 { // nobody has estimated it
+		case of.Seconds == 0: // nobody has estimated it
 			continue
-		} else {
-			lacking = append(lacking, name)
+		default:
+			lacking = append(lacking, ph.Name)
 		}
 		e.Phases = append(e.Phases, of)
 		e.Compute += of.Compute
@@ -116,7 +100,7 @@ func estimated(p *results.Plan, now *vistaopt.Estimate) (e vistaopt.Estimate, la
 		e.Seconds, e.Written, e.Memory = was.Seconds, was.BytesWritten, was.PeakMemory
 	} else {
 		e.Seconds, e.Written, e.Memory = now.Seconds, now.Written, now.Memory
-		lacking = append(lacking, inAll)
+		lacking = append(lacking, explain.InAll)
 	}
 	return e, lacking
 }
